@@ -1,0 +1,41 @@
+# MoMo on Ray. `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: setup demo test test-slow lint format bench clean help
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
+
+setup: $(STAMP)  ## make .venv with the locked dependencies (done once)
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
+	@touch $(STAMP)
+
+demo: $(STAMP)   ## the whole job on a laptop: three training stages, evaluation, report
+	@$(BIN)/python pipelines/full.py --preset demo $(ARGS)
+
+test: $(STAMP)   ## the tests, one full smoke run through Ray included
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## tests that take minutes each
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)   ## ruff, pyright, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff fix and format
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(STAMP)  ## every benchmark, JSON on standard output
+	@$(BIN)/python experiments/benchmarks/startup.py $(ARGS)
+
+clean:           ## remove .venv and caches (runs/ stays)
+	rm -rf $(VENV) .pytest_cache .ruff_cache
