@@ -1,0 +1,66 @@
+"""What a training run is told. No torch: `--help` and `--plan` import this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+GradientSchedule = Literal["accumulate", "alternate", "joint"]
+# Fields with this metadata change how a run is carried out, never what it computes.
+MECHANICS: dict[str, bool] = {"semantic": False}
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay."""
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    final_learning_rate_ratio: float = 0.01
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class ScalingConfig:
+    """Where a run happens: workers, their resources, threads. Never part of a fingerprint."""
+
+    num_workers: int = 2
+    cpus_per_worker: float = 0.5
+    gpus_per_worker: float = 0.0
+    threads_per_worker: int = 0  # 0: the machine's cores shared among the workers
+    prefetch_batches: int = 2
+    max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """How often a run writes and to where. Never part of a fingerprint."""
+
+    every_steps: int = 20
+    checkpoint_every_steps: int = 200
+    keep_checkpoints: int = 2
+    tensorboard: bool = True
+    wandb: bool = False
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    `batch_sizes` maps each modality to its global batch (samples an update over all workers).
+    `gradient_schedule`: `accumulate` runs forward and backward for every modality and updates
+    once; `alternate` takes one modality a step, in an order drawn from the seed; `joint` sums all
+    losses before one backward.
+    """
+
+    steps: int
+    batch_sizes: Mapping[str, int]
+    gradient_schedule: GradientSchedule = "accumulate"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    seed: int = 0
+    max_skipped_steps: int = 20
+    scaling: ScalingConfig = field(default=ScalingConfig(), metadata=MECHANICS)
+    logging: LoggingConfig = field(default=LoggingConfig(), metadata=MECHANICS)

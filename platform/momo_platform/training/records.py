@@ -1,0 +1,69 @@
+"""A run's log: JSON lines always, TensorBoard and W&B when asked for. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from momo_platform.training.config import LoggingConfig
+
+FILE_NAME = "metrics.jsonl"
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a `metrics.jsonl`; a line cut off by a crash is the last and is left."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return records
+
+
+class RunLog:
+    """Appends records to `<folder>/metrics.jsonl`; a resumed run drops what came after its step."""
+
+    def __init__(self, folder: Path, start_step: int, config: LoggingConfig, run_name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE_NAME
+        kept = [r for r in read_records(path) if r["step"] <= start_step]
+        path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._tensorboard = self._wandb = None
+        if config.tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
+        if config.wandb:
+            import wandb
+
+            online = bool(wandb.api.api_key)
+            self._wandb = wandb.init(
+                project="momo",
+                name=run_name,
+                dir=str(folder),
+                mode="online" if online else "offline",
+                resume="allow",
+            )
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One record; non-finite values are written as null so that the file stays JSON."""
+        clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
+        if self._tensorboard is not None:
+            for key, value in values.items():
+                self._tensorboard.add_scalar(key, value, step)
+        if self._wandb is not None:
+            self._wandb.log(values, step=step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish(quiet=True)

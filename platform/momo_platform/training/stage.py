@@ -1,0 +1,160 @@
+"""A training stage: the graph's node that runs one TorchTrainer."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages.errors import UserError
+from momo_platform.training.config import TrainConfig
+from momo_platform.training.records import FILE_NAME
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerFailed(RuntimeError):
+    """A training worker raised; the message is its traceback."""
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What each worker of a run gets; pickled to it, so plain values and paths only.
+
+    `builder` is "module:function"; called as `function(recipe, inputs, train, rank, world_size)`
+    it returns a `TrainingSetup`.
+    """
+
+    builder: str
+    recipe: Any
+    train: TrainConfig
+    resolve_inputs: Callable[[], Mapping[str, Path]]
+    output: Path
+    folder: Path
+    name: str
+    progress: Callable[[dict[str, Any]], None]
+
+
+def _worker(loop_config: Mapping[str, Any]) -> None:
+    """Runs on every worker of the TorchTrainer."""
+    import torch
+    from ray import train as ray_train
+    from ray.train.torch import get_device
+
+    spec: WorkerSpec = loop_config["spec"]
+    module_name, _, function_name = spec.builder.partition(":")
+    build = getattr(importlib.import_module(module_name), function_name)
+    from momo_platform.training.loop import Trainer
+
+    context = ray_train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    scaling = spec.train.scaling
+    threads = scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // world_size)
+    torch.set_num_threads(threads)
+    torch.manual_seed(spec.train.seed)
+    inputs = spec.resolve_inputs()
+    started = time.time()
+    setup = build(spec.recipe, inputs, spec.train, rank, world_size)
+    trainer = Trainer(
+        setup,
+        spec.train,
+        spec.folder,
+        rank=rank,
+        device=get_device(),
+        progress=spec.progress if rank == 0 else lambda _: None,
+        run_name=spec.name,
+    )
+    record = trainer.run()
+    if rank == 0:
+        setup.save(setup.task, spec.output)
+        seconds = time.time() - started
+        result = {
+            "parameters": sum(p.numel() for p in setup.task.parameters()),
+            "resumed_at_step": trainer.start_step,
+            "steps": spec.train.steps,
+            "steps_skipped": trainer.skipped,
+            "seconds_training": seconds,
+            "world_size": world_size,
+            "last": record,
+        }
+        (spec.output / "result.json").write_text(json.dumps(result))
+
+
+def run_torch_trainer(
+    *,
+    builder: str,
+    recipe: Any,
+    train: TrainConfig,
+    resolve_inputs: Callable[[], Mapping[str, Path]],
+    context: Any,
+) -> dict[str, Any]:
+    """Train on Ray and return the run's metrics. `context` is the stage's `Context`.
+
+    A worker that dies of its machine (killed, out of memory, node lost) restarts the group at the
+    newest checkpoint, up to `scaling.max_restarts` times; an exception of the code never does.
+    Raises the first failing worker's error.
+    """
+    from ray.exceptions import RayActorError
+    from ray.train import RunConfig, TrainingFailedError
+    from ray.train import ScalingConfig as RayScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    scaling = train.scaling
+    spec = WorkerSpec(
+        builder,
+        recipe,
+        train,
+        resolve_inputs,
+        context.output,
+        context.checkpoints,
+        context.name,
+        context.progress,
+    )
+    resources = {"CPU": scaling.cpus_per_worker}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = scaling.gpus_per_worker
+    ray_folder = context.checkpoints / "ray-train"
+    for attempt in range(scaling.max_restarts + 1):
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"spec": spec},
+            scaling_config=RayScalingConfig(
+                num_workers=scaling.num_workers,
+                use_gpu=scaling.gpus_per_worker > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(
+                name=f"{context.name}-{time.time_ns()}", storage_path=str(ray_folder)
+            ),
+        )
+        try:
+            trainer.fit()
+            break
+        except TrainingFailedError as error:
+            first = first_worker_error(error)
+            if isinstance(first, RayActorError) and attempt < scaling.max_restarts:
+                logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
+                context.progress({"message": f"worker lost, restart {attempt + 1}"})
+                continue
+            cause = getattr(first, "_base_exc", first)
+            if isinstance(cause, UserError):
+                raise cause from None
+            raise WorkerFailed(str(first)) from None
+    shutil.rmtree(ray_folder, ignore_errors=True)
+    shutil.copyfile(context.checkpoints / FILE_NAME, context.output / FILE_NAME)
+    result = json.loads((context.output / "result.json").read_text())
+    (context.output / "result.json").unlink()
+    return result
+
+
+def first_worker_error(error: BaseException) -> BaseException:
+    """The error of the lowest-ranked failed worker inside Ray Train's exception, or itself."""
+    failures = getattr(error, "worker_failures", None)
+    return failures[min(failures)] if failures else error

@@ -1,0 +1,78 @@
+"""What the loop asks of a task: losses as sums with their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Loss(Protocol):
+    """A loss before division: `sum` and `count` are scalars, `metrics` are already means.
+
+    The loop divides by the count over all ranks; dividing by each rank's own count would weigh
+    the gradients of short batches wrongly.
+    """
+
+    @property
+    def sum(self) -> Tensor: ...
+    @property
+    def count(self) -> Tensor: ...
+    @property
+    def metrics(self) -> Mapping[str, Tensor]: ...
+
+
+class Task(Protocol):
+    """An `nn.Module` whose forward turns a modality's batch into named losses."""
+
+    weights: Mapping[str, float]
+
+    def __call__(self, modality: str, batch: Mapping[str, Tensor]) -> Mapping[str, Loss]: ...
+
+
+class BatchSource(Protocol):
+    """Batches by step: `batch(step)` is a pure function of the step."""
+
+    seconds_waiting: float
+
+    def iterate(self, start: int) -> Any: ...
+    def close(self) -> None: ...
+
+
+@dataclass
+class TrainingSetup:
+    """What a recipe's builder returns to the loop on every worker.
+
+    `task` is an `nn.Module` fulfilling `Task`; `loaders` maps a modality to its batches;
+    `save(task, folder)` writes the finished model, called on rank 0 only.
+    """
+
+    task: nn.Module
+    loaders: Mapping[str, Any]
+    save: Callable[[nn.Module, Path], None]
+
+
+class TouchedTask(nn.Module):
+    """Wraps a task so that one call can touch every parameter with a zero gradient.
+
+    Under DDP the reducer waits for each parameter in the synchronising micro-batch; a head that
+    only another modality uses would otherwise never arrive and its accumulated gradient would
+    never be averaged.
+    """
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(
+        self, modality: str, batch: Mapping[str, Tensor], touch_all: bool = False
+    ) -> tuple[Mapping[str, Loss], Tensor | None]:
+        losses = self.task(modality, batch)
+        if not touch_all:
+            return losses, None
+        zero = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+        return losses, zero
