@@ -70,7 +70,7 @@ class Trainer:
         )
         writer = CheckpointWriter(self.folder, logging.keep_checkpoints)
         # `alternate` uses a modality in some steps only: its loader counts its own uses.
-        used = {name: 0 for name in self.setup.loaders}
+        used = dict.fromkeys(self.setup.loaders, 0)
         for step in range(self.start_step):
             for name in self._modalities(step):
                 used[name] += 1

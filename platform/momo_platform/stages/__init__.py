@@ -1,0 +1,27 @@
+"""The stage graph: frozen stages, semantic fingerprints, manifests written last, plans with reasons.
+
+Importing it loads neither torch nor ray; only `executor.execute` imports ray, when called.
+"""
+
+from momo_platform.stages.errors import StageFailed, UserError
+from momo_platform.stages.fingerprint import canonical, fingerprint
+from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.plan import Plan, PlanEntry, make_plan
+from momo_platform.stages.stage import Artifact, Context, Resources, Stage
+from momo_platform.stages.storage import Storage
+
+__all__ = [
+    "Artifact",
+    "Context",
+    "Manifest",
+    "Plan",
+    "PlanEntry",
+    "Resources",
+    "Stage",
+    "StageFailed",
+    "Storage",
+    "UserError",
+    "canonical",
+    "fingerprint",
+    "make_plan",
+]

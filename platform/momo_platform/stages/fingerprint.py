@@ -1,0 +1,69 @@
+"""Semantic fingerprints: equal for equal meaning, on every machine and in every process."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+from typing import Any
+
+from momo_platform.stages.stage import Stage
+
+LENGTH = 12
+
+
+class NotCanonical(TypeError):
+    """A config value that has no canonical form (a callable, a set, a NaN, a path …)."""
+
+
+def canonical(value: Any, path: str = "config") -> Any:
+    """`value` as JSON data. Dataclass fields with metadata `semantic=False` are left out.
+
+    Raises NotCanonical with the value's place in the config, e.g. `config.optimizer.schedule`.
+    """
+    if value is None or isinstance(value, bool | str | int):
+        return value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, enum.Enum):
+        return canonical(value.value, path)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotCanonical(f"{path} is {value}; give a finite number")
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: canonical(getattr(value, f.name), f"{path}.{f.name}")
+            for f in dataclasses.fields(value)
+            if f.metadata.get("semantic", True)
+        }
+    if isinstance(value, list | tuple):
+        return [canonical(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise NotCanonical(f"{path} has the key {key!r}; only text keys are canonical")
+        return {key: canonical(value[key], f"{path}[{key!r}]") for key in value}
+    raise NotCanonical(
+        f"{path} is a {type(value).__name__}, which has no canonical form; use numbers, text, "
+        "booleans, tuples, dictionaries or frozen dataclasses of them"
+    )
+
+
+def fingerprint(stage: Stage, known: dict[str, str] | None = None) -> str:
+    """12 hex digits over name, version, config and the inputs' fingerprints.
+
+    `known` memoises by stage name within one graph.
+    """
+    known = {} if known is None else known
+    if stage.name not in known:
+        inputs = {role: fingerprint(s, known) for role, s in stage.inputs.items()}
+        document = {
+            "name": stage.name,
+            "version": stage.version,
+            "config": canonical(stage.config),
+            "inputs": inputs,
+        }
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        known[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+    return known[stage.name]

@@ -1,0 +1,107 @@
+"""Leases: one driver at a time makes an artifact; a dead driver's lease expires."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+FILE_NAME = "lease.json"
+EXPIRES_AFTER_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _process_runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def holder(folder: Path) -> str | None:
+    """Who holds a live lease on an artifact's folder ('host, process 123'), or None.
+
+    A lease is dead when its heartbeat is older than 30 s or its process on this host is gone.
+    """
+    path = folder / FILE_NAME
+    content = _read(path)
+    if content is None:
+        return None
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    host, pid = str(content["host"]), int(str(content["pid"]))
+    alive = age < EXPIRES_AFTER_SECONDS and (host != socket.gethostname() or _process_runs(pid))
+    return f"{host}, process {pid}" if alive else None
+
+
+class Leases:
+    """All leases of one driver, kept alive by one thread."""
+
+    def __init__(self) -> None:
+        self._held: set[Path] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        threading.Thread(target=self._beat, daemon=True, name="lease-heartbeat").start()
+
+    def acquire(self, folder: Path) -> str | None:
+        """Take the lease on an artifact's folder; returns its holder when somebody else has it."""
+        path = folder / FILE_NAME
+        with self._lock:
+            if path in self._held:
+                return None
+        folder.mkdir(parents=True, exist_ok=True)
+        if other := holder(folder):
+            return other
+        mine = path.with_name(f"{FILE_NAME}.{socket.gethostname()}.{os.getpid()}")
+        mine.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        try:
+            if path.exists():  # dead: move it away, so that only one of several takers succeeds
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(path.with_name(f"{FILE_NAME}.dead.{os.getpid()}"))
+                    path.with_name(f"{FILE_NAME}.dead.{os.getpid()}").unlink()
+            os.link(mine, path)
+        except FileExistsError:
+            return holder(folder) or "another driver"
+        finally:
+            mine.unlink()
+        with self._lock:
+            self._held.add(path)
+        return None
+
+    def release(self, folder: Path) -> None:
+        """Give one lease back."""
+        path = folder / FILE_NAME
+        with self._lock:
+            self._held.discard(path)
+        path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give all leases back and stop the heartbeat."""
+        self._stop.set()
+        with self._lock:
+            held, self._held = self._held, set()
+        for path in held:
+            path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                for path in self._held:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.utime(path)

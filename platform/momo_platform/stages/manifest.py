@@ -1,0 +1,132 @@
+"""The manifest: written last and atomically; without a valid one an artifact does not exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "manifest.json"
+_PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a finished artifact. `files` maps relative paths to size and sha256."""
+
+    stage: str
+    fingerprint: str
+    version: int
+    attempt: str
+    files: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, Any]
+    config: Any
+    inputs: Mapping[str, Mapping[str, str]]
+    git_commit: str
+    packages: Mapping[str, str]
+    code: Mapping[str, str]
+    seconds: float
+    resources: Mapping[str, Any]
+    created: str
+
+    def problem(self, folder: Path, *, checksums: bool = False) -> str | None:
+        """What is wrong with the files below `folder`, or None. Sizes only unless `checksums`."""
+        for name, facts in self.files.items():
+            path = folder / name
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                return f"output file missing: {name}"
+            if size != facts["size"]:
+                return f"output file {name} has {size} bytes, its manifest says {facts['size']}"
+            if checksums and sha256_of(path) != facts["sha256"]:
+                return f"output file {name} was altered: its checksum differs from the manifest's"
+        return None
+
+    def code_changes(self) -> list[str]:
+        """Modules whose source differs from what this artifact was made with."""
+        now = source_hashes(self.code)
+        return [module for module, digest in self.code.items() if now.get(module) != digest]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Relative path → size and sha256 of every file below `folder`."""
+    return {
+        str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def source_hashes(modules: Iterable[str]) -> dict[str, str]:
+    """Module or package → sha256 over its source files, without importing the module itself."""
+    hashes = {}
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        hashes[module] = digest.hexdigest()
+    return hashes
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, with '+changes' when the tree differs; '' outside git."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a stage computes."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest.json` so that a reader sees the whole file or none."""
+    temporary = folder / f"{FILE_NAME}.{os.getpid()}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(dataclasses.asdict(manifest), file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / FILE_NAME)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in an artifact's folder; None when there is none or it is not whole."""
+    try:
+        return Manifest(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
+        return None

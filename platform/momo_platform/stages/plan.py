@@ -1,0 +1,158 @@
+"""What would run, and why. Needs neither ray nor torch and takes milliseconds."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.fingerprint import canonical, fingerprint
+from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.stage import Stage, all_stages
+from momo_platform.stages.storage import Storage
+
+Action = Literal["run", "resume", "cached", "skipped"]
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """One stage's fate: its action and the reason for it."""
+
+    stage: Stage
+    fingerprint: str
+    action: Action
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages, inputs before what needs them."""
+
+    entries: tuple[PlanEntry, ...]
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return next(e for e in self.entries if e.name == name)
+
+    @property
+    def to_run(self) -> tuple[PlanEntry, ...]:
+        return tuple(e for e in self.entries if e.action in ("run", "resume"))
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flow chart."""
+        lines = ["flowchart LR"]
+        for entry in self.entries:
+            lines.append(f'  {entry.name}["{entry.name}<br/>{entry.fingerprint}"]')
+            lines += [f"  {s.name} --> {entry.name}" for s in entry.stage.inputs.values()]
+        return "\n".join(lines)
+
+
+def newest_checkpoint_step(folder: Path) -> int | None:
+    """The step of the newest whole `step-XXXXXXXX` checkpoint below an artifact's folder."""
+    steps = [
+        int(p.name.removeprefix("step-"))
+        for p in (folder / "checkpoints").glob("step-*")
+        if (p / "manifest.json").exists()
+    ]
+    return max(steps, default=None)
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(k for k in old if k not in new)]:
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(a, b, f"{path}[{index}]")
+    elif old != new:
+        yield f"{path} {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+
+
+def why_new(stage: Stage, known: dict[str, str], others: Sequence[Manifest]) -> str:
+    """Why no artifact has this fingerprint: the differences from the newest of the same name."""
+    if not others:
+        return "never run"
+    newest = others[0]
+    reasons = list(_differences(newest.config, canonical(stage.config), "config"))
+    if newest.version != stage.version:
+        reasons.append(f"version {newest.version} → {stage.version}")
+    for role, upstream in stage.inputs.items():
+        before = newest.inputs.get(role, {}).get("fingerprint")
+        if before != known[upstream.name]:
+            reasons.append(f"input {upstream.name} changed")
+    shown = "; ".join(reasons[:2]) or "config type changed"
+    return shown + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
+
+
+def _cached_reason(manifest: Manifest) -> str:
+    if changed := manifest.code_changes():
+        return f"code changed since: {', '.join(changed)} (--rerun {manifest.stage} to run again)"
+    return f"made {manifest.created[:16].replace('T', ' ')} in {manifest.seconds:.0f} s"
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def make_plan(
+    targets: Sequence[Stage],
+    storage: Storage,
+    *,
+    only: Sequence[str] = (),
+    until: str | None = None,
+    rerun: Sequence[str] = (),
+) -> Plan:
+    """Decide every stage's action.
+
+    `only` and `rerun` are shell patterns of names, `until` is a name. Raises UserError for a
+    pattern that matches nothing and for an `only` whose inputs don't exist.
+    """
+    if until is not None:
+        named = [s for s in all_stages(list(targets)) if s.name == until]
+        if not named:
+            names = ", ".join(s.name for s in all_stages(list(targets)))
+            raise UserError(f"--until {until}: no such stage; stages are {names}")
+        targets = named
+    stages = all_stages(list(targets))
+    for option, patterns in (("--only", only), ("--rerun", rerun)):
+        for pattern in patterns:
+            if not any(_matches(s.name, [pattern]) for s in stages):
+                names = ", ".join(s.name for s in stages)
+                raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
+
+    known: dict[str, str] = {}
+    entries: dict[str, PlanEntry] = {}
+    for stage in stages:
+        digest = fingerprint(stage, known)
+        manifest = storage.manifest(stage.name, digest)
+        folder = storage.folder(stage.name, digest)
+        upstream = [s.name for s in stage.inputs.values() if entries[s.name].action != "cached"]
+        action: Action
+        if only and not _matches(stage.name, only):
+            action, reason = ("cached", "") if manifest else ("skipped", "not in --only")
+        elif _matches(stage.name, rerun):
+            action, reason = "run", "--rerun"
+        elif manifest is None:
+            step = newest_checkpoint_step(folder)
+            if step is not None:
+                action, reason = "resume", f"checkpoint at step {step}"
+            else:
+                action, reason = "run", why_new(stage, known, storage.others(stage.name))
+        elif problem := manifest.problem(folder / manifest.attempt):
+            action, reason = "run", problem
+        elif rerun and upstream:
+            action, reason = "run", f"input {upstream[0]} runs again"
+        else:
+            action, reason = "cached", _cached_reason(manifest)
+        missing = [n for n in upstream if entries[n].action == "skipped"]
+        if action in ("run", "resume") and missing:
+            raise UserError(f"--only: {stage.name} needs {missing[0]}, which was never run")
+        entries[stage.name] = PlanEntry(stage, digest, action, reason)
+    return Plan(tuple(entries.values()))

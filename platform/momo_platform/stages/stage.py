@@ -1,0 +1,113 @@
+"""What a stage is: a frozen value over files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from momo_platform.stages.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage needs; never part of its fingerprint.
+
+    `num_cpus` is what the stage's own task takes; `workers`, `worker_cpus`, `worker_gpus` are
+    what the training workers that it starts take. `early_start` lets the executor start the
+    stage's processes while its inputs are still being made: the stage then waits for them inside.
+    `data_cpus` is what the Ray Data tasks that it starts need at least.
+    """
+
+    num_cpus: float = 0.0
+    workers: int = 0
+    worker_cpus: float = 0.0
+    worker_gpus: float = 0.0
+    early_start: bool = False
+    data_cpus: float = 0.0
+
+    @property
+    def total(self) -> dict[str, float]:
+        """Ray resource name → amount that must be free at once."""
+        needed = {
+            "CPU": self.num_cpus + self.workers * self.worker_cpus,
+            "GPU": self.workers * self.worker_gpus,
+        }
+        return {name: amount for name, amount in needed.items() if amount}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node of the graph.
+
+    `run(config, inputs, context)` is a module-level function that reads the inputs' files, writes
+    files below `context.output` and returns JSON-able metrics. `inputs` maps a role to the stage
+    that fills it. `code` names modules whose source the manifest records (not the fingerprint).
+    Raise `version` when the meaning of the output changes.
+    """
+
+    name: str
+    run: Callable[[Any, Mapping[str, Artifact], Context], Mapping[str, Any] | None]
+    config: Any
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    version: int = 1
+    resources: Resources = Resources()
+    code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage's files: `path` is the folder of the attempt that its manifest names."""
+
+    name: str
+    fingerprint: str
+    path: Path
+    manifest: Manifest
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What `run` returned."""
+        return self.manifest.metrics
+
+
+def ignore_progress(_: dict[str, Any]) -> None:
+    """The progress callable of a stage that nobody watches."""
+
+
+@dataclass
+class Context:
+    """Where a running stage writes.
+
+    `output` is fresh for each attempt; `checkpoints` survives attempts of the same fingerprint
+    and goes when the stage is done. `progress` takes any of the keys step, total, metrics,
+    samples_per_second, eta_seconds, message. `resolve_inputs` waits for the inputs of a stage
+    that was started early and returns role → folder.
+    """
+
+    output: Path
+    checkpoints: Path
+    name: str
+    fingerprint: str
+    attempt: str
+    progress: Callable[[dict[str, Any]], None] = ignore_progress
+    resolve_inputs: Callable[[], Mapping[str, Path]] = dict
+
+
+def all_stages(targets: list[Stage] | tuple[Stage, ...]) -> list[Stage]:
+    """Every stage that the targets need, inputs first; two stages of one name are refused."""
+    ordered: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if (known := ordered.get(stage.name)) is not None:
+            if known is not stage and known != stage:
+                raise ValueError(f"two different stages are named {stage.name!r}")
+            return
+        for upstream in stage.inputs.values():
+            visit(upstream)
+        ordered[stage.name] = stage
+
+    for target in targets:
+        visit(target)
+    return list(ordered.values())

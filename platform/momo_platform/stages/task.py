@@ -1,0 +1,121 @@
+"""What runs inside a stage's Ray task: a fresh attempt, the stage's function, the manifest last."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.manifest import (
+    Manifest,
+    describe_files,
+    git_commit,
+    package_versions,
+    source_hashes,
+    write_manifest,
+)
+from momo_platform.stages.stage import Artifact, Context
+from momo_platform.stages.storage import Storage
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One stage as its task gets it: `inputs` maps role → (stage name, fingerprint)."""
+
+    name: str
+    fingerprint: str
+    version: int
+    run: Callable[..., Mapping[str, Any] | None]
+    config: Any
+    canonical_config: Any
+    inputs: Mapping[str, tuple[str, str]]
+    code: tuple[str, ...]
+    storage_root: str
+    resources: Mapping[str, float]
+
+
+class LazyInputs(Mapping[str, Artifact]):
+    """Role → Artifact, looked up when first asked for: an early starter asks when they exist."""
+
+    def __init__(self, spec: TaskSpec, storage: Storage) -> None:
+        self._spec, self._storage = spec, storage
+
+    def __getitem__(self, role: str) -> Artifact:
+        name, fingerprint = self._spec.inputs[role]
+        artifact = self._storage.artifact(name, fingerprint)
+        if artifact is None:
+            raise RuntimeError(f"input {role} ({name}/{fingerprint}) does not exist")
+        problem = artifact.manifest.problem(artifact.path)
+        if problem:
+            raise UserError(f"{artifact.path}: {problem}; run again with --rerun {name}")
+        return artifact
+
+    def __iter__(self):
+        return iter(self._spec.inputs)
+
+    def __len__(self) -> int:
+        return len(self._spec.inputs)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error)
+
+
+def run_stage(
+    spec: TaskSpec,
+    progress: Callable[[dict[str, Any]], None],
+    resolve_inputs: Callable[[], Mapping[str, Path]],
+) -> None:
+    """Make one artifact. An attempt that fails leaves its folder behind, without a manifest."""
+    storage = Storage(spec.storage_root)
+    try:
+        output = storage.new_attempt(spec.name, spec.fingerprint)
+        folder = output.parent
+        checkpoints = folder / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        context = Context(
+            output,
+            checkpoints,
+            spec.name,
+            spec.fingerprint,
+            output.name,
+            progress,
+            resolve_inputs,
+        )
+        started = time.time()
+        metrics = spec.run(spec.config, LazyInputs(spec, storage), context) or {}
+        manifest = Manifest(
+            stage=spec.name,
+            fingerprint=spec.fingerprint,
+            version=spec.version,
+            attempt=output.name,
+            files=describe_files(output),
+            metrics=json.loads(json.dumps(metrics)),
+            config=spec.canonical_config,
+            inputs={
+                role: {"name": name, "fingerprint": digest}
+                for role, (name, digest) in spec.inputs.items()
+            },
+            git_commit=git_commit(),
+            packages=package_versions(),
+            code=source_hashes(spec.code),
+            seconds=time.time() - started,
+            resources=spec.resources,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        write_manifest(manifest, folder)
+        storage.remove_leftovers(spec.name, spec.fingerprint, keep=output.name)
+    except Exception as error:
+        if _is_disk_full(error):
+            raise UserError(
+                f"disk full while stage {spec.name} wrote to {storage.root}: make room there or "
+                "choose another folder with --storage; finished stages are kept"
+            ) from error
+        raise
