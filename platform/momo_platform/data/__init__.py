@@ -1,0 +1,5 @@
+"""Data: prepared once by Ray Data, written as Parquet shards, read in an order that resumes exactly.
+
+`sources`, `images`, `text` and `packages` know formats; `prepare` and `mix` are stages; `shards`,
+`order` and `loader` feed a training worker.
+"""

@@ -1,0 +1,72 @@
+"""One picture: verified, oriented, on a background, RGB, capped in size, encoded."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
+_MAX_PIXELS = 178_956_970  # Pillow's own bound on decompression bombs
+
+
+class BadImage(ValueError):
+    """A picture that can't be used; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """`size_cap`: the shorter side in pixels that larger pictures are scaled down to."""
+
+    size_cap: int = 64
+    encoding: Literal["png", "jpeg"] = "png"
+    jpeg_quality: int = 90
+    background: str = "white"
+
+
+def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
+    import resvg_py
+
+    try:
+        data = resvg_py.svg_to_bytes(
+            svg_string=raw.decode("utf-8"), width=config.size_cap, height=config.size_cap
+        )
+    except (UnicodeDecodeError, ValueError) as error:
+        raise BadImage(f"not a readable SVG: {error}") from error
+    return Image.open(io.BytesIO(bytes(data)))
+
+
+def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> bytes:
+    """Encoded bytes in, encoded bytes out; never scaled up.
+
+    Raises BadImage for bytes that are no picture, are truncated or are larger than 179 Mpixel.
+    """
+    if not raw:
+        raise BadImage("the file is empty")
+    try:
+        picture = _rasterise(raw, config) if svg else Image.open(io.BytesIO(raw))
+        if picture.width * picture.height > _MAX_PIXELS:
+            raise BadImage(f"{picture.width}×{picture.height} pixels are too many")
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError:
+        raise BadImage("not a picture in a known format") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImage(f"damaged or truncated: {error}") from error
+    rgba = picture.convert("RGBA")
+    canvas = Image.new("RGBA", rgba.size, config.background)
+    canvas.alpha_composite(rgba)
+    result = canvas.convert("RGB")
+    shorter = min(result.size)
+    if shorter > config.size_cap:
+        ratio = config.size_cap / shorter
+        size = tuple(max(1, round(side * ratio)) for side in result.size)
+        result = result.resize(size, Image.Resampling.BICUBIC)  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    if config.encoding == "png":
+        result.save(buffer, "PNG")
+    else:
+        result.save(buffer, "JPEG", quality=config.jpeg_quality)
+    return buffer.getvalue()

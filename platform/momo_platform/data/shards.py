@@ -1,0 +1,96 @@
+"""Immutable Parquet shards with an index: written once, read by row."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+INDEX = "index.json"
+ROW_GROUP = 256
+
+
+def write_shards(
+    tables: Iterable[pa.Table], folder: Path, *, row_group: int = ROW_GROUP, rows_per_shard: int
+) -> int:
+    """Write rows in order as `shard-00000.parquet` …; returns their number.
+
+    Holds one shard's rows in memory. Every row group but the last has exactly `row_group` rows,
+    so a row's place follows from its number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    per_shard = max(row_group, rows_per_shard // row_group * row_group)
+    shards: list[dict[str, object]] = []
+    pending: list[pa.Table] = []
+    waiting = 0
+    schema: pa.Schema | None = None
+
+    def flush(table: pa.Table) -> None:
+        name = f"shard-{len(shards):05d}.parquet"
+        pq.write_table(table, folder / name, row_group_size=row_group, compression="zstd")
+        shards.append({"file": name, "rows": len(table)})
+
+    for table in tables:
+        schema = table.schema
+        pending.append(table)
+        waiting += len(table)
+        while waiting >= per_shard:
+            joined = pa.concat_tables(pending)
+            flush(joined.slice(0, per_shard))
+            pending = [joined.slice(per_shard)]
+            waiting = len(pending[0])
+    if waiting:
+        flush(pa.concat_tables(pending))
+    total = sum(int(str(s["rows"])) for s in shards)
+    index = {
+        "rows": total,
+        "row_group": row_group,
+        "rows_per_shard": per_shard,
+        "shards": shards,
+        "columns": schema.names if schema else [],
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=1))
+    return total
+
+
+class ShardDataset:
+    """Rows of a folder of shards by number; keeps `cached_groups` row groups in memory."""
+
+    def __init__(self, folder: Path, cached_groups: int = 64) -> None:
+        index = json.loads((folder / INDEX).read_text())
+        self._folder = folder
+        self._rows, self.row_group = int(index["rows"]), int(index["row_group"])
+        self._groups_per_shard = int(index["rows_per_shard"]) // self.row_group
+        self._shards = [s["file"] for s in index["shards"]]
+        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
+        self._cached_groups = cached_groups
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def _group(self, group: int) -> pa.Table:
+        if group not in self._cache:
+            shard, inside = divmod(group, self._groups_per_shard)
+            with pq.ParquetFile(self._folder / self._shards[shard]) as file:
+                self._cache[group] = file.read_row_group(inside)
+            if len(self._cache) > self._cached_groups:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(group)
+        return self._cache[group]
+
+    def read(self, rows: np.ndarray) -> pa.Table:
+        """The given rows [B] in their order."""
+        groups = rows // self.row_group
+        tables, places, base = [], np.empty(len(rows), dtype=np.int64), 0
+        for group in np.unique(groups):
+            table = self._group(int(group))
+            here = groups == group
+            places[here] = base + rows[here] - group * self.row_group
+            tables.append(table)
+            base += len(table)
+        return pa.concat_tables(tables).take(pa.array(places))
