@@ -1,0 +1,122 @@
+"""Finding or starting the Ray that a run uses."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from momo_platform.stages.errors import UserError
+
+_PROBE_SECONDS = 1.0
+# Ray Train's controller takes one report an interval (2 s unless told otherwise), and looks that
+# often whether a worker has ended.
+_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@dataclass(frozen=True)
+class RayConnection:
+    """A connected Ray. `owned`: started here, so it ends here. `notice`: a line to show, or ''."""
+
+    address: str
+    owned: bool
+    notice: str = ""
+
+    def stop(self) -> None:
+        """End the Ray that was started here; leave a cluster that was found, disconnected."""
+        import ray
+
+        ray.shutdown()
+
+    def __enter__(self) -> RayConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def current_cluster_file() -> Path:
+    """Where `ray start` and `ray up` write the address of this machine's cluster."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    return Path(folder) / "ray" / "ray_current_cluster"
+
+
+def answers(address: str) -> bool:
+    """True when something listens at `host:port`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return False
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def find_address(address: str) -> tuple[str, str]:
+    """(address, notice): `auto` becomes RAY_ADDRESS, a live cluster of this machine, or `local`.
+
+    Raises UserError for an address that nobody answers at. The notice names a stale
+    `ray_current_cluster` file, which makes every trainer end 12 s later.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+    file = current_cluster_file()
+    found = file.read_text().strip() if file.is_file() else ""
+    alive = bool(found) and answers(found)
+    notice = ""
+    if found and not alive:
+        notice = (
+            f"{file} names a Ray cluster at {found} that does not answer; it slows the end of "
+            "every training stage by about 12 s: delete the file"
+        )
+    if address == "auto":
+        return (found if alive else "local"), notice
+    if address != "local" and "://" not in address and not answers(address):
+        raise UserError(
+            f"no Ray cluster answers at {address}; start one with `ray start --head`, or leave "
+            "the address out to run on this machine alone"
+        )
+    return address, notice
+
+
+def start_ray(
+    address: str = "auto",
+    *,
+    num_cpus: int | None = None,
+    object_store_mb: int = 512,
+    verbose: bool = False,
+) -> RayConnection:
+    """Connect to a cluster, or start a private Ray on this machine.
+
+    `address` is `auto`, `local`, `host:port` or `ray://…`; `num_cpus` and `object_store_mb` hold
+    for a private Ray only. Raises UserError when the address does not answer.
+    """
+    address, notice = find_address(address)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import logging
+
+    import ray
+
+    options = {
+        "log_to_driver": True,
+        "logging_level": logging.INFO if verbose else logging.WARNING,
+    }
+    if address != "local":
+        ray.init(address, **options)
+        return RayConnection(address, owned=False, notice=notice)
+    ray.init(
+        "local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=object_store_mb * 2**20,
+        **options,
+    )
+    return RayConnection("local", owned=True, notice=notice)

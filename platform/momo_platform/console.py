@@ -1,0 +1,248 @@
+"""What a person sees of a run: the graph's state above, one live line a running stage below.
+
+On a terminal the table is redrawn in place; elsewhere there is one plain line a change of state
+and one a running stage every ten seconds. `silence` sends everybody else's output to a log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from momo_platform.stages.executor import StageStatus
+
+_PLAIN_INTERVAL_SECONDS = 10.0
+_BAR_CELLS = 20
+_LOOKS: Mapping[str, tuple[str, str]] = {  # state → icon, style
+    "queued": ("·", "dim"),
+    "leased": ("⧖", "yellow"),
+    "starting": ("◌", "cyan"),
+    "running": ("▶", "bold cyan"),
+    "done": ("✓", "green"),
+    "cached": ("=", "green"),
+    "failed": ("✗", "bold red"),
+    "not run": ("–", "dim"),
+}
+_WORDS = {"leased": "waiting for lease", "starting": "starting early"}
+
+
+def duration(seconds: float) -> str:
+    """'8.2 s', '1 min 05 s', '2 h 03 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def progress_text(progress: Mapping[str, Any]) -> str:
+    """'step 120/600  mim 0.93  812 samples/s  40.0 s left': whatever of it is known."""
+    parts = []
+    if "step" in progress:
+        total = f"/{progress['total']}" if "total" in progress else ""
+        parts.append(f"step {progress['step']}{total}")
+    parts += [f"{name} {value:.3g}" for name, value in progress.get("metrics", {}).items()]
+    if "samples_per_second" in progress:
+        parts.append(f"{progress['samples_per_second']:,.0f} samples/s")
+    if "eta_seconds" in progress:
+        parts.append(f"{duration(progress['eta_seconds'])} left")
+    if progress.get("message"):
+        parts.append(str(progress["message"]))
+    return "  ".join(parts)
+
+
+def bar(progress: Mapping[str, Any]) -> str:
+    """'━━━━━───────────────', or '' when there is no total."""
+    total = progress.get("total") or 0
+    if not total:
+        return ""
+    filled = round(_BAR_CELLS * min(1.0, progress.get("step", 0) / total))
+    return "━" * filled + "─" * (_BAR_CELLS - filled)
+
+
+def _reason(status: StageStatus) -> str:
+    if status.state == "failed":
+        lines = status.error.strip().splitlines()
+        return lines[-1] if lines else ""
+    if status.detail:
+        return status.detail
+    return "" if status.state == "done" else status.entry.reason
+
+
+class View:
+    """Shows the statuses that the executor passes to it; a context manager.
+
+    `stream` is where a person looks: pass what `silence` yields. `verbose` (somebody else writes
+    to the same terminal) chooses plain lines, as does a stream that is no terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, verbose: bool = False) -> None:
+        self.stream = stream or sys.stdout
+        self.live_display = self.stream.isatty() and not verbose
+        self._states: dict[str, str] = {}
+        self._details: dict[str, str] = {}
+        self._last_line: dict[str, float] = {}
+        self._statuses: Sequence[StageStatus] = ()
+        self._live: Any = None
+
+    def __enter__(self) -> View:
+        if self.live_display:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=self.stream)
+            self._live = Live(
+                console=console,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                vertical_overflow="crop",
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.update(self._table(self._statuses), refresh=True)  # the whole of it
+            self._live.stop()
+            self._live = None
+        self.stream.flush()
+
+    def __call__(self, statuses: Sequence[StageStatus]) -> None:
+        """Show the newest statuses; called several times a second."""
+        self._statuses = statuses
+        if self._live is not None:
+            self._live.update(self._render(statuses), refresh=True)
+        else:
+            self._print_changes(statuses)
+
+    def print(self, text: str) -> None:
+        """A line of its own, above the live part."""
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
+    def _render(self, statuses: Sequence[StageStatus]) -> RenderableType:
+        from rich.console import Group
+
+        active = [s for s in statuses if s.state in ("running", "starting")]
+        lines = [self._live_line(s) for s in active]
+        room = self._live.console.height - len(lines) - 3
+        return Group(self._table(statuses, room), *lines)
+
+    def _table(self, statuses: Sequence[StageStatus], room: int | None = None) -> Table:
+        """One row a stage; stages that are over or far away share a row when room is short."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, style in (
+            ("icon", ""),
+            ("stage", ""),
+            ("state", ""),
+            ("time", ""),
+            ("why", "dim"),
+        ):
+            table.add_column(
+                name,
+                style=style,
+                no_wrap=True,
+                justify="right" if name == "time" else "left",
+                overflow="ellipsis",
+            )
+        folded = ("done", "cached", "queued", "not run")
+        fold = room is not None and len(statuses) > room
+        for status in statuses:
+            if fold and status.state in folded:
+                continue
+            icon, style = _LOOKS[status.state]
+            seconds = duration(status.seconds) if status.seconds else ""
+            word = Text(_WORDS.get(status.state, status.state), style)
+            table.add_row(
+                Text(icon, style), Text(status.entry.name), word, seconds, Text(_reason(status))
+            )
+        if fold:
+            counts = Counter(s.state for s in statuses if s.state in folded)
+            text = ", ".join(f"{counts[state]} {state}" for state in folded if counts[state])
+            table.add_row("", Text(text, "dim"), "", "", "")
+        return table
+
+    def _live_line(self, status: StageStatus) -> Text:
+        from rich.text import Text
+
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"{status.entry.name}  ", "bold")
+        if drawn := bar(status.progress):
+            line.append(drawn + "  ", "cyan")
+        if status.state == "starting":
+            return line.append("ready, waits for its inputs", "dim")
+        return line.append(progress_text(status.progress))
+
+    def _print_changes(self, statuses: Sequence[StageStatus]) -> None:
+        now = time.monotonic()
+        for status in statuses:
+            name, state = status.entry.name, status.state
+            before = self._states.get(name), self._details.get(name, "")
+            if before != (state, status.detail):
+                self._states[name], self._details[name] = state, status.detail
+                self._last_line[name] = now
+                seconds = f" in {duration(status.seconds)}" if state in ("done", "failed") else ""
+                reason = f": {why}" if (why := _reason(status)) else ""
+                self._write(f"{name}: {_WORDS.get(state, state)}{seconds}{reason}")
+            elif state == "running" and now - self._last_line[name] >= _PLAIN_INTERVAL_SECONDS:
+                self._last_line[name] = now
+                text = progress_text(status.progress) or f"running for {duration(status.seconds)}"
+                self._write(f"{name}: {text}")
+
+    def _write(self, text: str) -> None:
+        icons = {name: _LOOKS[state][0] for name, state in self._states.items()}
+        icon = icons.get(text.partition(":")[0], " ")
+        self.stream.write(f"{time.strftime('%H:%M:%S')} {icon} {text}\n")
+        self.stream.flush()
+
+
+@contextlib.contextmanager
+def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
+    """Send this process' output, Ray's chatter included, to `log_path`; yield the real stdout.
+
+    Works on file descriptors 1 and 2, so that native code and child processes are caught too.
+    They are restored whatever happens. With `verbose` nothing is redirected.
+    """
+    if verbose:
+        yield sys.stdout
+        return
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
+    try:
+        with log_path.open("ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):  # a full disk must not keep the terminal from us
+            sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        os.close(saved_out)
+        os.close(saved_err)
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()

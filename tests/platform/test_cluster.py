@@ -1,0 +1,61 @@
+"""Which Ray a run uses; no Ray is started here."""
+
+import socket
+
+import pytest
+
+from momo_platform.cluster import current_cluster_file, find_address
+from momo_platform.stages.errors import UserError
+
+
+@pytest.fixture
+def cluster_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    path = current_cluster_file()
+    assert path == tmp_path / "ray" / "ray_current_cluster"
+    path.parent.mkdir()
+    return path
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"127.0.0.1:{port}"
+
+
+def test_without_any_cluster_ray_is_local(cluster_file):
+    assert find_address("auto") == ("local", "")
+
+
+def test_a_live_cluster_of_this_machine_is_found(cluster_file, listening):
+    cluster_file.write_text(listening)
+    assert find_address("auto") == (listening, "")
+    assert find_address("local") == ("local", "")
+
+
+def test_a_stale_cluster_file_is_named(cluster_file, silent):
+    cluster_file.write_text(silent)
+    for asked in ("auto", "local"):
+        address, notice = find_address(asked)
+        assert address == "local"
+        assert str(cluster_file) in notice
+        assert "delete" in notice
+
+
+def test_ray_address_wins_over_the_file(cluster_file, listening, silent, monkeypatch):
+    cluster_file.write_text(silent)
+    monkeypatch.setenv("RAY_ADDRESS", listening)
+    assert find_address("auto")[0] == listening
+
+
+def test_an_address_that_does_not_answer_is_an_error(cluster_file, silent):
+    with pytest.raises(UserError, match=f"no Ray cluster answers at {silent}"):
+        find_address(silent)
