@@ -1,4 +1,4 @@
-"""The stage graph: frozen stages, semantic fingerprints, manifests written last, plans with reasons.
+"""The stage graph: frozen stages, semantic fingerprints, manifests written last, plans.
 
 Importing it loads neither torch nor ray; only `executor.execute` imports ray, when called.
 """
@@ -6,7 +6,7 @@ Importing it loads neither torch nor ray; only `executor.execute` imports ray, w
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest
-from momo_platform.stages.plan import Plan, PlanEntry, make_plan
+from momo_platform.stages.plan import Plan, PlanEntry, make_plan, print_plan
 from momo_platform.stages.stage import Artifact, Context, Resources, Stage
 from momo_platform.stages.storage import Storage
 
@@ -24,4 +24,5 @@ __all__ = [
     "canonical",
     "fingerprint",
     "make_plan",
+    "print_plan",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 class Board:
@@ -47,6 +47,9 @@ class InputResolver:
     def __call__(self) -> Mapping[str, Path]:
         import ray
 
-        while (inputs := ray.get(self._board.inputs.remote(self._stage))) is None:
-            time.sleep(0.1)
+        inputs: dict[str, str] | None = None
+        while inputs is None:
+            inputs = cast("dict[str, str] | None", ray.get(self._board.inputs.remote(self._stage)))
+            if inputs is None:
+                time.sleep(0.1)
         return {role: Path(path) for role, path in inputs.items()}

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from pathlib import Path
 
 FILE_NAME = "lease.json"
@@ -29,7 +30,10 @@ def _process_runs(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # a zombie, killed but not yet collected by its parent, holds nothing
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
 
 
 def holder(folder: Path) -> str | None:
@@ -50,10 +54,31 @@ def holder(folder: Path) -> str | None:
     return f"{host}, process {pid}" if alive else None
 
 
+def _remove_dead(folder: Path) -> None:
+    """Delete a dead lease. A guard folder lets one driver at a time look and delete.
+
+    Without it a slow taker, who saw the dead lease, deletes the fresh one of a faster taker.
+    """
+    guard = folder / f"{FILE_NAME}.takeover"
+    try:
+        guard.mkdir()
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - guard.stat().st_mtime > EXPIRES_AFTER_SECONDS:
+                guard.rmdir()  # its maker died between two lines
+        return
+    try:
+        if holder(folder) is None:
+            (folder / FILE_NAME).unlink(missing_ok=True)
+    finally:
+        guard.rmdir()
+
+
 class Leases:
     """All leases of one driver, kept alive by one thread."""
 
     def __init__(self) -> None:
+        self._token = uuid.uuid4().hex
         self._held: set[Path] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -68,14 +93,13 @@ class Leases:
         folder.mkdir(parents=True, exist_ok=True)
         if other := holder(folder):
             return other
-        mine = path.with_name(f"{FILE_NAME}.{socket.gethostname()}.{os.getpid()}")
-        mine.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        mine = path.with_name(f"{FILE_NAME}.{self._token}")
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
+        mine.write_text(json.dumps(content))
         try:
-            if path.exists():  # dead: move it away, so that only one of several takers succeeds
-                with contextlib.suppress(FileNotFoundError):
-                    path.rename(path.with_name(f"{FILE_NAME}.dead.{os.getpid()}"))
-                    path.with_name(f"{FILE_NAME}.dead.{os.getpid()}").unlink()
-            os.link(mine, path)
+            if path.exists():
+                _remove_dead(folder)
+            os.link(mine, path)  # fails when another driver was faster
         except FileExistsError:
             return holder(folder) or "another driver"
         finally:
@@ -89,7 +113,7 @@ class Leases:
         path = folder / FILE_NAME
         with self._lock:
             self._held.discard(path)
-        path.unlink(missing_ok=True)
+        self._unlink(path)
 
     def close(self) -> None:
         """Give all leases back and stop the heartbeat."""
@@ -97,11 +121,20 @@ class Leases:
         with self._lock:
             held, self._held = self._held, set()
         for path in held:
+            self._unlink(path)
+
+    def _unlink(self, path: Path) -> None:
+        """Delete a lease, unless another driver has taken it since (we were silent for long)."""
+        content = _read(path)
+        if content is not None and content.get("token") == self._token:
             path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             with self._lock:
-                for path in self._held:
-                    with contextlib.suppress(FileNotFoundError):
+                held = list(self._held)
+            for path in held:
+                content = _read(path)
+                if content is not None and content.get("token") == self._token:
+                    with contextlib.suppress(FileNotFoundError):  # given back just now
                         os.utime(path)

@@ -20,7 +20,11 @@ _PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "n
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a finished artifact. `files` maps relative paths to size and sha256."""
+    """All that is known of a finished artifact.
+
+    `files` maps relative paths to size and sha256, `inputs` a role to name, fingerprint and
+    content of the artifact that filled it, `code` a source file to its sha256.
+    """
 
     stage: str
     fingerprint: str
@@ -51,10 +55,17 @@ class Manifest:
                 return f"output file {name} was altered: its checksum differs from the manifest's"
         return None
 
-    def code_changes(self) -> list[str]:
-        """Modules whose source differs from what this artifact was made with."""
-        now = source_hashes(self.code)
-        return [module for module, digest in self.code.items() if now.get(module) != digest]
+    def code_changes(self, modules: Iterable[str]) -> list[str]:
+        """Source files of `modules` that differ from what this artifact was made with."""
+        now = source_hashes(modules)
+        names = sorted({*now, *self.code})
+        return [name for name in names if now.get(name) != self.code.get(name)]
+
+    @property
+    def content(self) -> str:
+        """12 hex digits over the files' names and checksums: equal for equal content."""
+        facts = sorted((name, facts["sha256"]) for name, facts in self.files.items())
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
 def sha256_of(path: Path) -> str:
@@ -73,18 +84,24 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def source_hashes(modules: Iterable[str]) -> dict[str, str]:
-    """Module or package → sha256 over its source files, without importing the module itself."""
-    hashes = {}
+    """Source file (`momo/encoder.py`) → sha256, for modules and whole packages.
+
+    Imports nothing, not even the parents of a dotted name: a plan must load no torch.
+    """
+    hashes: dict[str, str] = {}
     for module in modules:
-        spec = importlib.util.find_spec(module)
+        top, *rest = module.split(".")
+        spec = importlib.util.find_spec(top)
         if spec is None or spec.origin is None:
             continue
         origin = Path(spec.origin)
-        files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-        hashes[module] = digest.hexdigest()
+        root = origin.parent.parent if origin.name == "__init__.py" else origin.parent
+        target = root.joinpath(top, *rest)
+        files = target.rglob("*.py") if target.is_dir() else [target.with_suffix(".py")]
+        for file in sorted(files):
+            if file.is_file():
+                name = file.relative_to(root).as_posix()
+                hashes[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return hashes
 
 

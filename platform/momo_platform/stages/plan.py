@@ -7,15 +7,20 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
-from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.manifest import Manifest, read_manifest
 from momo_platform.stages.stage import Stage, all_stages
 from momo_platform.stages.storage import Storage
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Action = Literal["run", "resume", "cached", "skipped"]
+NOT_CHOSEN = "not in --only"
+_STYLES: dict[str, str] = {"run": "yellow", "resume": "cyan", "cached": "green", "skipped": "dim"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,12 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from _differences(a, b, f"{path}[{index}]")
     elif old != new:
-        yield f"{path} {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+        yield f"{path} {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def why_new(stage: Stage, known: dict[str, str], others: Sequence[Manifest]) -> str:
@@ -91,9 +101,25 @@ def why_new(stage: Stage, known: dict[str, str], others: Sequence[Manifest]) -> 
     return shown + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
 
 
-def _cached_reason(manifest: Manifest) -> str:
-    if changed := manifest.code_changes():
-        return f"code changed since: {', '.join(changed)} (--rerun {manifest.stage} to run again)"
+def changed_input(stage: Stage, manifest: Manifest, storage: Storage) -> str | None:
+    """The name of an input whose content is no longer what `manifest` was made from, or None."""
+    for role, upstream in stage.inputs.items():
+        made_from = manifest.inputs.get(role, {})
+        now = read_manifest(storage.folder(upstream.name, made_from.get("fingerprint", "-")))
+        if now is not None and now.content != made_from.get("content", now.content):
+            return upstream.name
+    return None
+
+
+def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str]) -> str:
+    if remade:
+        return f"unless {', '.join(dict.fromkeys(remade))} comes out different"
+    if changed := manifest.code_changes(stage.code):
+        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+        return (
+            f"code changed since: {', '.join(changed[:2])}{more} "
+            f"(--rerun {manifest.stage} to run again)"
+        )
     return f"made {manifest.created[:16].replace('T', ' ')} in {manifest.seconds:.0f} s"
 
 
@@ -136,7 +162,7 @@ def make_plan(
         upstream = [s.name for s in stage.inputs.values() if entries[s.name].action != "cached"]
         action: Action
         if only and not _matches(stage.name, only):
-            action, reason = ("cached", "") if manifest else ("skipped", "not in --only")
+            action, reason = ("cached" if manifest else "skipped"), NOT_CHOSEN
         elif _matches(stage.name, rerun):
             action, reason = "run", "--rerun"
         elif manifest is None:
@@ -147,12 +173,28 @@ def make_plan(
                 action, reason = "run", why_new(stage, known, storage.others(stage.name))
         elif problem := manifest.problem(folder / manifest.attempt):
             action, reason = "run", problem
-        elif rerun and upstream:
-            action, reason = "run", f"input {upstream[0]} runs again"
+        elif changed := changed_input(stage, manifest, storage):
+            action, reason = "run", f"input {changed} was made again and came out different"
         else:
-            action, reason = "cached", _cached_reason(manifest)
+            # An input that is made again and comes out equal leaves this one as it is; the
+            # executor looks again when it is there.
+            action, reason = "cached", _cached_reason(stage, manifest, upstream)
         missing = [n for n in upstream if entries[n].action == "skipped"]
         if action in ("run", "resume") and missing:
             raise UserError(f"--only: {stage.name} needs {missing[0]}, which was never run")
         entries[stage.name] = PlanEntry(stage, digest, action, reason)
     return Plan(tuple(entries.values()))
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """The plan as a table: stage, action, fingerprint, reason."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("stage", "action", "fingerprint", "reason"):
+        table.add_column(title, overflow="fold", no_wrap=title != "reason")
+    for entry in plan.entries:
+        action = Text(entry.action, _STYLES[entry.action])
+        table.add_row(entry.name, action, entry.fingerprint, Text(entry.reason))
+    console.print(table)

@@ -71,6 +71,13 @@ class Storage:
         path.mkdir(parents=True)
         return path
 
+    def remove_dead_attempts(self, name: str, fingerprint: str) -> None:
+        """Delete the attempts that failed or were killed; only a lease's holder may do so."""
+        manifest = self.manifest(name, fingerprint)
+        for path in self.folder(name, fingerprint).glob("attempt-*"):
+            if manifest is None or path.name != manifest.attempt:
+                shutil.rmtree(path, ignore_errors=True)
+
     def remove_leftovers(self, name: str, fingerprint: str, keep: str) -> None:
         """Delete checkpoints and every attempt but `keep`, after the manifest was written."""
         for path in self.folder(name, fingerprint).iterdir():

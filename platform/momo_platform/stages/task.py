@@ -76,6 +76,7 @@ def run_stage(
     """Make one artifact. An attempt that fails leaves its folder behind, without a manifest."""
     storage = Storage(spec.storage_root)
     try:
+        storage.remove_dead_attempts(spec.name, spec.fingerprint)
         output = storage.new_attempt(spec.name, spec.fingerprint)
         folder = output.parent
         checkpoints = folder / "checkpoints"
@@ -90,7 +91,8 @@ def run_stage(
             resolve_inputs,
         )
         started = time.time()
-        metrics = spec.run(spec.config, LazyInputs(spec, storage), context) or {}
+        inputs = LazyInputs(spec, storage)
+        metrics = spec.run(spec.config, inputs, context) or {}
         manifest = Manifest(
             stage=spec.name,
             fingerprint=spec.fingerprint,
@@ -100,7 +102,11 @@ def run_stage(
             metrics=json.loads(json.dumps(metrics)),
             config=spec.canonical_config,
             inputs={
-                role: {"name": name, "fingerprint": digest}
+                role: {
+                    "name": name,
+                    "fingerprint": digest,
+                    "content": inputs[role].manifest.content,
+                }
                 for role, (name, digest) in spec.inputs.items()
             },
             git_commit=git_commit(),

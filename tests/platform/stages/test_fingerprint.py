@@ -1,0 +1,74 @@
+"""Fingerprints cover meaning and nothing else."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+from toy_stages import Toy, add
+
+from momo_platform.stages import Resources, Stage, canonical, fingerprint
+from momo_platform.stages.fingerprint import NotCanonical
+from momo_platform.stages.stage import all_stages
+
+
+@dataclass(frozen=True)
+class Nested:
+    rates: tuple[float, ...] = (0.1, 0.2)
+    table: dict = field(default_factory=lambda: {"b": 1, "a": None})
+    toy: Toy = field(default_factory=Toy)
+
+
+def stage(config=None, **fields):
+    return Stage("a", add, config or Toy(), **fields)
+
+
+def test_what_enters():
+    base = fingerprint(stage())
+    assert len(base) == 12
+    assert fingerprint(stage()) == base
+    assert fingerprint(stage(Toy(2))) != base
+    assert fingerprint(stage(version=2)) != base
+    assert fingerprint(Stage("b", add, Toy())) != base
+    up = Stage("up", add, Toy())
+    with_input = fingerprint(stage(inputs={"x": up}))
+    assert with_input != base
+    assert fingerprint(stage(inputs={"y": up})) != with_input
+    assert fingerprint(stage(inputs={"x": Stage("up", add, Toy(2))})) != with_input
+
+
+def test_what_does_not_enter():
+    base = fingerprint(stage())
+    assert fingerprint(stage(Toy(seconds=9.0))) == base
+    assert fingerprint(stage(resources=Resources(workers=4, worker_cpus=1))) == base
+    assert fingerprint(stage(code=("momo_platform",))) == base
+
+
+def test_key_order_does_not_matter_and_processes_agree():
+    one, two = Nested(), Nested(table={"a": None, "b": 1})
+    assert fingerprint(stage(one)) == fingerprint(stage(two))
+    code = (
+        "from toy_stages import *; from momo_platform.stages import fingerprint;"
+        "print(fingerprint(Stage('a', add, Toy(3))))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert printed.stdout.strip() == fingerprint(stage(Toy(3)))
+
+
+@pytest.mark.parametrize(
+    "value, place",
+    [(float("nan"), r"config\.toy\.value"), ({1}, "value is a set"), (print, "value is a")],
+)
+def test_values_without_canonical_form_are_refused_with_their_place(value, place):
+    config = Nested(toy=dataclasses.replace(Toy(), value=value))
+    with pytest.raises(NotCanonical, match=place):
+        canonical(config)
+
+
+def test_two_stages_of_one_name_are_refused():
+    one = Stage("a", add, Toy(1))
+    with pytest.raises(ValueError, match="two different stages are named 'a'"):
+        all_stages([one, Stage("b", add, Toy(), {"x": Stage("a", add, Toy(2))})])
