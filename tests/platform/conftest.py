@@ -1,6 +1,8 @@
 """A private Ray for the few platform tests that need one."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,10 @@ def ray_local():
     """Ray with two CPUs; ended with the session."""
     import ray
 
+    # Workers take their import path from the environment, not from pytest's `pythonpath`.
+    here = Path(__file__).parent
+    paths = [str(here), str(here / "stages"), *(path for path in sys.path if path)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     ray.init(
         "local",

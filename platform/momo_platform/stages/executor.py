@@ -93,6 +93,7 @@ class Execution:
         try:
             while any(s.state not in FINISHED for s in self.statuses.values()):
                 self._start_what_can()
+                self.view(list(self.statuses.values()))
                 self._collect()
                 if self.fail_fast and self.failures:
                     self._give_up()

@@ -1,0 +1,23 @@
+"""A driver process for tests: `toy_driver.py STORAGE` runs a slow counter and an adder on Ray."""
+
+import sys
+from pathlib import Path
+
+from toy_stages import Toy, add, chain, count_steps
+
+from momo_platform.cluster import start_ray
+from momo_platform.console import View, silence
+from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages.executor import execute
+
+if __name__ == "__main__":
+    storage = Storage(sys.argv[1])
+    counter = Stage("count", count_steps, Toy(12, seconds=0.5), {"up": chain(1)[0]})
+    plan = make_plan([Stage("end", add, Toy(1), {"up": counter})], storage)
+    with (
+        silence(Path(sys.argv[1]) / "ray.log") as stream,
+        start_ray("local", num_cpus=2, object_store_mb=100),
+        View(stream) as view,
+    ):
+        artifacts = execute(plan, storage, view)
+        view.print(f"sum {artifacts['end'].metrics['sum']}")
