@@ -1,26 +1,21 @@
-"""MoMo: one transformer, all of whose layers process text and images (arXiv 2304.05523).
+"""MoMo: one shared encoder for text, images and pairs, in plain PyTorch.
 
-    import momo
-    model = momo.load("runs/latest/model")
-    vectors = model.embed(texts=["a red apple"])   # [1, embed_dim], unit length
-
-Plain PyTorch: imports neither Ray nor the platform, and `import momo` alone loads no torch.
+`momo.load(folder)` opens an exported model. Importing `momo` imports neither torch nor ray.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
+    from momo.export import Embedder, load
 
-    from momo.export import Embedder
-
-__all__ = ["load"]
+__all__ = ["Embedder", "load"]
 
 
-def load(path: str | os.PathLike[str]) -> Embedder:
-    """The exported model in folder `path`; see `momo.export.Embedder`."""
-    from momo.export import load as load_embedder
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from momo import export
 
-    return load_embedder(path)
+        return getattr(export, name)
+    raise AttributeError(f"module 'momo' has no attribute {name!r}")

@@ -1,16 +1,30 @@
-"""Sizes of the model. No torch: presets and `--help` import this file."""
+"""Model sizes and objective settings as frozen dataclasses. Imports no torch."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+Modality = Literal["image", "text", "pair"]
+MODALITIES: tuple[Modality, ...] = ("image", "text", "pair")
+OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "image": ("mim",),
+        "text": ("mlm",),
+        "pair": ("contrastive", "matching", "pair_mlm", "pair_mim"),
+    }
+)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shared encoder and its heads.
+    """Shape of the encoder and of its heads. Defaults are the demo size.
 
-    The body follows ViT (pre-norm blocks, `[CLS]`), the embeddings BERT; `base` and `large` are
-    our reading of the paper's parameter counts, see docs/paper.md.
+    `max_text_length` is the number of learned text positions (tokens); `embed_dim` the width of
+    the contrastive embeddings; the `decoder_*` fields shape the MAE pixel decoder.
     """
 
     image_size: int = 64
@@ -21,47 +35,94 @@ class ModelConfig:
     heads: int = 4
     mlp_ratio: float = 4.0
     max_text_length: int = 64
-    decoder_width: int = 96
+    decoder_width: int = 64
     decoder_depth: int = 1
     decoder_heads: int = 4
     embed_dim: int = 128
 
     def __post_init__(self) -> None:
-        for small, large in (("patch_size", "image_size"), ("heads", "width")):
-            if getattr(self, large) % getattr(self, small):
-                raise ValueError(
-                    f"model.{large}={getattr(self, large)} must be a multiple of "
-                    f"model.{small}={getattr(self, small)}"
-                )
+        for whole, part in (
+            ("image_size", "patch_size"),
+            ("width", "heads"),
+            ("decoder_width", "decoder_heads"),
+        ):
+            a, b = getattr(self, whole), getattr(self, part)
+            if b <= 0 or a <= 0 or a % b:
+                raise ValueError(f"model.{whole}={a} must be a multiple of model.{part}={b}")
+        for name in ("width", "decoder_width"):
+            if getattr(self, name) % 4:
+                raise ValueError(f"model.{name} must be a multiple of 4 (sine-cosine positions)")
 
     @property
     def num_patches(self) -> int:
+        """Patches of one picture, without the [CLS] token."""
         return (self.image_size // self.patch_size) ** 2
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`. Raises `ValueError` naming fields that do not exist."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown model field(s) {unknown}; known: {sorted(known)}")
+        return cls(**values)
+
+
+# Text positions of base and large follow BERT (512): with them the encoder and its embeddings
+# have the parameter counts named for the paper, 109.6M and 335.1M.
+SIZES: Mapping[str, ModelConfig] = MappingProxyType(
+    {
+        "demo": ModelConfig(),
+        "small": ModelConfig(224, 16, 30522, 384, 12, 6, 4.0, 512, 256, 4, 8, 256),
+        "base": ModelConfig(224, 16, 30522, 768, 12, 12, 4.0, 512, 512, 8, 16, 512),
+        "large": ModelConfig(224, 16, 30522, 1024, 24, 16, 4.0, 512, 512, 8, 16, 768),
+    }
+)
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Which modalities a training stage sees, the weight of each objective and its masking.
+
+    A weight of 0 switches the objective off and spares its computation. `matching_fraction` is
+    the share of a batch's rows that get an in-batch hard negative.
+    """
+
+    modalities: tuple[Modality, ...] = MODALITIES
+    mim: float = 1.0
+    mlm: float = 1.0
+    contrastive: float = 1.0
+    matching: float = 1.0
+    pair_mlm: float = 1.0
+    pair_mim: float = 1.0
+    image_mask_ratio: float = 0.75
+    text_mask_ratio: float = 0.15
+    pair_image_mask_ratio: float = 0.5
+    pair_text_mask_ratio: float = 0.3
+    matching_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if unknown := [m for m in self.modalities if m not in MODALITIES]:
+            raise ValueError(f"task.modalities: unknown {unknown}; known: {list(MODALITIES)}")
+        for modality in self.modalities:
+            if not any(getattr(self, name) > 0 for name in OBJECTIVES[modality]):
+                raise ValueError(
+                    f"task.modalities has {modality!r} but no objective of it has a weight above "
+                    f"0: raise one of {list(OBJECTIVES[modality])} or drop the modality"
+                )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):
+                if value < 0:
+                    raise ValueError(f"task.{field.name}={value} must not be negative")
+            elif field.name != "modalities" and not 0.0 <= value <= 1.0:
+                raise ValueError(f"task.{field.name}={value} must lie between 0 and 1")
+
     @property
-    def patch_values(self) -> int:
-        """Numbers in one patch, three channels."""
-        return 3 * self.patch_size**2
-
-
-def demo() -> ModelConfig:
-    """About 1.5M parameters: learns the demo corpora in minutes on two CPU cores."""
-    return ModelConfig()
-
-
-def small() -> ModelConfig:
-    """About 34M parameters."""
-    return ModelConfig(224, 16, 30522, 384, 12, 6, 4.0, 128, 256, 4, 8, 256)
-
-
-def base() -> ModelConfig:
-    """110M parameters in the encoder with its embeddings (ViT-B/16, BERT-uncased vocabulary)."""
-    return ModelConfig(224, 16, 30522, 768, 12, 12, 4.0, 128, 512, 8, 16, 256)
-
-
-def large() -> ModelConfig:
-    """335M parameters in the encoder with its embeddings (ViT-L/16, BERT-uncased vocabulary)."""
-    return ModelConfig(224, 16, 30522, 1024, 24, 16, 4.0, 128, 512, 8, 16, 256)
-
-
-SIZES = {"demo": demo, "small": small, "base": base, "large": large}
+    def objectives(self) -> dict[str, float]:
+        """Objective name → weight, those in use only."""
+        names = [name for modality in self.modalities for name in OBJECTIVES[modality]]
+        return {name: getattr(self, name) for name in names if getattr(self, name) > 0}

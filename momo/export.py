@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -17,15 +15,16 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from momo.config import ModelConfig
-from momo.model import MoMo, normalise_pixels
-from momo.tokenizer import encode_batch, load_tokenizer
-from momo.transforms import decode_pictures
+from momo.embeddings import normalise_pixels
+from momo.model import MoMo
+from momo.tokenizer import encode_texts, load_tokenizer
+from momo.transforms import stack_pictures
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 Picture = str | os.PathLike[str] | Image.Image
 
 
-def save_model(
+def save(
     model: MoMo,
     folder: Path,
     tokenizer_json: str | None = None,
@@ -35,25 +34,25 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    config = {"model": dataclasses.asdict(model.config), **(extra or {})}
+    config = {"model": model.config.to_dict(), **(extra or {})}
     (folder / CONFIG).write_text(json.dumps(config, indent=1))
     if tokenizer_json is not None:
         (folder / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
 
 
 def load_model(folder: Path) -> MoMo:
-    """The model that `save_model` wrote, in evaluation mode.
+    """The model that `save` wrote, in evaluation mode.
 
     Raises FileNotFoundError that names the missing file.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).exists():
             raise FileNotFoundError(
-                f"{folder / name} is missing: {folder} holds no exported model; "
-                "give the folder that the export stage wrote"
+                f"{folder / name} is missing: {folder} holds no exported model; give the folder "
+                "that the export stage wrote, e.g. runs/latest/model"
             )
     config = json.loads((folder / CONFIG).read_text())["model"]
-    model = MoMo(ModelConfig(**config))
+    model = MoMo(ModelConfig.from_dict(config))
     model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()
 
@@ -61,29 +60,24 @@ def load_model(folder: Path) -> MoMo:
 def load(path: str | os.PathLike[str]) -> Embedder:
     """The exported model in `path`, ready to embed."""
     folder = Path(path)
-    model = load_model(folder)
-    return Embedder(model, load_tokenizer(folder / TOKENIZER))
+    return Embedder(load_model(folder), load_tokenizer(folder / TOKENIZER))
 
 
-def _picture_bytes(picture: Picture) -> bytes:
+def open_picture(picture: Picture) -> Image.Image:
+    """A PIL picture, read whole. Raises FileNotFoundError or ValueError that names the file."""
     if isinstance(picture, Image.Image):
-        opened = picture
-    else:
-        try:
-            opened = Image.open(picture)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
-        except OSError as error:
-            raise ValueError(
-                f"{os.fspath(picture)} is not a readable picture ({error}); give PNG, JPEG, WebP, "
-                "GIF or BMP"
-            ) from error
-    rgba = opened.convert("RGBA")
-    canvas = Image.new("RGBA", rgba.size, "white")
-    canvas.alpha_composite(rgba)
-    buffer = io.BytesIO()
-    canvas.convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
+        return picture
+    try:
+        with Image.open(picture) as opened:
+            opened.load()
+            return opened
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(
+            f"{os.fspath(picture)} is not a readable picture ({error}); give PNG, JPEG, WebP, GIF "
+            "or BMP"
+        ) from error
 
 
 class Embedder:
@@ -104,17 +98,15 @@ class Embedder:
         """
         if (texts is None) == (images is None):
             raise ValueError("embed takes texts=[...] or images=[...], one of the two")
+        parts = []
         if texts is not None:
-            parts = [
-                self._texts(list(texts[i : i + batch_size]))
-                for i in range(0, len(texts), batch_size)
-            ]
-        else:
-            assert images is not None
-            parts = [
-                self._images([_picture_bytes(p) for p in images[i : i + batch_size]])
-                for i in range(0, len(images), batch_size)
-            ]
+            for start in range(0, len(texts), batch_size):
+                parts.append(self._texts(list(texts[start : start + batch_size])))
+        elif images is not None:
+            for start in range(0, len(images), batch_size):
+                pictures = [open_picture(p) for p in images[start : start + batch_size]]
+                size = self.model.config.image_size
+                parts.append(self.embed_pixels(stack_pictures(pictures, size)))
         if not parts:
             return np.zeros((0, self.model.config.embed_dim), dtype=np.float32)
         return np.concatenate(parts)
@@ -126,11 +118,17 @@ class Embedder:
     @torch.inference_mode()
     def _texts(self, texts: list[str]) -> np.ndarray:
         length = self.model.config.max_text_length
-        ids = torch.from_numpy(encode_batch(self.tokenizer, texts, length))
-        return self.model.project_text(self.model.encode_text(ids), ids).numpy()
+        ids = torch.from_numpy(encode_texts(self.tokenizer, texts, length))
+        ids = ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
+        return self.model.embed_text(ids, ids != 0).numpy()
 
     @torch.inference_mode()
-    def _images(self, raw: list[bytes]) -> np.ndarray:
-        pixels = torch.from_numpy(decode_pictures(raw, self.model.config.image_size))
-        tokens = self.model.encode_image(normalise_pixels(pixels))
-        return self.model.project_image(tokens).numpy()
+    def embed_pixels(self, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """uint8 [N, 3, H, W] of the model's size → float32 [N, embed_dim]."""
+        parts = [
+            self.model.embed_image(
+                normalise_pixels(torch.from_numpy(pixels[i : i + batch_size]))
+            ).numpy()
+            for i in range(0, len(pixels), batch_size)
+        ]
+        return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Which patches and tokens are masked: pure functions of uniform noise."""
+"""Masks as pure functions of uniform noise that comes with the batch: no global randomness."""
 
 from __future__ import annotations
 
@@ -7,49 +7,65 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PAD, UNK, CLS, SEP, MASK = range(5)
-NUM_SPECIAL = 5
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of the tokenizer's special tokens; all ids below `first_word` are special."""
+
+    pad: int = 0
+    unknown: int = 1
+    cls: int = 2
+    sep: int = 3
+    mask: int = 4
+    first_word: int = 5
 
 
 @dataclass(frozen=True)
-class PatchMask:
-    """`keep`: indices of visible patches, int64 [batch, kept], ascending; `masked`: bool [batch, N]."""
-
-    keep: Tensor
-    masked: Tensor
-
-
-@dataclass(frozen=True)
-class TokenMask:
-    """`ids`: the corrupted tokens [batch, length]; `masked`: bool, where the loss is taken."""
+class MaskedTokens:
+    """`ids` [B, T] with masks applied; `selected` [B, T] bool: the positions to predict."""
 
     ids: Tensor
-    masked: Tensor
+    selected: Tensor
 
 
-def mask_patches(noise: Tensor, ratio: float) -> PatchMask:
-    """Mask `ratio` of the patches with the largest noise [batch, N] (MAE, arXiv 2111.06377)."""
-    batch, patches = noise.shape
-    kept = max(1, round(patches * (1 - ratio)))
-    keep = noise.argsort(dim=1)[:, :kept].sort(dim=1).values
-    masked = torch.ones(batch, patches, dtype=torch.bool, device=noise.device)
-    masked.scatter_(1, keep, False)
-    return PatchMask(keep, masked)
+def random_patch_keep(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
+    """Keep the patches with the least noise (MAE, arXiv 2111.06377, section 3).
 
-
-def mask_tokens(ids: Tensor, noise: Tensor, ratio: float, vocab_size: int) -> TokenMask:
-    """BERT's corruption: of the chosen tokens 80 % `[MASK]`, 10 % random, 10 % unchanged.
-
-    `ids` [batch, length] with PAD = 0; `noise` [batch, length, 3] uniform in [0, 1). Special
-    tokens are never chosen; every row with an ordinary token gets at least one.
+    `noise` [B, N] in [0, 1) → `keep` [B, K] ascending patch indices (int64) and `masked` [B, N]
+    bool. At least one patch is kept and, for a ratio above 0, at least one is masked.
     """
-    ordinary = ids >= NUM_SPECIAL
-    chance = noise[..., 0].masked_fill(~ordinary, 2.0)
-    lowest = chance.argmin(dim=1, keepdim=True)
-    masked = chance < ratio
-    masked = masked.scatter(1, lowest, ordinary.gather(1, lowest))
-    kind = noise[..., 1]
-    random_ids = (noise[..., 2] * (vocab_size - NUM_SPECIAL)).long() + NUM_SPECIAL
-    corrupted = torch.where(kind < 0.8, torch.full_like(ids, MASK), ids)
-    corrupted = torch.where(kind >= 0.9, random_ids, corrupted)
-    return TokenMask(torch.where(masked, corrupted, ids), masked)
+    total = noise.shape[1]
+    kept = round(total * (1.0 - mask_ratio))
+    kept = max(1, min(kept, total - 1 if mask_ratio > 0 and total > 1 else total))
+    keep = noise.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values
+    masked = torch.ones_like(noise, dtype=torch.bool).scatter_(1, keep, False)
+    return keep, masked
+
+
+def mask_tokens(
+    ids: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    *,
+    vocab_size: int,
+    ratio: float = 0.15,
+    special: SpecialIds = SpecialIds(),  # noqa: B008 - frozen
+) -> MaskedTokens:
+    """BERT's masking: 80 % become [MASK], 10 % a random word, 10 % stay (arXiv 1810.04805, 3.1).
+
+    `ids` [B, T] int64, `mask` [B, T] bool (True: a token, not padding), `noise` [B, T, 3] in
+    [0, 1): which positions, which of the three ways, which random word. Exactly
+    `max(1, round(ratio · words))` words of a row are selected, never padding, [CLS] or [SEP];
+    a row without words has none.
+    """
+    word = mask & (ids != special.pad) & (ids != special.cls) & (ids != special.sep)
+    words = word.sum(dim=1, keepdim=True)
+    wanted = (words * ratio).round().clamp_min(1).minimum(words)
+    rank = noise[..., 0].masked_fill(~word, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
+    selected = word & (rank < wanted)
+    way = noise[..., 1]
+    drawn = special.first_word + (noise[..., 2] * (vocab_size - special.first_word)).long()
+    drawn = drawn.clamp_max(vocab_size - 1)
+    replaced = torch.where(way < 0.8, torch.full_like(ids, special.mask), ids)
+    replaced = torch.where((way >= 0.8) & (way < 0.9), drawn, replaced)
+    return MaskedTokens(ids=torch.where(selected, replaced, ids), selected=selected)

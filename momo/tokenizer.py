@@ -1,4 +1,4 @@
-"""WordPiece, lower-cased, with BERT's special tokens at fixed places."""
+"""WordPiece tokenizer, trained on the corpus with BERT's lower-casing rules."""
 
 from __future__ import annotations
 
@@ -6,36 +6,58 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers.trainers import WordPieceTrainer
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, UNK, CLS, SEP, MASK = range(5)
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4, as SpecialIds says
 
 
-def train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A tokenizer of at most `vocab_size` entries, the special ones first."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def train_wordpiece(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> Tokenizer:
+    """Learn a vocabulary of at most `vocab_size` pieces, the five special tokens first."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=64))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        limit_alphabet=500,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
     return tokenizer
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in a `tokenizer.json`."""
-    return Tokenizer.from_file(str(path))
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read `tokenizer.json`. Raises `ValueError` when a special token has another id."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such tokenizer file; train or export one first")
+    return check_special_tokens(Tokenizer.from_file(str(path)), str(path))
 
 
-def encode_batch(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> np.ndarray:
-    """int64 [len(texts), longest ≤ length]: `[CLS]` words `[SEP]`, cut and padded."""
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    rows = [[CLS, *e.ids[: length - 2], SEP] for e in encoded]
-    width = max((len(r) for r in rows), default=2)
-    ids = np.full((len(rows), width), PAD, dtype=np.int64)
-    for row, values in zip(ids, rows, strict=True):
-        row[: len(values)] = values
+def check_special_tokens(tokenizer: Tokenizer, source: str) -> Tokenizer:
+    """Return `tokenizer` if ids 0 to 4 are the special tokens, else raise `ValueError`."""
+    found = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if found != list(range(len(SPECIAL_TOKENS))):
+        raise ValueError(
+            f"{source}: special tokens {list(SPECIAL_TOKENS)} have ids {found}, expected 0 to 4; "
+            "train the tokenizer with momo.tokenizer.train_wordpiece"
+        )
+    return tokenizer
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> np.ndarray:
+    """Ids int64 [texts, length], [CLS] … [SEP], truncated before [SEP], padded with 0."""
+    ids = np.zeros((len(texts), length), dtype=np.int64)
+    for row, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
+        pieces = encoding.ids
+        if len(pieces) > length:
+            pieces = pieces[: length - 1] + pieces[-1:]
+        ids[row, : len(pieces)] = pieces
     return ids

@@ -1,13 +1,16 @@
-"""From stored rows to batches. Every random choice comes from the samples' own seeds.
+"""From rows of a shard to a batch of arrays: decode, augment, tokenize, add noise.
 
-`uniform(seeds, n, stream)` → float32 [B, n] in [0, 1) is handed in; `stream` separates uses.
+Everything random comes from `uniform(seeds, n, stream)`, which the caller passes in: uniform
+numbers float32 [B, n] in [0, 1), a pure function of each row's seed. So a sample looks the same
+whichever worker prepares it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,98 +18,148 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from momo.config import ModelConfig
-from momo.tokenizer import encode_batch
+from momo.tokenizer import encode_texts
 
-Uniform = Callable[[np.ndarray, int, int], np.ndarray]
-_CROP, _IMAGE_MASK, _TEXT_MASK, _CAPTION, _MATCH = range(5)
-_SMALLEST_CROP = 0.6  # share of the side
-
-
-def decode_picture(raw: bytes, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Encoded bytes → uint8 [3, size, size]; `box` is the part to keep, in shares of the sides."""
-    with Image.open(io.BytesIO(raw)) as opened:
-        picture = opened.convert("RGB")
-    width, height = picture.size
-    left, top, right, bottom = box
-    area = (left * width, top * height, right * width, bottom * height)
-    if area != (0, 0, width, height) or picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=area)
-    return np.asarray(picture).transpose(2, 0, 1)
+MIN_CROP_AREA = 0.6
+_CROP, _MASK_IMAGE, _MASK_TEXT, _CAPTION, _MATCH = range(5)
 
 
-def decode_pictures(rows: Sequence[bytes], size: int) -> np.ndarray:
-    """Whole pictures without augmentation, uint8 [B, 3, size, size]."""
-    return np.stack([decode_picture(raw, size, (0.0, 0.0, 1.0, 1.0)) for raw in rows])
+class Uniform(Protocol):
+    """`seeds` uint64 [B] → float32 [B, n] in [0, 1); streams are independent."""
+
+    def __call__(self, seeds: np.ndarray, n: int, stream: int = 0) -> np.ndarray: ...
 
 
-def augmented_pictures(
-    rows: Sequence[bytes], size: int, seeds: np.ndarray, uniform: Uniform
+def decode(raw: bytes) -> Image.Image:
+    """RGB picture from encoded bytes; transparent pixels become white."""
+    image = Image.open(io.BytesIO(raw))
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB, alpha composited on white."""
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def centre_crop(image: Image.Image, size: int) -> np.ndarray:
+    """The largest central square, resized: uint8 [3, size, size]."""
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return _to_array(image, size, box)
+
+
+def random_crop(image: Image.Image, size: int, noise: np.ndarray) -> np.ndarray:
+    """A crop of 60–100 % of the area, sides 3:4 to 4:3, resized: uint8 [3, size, size].
+
+    `noise` [4]: area, aspect, horizontal and vertical place.
+    """
+    area = image.width * image.height * (MIN_CROP_AREA + (1 - MIN_CROP_AREA) * float(noise[0]))
+    aspect = (3 / 4) ** (1 - 2 * float(noise[1]))
+    width = min(image.width, (area * aspect) ** 0.5)
+    height = min(image.height, (area / aspect) ** 0.5)
+    left, top = float(noise[2]) * (image.width - width), float(noise[3]) * (image.height - height)
+    return _to_array(image, size, (left, top, left + width, top + height))
+
+
+def _to_array(
+    image: Image.Image, size: int, box: tuple[float, float, float, float]
 ) -> np.ndarray:
-    """Random crops of 60–100 % of the sides; no flips, since captions and digits have sides."""
-    noise = uniform(seeds, 3, _CROP)
-    pictures = np.empty((len(rows), 3, size, size), dtype=np.uint8)
-    for index, (raw, (a, b, c)) in enumerate(zip(rows, noise, strict=True)):
-        side = _SMALLEST_CROP + (1 - _SMALLEST_CROP) * float(a)
-        left, top = float(b) * (1 - side), float(c) * (1 - side)
-        pictures[index] = decode_picture(raw, size, (left, top, left + side, top + side))
-    return pictures
+    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    return np.asarray(resized).transpose(2, 0, 1)
 
 
-class ImageBatch:
-    """Column `image` (encoded) → `pixels`, `image_noise`."""
-
-    def __init__(self, config: ModelConfig, uniform: Uniform) -> None:
-        self.config, self.uniform = config, uniform
-
-    def __call__(self, table: pa.Table, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        rows = table["image"].to_pylist()
-        return {
-            "pixels": augmented_pictures(rows, self.config.image_size, seeds, self.uniform),
-            "image_noise": self.uniform(seeds, self.config.num_patches, _IMAGE_MASK),
-        }
+def stack_pictures(pictures: Sequence[Image.Image], size: int) -> np.ndarray:
+    """Centre-cropped pictures uint8 [N, 3, size, size], for evaluation and embedding."""
+    pixels = np.empty((len(pictures), 3, size, size), dtype=np.uint8)
+    for row, picture in enumerate(pictures):
+        pixels[row] = centre_crop(to_rgb(picture), size)
+    return pixels
 
 
-class TextBatch:
-    """Column `ids` (packed sequences of equal length) → `ids`, `text_noise`."""
+def _pixels(
+    table: pa.Table, seeds: np.ndarray, uniform: Uniform, size: int, augment: bool, flip: bool
+) -> np.ndarray:
+    crops = uniform(seeds, 5, _CROP)
+    pixels = np.empty((table.num_rows, 3, size, size), dtype=np.uint8)
+    for row, raw in enumerate(table.column("image").to_pylist()):
+        image = decode(raw)
+        if not augment:
+            pixels[row] = centre_crop(image, size)
+            continue
+        crop = random_crop(image, size, crops[row])
+        pixels[row] = crop[:, :, ::-1] if flip and crops[row, 4] < 0.5 else crop
+    return pixels
 
-    def __init__(self, config: ModelConfig, uniform: Uniform) -> None:
-        self.config, self.uniform = config, uniform
 
-    def __call__(self, table: pa.Table, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        column = table["ids"].combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        ids = flat.reshape(len(table), -1).astype(np.int64)
-        noise = self.uniform(seeds, ids.shape[1] * 3, _TEXT_MASK)
-        return {"ids": ids, "text_noise": noise.reshape(*ids.shape, 3)}
+def image_batch(
+    table: pa.Table,
+    seeds: np.ndarray,
+    uniform: Uniform,
+    config: ModelConfig,
+    augment: bool = True,
+) -> dict[str, np.ndarray]:
+    """`pixels` uint8 [B, 3, H, W] and `noise` float32 [B, N]; the table has `image` (bytes).
+
+    Augmented: random resized crop and horizontal flip.
+    """
+    return {
+        "pixels": _pixels(table, seeds, uniform, config.image_size, augment, flip=True),
+        "noise": uniform(seeds, config.num_patches, _MASK_IMAGE),
+    }
 
 
-class PairBatch:
-    """Columns `image`, `captions` → pixels, one caption's ids a picture, noise, caption keys."""
+def text_batch(
+    table: pa.Table, seeds: np.ndarray, uniform: Uniform, column: str = "ids"
+) -> dict[str, np.ndarray]:
+    """`ids` int64 [B, T] and `noise` float32 [B, T, 3]; `column` holds lists of ids."""
+    lists = table.column(column).to_pylist()
+    length = max(map(len, lists))
+    ids = np.zeros((len(lists), length), dtype=np.int64)
+    for row, values in enumerate(lists):
+        ids[row, : len(values)] = values
+    return {"ids": ids, "noise": _word_noise(seeds, uniform, length)}
 
-    def __init__(
-        self, config: ModelConfig, tokenizer: Tokenizer, max_length: int, uniform: Uniform
-    ) -> None:
-        self.config, self.tokenizer = config, tokenizer
-        self.max_length, self.uniform = max_length, uniform
 
-    def __call__(self, table: pa.Table, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        choice = self.uniform(seeds, 1, _CAPTION)[:, 0]
-        captions = [
-            options[int(c * len(options))]
-            for options, c in zip(table["captions"].to_pylist(), choice, strict=True)
-        ]
-        ids = encode_batch(self.tokenizer, captions, self.max_length)
-        first = [options[0] for options in table["captions"].to_pylist()]
-        keys = np.array([zlib.crc32(c.lower().encode()) % 2**24 for c in first], dtype=np.int64)
-        length = self.max_length
-        noise = self.uniform(seeds, length * 3, _TEXT_MASK).reshape(len(ids), length, 3)
-        return {
-            "pixels": augmented_pictures(
-                table["image"].to_pylist(), self.config.image_size, seeds, self.uniform
-            ),
-            "ids": ids,
-            "caption_key": keys,
-            "image_noise": self.uniform(seeds, self.config.num_patches, _IMAGE_MASK),
-            "text_noise": noise[:, : ids.shape[1]],
-            "match_noise": self.uniform(seeds, 2, _MATCH),
-        }
+def pair_batch(
+    table: pa.Table,
+    seeds: np.ndarray,
+    uniform: Uniform,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    length: int = 32,
+    augment: bool = True,
+) -> dict[str, np.ndarray]:
+    """A pair batch as `MoMoTask` takes it, from `image` (bytes) and `captions` (list of text).
+
+    One caption of each row is drawn and cut to `length` tokens. Never flipped: captions may say
+    left or right. `group` comes from the column of that name, where there is one.
+    """
+    choice = uniform(seeds, 1, _CAPTION)[:, 0]
+    captions = [
+        options[min(int(u * len(options)), len(options) - 1)]
+        for options, u in zip(table.column("captions").to_pylist(), choice, strict=True)
+    ]
+    batch = {
+        "pixels": _pixels(table, seeds, uniform, config.image_size, augment, flip=False),
+        "ids": encode_texts(tokenizer, captions, length),
+        "noise_image": uniform(seeds, config.num_patches, _MASK_IMAGE),
+        "noise_text": _word_noise(seeds, uniform, length),
+        "noise_match": uniform(seeds, 1, _MATCH)[:, 0],
+    }
+    if "group" in table.column_names:
+        batch["group"] = np.array([_key(g) for g in table.column("group").to_pylist()], np.int64)
+    return batch
+
+
+def _word_noise(seeds: np.ndarray, uniform: Uniform, length: int) -> np.ndarray:
+    return uniform(seeds, 3 * length, _MASK_TEXT).reshape(len(seeds), length, 3)
+
+
+def _key(group: object) -> int:
+    digest = hashlib.blake2b(str(group).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

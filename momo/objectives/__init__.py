@@ -1,20 +1,18 @@
-"""The losses, as plain functions first; `task` joins them for the training stages."""
+"""The training objectives as plain functions that return a `Loss`: a sum with its count."""
 
-from momo.objectives.losses import (
-    Loss,
-    contrastive_loss,
-    matching_loss,
-    mim_loss,
-    mlm_loss,
-)
-from momo.objectives.task import MoMoTask, TaskConfig
+from momo.objectives.contrastive import contrastive_loss, pair_keys, same_meaning
+from momo.objectives.loss import Loss
+from momo.objectives.masked import mim_loss, mlm_loss, patch_targets
+from momo.objectives.matching import hard_negatives, matching_loss
 
 __all__ = [
     "Loss",
-    "MoMoTask",
-    "TaskConfig",
     "contrastive_loss",
+    "hard_negatives",
     "matching_loss",
     "mim_loss",
     "mlm_loss",
+    "pair_keys",
+    "patch_targets",
+    "same_meaning",
 ]

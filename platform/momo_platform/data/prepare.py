@@ -51,12 +51,16 @@ TEXT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Sources of one modality. Above `max_bad_fraction` unusable rows the stage fails."""
+    """Sources of one modality. Above `max_bad_fraction` unusable rows the stage fails.
+
+    Rows that name no split: `held_out` of their groups become "test", by hash, the rest "train".
+    """
 
     sources: tuple[SourceConfig, ...]
     image: ImageConfig = ImageConfig()
     max_bad_fraction: float = 0.5
     min_text_length: int = 20
+    held_out: float = 0.0
 
 
 def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -64,6 +68,11 @@ def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
         return source.uri
     role, _, rest = source.uri.removeprefix("input:").partition("/")
     return str(inputs[role].path / rest)
+
+
+def _split(group: str, held_out: float) -> str:
+    digest = hashlib.sha256(group.encode()).digest()
+    return "test" if int.from_bytes(digest[:8], "big") < held_out * 2**64 else "train"
 
 
 def _prepare_row(row: dict[str, Any], image: ImageConfig, with_captions: bool) -> dict[str, Any]:
@@ -224,6 +233,8 @@ def _run_pictures(
     rows: list[dict[str, Any]] = []
     for source in config.sources:
         rows += list_rows(source, _resolve(source, inputs), kind)
+    for row in rows:
+        row["split"] = row["split"] or _split(row["group"], config.held_out)
     rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
     sink = _Sink(context.output, IMAGE_SCHEMA, "image")
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))

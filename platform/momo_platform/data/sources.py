@@ -121,7 +121,7 @@ def _row(source: str, key: str, values: dict[str, Any], folder: str) -> dict[str
         "bytes": data,
         "captions": [t if isinstance(t, str) else "" for t in texts],
         "group": str(values.get("group") or key),
-        "split": str(values.get("split") or "train"),
+        "split": str(values.get("split") or ""),
         "label": str(values.get("label") or ""),
     }
 

@@ -1,0 +1,109 @@
+"""Pixels and token ids into the encoder's width, with position and modality embeddings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from momo.config import ModelConfig
+
+# ImageNet statistics, those of the public MAE and ViT checkpoints.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] → float32 [B, 3, H, W], ImageNet mean and deviation."""
+    mean = torch.tensor(PIXEL_MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(PIXEL_STD, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels.float() / 255.0 - mean) / std
+
+
+def patchify(pixels: Tensor, patch_size: int) -> Tensor:
+    """[B, 3, H, W] → [B, patches, 3·p·p], patches row by row, values in (row, column, channel)."""
+    batch, channels, height, width = pixels.shape
+    p = patch_size
+    x = pixels.reshape(batch, channels, height // p, p, width // p, p)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
+
+
+def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
+    """Inverse of `patchify` for square pictures: [B, patches, 3·p·p] → [B, 3, H, W]."""
+    batch, count, _ = patches.shape
+    side, p = round(count**0.5), patch_size
+    x = patches.reshape(batch, side, side, p, p, 3).permute(0, 5, 1, 3, 2, 4)
+    return x.reshape(batch, 3, side * p, side * p)
+
+
+def sine_cosine_positions(side: int, width: int) -> Tensor:
+    """Two-dimensional sine-cosine table [side², width] (MAE, arXiv 2111.06377, appendix A)."""
+    frequencies = 10000.0 ** (-torch.arange(width // 4).float() / (width // 4))
+    angles = torch.arange(side).float()[:, None] * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows = line[:, None].expand(side, side, -1)
+    columns = line[None].expand(side, side, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(side * side, width)
+
+
+def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """`tokens` [B, N, D], `index` [B, K] → [B, K, D]."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+class ImageEmbedding(nn.Module):
+    """Patch projection, learned positions (sine-cosine at first), modality, [CLS]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.patch_size, self.image_size = config.patch_size, config.image_size
+        self.projection = nn.Linear(3 * config.patch_size**2, config.width)
+        self.cls = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + config.num_patches, config.width))
+        self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
+
+    def reset(self) -> None:
+        nn.init.normal_(self.cls, std=0.02)
+        nn.init.normal_(self.modality, std=0.02)
+        side = self.image_size // self.patch_size
+        with torch.no_grad():
+            self.positions.zero_()
+            self.positions[0, 1:] = sine_cosine_positions(side, self.positions.shape[-1])
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """`pixels` float [B, 3, H, W], `keep` [B, K] or None (all) → [B, 1 + K, D]."""
+        if pixels.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"pixels are {tuple(pixels.shape[-2:])}, the model takes "
+                f"{self.image_size}×{self.image_size}: resize them first"
+            )
+        patches = patchify(pixels, self.patch_size)
+        positions = self.positions[:, 1:]
+        if keep is not None:  # before the projection: masked patches cost nothing
+            patches = take_tokens(patches, keep)
+            positions = take_tokens(positions.expand(keep.shape[0], -1, -1), keep)
+        patches = self.projection(patches) + positions
+        cls = (self.cls + self.positions[:, :1]).expand(pixels.shape[0], -1, -1)
+        return torch.cat([cls.to(patches.dtype), patches], dim=1) + self.modality
+
+
+class TextEmbedding(nn.Module):
+    """WordPiece embeddings, learned positions and modality."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Parameter(torch.zeros(1, config.max_text_length, config.width))
+        self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
+
+    def reset(self) -> None:
+        for parameter in (self.words.weight, self.positions, self.modality):
+            nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """`ids` [B, T] int64 → [B, T, D]. Raises `ValueError` beyond the learned positions."""
+        length, longest = ids.shape[1], self.positions.shape[1]
+        if length > longest:
+            raise ValueError(
+                f"text of {length} tokens, but model.max_text_length is {longest}: truncate it"
+            )
+        return self.words(ids) + self.positions[:, :length] + self.modality

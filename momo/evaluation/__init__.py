@@ -1,0 +1,1 @@
+"""Evaluation protocols as plain functions on features or models; choices use validation parts."""

@@ -1,0 +1,42 @@
+"""Masked image and masked language modelling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from momo.objectives.loss import Loss
+
+
+def patch_targets(patches: Tensor, normalise: bool = True) -> Tensor:
+    """MAE's target: each patch with its own mean and deviation removed. [B, N, P] → same."""
+    if not normalise:
+        return patches
+    mean = patches.mean(dim=-1, keepdim=True)
+    variance = patches.var(dim=-1, keepdim=True)
+    return (patches - mean) / (variance + 1e-6).sqrt()
+
+
+def mim_loss(
+    prediction: Tensor, patches: Tensor, masked: Tensor, normalise_target: bool = True
+) -> Loss:
+    """Mean squared error a masked patch (MAE, arXiv 2111.06377, section 3).
+
+    `prediction` and `patches` [B, N, 3·p·p], `masked` [B, N] bool. Count: masked patches.
+    """
+    target = patch_targets(patches, normalise_target)
+    error = (prediction.float() - target).square().mean(dim=-1)
+    weights = masked.to(error.dtype)
+    return Loss(sum=(error * weights).sum(), count=weights.sum())
+
+
+def mlm_loss(logits: Tensor, targets: Tensor) -> Loss:
+    """Cross-entropy a masked word. `logits` [M, V] at the masked positions, `targets` [M].
+
+    Count: M. Without masked words the sum is a differentiable 0. Metric: accuracy.
+    """
+    logits = logits.float()
+    total = nn.functional.cross_entropy(logits, targets, reduction="sum")
+    count = torch.tensor(float(targets.numel()), device=logits.device)
+    right = (logits.detach().argmax(dim=-1) == targets).sum()
+    return Loss(sum=total, count=count, metrics={"accuracy": right / count.clamp_min(1.0)})

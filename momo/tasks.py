@@ -1,0 +1,163 @@
+"""From a modality's batch to its losses: the module that the training loop calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from momo.config import TaskConfig
+from momo.embeddings import normalise_pixels, patchify
+from momo.masking import MaskedTokens, mask_tokens, random_patch_keep
+from momo.model import MoMo
+from momo.objectives import (
+    Loss,
+    contrastive_loss,
+    hard_negatives,
+    matching_loss,
+    mim_loss,
+    mlm_loss,
+    pair_keys,
+    same_meaning,
+)
+
+PAD = 0
+
+
+def trim_padding(ids: Tensor, multiple: int = 8) -> int:
+    """Length of the longest text of `ids` [B, T], rounded up to `multiple`, at most T."""
+    used = int((ids != PAD).any(dim=0).sum())
+    return min(ids.shape[1], max(multiple, -(-used // multiple) * multiple))
+
+
+class MoMoTask(nn.Module):
+    """MoMo's objectives on one model.
+
+    Batches (tensors of one modality, B rows, N patches, T tokens; noise uniform in [0, 1)):
+
+    - `image`: `pixels` uint8 [B, 3, H, W], `noise` [B, N]
+    - `text`: `ids` int64 [B, T] (padding 0), `noise` [B, T, 3]
+    - `pair`: `pixels`, `ids`, `noise_image` [B, N], `noise_text` [B, T, 3], `noise_match` [B],
+      and optionally `group` int64 [B]: pairs of one group are never each other's negatives
+
+    Every random choice comes from the batch's noise, so a batch gives the same losses each time.
+    Parameters that no objective of the config reaches are frozen, so that neither weight decay
+    nor a gradient of zeros touches them.
+    """
+
+    def __init__(self, model: MoMo, config: TaskConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.weights: dict[str, float] = config.objectives
+        self.modalities = config.modalities
+        self._freeze_unused()
+
+    def _freeze_unused(self) -> None:
+        model, weights = self.model, self.weights
+        modalities = self.modalities
+        used = {
+            model.image_embedding: "image" in modalities or "pair" in modalities,
+            model.text_embedding: "text" in modalities or "pair" in modalities,
+            model.pixel_decoder: "mim" in weights or "pair_mim" in weights,
+            model.word_head: "mlm" in weights or "pair_mlm" in weights,
+            model.contrastive: "contrastive" in weights,
+            model.matching: "matching" in weights,
+        }
+        model.requires_grad_(True)
+        for part, needed in used.items():
+            part.requires_grad_(needed)
+
+    def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+        """Losses by objective name. Raises `ValueError` on a modality the task does not have."""
+        if modality not in self.modalities:
+            raise ValueError(f"the task has modalities {list(self.modalities)}, not {modality!r}")
+        if modality == "image":
+            return self._image(batch)
+        if modality == "text":
+            return self._text(batch)
+        return self._pair(batch)
+
+    def _mask(self, ids: Tensor, noise: Tensor, ratio: float) -> MaskedTokens:
+        vocab_size = self.model.config.vocab_size
+        return mask_tokens(ids, ids != PAD, noise, vocab_size=vocab_size, ratio=ratio)
+
+    def _image(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+        pixels = normalise_pixels(batch["pixels"])
+        keep, masked = random_patch_keep(batch["noise"], self.config.image_mask_ratio)
+        prediction = self.model.pixel_decoder(self.model.encode_image(pixels, keep), keep)
+        patches = patchify(pixels, self.model.config.patch_size)
+        return {"mim": mim_loss(prediction, patches, masked).named("mim")}
+
+    def _text(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+        length = trim_padding(batch["ids"])
+        ids, noise = batch["ids"][:, :length], batch["noise"][:, :length]
+        words = self._mask(ids, noise, self.config.text_mask_ratio)
+        tokens = self.model.encode_text(words.ids, ids != PAD)
+        logits = self.model.word_logits(tokens[words.selected])
+        return {"mlm": mlm_loss(logits, ids[words.selected]).named("mlm")}
+
+    def _pair(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+        model, weights = self.model, self.weights
+        length = trim_padding(batch["ids"])
+        ids, noise_text = batch["ids"][:, :length], batch["noise_text"][:, :length]
+        pixels, present = normalise_pixels(batch["pixels"]), ids != PAD
+        keys = pair_keys(ids, batch.get("group"))
+        losses: dict[str, Loss] = {}
+
+        rows = ids.shape[0]
+        similarity = torch.zeros(rows, rows, device=ids.device)
+        if "contrastive" in weights:
+            image_emb = model.embed_image(pixels)
+            text_emb = model.embed_text(ids, present)
+            log_scale = model.contrastive.clamped_log_scale()
+            loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
+            losses["contrastive"] = loss.named("contrastive")
+            similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
+        if not weights.keys() & {"matching", "pair_mlm", "pair_mim"}:
+            return losses
+
+        keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)
+        words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
+        image = model.image_embedding(pixels, keep)
+        text = model.text_embedding(words.ids)
+        image_rows = text_rows = torch.arange(rows, device=ids.device)
+        if "matching" in weights:
+            noise = batch["noise_match"]
+            image_other, text_other = self._negatives(similarity, same_meaning(keys, keys), noise)
+            image_rows = torch.cat([image_rows, image_other])
+            text_rows = torch.cat([text_rows, text_other])
+        # One pass for the true pairs and the false ones, masked alike.
+        image_tokens, text_tokens = model.encode_embedded_pair(
+            image[image_rows], text[text_rows], present[text_rows]
+        )
+        if "matching" in weights:
+            matches = torch.arange(len(image_rows), device=ids.device) < rows
+            logits = model.matching(image_tokens[:, 0])
+            losses["matching"] = matching_loss(logits, matches).named("matching")
+        if "pair_mlm" in weights:
+            logits = model.word_logits(text_tokens[:rows][words.selected])
+            losses["pair_mlm"] = mlm_loss(logits, ids[words.selected]).named("pair_mlm")
+        if "pair_mim" in weights:
+            prediction = model.pixel_decoder(image_tokens[:rows], keep)
+            patches = patchify(pixels, model.config.patch_size)
+            losses["pair_mim"] = mim_loss(prediction, patches, masked).named("pair_mim")
+        return losses
+
+    def _negatives(
+        self, similarity: Tensor, same: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of the pictures and of the texts that make false pairs, [M] each.
+
+        The first `matching_fraction` of the batch: even rows keep their picture and draw a text,
+        odd rows keep their text and draw a picture. Drawn within the rank's own rows.
+        """
+        count = round(similarity.shape[0] * self.config.matching_fraction)
+        own = torch.arange(count, device=similarity.device)
+        even = own % 2 == 0
+        scores = torch.where(even[:, None], similarity[:count], similarity.T[:count])
+        other, valid = hard_negatives(scores, same[:count], noise[:count])
+        image_rows = torch.where(even, own, other)
+        text_rows = torch.where(even, other, own)
+        return image_rows[valid], text_rows[valid]

@@ -1,0 +1,71 @@
+"""On a training worker: the model, its task and its loaders. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from momo_platform.data.loader import Loader
+from momo_platform.data.mix import SHARDS
+from momo_platform.data.order import uniform
+from momo_platform.data.shards import ShardDataset
+from momo_platform.training.config import TrainConfig
+from momo_platform.training.task import TrainingSetup
+from torch import nn
+
+from momo.export import WEIGHTS, load_model, save
+from momo.model import build_model
+from momo.tasks import MoMoTask
+from momo.tokenizer import load_tokenizer
+from momo.transforms import image_batch, pair_batch, text_batch
+from pipelines.training import StageRecipe
+
+_ROLES = {"image": "images", "text": "text", "pair": "pairs"}
+
+
+def build_setup(
+    recipe: StageRecipe,
+    inputs: Mapping[str, Path],
+    train: TrainConfig,
+    rank: int,
+    world_size: int,
+) -> TrainingSetup:
+    """Weights come from the `previous` stage's model where there is one, else from the seed."""
+    model = build_model(recipe.model, train.seed)
+    if "previous" in inputs:
+        model.load_state_dict(load_model(inputs["previous"] / "model").state_dict())
+    tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
+    tokenizer = load_tokenizer(tokenizer_file)
+    config = recipe.model
+    transforms: dict[str, Any] = {
+        "image": partial(image_batch, uniform=uniform, config=config),
+        "text": partial(text_batch, uniform=uniform),
+        "pair": partial(
+            pair_batch,
+            uniform=uniform,
+            config=config,
+            tokenizer=tokenizer,
+            length=recipe.pair_text_length,
+        ),
+    }
+    loaders = {
+        modality: Loader(
+            ShardDataset(inputs[_ROLES[modality]] / SHARDS),
+            transforms[modality],
+            global_batch_size=train.batch_sizes[modality],
+            rank=rank,
+            world_size=world_size,
+            seed=train.seed,
+            prefetch=train.scaling.prefetch_batches,
+        )
+        for modality in recipe.task.modalities
+    }
+
+    def save_finished(task: nn.Module, folder: Path) -> None:
+        assert isinstance(task, MoMoTask)
+        save(task.model, folder / "model", tokenizer_file.read_text(encoding="utf-8"))
+        assert (folder / "model" / WEIGHTS).exists()
+
+    return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)

@@ -1,0 +1,86 @@
+"""Everything that `pipelines/full.py` can be told, as frozen dataclasses. No torch, no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from momo.config import ModelConfig, TaskConfig
+from momo_platform.data.images import ImageConfig
+from momo_platform.training.config import MECHANICS, TrainConfig
+from pipelines.demo.corpora import DemoCorpora
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """One modality's corpus. Empty `source`: the preset's own corpora (demo and smoke have some).
+
+    `source` is a folder, a Parquet, JSONL or CSV file, local or by URI. Rows without a `split`
+    give `held_out` of their groups to the test split.
+    """
+
+    source: str = ""
+    weight: float = 1.0
+    licence: str = ""
+    held_out: float = 0.0
+    max_bad_fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingStage:
+    """One training stage: its modalities and objectives, and how it is trained."""
+
+    task: TaskConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Sizes of the evaluation's own trainings; choices are made on validation parts."""
+
+    seed: int = 0
+    sentiment_epochs: int = 6
+    question_epochs: int = 2
+    threads: int = field(default=1, metadata=MECHANICS)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run and where; never part of a fingerprint."""
+
+    storage: str = "runs"
+    """Folder for all artifacts."""
+    cluster: str = "auto"
+    """auto (a running Ray cluster, else a private one), local, or an address."""
+    plan: bool = False
+    """Print what would run and why, then end. Needs neither Ray nor torch."""
+    only: tuple[str, ...] = ()
+    """Run these stages only (patterns)."""
+    until: str | None = None
+    """Run up to this stage."""
+    rerun: tuple[str, ...] = ()
+    """Run these stages (patterns) and what depends on them again."""
+    verbose: bool = False
+    """Show Ray's own messages instead of sending them to the log file."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """The whole job."""
+
+    preset: str
+    model: ModelConfig
+    stage1: TrainingStage
+    stage2: TrainingStage
+    stage3: TrainingStage
+    seed: int = 0
+    images: SourceOptions = SourceOptions()
+    text: SourceOptions = SourceOptions()
+    pairs: SourceOptions = SourceOptions(held_out=0.05)
+    demo: DemoCorpora = DemoCorpora()
+    has_corpora: bool = True
+    """Whether the preset brings corpora of its own; without them all sources must be given."""
+    picture: ImageConfig = ImageConfig()
+    packed_text_length: int = 64
+    pair_text_length: int = 32
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunOptions = field(default=RunOptions(), metadata=MECHANICS)

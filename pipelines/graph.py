@@ -1,0 +1,212 @@
+"""The graph of the whole job: from corpora to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text
+from momo_platform.data.prepare import (
+    PrepareConfig,
+    run_prepare_images,
+    run_prepare_pairs,
+    run_prepare_text,
+)
+from momo_platform.data.sources import Kind, SourceConfig, identify
+from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
+from momo_platform.training.config import ScalingConfig
+from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions, TrainingStage
+from pipelines.demo.corpora import LICENCES, run_demo_corpora
+from pipelines.evaluation import BaselinesConfig, EvaluateConfig, run_baselines, run_evaluation
+from pipelines.report.stage import ReportConfig, run_report
+from pipelines.tokenizer import TokenizerConfig, run_tokenizer
+from pipelines.training import StageRecipe, run_training
+
+_DATA = Resources(data_cpus=1.0)
+_DEMO_SOURCES: Mapping[Kind, tuple[tuple[str, str, float], ...]] = {
+    "images": (("emoji", "images.jsonl", 1.0),),
+    "pairs": (("emoji", "pairs.jsonl", 1.0),),
+    "text": (
+        ("wikipedia", "text/wikipedia.txt", 1.0),
+        ("documentation", "text/documentation.txt", 0.5),  # repetitive
+        ("reviews", "text/reviews.txt", 2.0),
+    ),
+}
+TRAINING_STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Nothing to choose yet."""
+
+
+def run_export(
+    config: ExportConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: the last training stage's model with its tokenizer → `model/`, for `momo.load`."""
+    import shutil
+
+    shutil.copytree(inputs["model"].path / "model", context.output / "model")
+    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
+
+
+def _sources(
+    kind: Kind, options: SourceOptions, config: PipelineConfig
+) -> tuple[tuple[SourceConfig, ...], bool]:
+    """The modality's sources, and whether they lie in the demo corpora."""
+    if options.source:
+        content = identify(options.source, f"--{kind}.source", kind)
+        source = SourceConfig("own", options.source, content, options.weight, options.licence)
+        return (source,), False
+    if config.has_corpora:
+        return tuple(
+            SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
+            for name, path, weight in _DEMO_SOURCES[kind]
+        ), True
+    if config.run.plan:
+        return (SourceConfig("own", "", "not given yet"),), False
+    raise UserError(
+        f"preset {config.preset} brings no corpora: give --{kind}.source (a folder, Parquet, "
+        "JSONL or CSV; local or a URI), or try --preset demo"
+    )
+
+
+def _training_stage(
+    name: str, stage: TrainingStage, config: PipelineConfig, inputs: Mapping[str, Stage]
+) -> Stage:
+    scaling: ScalingConfig = stage.train.scaling
+    for modality in stage.task.modalities:
+        if modality not in stage.train.batch_sizes:
+            raise UserError(
+                f"{name}: task.modalities has {modality!r}, train.batch_sizes has no size for it"
+            )
+    return Stage(
+        name,
+        run_training,
+        StageRecipe(config.model, stage.task, stage.train, config.pair_text_length),
+        inputs,
+        resources=Resources(
+            workers=scaling.num_workers,
+            worker_cpus=scaling.cpus_per_worker,
+            worker_gpus=scaling.gpus_per_worker,
+            early_start=True,
+        ),
+        code=("momo", "momo_platform.training", "pipelines.build"),
+    )
+
+
+def build_graph(config: PipelineConfig) -> dict[str, Stage]:
+    """All stages by name. Raises UserError for sources that don't exist."""
+    graph: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> Stage:
+        graph[stage.name] = stage
+        return stage
+
+    corpora = add(
+        Stage("corpora", run_demo_corpora, config.demo, code=("pipelines.demo",))
+    )
+    runs = {
+        "images": (config.images, run_prepare_images, run_mix_images),
+        "text": (config.text, run_prepare_text, run_mix_text),
+        "pairs": (config.pairs, run_prepare_pairs, run_mix_pairs),
+    }
+    prepared: dict[str, Stage] = {}
+    kinds: tuple[Kind, ...] = ("images", "pairs", "text")
+    weights: dict[str, dict[str, float]] = {}
+    for kind in kinds:
+        options, prepare, _ = runs[kind]
+        sources, demo = _sources(kind, options, config)
+        weights[kind] = {s.name: s.weight for s in sources}
+        prepared[kind] = add(
+            Stage(
+                f"prepare-{kind}",
+                prepare,
+                PrepareConfig(
+                    sources,
+                    config.picture,
+                    max_bad_fraction=options.max_bad_fraction,
+                    held_out=options.held_out,
+                ),
+                {"corpora": corpora} if demo else {},
+                resources=_DATA,
+                code=("momo_platform.data",),
+            )
+        )
+    tokenizer = add(
+        Stage(
+            "tokenizer",
+            run_tokenizer,
+            TokenizerConfig(config.model.vocab_size),
+            {"text": prepared["text"], "pairs": prepared["pairs"]},
+            code=("momo.tokenizer",),
+        )
+    )
+    mixed: dict[str, Stage] = {}
+    for kind in kinds:
+        inputs = {"prepared": prepared[kind]}
+        if kind == "text":
+            inputs["tokenizer"] = tokenizer
+        mix = MixConfig(
+            weights[kind], config.seed, sequence_length=config.packed_text_length
+        )
+        mixed[kind] = add(
+            Stage(f"mix-{kind}", runs[kind][2], mix, inputs, code=("momo_platform.data",))
+        )
+
+    baselines = add(
+        Stage(
+            "baselines",
+            run_baselines,
+            BaselinesConfig(config.evaluation, config.model),
+            {"corpora": corpora, "images": prepared["images"], "pairs": prepared["pairs"]},
+            code=("momo.evaluation", "pipelines.evaluation"),
+        )
+    )
+    by_modality = {"image": "images", "text": "text", "pair": "pairs"}
+    previous: Stage | None = None
+    evaluations: dict[str, Stage] = {}
+    stages = dict(zip(TRAINING_STAGES, (config.stage1, config.stage2, config.stage3), strict=True))
+    for name, stage in stages.items():
+        inputs = {by_modality[m]: mixed[by_modality[m]] for m in stage.task.modalities}
+        inputs["tokenizer"] = tokenizer
+        if previous is not None:
+            inputs["previous"] = previous
+        previous = add(_training_stage(name, stage, config, inputs))
+        evaluations[name] = add(_evaluation(name, config.evaluation, previous, graph))
+    assert previous is not None
+    export = add(Stage("export", run_export, ExportConfig(), {"model": previous}))
+    add(
+        Stage(
+            "report",
+            run_report,
+            ReportConfig(config.preset, TRAINING_STAGES),
+            {
+                **{name: graph[name] for name in TRAINING_STAGES},
+                **{f"evaluate-{name}": stage for name, stage in evaluations.items()},
+                "export": export,
+                "baselines": baselines,
+                **{f"prepare-{kind}": prepared[kind] for kind in kinds},
+            },
+            code=("pipelines.report",),
+        )
+    )
+    return graph
+
+
+def _evaluation(
+    name: str, evaluation: EvaluationConfig, model: Stage, graph: Mapping[str, Stage]
+) -> Stage:
+    return Stage(
+        f"evaluate-{name}",
+        run_evaluation,
+        EvaluateConfig(evaluation),
+        {
+            "model": model,
+            "corpora": graph["corpora"],
+            "images": graph["prepare-images"],
+            "pairs": graph["prepare-pairs"],
+        },
+        code=("momo.evaluation", "pipelines.evaluation"),
+    )

@@ -1,0 +1,151 @@
+"""Presets: functions that return the whole job's config.
+
+| preset | model | for | measured |
+|---|---|---|---|
+| smoke | 0.3M parameters | tests: seconds of training | see docs/benchmarks.md |
+| demo | 1.5M | a laptop, two CPU cores | see README.md |
+| base | 110M encoder | a cluster of GPUs | not yet run |
+| large | 335M encoder | a cluster of GPUs | not yet run |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from momo.config import SIZES, ModelConfig, TaskConfig
+from momo_platform.data.images import ImageConfig
+from momo_platform.training.config import (
+    LoggingConfig,
+    OptimizerConfig,
+    ScalingConfig,
+    TrainConfig,
+)
+from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions, TrainingStage
+from pipelines.demo.corpora import DemoCorpora
+
+_STAGE1 = TaskConfig(modalities=("image",))
+_STAGE2 = TaskConfig(modalities=("image", "text"))
+_STAGE3 = TaskConfig(modalities=("text", "pair"))
+# Half a core each: two workers and the data tasks fit on two cores.
+_LAPTOP = ScalingConfig(num_workers=2, cpus_per_worker=0.45, threads_per_worker=1)
+
+
+def _train(
+    steps: int,
+    batches: Mapping[str, int],
+    scaling: ScalingConfig,
+    logging: LoggingConfig,
+    **optimizer: float,
+) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        batch_sizes=dict(batches),
+        optimizer=OptimizerConfig(**optimizer),  # type: ignore[arg-type]
+        scaling=scaling,
+        logging=logging,
+    )
+
+
+def demo() -> PipelineConfig:
+    """Three stages on real corpora in under 20 minutes on two CPU cores."""
+    logging = LoggingConfig(every_steps=10, checkpoint_every_steps=50)
+    model = SIZES["demo"]
+    return PipelineConfig(
+        preset="demo",
+        model=model,
+        stage1=TrainingStage(
+            _STAGE1,
+            _train(400, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
+        ),
+        stage2=TrainingStage(
+            _STAGE2,
+            _train(
+                450,
+                {"image": 128, "text": 64},
+                _LAPTOP,
+                logging,
+                learning_rate=2e-3,
+                warmup_steps=40,
+            ),
+        ),
+        stage3=TrainingStage(
+            _STAGE3,
+            _train(
+                550,
+                {"text": 32, "pair": 128},
+                _LAPTOP,
+                logging,
+                learning_rate=1.5e-3,
+                warmup_steps=40,
+            ),
+        ),
+    )
+
+
+def smoke() -> PipelineConfig:
+    """The demo's graph with a tiny model, a few concepts and a few steps: for tests."""
+    logging = LoggingConfig(every_steps=5, checkpoint_every_steps=10)
+    model = ModelConfig(width=64, depth=2, heads=2, vocab_size=2048, embed_dim=64)
+
+    def train(batches: dict[str, int]) -> TrainConfig:
+        return _train(20, batches, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=5)
+
+    return PipelineConfig(
+        preset="smoke",
+        model=model,
+        stage1=TrainingStage(_STAGE1, train({"image": 32})),
+        stage2=TrainingStage(_STAGE2, train({"image": 16, "text": 16})),
+        stage3=TrainingStage(_STAGE3, train({"text": 16, "pair": 16})),
+        demo=DemoCorpora(limit=150),
+        evaluation=EvaluationConfig(sentiment_epochs=1, question_epochs=1),
+    )
+
+
+def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineConfig:
+    scaling = ScalingConfig(num_workers=workers, cpus_per_worker=8, gpus_per_worker=1)
+    logging = LoggingConfig(every_steps=50, checkpoint_every_steps=1000, wandb=True)
+    image, text, pair = (batches[k] for k in ("image", "text", "pair"))
+
+    def train(steps: int, sizes: Mapping[str, int]) -> TrainConfig:
+        rate = 1.5e-4 * max(sizes.values()) / 256
+        return _train(
+            steps,
+            sizes,
+            scaling,
+            logging,
+            learning_rate=min(rate, 1e-3),
+            warmup_steps=10_000,
+        )
+
+    return PipelineConfig(
+        preset=name,
+        model=SIZES[name],
+        stage1=TrainingStage(_STAGE1, train(250_000, {"image": image})),
+        stage2=TrainingStage(_STAGE2, train(150_000, {"image": image // 2, "text": text})),
+        stage3=TrainingStage(_STAGE3, train(100_000, {"text": text, "pair": pair})),
+        has_corpora=False,
+        images=SourceOptions(),
+        picture=ImageConfig(size_cap=256, encoding="jpeg"),
+        packed_text_length=128,
+        pair_text_length=64,
+    )
+
+
+def base() -> PipelineConfig:
+    """110M parameters on eight GPUs; steps and batches are our choice, not the paper's."""
+    return _full_size("base", 8, {"image": 4096, "text": 2048, "pair": 4096})
+
+
+def large() -> PipelineConfig:
+    """335M parameters on 32 GPUs; steps and batches are our choice, not the paper's."""
+    config = _full_size("large", 32, {"image": 4096, "text": 2048, "pair": 8192})
+    return replace(config, preset="large")
+
+
+PRESETS: Mapping[str, Callable[[], PipelineConfig]] = {
+    "smoke": smoke,
+    "demo": demo,
+    "base": base,
+    "large": large,
+}
