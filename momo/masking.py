@@ -49,7 +49,7 @@ def mask_tokens(
     *,
     vocab_size: int,
     ratio: float = 0.15,
-    special: SpecialIds = SpecialIds(),  # noqa: B008 - frozen
+    special: SpecialIds = SpecialIds(),
 ) -> MaskedTokens:
     """BERT's masking: 80 % become [MASK], 10 % a random word, 10 % stay (arXiv 1810.04805, 3.1).
 

@@ -145,9 +145,7 @@ class MoMoTask(nn.Module):
             losses["pair_mim"] = mim_loss(prediction, patches, masked).named("pair_mim")
         return losses
 
-    def _negatives(
-        self, similarity: Tensor, same: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _negatives(self, similarity: Tensor, same: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the pictures and of the texts that make false pairs, [M] each.
 
         The first `matching_fraction` of the batch: even rows keep their picture and draw a text,

@@ -66,9 +66,7 @@ def random_crop(image: Image.Image, size: int, noise: np.ndarray) -> np.ndarray:
     return _to_array(image, size, (left, top, left + width, top + height))
 
 
-def _to_array(
-    image: Image.Image, size: int, box: tuple[float, float, float, float]
-) -> np.ndarray:
+def _to_array(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
     resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
     return np.asarray(resized).transpose(2, 0, 1)
 

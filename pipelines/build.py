@@ -7,12 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from momo_platform.data.loader import Loader
-from momo_platform.data.mix import SHARDS
-from momo_platform.data.order import uniform
-from momo_platform.data.shards import ShardDataset
-from momo_platform.training.config import TrainConfig
-from momo_platform.training.task import TrainingSetup
 from torch import nn
 
 from momo.export import WEIGHTS, load_model, save
@@ -20,6 +14,12 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
 from momo.transforms import image_batch, pair_batch, text_batch
+from momo_platform.data.loader import Loader
+from momo_platform.data.mix import SHARDS
+from momo_platform.data.order import uniform
+from momo_platform.data.shards import ShardDataset
+from momo_platform.training.config import TrainConfig
+from momo_platform.training.task import TrainingSetup
 from pipelines.training import StageRecipe
 
 _ROLES = {"image": "images", "text": "text", "pair": "pairs"}

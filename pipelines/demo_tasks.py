@@ -127,9 +127,7 @@ def sentiment(
     settings = FineTuneConfig(
         epochs=config.sentiment_epochs, learning_rate=1e-3, dropout=0.3, seed=config.seed
     )
-    result = fine_tune(
-        embedder.model, *parts, 2, settings, lambda m: tell(f"sentiment, {m}")
-    )
+    result = fine_tune(embedder.model, *parts, 2, settings, lambda m: tell(f"sentiment, {m}"))
     return result.accuracy, {
         "validation": result.validation_accuracy,
         "best_epoch": result.best_epoch,

@@ -104,9 +104,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         graph[stage.name] = stage
         return stage
 
-    corpora = add(
-        Stage("corpora", run_demo_corpora, config.demo, code=("pipelines.demo",))
-    )
+    corpora = add(Stage("corpora", run_demo_corpora, config.demo, code=("pipelines.demo",)))
     runs = {
         "images": (config.images, run_prepare_images, run_mix_images),
         "text": (config.text, run_prepare_text, run_mix_text),
@@ -148,9 +146,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         inputs = {"prepared": prepared[kind]}
         if kind == "text":
             inputs["tokenizer"] = tokenizer
-        mix = MixConfig(
-            weights[kind], config.seed, sequence_length=config.packed_text_length
-        )
+        mix = MixConfig(weights[kind], config.seed, sequence_length=config.packed_text_length)
         mixed[kind] = add(
             Stage(f"mix-{kind}", runs[kind][2], mix, inputs, code=("momo_platform.data",))
         )

@@ -38,9 +38,7 @@ def zero_shot_retrieval(
     return result
 
 
-def chance_recall(
-    query_groups: np.ndarray, candidate_groups: np.ndarray, k: int
-) -> float:
+def chance_recall(query_groups: np.ndarray, candidate_groups: np.ndarray, k: int) -> float:
     """Expected recall of a random ranking: 1 - C(n - p, k) / C(n, k), averaged over queries."""
     total = len(candidate_groups)
     values = []

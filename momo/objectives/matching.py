@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from momo.objectives.loss import Loss
 
 
-def hard_negatives(
-    similarity: Tensor, excluded: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def hard_negatives(similarity: Tensor, excluded: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Draw for each of R rows one of B columns, in proportion to softmax(similarity).
 
     `similarity` [R, B] (already scaled), `excluded` [R, B] bool (never drawn), `noise` [R] in

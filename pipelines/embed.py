@@ -1,0 +1,70 @@
+"""Embed text and pictures with the newest exported model.
+
+python pipelines/embed.py --text "a red apple" --image apple.png
+python pipelines/embed.py --text "a red apple" "a green tree" --output vectors.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="texts to embed")
+    result.add_argument("--image", nargs="+", default=[], metavar="FILE", help="picture files")
+    result.add_argument(
+        "--model",
+        default="runs/latest/model",
+        metavar="FOLDER",
+        help="an exported model (default: %(default)s)",
+    )
+    result.add_argument(
+        "--output", metavar="FILE.npz", help="write vectors, texts and file names there"
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the similarities (or the vectors' beginnings); exit code 2 for bad input."""
+    options = parser().parse_args(arguments)
+    if not options.text and not options.image:
+        print("error: nothing to embed; give --text or --image", file=sys.stderr)
+        return 2
+    import numpy as np
+
+    import momo
+
+    try:
+        model = momo.load(options.model)
+        texts = model.embed(texts=options.text)
+        images = model.embed(images=options.image)
+    except (FileNotFoundError, ValueError) as error:
+        hint = "" if Path(options.model).exists() else " (run `make demo` first, or give --model)"
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return 2
+    vectors = np.concatenate([texts, images])
+    names = [f'"{t}"' for t in options.text] + list(options.image)
+    if options.output:
+        np.savez(options.output, vectors=vectors, names=np.array(names))
+        print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers written to {options.output}")
+        return 0
+    for name, vector in zip(names, vectors, strict=True):
+        beginning = " ".join(f"{v:+.3f}" for v in vector[:6])
+        print(f"{name}: [{beginning} …] ({len(vector)} numbers, unit length)")
+    if len(names) > 1:
+        print("\ncosine similarity")
+        for i, name in enumerate(names):
+            for j in range(i + 1, len(names)):
+                print(f"{float(vectors[i] @ vectors[j]):+.3f}  {name} – {names[j]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The whole job: corpora, three training stages, evaluation, export, report.
+
+    python pipelines/full.py --preset demo
+    python pipelines/full.py --preset demo --plan
+    python pipelines/full.py --preset demo --pairs.source my_pairs.csv
+
+Any field of the config can be set, e.g. --stage1.train.steps 1000; --help lists them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from momo_platform.stages import Plan, StageFailed, Storage, UserError, make_plan, print_plan
+from pipelines.config import PipelineConfig
+from pipelines.presets import PRESETS
+
+DEFAULT_PRESET = "demo"
+
+
+def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The preset's name and the other arguments. Raises UserError for an unknown name."""
+    rest, name = [], DEFAULT_PRESET
+    iterator = iter(arguments)
+    for argument in iterator:
+        if argument == "--preset":
+            name = next(iterator, "")
+        elif argument.startswith("--preset="):
+            name = argument.partition("=")[2]
+        else:
+            rest.append(argument)
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise UserError(f"--preset {name!r}: no such preset{hint} There are {', '.join(PRESETS)}")
+    return name, rest
+
+
+def parse(arguments: Sequence[str]) -> PipelineConfig:
+    """The config from the command line. Unknown options end the program with the nearest name."""
+    import tyro
+
+    name, rest = preset_of(arguments)
+    return tyro.cli(
+        PipelineConfig,
+        args=rest,
+        default=PRESETS[name](),
+        prog="full.py",
+        description=f"{__doc__}\nDefaults are those of preset {name} "
+        f"(--preset {{{','.join(PRESETS)}}}).",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return run(parse(_short_options(arguments)), arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except StageFailed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(
+                f"error: disk full ({error.filename}): make room or use --storage elsewhere",
+                file=sys.stderr,
+            )
+            return 2
+        raise
+
+
+_RUN_OPTIONS = ("storage", "cluster", "plan", "only", "until", "rerun", "verbose")
+
+
+def _short_options(arguments: Sequence[str]) -> list[str]:
+    """`--plan` and its kind stand for `--run.plan`."""
+    result = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and name.removeprefix("--").removeprefix("no-") in _RUN_OPTIONS:
+            option = name.removeprefix("--")
+            negated = option.startswith("no-")
+            name = "--run." + ("no-" if negated else "") + option.removeprefix("no-")
+        result.append(name + equals + value)
+    return result
+
+
+def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
+    """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
+    from rich.console import Console
+
+    from pipelines.graph import build_graph
+
+    storage = Storage(config.run.storage)
+    graph = build_graph(config)
+    plan = make_plan(
+        [graph["report"]],
+        storage,
+        only=config.run.only,
+        until=config.run.until,
+        rerun=config.run.rerun,
+    )
+    if config.run.plan:
+        print_plan(plan, Console())
+        return 0
+    storage.create()
+    if plan.to_run:
+        execute_plan(plan, storage, config, arguments)
+    finish(plan, storage)
+    return 0
+
+
+def execute_plan(
+    plan: Plan, storage: Storage, config: PipelineConfig, arguments: Sequence[str]
+) -> None:
+    """Run the plan on Ray; Ray's own messages go to a log file below the storage."""
+    from momo_platform.cluster import start_ray
+    from momo_platform.console import View, silence
+    from momo_platform.stages.executor import execute
+
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    log = storage.root / "logs" / f"{config.preset}-{stamp}.log"
+    print(
+        f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
+        f"artifacts in {_shown(storage.root)}, Ray's log in {_shown(log)}",
+        flush=True,
+    )
+    with ExitStack() as stack:
+        stream = stack.enter_context(silence(log, verbose=config.run.verbose))
+        view = stack.enter_context(View(stream, verbose=config.run.verbose))
+        connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
+        if connection.notice:
+            view.print(connection.notice)
+        execute(plan, storage, view)
+
+
+def finish(plan: Plan, storage: Storage) -> None:
+    """Point `latest` at the newest report and print its table."""
+    if not any(e.name == "report" for e in plan.entries):
+        print("done: " + ", ".join(e.name for e in plan.entries if e.action != "skipped"))
+        return
+    entry = plan["report"]
+    artifact = storage.artifact("report", entry.fingerprint)
+    if artifact is None:
+        print("done; the report was not among the stages that ran")
+        return
+    latest = storage.root / "latest"
+    temporary = storage.root / f".latest-{os.getpid()}"
+    temporary.symlink_to(artifact.path.relative_to(storage.root))
+    temporary.replace(latest)
+    print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
+    print(f"report: {_shown(latest)}/report/index.html")
+    print(f"model:  {_shown(latest)}/model   (momo.load, pipelines/embed.py)")
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Line charts as inline SVG and pictures as data URIs: a page without outside resources."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 360, 180, 44, 22, 8
+_COLOURS = ("#2f6fde", "#d9622b", "#2e9e6b", "#8a4fd0", "#c23a6b", "#7a7a2a")
+
+Points = Sequence[tuple[float, float]]
+
+
+def line_chart(series: Mapping[str, Points], label: str) -> str:
+    """An SVG chart of (x, y) series with axes' ends labelled; '' when there are no points."""
+    points = [p for values in series.values() for p in values]
+    if not points:
+        return ""
+    xs, ys = zip(*points, strict=True)
+    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+    x_span, y_span = (x1 - x0) or 1.0, (y1 - y0) or 1.0
+
+    def place(point: tuple[float, float]) -> str:
+        x = _LEFT + (point[0] - x0) / x_span * (_WIDTH - _LEFT - 8)
+        y = _TOP + (1 - (point[1] - y0) / y_span) * (_HEIGHT - _BOTTOM - _TOP)
+        return f"{x:.1f},{y:.1f}"
+
+    base = _HEIGHT - _BOTTOM
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">',
+        f'<path class="axis" d="M{_LEFT} {_TOP}V{base}H{_WIDTH - 8}"/>',
+        f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{y1:.3g}</text>',
+        f'<text x="{_LEFT - 4}" y="{base}" text-anchor="end">{y0:.3g}</text>',
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{x0:g}</text>',
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">step {x1:g}</text>',
+    ]
+    for index, values in enumerate(series.values()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        line = " ".join(place(p) for p in values)
+        parts.append(f'<polyline fill="none" stroke="{colour}" points="{line}"/>')
+    return "".join(parts) + "</svg>"
+
+
+def colour_of(index: int) -> str:
+    """The colour of the series at `index`, for legends."""
+    return _COLOURS[index % len(_COLOURS)]
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """uint8 [3, H, W] → a PNG data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,99 @@
+"""The page: a Jinja template filled with plain values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from momo_platform.stages import Artifact
+from pipelines.report.charts import Points, colour_of, line_chart
+
+if TYPE_CHECKING:
+    from pipelines.report.stage import ReportConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training stage's result and its curves by metric name."""
+
+    name: str
+    metrics: Mapping[str, Any]
+    curves: Mapping[str, Points]
+
+    @property
+    def loss_charts(self) -> list[tuple[str, str]]:
+        """(objective, SVG)."""
+        losses = {k.removeprefix("loss/"): v for k, v in self.curves.items() if "loss/" in k}
+        return [(name, line_chart({name: points}, name)) for name, points in losses.items()]
+
+    @property
+    def cosines(self) -> list[tuple[str, str]]:
+        """(modalities, SVG) of the cosine between modalities' gradients."""
+        prefix = "gradient_cosine/"
+        found = {k.removeprefix(prefix): v for k, v in self.curves.items() if prefix in k}
+        return [(name, line_chart({name: points}, name)) for name, points in found.items()]
+
+    @property
+    def throughput(self) -> dict[str, float]:
+        """Samples a second by modality at the last record."""
+        prefix = "samples_per_second/"
+        last = self.metrics["last"]
+        return {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
+
+
+def render(
+    config: ReportConfig,
+    inputs: Mapping[str, Artifact],
+    stages: Mapping[str, Mapping[str, Any]],
+    trainings: Sequence[Training],
+    corpora: Mapping[str, Mapping[str, Any]],
+    not_available: Mapping[str, str],
+) -> str:
+    """The whole page as HTML, without outside resources."""
+    from momo.export import load
+    from pipelines.report.pictures import held_out, nearest_pictures, reconstructions
+
+    model_folder = inputs["export"].path / "model"
+    size = load(model_folder).model.config.image_size
+    pairs = held_out(inputs["prepare-pairs"].path, size)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    graph = [
+        {
+            "role": role,
+            "name": artifact.name,
+            "fingerprint": artifact.fingerprint,
+            "seconds": artifact.manifest.seconds,
+            "megabytes": sum(f["size"] for f in artifact.manifest.files.values()) / 2**20,
+            "inputs": ", ".join(i["name"] for i in artifact.manifest.inputs.values()) or "–",
+        }
+        for role, artifact in inputs.items()
+    ]
+    first = inputs[config.training_stages[0]].manifest
+    return environment.get_template("page.html.jinja").render(
+        preset=config.preset,
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        commit=first.git_commit or "unknown",
+        packages=first.packages,
+        stages=stages,
+        final=list(stages.values())[-1],
+        trainings=trainings,
+        corpora=corpora,
+        not_available=not_available,
+        graph=graph,
+        colour=colour_of(0),
+        reconstructions=(
+            reconstructions(model_folder, pairs, config.reconstructions) if pairs else []
+        ),
+        nearest=(
+            nearest_pictures(model_folder, pairs, config.captions, config.nearest) if pairs else []
+        ),
+    )

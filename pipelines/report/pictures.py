@@ -1,0 +1,91 @@
+"""What the model shows: reconstructions of masked pictures, nearest pictures of captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from momo.embeddings import normalise_pixels, patchify, unpatchify
+from momo.export import load
+from momo.masking import random_patch_keep
+from pipelines.demo_tasks import HeldOutPairs, held_out_pairs
+from pipelines.report.charts import data_uri
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Data URIs of a picture, of what the model saw and of what it made of it."""
+
+    original: str
+    masked: str
+    predicted: str
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A held-out caption and its nearest held-out pictures with cosines; `right` marks its own."""
+
+    caption: str
+    pictures: list[tuple[str, float, bool]]
+
+
+@torch.inference_mode()
+def reconstructions(model_folder: Path, pairs: HeldOutPairs, count: int) -> list[Reconstruction]:
+    """Half of the patches are hidden; predictions are put back on each patch's own mean and
+    deviation, since the model learns normalised pixels."""
+    model = load(model_folder).model
+    rows = np.linspace(0, len(pairs.pixels) - 1, min(count, len(pairs.pixels))).astype(int)
+    raw = torch.from_numpy(pairs.pixels[rows])
+    pixels = normalise_pixels(raw)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(len(rows), model.config.num_patches, generator=generator)
+    keep, masked = random_patch_keep(noise, 0.5)
+    predicted = model.pixel_decoder(model.encode_image(pixels, keep), keep)
+    size = model.config.patch_size
+    patches = patchify(raw.float(), size)
+    mean = patches.mean(dim=-1, keepdim=True)
+    deviation = patches.std(dim=-1, keepdim=True)
+    hidden = masked.unsqueeze(-1)
+    painted = torch.where(hidden, predicted * deviation + mean, patches)
+    grey = torch.where(hidden, torch.full_like(patches, 160.0), patches)
+
+    def pictures(x: torch.Tensor) -> np.ndarray:
+        return unpatchify(x, size).clamp(0, 255).to(torch.uint8).numpy()
+
+    return [
+        Reconstruction(data_uri(a), data_uri(b), data_uri(c))
+        for a, b, c in zip(pairs.pixels[rows], pictures(grey), pictures(painted), strict=True)
+    ]
+
+
+def nearest_pictures(model_folder: Path, pairs: HeldOutPairs, count: int, k: int) -> list[Nearest]:
+    """The `k` nearest held-out pictures of `count` held-out captions, evenly spread."""
+    embedder = load(model_folder)
+    rows = np.linspace(0, len(pairs.captions) - 1, min(count, len(pairs.captions))).astype(int)
+    captions = [pairs.captions[i] for i in rows]
+    similarity = embedder.embed(texts=captions) @ embedder.embed_pixels(pairs.pixels).T
+    result = []
+    for caption, row, scores in zip(captions, rows, similarity, strict=True):
+        best = np.argsort(-scores)[:k]
+        result.append(
+            Nearest(
+                caption,
+                [
+                    (
+                        data_uri(pairs.pixels[i]),
+                        float(scores[i]),
+                        bool(pairs.image_groups[i] == pairs.text_groups[row]),
+                    )
+                    for i in best
+                ],
+            )
+        )
+    return result
+
+
+def held_out(folder: Path, size: int) -> HeldOutPairs | None:
+    """The prepared pairs' test split."""
+    return held_out_pairs(folder, size)
