@@ -123,7 +123,8 @@ def _text(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> di
     reviews = list(tasks.movie_reviews(packages["vaderSentiment"], config.seed))
     train = [str(r["text"]) for r in reviews if r["split"] == "train"]
     if config.limit:
-        wiki, train, reviews = wiki[:200], train[:200], reviews[:600]
+        # The file is sorted by rating: every n-th row keeps both classes.
+        wiki, train, reviews = wiki[:200], train[:200], reviews[:: len(reviews) // 600]
     counts = {
         "wikipedia": _write_lines(folder / "wikipedia.txt", wiki),
         "documentation": _write_lines(folder / "documentation.txt", docs),
