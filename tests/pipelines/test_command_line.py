@@ -1,0 +1,117 @@
+"""full.py and embed.py as a person meets them: plans, options, bad input."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from momo_platform.stages import UserError, fingerprint
+from PIL import Image
+
+from pipelines import embed, full
+from pipelines.config import SourceOptions
+from pipelines.graph import build_graph
+from pipelines.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_full(*arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "pipelines" / "full.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_plans_need_no_ray_and_no_torch(preset, tmp_path):
+    done = run_full("--preset", preset, "--plan", "--storage", str(tmp_path / "runs"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "stage3-pairs" in done.stdout
+    assert "never run" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_is_there():
+    done = run_full("--help")
+    assert done.returncode == 0
+    assert "--images.source" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--preset", "dmeo"], ["dmeo", "demo"]),
+        (["--stage1.train.setps", "3"], ["setps", "steps"]),
+        (["--images.source", "/does/not/exist"], ["--images.source", "/does/not/exist", "give"]),
+        (["--preset", "base"], ["base", "--images.source"]),
+        (["--until", "stage9"], ["stage9", "stage1-images"]),
+        (["--only", "stage9*"], ["stage9*", "stage1-images"]),
+        (["--storage", "s3://bucket/x"], ["s3://bucket/x", "folder"]),
+        (["--storage", "/proc/none"], ["/proc/none", "--storage"]),
+    ],
+)
+def test_bad_input_is_one_clear_message(arguments, words, tmp_path):
+    storage = [] if "--storage" in arguments else ["--storage", str(tmp_path)]
+    done = run_full(*arguments, *storage)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr + done.stdout
+
+
+def test_worker_counts_and_places_never_enter_a_fingerprint():
+    config = PRESETS["demo"]()
+    train = config.stage1.train
+    scaled = replace(
+        config,
+        stage1=replace(
+            config.stage1, train=replace(train, scaling=replace(train.scaling, num_workers=1))
+        ),
+        run=replace(config.run, storage="/elsewhere", verbose=True),
+    )
+    ours, theirs = build_graph(config), build_graph(scaled)
+    assert {n: fingerprint(s) for n, s in ours.items()} == {
+        n: fingerprint(s) for n, s in theirs.items()
+    }
+
+
+def test_a_changed_learning_rate_reruns_what_depends_on_it():
+    config = PRESETS["demo"]()
+    train = config.stage2.train
+    rate = replace(train.optimizer, learning_rate=5e-4)
+    changed = replace(config, stage2=replace(config.stage2, train=replace(train, optimizer=rate)))
+    ours, theirs = build_graph(config), build_graph(changed)
+    differing = {n for n in ours if fingerprint(ours[n]) != fingerprint(theirs[n])}
+    assert differing == {
+        "stage2-joint",
+        "stage3-pairs",
+        "evaluate-stage2-joint",
+        "evaluate-stage3-pairs",
+        "export",
+        "report",
+    }
+
+
+def test_own_sources_enter_the_graph_by_content(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    config = replace(PRESETS["smoke"](), images=SourceOptions(source=str(tmp_path)))
+    first = fingerprint(build_graph(config)["prepare-images"])
+    time.sleep(0.01)
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "b.png")
+    assert fingerprint(build_graph(config)["prepare-images"]) != first
+
+
+def test_a_modality_without_a_batch_size_is_refused():
+    config = PRESETS["demo"]()
+    train = replace(config.stage2.train, batch_sizes={"image": 8})
+    with pytest.raises(UserError, match=r"stage2-joint: .*'text'"):
+        build_graph(replace(config, stage2=replace(config.stage2, train=train)))
+
+
+def test_embed_without_a_model_says_what_to_do(tmp_path, capsys):
+    assert embed.main(["--text", "x", "--model", str(tmp_path / "none")]) == 2
+    assert "make demo" in capsys.readouterr().err
+    assert embed.main([]) == 2
+    assert "--text or --image" in capsys.readouterr().err
+    assert full.DEFAULT_PRESET == "demo"

@@ -1,0 +1,129 @@
+"""One full run of preset `smoke` through Ray on the real corpora, interrupted on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import momo
+from pipelines import embed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(storage, *arguments):
+    full = str(ROOT / "pipelines" / "full.py")
+    start = [sys.executable, full, "--preset", "smoke", "--cluster", "local"]
+    return [*start, "--storage", str(storage), *arguments]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that got Ctrl-C in its second training stage, then the same command again.
+
+    Some own pictures and captions are broken, on purpose.
+    """
+    folder = tmp_path_factory.mktemp("smoke")
+    own = folder / "pictures"
+    own.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(60):
+        pixels = generator.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(own / f"{index}.png")
+    (own / "cut.png").write_bytes((own / "0.png").read_bytes()[:700])
+    (own / "words.jpg").write_text("not a picture")
+    storage = folder / "runs"
+    extra = ["--images.source", str(own), "--stage2.train.steps", "60"]
+    first = subprocess.Popen(
+        command(storage, *extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.time() + 400
+    while not list(storage.glob("stage2-joint/*/checkpoints/step-*/manifest.json")):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.1)
+    os.kill(first.pid, signal.SIGINT)
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == 130, output
+    assert "goes on from the last checkpoint" in output
+    second = subprocess.run(command(storage, *extra), capture_output=True, text=True)
+    assert second.returncode == 0, second.stdout + second.stderr
+    return folder, storage, extra, second.stdout
+
+
+def test_the_interrupted_run_goes_on_from_its_checkpoint(finished):
+    _, storage, _, _ = finished
+    manifest = json.loads(next(storage.glob("stage2-joint/*/manifest.json")).read_text())
+    assert manifest["metrics"]["resumed_at_step"] > 0
+    assert len(list(storage.glob("stage1-images/*/attempt-*"))) == 1
+
+
+def test_running_again_when_all_is_done_takes_seconds(finished):
+    _, storage, extra, _ = finished
+    started = time.time()
+    done = subprocess.run(command(storage, *extra), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert time.time() - started < 30
+    assert "report:" in done.stdout
+    plan = subprocess.run(command(storage, *extra, "--plan"), capture_output=True, text=True)
+    assert plan.stdout.count("cached") >= 17
+
+
+def test_broken_pictures_are_counted_and_the_rest_is_used(finished):
+    _, storage, _, _ = finished
+    metrics = json.loads((storage / "latest" / "report" / "metrics.json").read_text())
+    images = metrics["corpora"]["images"]
+    assert images["quarantined"] == 2
+    assert images["kept"] == 60
+    page = (storage / "latest" / "report" / "index.html").read_text()
+    assert "damaged or truncated" in page
+
+
+def test_the_report_is_whole(finished):
+    _, storage, _, output = finished
+    metrics = json.loads((storage / "latest" / "report" / "metrics.json").read_text())
+    assert set(metrics["groups"]) == {"image", "text", "multimodal"}
+    # The own pictures have no labels: that task says so instead of leaving a hole.
+    assert "emoji_category" in metrics["not_available"]
+    for task in metrics["tasks"].values():
+        assert {"metric", "value", "baseline", "chance", "group"} <= set(task)
+        assert 0.0 <= task["value"] <= 1.0
+    assert len(metrics["stages"]) == 3
+    page = (storage / "latest" / "report" / "index.html").read_text()
+    assert page.count("<svg") >= 8
+    assert page.count("data:image/png") > 20
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "retrieval_image_to_text" in output
+
+
+def test_the_model_embeds(finished, tmp_path, capsys):
+    _, storage, _, _ = finished
+    folder = storage / "latest" / "model"
+    model = momo.load(folder)
+    picture = tmp_path / "x.png"
+    Image.new("RGBA", (100, 60), (255, 0, 0, 90)).save(picture)
+    alone = model.embed(texts=["a red apple"])
+    together = model.embed(texts=["a red apple", "a much longer text about green trees"])
+    np.testing.assert_allclose(alone[0], together[0], atol=1e-5)
+    assert model.similarity(["red"], [picture]).shape == (1, 1)
+    assert embed.main(["--model", str(folder), "--text", "red", "--image", str(picture)]) == 0
+    assert "cosine" in capsys.readouterr().out
+    target = tmp_path / "v.npz"
+    assert embed.main(["--model", str(folder), "--text", "red", "--output", str(target)]) == 0
+    assert np.load(target)["vectors"].shape == (1, 64)
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    assert embed.main(["--model", str(folder), "--image", str(bad)]) == 2
+    assert "bad.png" in capsys.readouterr().err

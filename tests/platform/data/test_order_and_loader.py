@@ -1,0 +1,100 @@
+"""Sample order, shards and loader."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from momo_platform.data.loader import Loader
+from momo_platform.data.order import SampleOrder, sample_seeds, uniform
+from momo_platform.data.shards import ShardDataset, write_shards
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 400),
+    block=st.integers(1, 64),
+    window=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_every_row_once_an_epoch(rows, block, window, seed):
+    order = SampleOrder(rows, block, seed, window)
+    for epoch in range(3):
+        epochs, taken = order.rows_at(epoch * rows, (epoch + 1) * rows)
+        assert sorted(taken) == list(range(rows))
+        assert set(epochs) == {epoch}
+
+
+def test_any_cut_of_the_order_is_the_same_order():
+    order = SampleOrder(1000, 64, seed=3)
+    whole = order.rows_at(0, 3000)[1]
+    pieces = np.concatenate([order.rows_at(i, i + 125)[1] for i in range(0, 3000, 125)])
+    assert np.array_equal(whole, pieces)
+    assert not np.array_equal(whole[:1000], whole[1000:2000])  # epochs differ
+    assert not np.array_equal(whole, SampleOrder(1000, 64, seed=4).rows_at(0, 3000)[1])
+
+
+def test_uniform_depends_on_the_sample_only():
+    seeds = sample_seeds(1, np.zeros(5, np.int64), np.arange(5))
+    whole = uniform(seeds, 1000)
+    assert np.array_equal(whole[3], uniform(seeds[3:4], 1000)[0])
+    assert 0.0 <= whole.min() < 0.01
+    assert 0.99 < whole.max() < 1.0
+    assert abs(whole.mean() - 0.5) < 0.02
+    assert not np.array_equal(whole, uniform(seeds, 1000, 1))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    tables = [pa.table({"n": np.arange(i, min(i + 70, 1000))}) for i in range(0, 1000, 70)]
+    assert write_shards(tables, tmp_path, row_group=64, rows_per_shard=200) == 1000
+    return ShardDataset(tmp_path, cached_groups=3)
+
+
+def _numbers(table, seeds):
+    return {"n": table["n"].to_numpy(), "seed": seeds}
+
+
+def test_rows_come_in_the_order_asked(shards):
+    rows = np.array([999, 0, 64, 63, 500, 0])
+    assert shards.read(rows)["n"].to_pylist() == rows.tolist()
+
+
+def test_the_global_batch_is_the_same_for_any_number_of_workers(shards):
+    def batch(world, step):
+        parts = [
+            Loader(shards, _numbers, global_batch_size=48, rank=r, world_size=world, seed=1).batch(
+                step
+            )
+            for r in range(world)
+        ]
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    for step in (0, 20, 21, 500):
+        one = batch(1, step)
+        for world in (2, 4):
+            other = batch(world, step)
+            assert all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def test_iterating_from_a_step_equals_reading_it(shards):
+    loader = Loader(shards, _numbers, global_batch_size=32, seed=1)
+    iterator = loader.iterate(37)
+    for step in (37, 38, 39):
+        assert np.array_equal(next(iterator)["n"], loader.batch(step)["n"])
+    loader.close()
+
+
+def test_an_error_in_the_reading_thread_surfaces(shards):
+    def fail(table, seeds):
+        raise RuntimeError("row 7 is broken")
+
+    loader = Loader(shards, fail, global_batch_size=32)
+    with pytest.raises(RuntimeError, match="row 7"):
+        next(loader.iterate(0))
+    loader.close()
+
+
+def test_a_batch_that_workers_cannot_share_is_refused(shards):
+    with pytest.raises(ValueError, match="multiple of 4"):
+        Loader(shards, _numbers, global_batch_size=30, world_size=4)
