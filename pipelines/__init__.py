@@ -1,1 +1,1 @@
-"""Pipelines: wire `momo_platform` and `momo` together. full.py is the whole job, embed.py uses its model."""
+"""Pipelines wire `momo_platform` and `momo` together: full.py is the whole job."""

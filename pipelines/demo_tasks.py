@@ -25,7 +25,7 @@ from momo.transforms import decode, stack_pictures
 from momo_platform.data.prepare import DATA
 from pipelines.config import EvaluationConfig
 
-_SENTIMENT_LENGTH, _QUESTION_LENGTH = 48, 16
+_SENTIMENT_LENGTH, _QUESTION_LENGTH = 32, 16
 Tell = Callable[[str], None]
 
 

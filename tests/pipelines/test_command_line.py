@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from momo_platform.stages import UserError, fingerprint
 from PIL import Image
 
+from momo_platform.stages import UserError, fingerprint
 from pipelines import embed, full
 from pipelines.config import SourceOptions
 from pipelines.graph import build_graph

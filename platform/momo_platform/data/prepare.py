@@ -159,8 +159,7 @@ def _through_ray(blocks: list[pa.Table], function: Any) -> Iterator[pa.Table]:
     dataset = ray.data.from_arrow(blocks).map_batches(
         function, batch_format="pyarrow", batch_size=None
     )
-    for batch in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-        yield batch
+    yield from dataset.iter_batches(batch_format="pyarrow", batch_size=None)
 
 
 class _Sink:

@@ -155,6 +155,10 @@ class Execution:
             return False
         if any(s.state not in ("done", "cached", "running") for s in inputs):
             return False
+        # A trainer that is still starting needs the processors itself.
+        trainers = [s for s in inputs if s.state == "running" and s.entry.stage.resources.workers]
+        if any("first_step_at" not in s.progress for s in trainers):
+            return False
         busy = sum(
             s.entry.stage.resources.total.get("CPU", 0.0) + s.entry.stage.resources.data_cpus
             for s in self.statuses.values()

@@ -118,6 +118,7 @@ class Trainer:
                     state = {"skipped": self.skipped}
                     writer.save(step + 1, self.task, self.optimizer, state)
                     blocked += time.perf_counter() - blocking_start
+            self.progress({"last_step_at": time.time()})
         finally:
             writer.close()
             for loader in self.setup.loaders.values():

@@ -6,12 +6,13 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.packages import Requirement, fetch
 from momo_platform.data.sources import SourceConfig, identify, list_rows
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.stages import UserError
-from PIL import Image
 
 CONFIG = ImageConfig(size_cap=32)
 
@@ -41,7 +42,8 @@ def test_orientation_is_applied():
 
 
 def test_svg_is_rasterised():
-    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width="9" height="9"/></svg>'
+    shape = b'<rect width="9" height="9"/>'
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">' + shape + b"</svg>"
     assert opened(prepare_image(svg, CONFIG, svg=True)).size == (32, 32)
 
 
@@ -129,7 +131,9 @@ def test_identity_follows_content_not_place(tmp_path):
     assert identify(str(tmp_path / "two"), "--text.source", "text") != same[0]
 
 
-SIX = Requirement("six", "1.17.0", "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274")
+SIX = Requirement(
+    "six", "1.17.0", "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
+)
 
 
 def test_a_corrupt_cached_download_is_fetched_again(tmp_path):

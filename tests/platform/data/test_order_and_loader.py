@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.shards import ShardDataset, write_shards

@@ -5,10 +5,10 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing as mp
-from momo_platform.training.gradients import backward_pass, flat_gradient, modalities_of_step
-from momo_platform.training.task import TouchedTask
 from torch.nn.parallel import DistributedDataParallel
 
+from momo_platform.training.gradients import backward_pass, flat_gradient, modalities_of_step
+from momo_platform.training.task import TouchedTask
 from tests.platform.training.toy import ToyLoader, ToyTask
 
 

@@ -5,12 +5,12 @@ import json
 
 import pytest
 import torch
+
 from momo_platform.training.checkpoint import newest_checkpoint
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer, TrainingDiverged
 from momo_platform.training.records import read_records
 from momo_platform.training.task import TrainingSetup
-
 from tests.platform.training.toy import ToyLoader, ToyTask
 
 CONFIG = TrainConfig(

@@ -44,9 +44,7 @@ class ToyLoader:
         x = generator.normal(size=(self.size, 6)).astype(np.float32)
         used = (generator.random(self.size) < 0.6).astype(np.float32)
         used[0] = 1.0
-        rows = slice(
-            self.rank * self.size // self.world, (self.rank + 1) * self.size // self.world
-        )
+        rows = slice(self.rank * self.size // self.world, (self.rank + 1) * self.size // self.world)
         return {"x": x[rows], "y": x.sum(axis=1)[rows], "used": used[rows]}
 
     def iterate(self, start):

@@ -1,0 +1,84 @@
+"""What all benchmarks share: medians of interleaved runs, one JSON document."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from momo_platform.stages.manifest import git_commit
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured value beside its peer's; `goal` is about the ratio or, in words, the value."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    peer_value: float
+    ratio: float
+    goal: str
+    met: bool
+    runs: Sequence[float]
+    peer_runs: Sequence[float]
+
+
+def compare(
+    name: str,
+    runs: Sequence[float],
+    peer: str,
+    peer_runs: Sequence[float],
+    *,
+    unit: str = "s",
+    largest_ratio: float | None = None,
+    largest_value: float | None = None,
+) -> Row:
+    """Medians of both; met when neither bound is passed."""
+    value, other = statistics.median(runs), statistics.median(peer_runs)
+    ratio = value / other
+    goals, met = [], True
+    if largest_ratio is not None:
+        goals.append(f"ratio ≤ {largest_ratio:g}")
+        met &= ratio <= largest_ratio
+    if largest_value is not None:
+        goals.append(f"value ≤ {largest_value:g} {unit}")
+        met &= value <= largest_value
+    rounded = [round(x, 3) for x in runs]
+    return Row(
+        name,
+        round(value, 3),
+        unit,
+        peer,
+        round(other, 3),
+        round(ratio, 3),
+        " and ".join(goals),
+        met,
+        rounded,
+        [round(x, 3) for x in peer_runs],
+    )
+
+
+def machine() -> str:
+    """Processor count, memory, system: enough to tell machines apart."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{os.cpu_count()} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
+
+
+def document(rows: Sequence[Row]) -> str:
+    """The benchmark's result as JSON."""
+    return json.dumps(
+        {
+            "machine": machine(),
+            "commit": git_commit(),
+            "date": datetime.date.today().isoformat(),
+            "rows": [asdict(row) for row in rows],
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
