@@ -98,8 +98,8 @@ def probe(model: MoMo, pictures: Pictures) -> tuple[float, dict[str, float]]:
 
 
 def _probe(features: np.ndarray, pictures: Pictures) -> tuple[float, dict[str, float]]:
-    parts = [pictures.part(features, name) for name in ("train", "valid", "test")]
-    result = linear_probe(*parts)
+    train, valid, test = (pictures.part(features, n) for n in ("train", "valid", "test"))
+    result = linear_probe(train, valid, test)
     return result.accuracy, {"validation": result.validation_accuracy, "c": result.c}
 
 
@@ -119,15 +119,18 @@ def sentiment(
 ) -> tuple[float, dict[str, float]]:
     """Fine-tune on movie-review snippets."""
     rows = _reviews(folder)
-    parts = []
+    parts: list[Examples] = []
     for name in ("train", "valid", "test"):
         chosen = [r for r in rows if r["split"] == name]
         ids = encode_texts(embedder.tokenizer, [r["text"] for r in chosen], _SENTIMENT_LENGTH)
         parts.append(Examples(ids, np.array([r["label"] for r in chosen], dtype=np.int64)))
+    train, valid, test = parts
     settings = FineTuneConfig(
         epochs=config.sentiment_epochs, learning_rate=1e-3, dropout=0.3, seed=config.seed
     )
-    result = fine_tune(embedder.model, *parts, 2, settings, lambda m: tell(f"sentiment, {m}"))
+    result = fine_tune(
+        embedder.model, train, valid, test, 2, settings, lambda m: tell(f"sentiment, {m}")
+    )
     return result.accuracy, {
         "validation": result.validation_accuracy,
         "best_epoch": result.best_epoch,

@@ -92,7 +92,7 @@ def benchmark_config(steps: int) -> PipelineConfig:
 
 def main() -> int:
     """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
     options = parser.parse_args()
     runs = 1 if options.quick else 5

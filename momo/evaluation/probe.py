@@ -33,7 +33,7 @@ def linear_probe(
 ) -> ProbeResult:
     """Each part is (features [N, D], labels [N]). The final fit uses train and valid together."""
     scaler = StandardScaler(with_mean=standardise, with_std=standardise).fit(train[0])
-    parts = [(scaler.transform(x), y) for x, y in (train, valid, test)]
+    parts = [(np.asarray(scaler.transform(x)), y) for x, y in (train, valid, test)]
     scores = {c: _fit(*parts[0], c).score(*parts[1]) for c in REGULARISATION}
     best = max(scores, key=lambda c: scores[c])
     both = (np.concatenate([parts[0][0], parts[1][0]]), np.concatenate([parts[0][1], parts[1][1]]))

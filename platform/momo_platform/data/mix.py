@@ -52,7 +52,7 @@ def _weighted(
         for batch in file.iter_batches(1024):
             table = pa.table(batch)
             if "split" in table.column_names:
-                table = table.filter(pc.equal(table["split"], "train"))
+                table = table.filter(pc.field("split") == "train")
             if not len(table):
                 continue
             sources = np.array(table["source"].to_pylist())

@@ -214,7 +214,9 @@ class _Sink:
         self.writer.close()
         self.quarantine.close()
         total = sum(self.by_source.values(), Counter())
-        metrics = {k: total[k] for k in ("read", "kept", "quarantined", "duplicates")}
+        metrics: dict[str, Any] = {
+            k: total[k] for k in ("read", "kept", "quarantined", "duplicates")
+        }
         metrics["reasons"] = dict(self.reasons.most_common(20))
         metrics["sources"] = {name: dict(tally) for name, tally in self.by_source.items()}
         if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:

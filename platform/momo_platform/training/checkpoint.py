@@ -39,7 +39,7 @@ def _snapshot(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Copies on the CPU of all weights and of the optimizer's state, by parameter name."""
     model = {n: t.detach().cpu().clone() for n, t in module.state_dict().items()}
-    names = {p: n for n, p in module.named_parameters()}
+    names: dict[Tensor, str] = {p: n for n, p in module.named_parameters()}
     state = {
         f"{names[p]}:{key}": torch.as_tensor(value).detach().cpu().clone()
         for p, values in optimizer.state.items()

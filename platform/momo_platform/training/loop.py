@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from momo_platform.training.config import TrainConfig
 from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
 from momo_platform.training.optimizer import build_optimizer, learning_rate
 from momo_platform.training.records import RunLog
-from momo_platform.training.task import TouchedTask, TrainingSetup
+from momo_platform.training.task import Task, TouchedTask, TrainingSetup
 
 
 class TrainingDiverged(RuntimeError):
@@ -139,7 +139,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        weights = self.setup.task.weights
+        weights = cast(Task, self.setup.task).weights
         result = backward_pass(
             self.module, batches, weights, config.gradient_schedule, diagnose=diagnose
         )
