@@ -36,7 +36,7 @@ def test_every_modality_learns_and_repeats_to_the_bit(model, modality, names):
 
     optimizer = torch.optim.Adam(task.parameters(), lr=3e-3)
     before = total(task, modality, batch).item()
-    for _ in range(30):
+    for _ in range(100):
         optimizer.zero_grad()
         total(task, modality, batch).backward()
         optimizer.step()
