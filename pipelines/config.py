@@ -38,8 +38,8 @@ class EvaluationConfig:
     """Sizes of the evaluation's own trainings; choices are made on validation parts."""
 
     seed: int = 0
-    sentiment_epochs: int = 4
-    question_epochs: int = 2
+    sentiment_epochs: int = 3
+    question_epochs: int = 1
     threads: int = field(default=1, metadata=MECHANICS)
 
 

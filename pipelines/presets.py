@@ -56,7 +56,7 @@ def demo() -> PipelineConfig:
         model=model,
         stage1=TrainingStage(
             _STAGE1,
-            _train(400, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
+            _train(350, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
         ),
         stage2=TrainingStage(
             _STAGE2,
