@@ -40,6 +40,8 @@ class EvaluationConfig:
     seed: int = 0
     sentiment_epochs: int = 3
     question_epochs: int = 1
+    question_limit: int = 12_000
+    """Training questions of easy-VQA that are used, evenly spread; 0: all."""
     threads: int = field(default=1, metadata=MECHANICS)
 
 

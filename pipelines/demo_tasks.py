@@ -162,7 +162,10 @@ def questions(
         files = sorted((folder / f"vqa-{part}").glob("*.png"), key=lambda p: int(p.stem))
         pixels[part] = stack_pictures([open_picture(f) for f in files], size)
     first_valid = int(len(pixels["train"]) * 0.9)
-    train = examples([r for r in rows["train"] if r["image"] < first_valid], pixels["train"])
+    chosen = [r for r in rows["train"] if r["image"] < first_valid]
+    if config.question_limit:
+        chosen = chosen[:: -(-len(chosen) // config.question_limit)]
+    train = examples(chosen, pixels["train"])
     valid = examples([r for r in rows["train"] if r["image"] >= first_valid], pixels["train"])
     test = examples(rows["test"], pixels["test"])
     settings = FineTuneConfig(

@@ -24,6 +24,7 @@ from pipelines.tokenizer import TokenizerConfig, run_tokenizer
 from pipelines.training import StageRecipe, run_training
 
 _DATA = Resources(data_cpus=1.0)
+_ONE_CORE = Resources(num_cpus=1.0)
 _DEMO_SOURCES: Mapping[Kind, tuple[tuple[str, str, float], ...]] = {
     "images": (("emoji", "images.jsonl", 1.0),),
     "pairs": (("emoji", "pairs.jsonl", 1.0),),
@@ -157,6 +158,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             run_baselines,
             BaselinesConfig(config.evaluation, config.model),
             {"corpora": corpora, "images": prepared["images"], "pairs": prepared["pairs"]},
+            resources=_ONE_CORE,
             code=("momo.evaluation", "pipelines.evaluation"),
         )
     )
@@ -204,5 +206,6 @@ def _evaluation(
             "images": graph["prepare-images"],
             "pairs": graph["prepare-pairs"],
         },
+        resources=_ONE_CORE,
         code=("momo.evaluation", "pipelines.evaluation"),
     )

@@ -23,7 +23,9 @@ CONFIG = ModelConfig(
 def make_batch(modality: str, rows: int = 8, seed: int = 0, length: int = 16) -> dict:
     """A batch as `MoMoTask` takes it, for `CONFIG`."""
     g = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (rows, 3, 32, 32), generator=g, dtype=torch.uint8)
+    coarse = torch.rand(rows, 3, 4, 4, generator=g)  # smooth, so that masked parts can be guessed
+    smooth = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
+    pixels = (smooth * 255).to(torch.uint8)
     ids = torch.randint(5, CONFIG.vocab_size, (rows, length), generator=g)
     lengths = torch.randint(4, length + 1, (rows,), generator=g)
     ids[:, 0] = 2

@@ -1,0 +1,60 @@
+"""What an engineer does with an exported model."""
+
+import numpy as np
+import pytest
+from making_batches import CONFIG
+from PIL import Image
+
+import momo
+from momo.export import load_model, save
+from momo.model import build_model
+from momo.tokenizer import train_wordpiece
+
+
+@pytest.fixture
+def exported(tmp_path):
+    tokenizer = train_wordpiece(["a red apple", "a green tree"] * 5, CONFIG.vocab_size)
+    model = build_model(CONFIG, seed=1)
+    save(model, tmp_path / "model", tokenizer.to_str(), {"commit": "abc"})
+    return tmp_path / "model", model
+
+
+def test_weights_and_config_come_back(exported):
+    folder, model = exported
+    loaded = load_model(folder)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].equal(tensor), name
+
+
+def test_unit_vectors_that_do_not_depend_on_the_batch(exported, tmp_path):
+    embedder = momo.load(exported[0])
+    texts = ["a red apple", "tree", "a green tree and a red apple " * 9]
+    together = embedder.embed(texts=texts)
+    assert together.shape == (3, CONFIG.embed_dim)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, rtol=1e-5)
+    for row, text in enumerate(texts):
+        np.testing.assert_allclose(embedder.embed(texts=[text])[0], together[row], atol=1e-5)
+    picture = Image.new("RGB", (50, 40), (200, 30, 30))
+    picture.save(tmp_path / "red.png")
+    images = embedder.embed(images=[picture, str(tmp_path / "red.png")], batch_size=1)
+    np.testing.assert_allclose(images[0], images[1], atol=1e-6)
+    similarity = embedder.similarity(texts, [picture])
+    np.testing.assert_allclose(similarity[:, 0], together @ images[0], atol=1e-5)
+    assert embedder.embed(texts=[]).shape == (0, CONFIG.embed_dim)
+
+
+def test_mistakes_are_named(exported, tmp_path):
+    folder, _ = exported
+    embedder = momo.load(folder)
+    with pytest.raises(ValueError, match="one of the two"):
+        embedder.embed()
+    with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+        embedder.embed(images=[tmp_path / "absent.png"])
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG not a picture")
+    with pytest.raises(ValueError, match=r"torn\.png is not a readable picture"):
+        embedder.embed(images=[tmp_path / "torn.png"])
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
+        momo.load(folder)
