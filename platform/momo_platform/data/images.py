@@ -48,7 +48,7 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
     try:
         picture = _rasterise(raw, config) if svg else Image.open(io.BytesIO(raw))
         if picture.width * picture.height > _MAX_PIXELS:
-            raise BadImage(f"{picture.width}×{picture.height} pixels are too many")
+            raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
         picture.load()
         picture = ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:

@@ -56,6 +56,8 @@ class Loader:
 
     def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         """Batches from step `start` on, without end; errors of the reading thread surface here."""
+        if self._stop.is_set():
+            raise ValueError("the loader is closed: make a new one")
         ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, self._prefetch))
 
         def put(item: Any) -> None:
@@ -79,7 +81,13 @@ class Loader:
         self._thread.start()
         while True:
             waiting = time.perf_counter()
-            item = ready.get()
+            while True:
+                try:
+                    item = ready.get(timeout=0.5)
+                    break
+                except queue.Empty:
+                    if self._stop.is_set():
+                        raise ValueError("the loader was closed while it was read") from None
             self.seconds_waiting += time.perf_counter() - waiting
             if isinstance(item, BaseException):
                 raise item

@@ -37,6 +37,11 @@ class MixConfig:
     cls_id: int = 2
     sep_id: int = 3
 
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if not 0.0 <= weight < float("inf"):
+                raise UserError(f"weight of source {name}: {weight} must be 0 or more")
+
 
 def repeats(rows: int, weight: float, generator: np.random.Generator) -> np.ndarray:
     """How often each of `rows` rows comes: the whole part of `weight`, and its rest by chance."""
@@ -94,18 +99,25 @@ def shuffled(
             yield rows.take(pa.array(generator.permutation(len(rows))))
 
 
+def _size(path: Path, config: MixConfig) -> tuple[int, int]:
+    """Upper bound of the mixture's bytes in memory, and the mean bytes of a row."""
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    heaviest = max([1.0, *config.weights.values()])
+    return int(sum(groups) * heaviest) + 1, sum(groups) // max(1, metadata.num_rows) + 1
+
+
 def _write(
     tables: Iterator[pa.Table],
     total_bytes: int,
+    row_bytes: int,
     config: MixConfig,
     context: Context,
     generator: np.random.Generator,
     what: str,
 ) -> dict[str, Any]:
-    rows_guess = max(1, total_bytes)
     mixed = shuffled(tables, total_bytes, generator)
-    per_row = 4096 if what != "text" else 4 * config.sequence_length
-    rows_per_shard = max(256, config.shard_bytes // max(1, min(per_row, rows_guess)))
+    rows_per_shard = config.shard_bytes // row_bytes
     rows = write_shards(mixed, context.output / SHARDS, rows_per_shard=rows_per_shard)
     if not rows:
         raise UserError(f"{what}: the weights {dict(config.weights)} leave no training rows")
@@ -118,7 +130,7 @@ def _mix_pictures(
     path = inputs["prepared"].path / DATA
     generator = np.random.Generator(np.random.Philox(config.seed))
     tables = _weighted(path, config, columns, generator)
-    return _write(tables, path.stat().st_size, config, context, generator, "pictures")
+    return _write(tables, *_size(path, config), config, context, generator, "pictures")
 
 
 def run_mix_images(
@@ -169,6 +181,8 @@ def run_mix_text(
     generator = np.random.Generator(np.random.Philox(config.seed))
     documents = _weighted(path, config, ["text"], generator)
     packed = _packed(documents, tokenizer, config)
-    size = pq.ParquetFile(path).metadata.num_rows * 400
-    metrics = _write(packed, size, config, context, generator, "text")
+    # A token is four bytes and stands for about as many characters.
+    size, _ = _size(path, config)
+    row_bytes = 4 * config.sequence_length
+    metrics = _write(packed, size, row_bytes, config, context, generator, "text")
     return metrics | {"tokens": metrics["rows"] * config.sequence_length}

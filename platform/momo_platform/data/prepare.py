@@ -1,8 +1,11 @@
 """The stages that make usable rows of raw ones, by Ray Data.
 
 Rows stream through Ray tasks in order (`preserve_order`) into one Parquet file a stage. What
-can't be used goes to `quarantine.parquet` with its reason and is counted. The stage's own process
-holds one block and the digests of the pictures seen (about 100 bytes a row).
+can't be used goes to `quarantine.parquet` with its reason and is counted.
+
+Memory: the stage's own process holds the listing (about 1 kB a picture), one block, and two
+digests a kept row (about 250 bytes). A task holds the raw bytes of one block of 512 pictures, or
+4,096 documents. Equal sources give equal bytes: rows are sorted and row groups have a fixed size.
 """
 
 from __future__ import annotations
@@ -17,18 +20,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from momo_platform.data.images import BadImage, ImageConfig, prepare_image
-from momo_platform.data.sources import (
-    ROW_SCHEMA,
-    TEXT_NAMES,
-    Kind,
-    SourceConfig,
-    list_rows,
-    list_text_files,
-    open_uri,
-    read_table_rows,
+from momo_platform.data.images import ImageConfig
+from momo_platform.data.rows import (
+    IMAGE_SCHEMA,
+    TEXT_SCHEMA,
+    PrepareImages,
+    PrepareText,
+    split_of,
 )
-from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
+from momo_platform.data.sources import ROW_SCHEMA, Kind, SourceConfig, list_rows, list_text_files
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Artifact, Context
 
@@ -36,17 +36,6 @@ DATA, QUARANTINE = "data.parquet", "quarantine.parquet"
 _BLOCK_ROWS = 512
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 _REASON_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
-IMAGE_SCHEMA = pa.schema(
-    {
-        **{n: ROW_SCHEMA.field(n).type for n in ("source", "key", "group", "split", "label")},
-        "image": pa.binary(),
-        "captions": pa.list_(pa.string()),
-        "reason": pa.string(),
-    }
-)
-TEXT_SCHEMA = pa.schema(
-    {"source": pa.string(), "key": pa.string(), "text": pa.string(), "reason": pa.string()}
-)
 
 
 @dataclass(frozen=True)
@@ -68,78 +57,6 @@ def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
         return source.uri
     role, _, rest = source.uri.removeprefix("input:").partition("/")
     return str(inputs[role].path / rest)
-
-
-def _split(group: str, held_out: float) -> str:
-    digest = hashlib.sha256(group.encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") < held_out * 2**64 else "train"
-
-
-def _prepare_row(row: dict[str, Any], image: ImageConfig, with_captions: bool) -> dict[str, Any]:
-    """One raw row → one row by IMAGE_SCHEMA, with a reason when it can't be used."""
-    result = {n: row[n] for n in ("source", "key", "group", "split", "label")}
-    result |= {"image": None, "captions": [], "reason": row.get("reason")}
-    if result["reason"]:
-        return result
-    try:
-        if with_captions:
-            result["captions"] = [clean_caption(c) for c in row["captions"]]
-        raw, path = row["bytes"], row["path"]
-        if raw is None and path is None:
-            raise BadImage("the row names no picture")
-        if raw is None:
-            filesystem, inner = open_uri(path)
-            with filesystem.open_input_stream(inner) as file:
-                raw = file.read()
-        svg = bool(path) and path.lower().endswith(".svg")
-        result["image"] = prepare_image(raw, image, svg=svg)
-    except (BadImage, BadText) as error:
-        result["reason"] = str(error)
-    except FileNotFoundError:
-        result["reason"] = f"the picture {row['path']} does not exist"
-    return result
-
-
-class _PrepareImages:
-    def __init__(self, image: ImageConfig, with_captions: bool) -> None:
-        self.image, self.with_captions = image, with_captions
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        rows = [_prepare_row(r, self.image, self.with_captions) for r in table.to_pylist()]
-        return pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
-
-
-class _PrepareText:
-    def __init__(self, min_length: int) -> None:
-        self.min_length = min_length
-
-    def _documents(self, path: str) -> Iterator[tuple[int, str | None, str | None]]:
-        filesystem, inner = open_uri(path)
-        if path.endswith(".txt"):
-            with filesystem.open_input_stream(inner) as file:
-                for number, line in decode_lines(file.read()):
-                    yield number, line, None if line is not None else "the line is not UTF-8"
-            return
-        for number, row in read_table_rows(filesystem, inner):
-            if isinstance(row, str):
-                yield number, None, row
-                continue
-            text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str)), None)
-            yield number, text, None if text is not None else "the row has no text"
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        rows = []
-        for item in table.to_pylist():
-            name = item["path"].rpartition("/")[2]
-            for number, text, reason in self._documents(item["path"]):
-                cleaned = normalise(text) if text is not None else ""
-                if reason is None and len(cleaned) < self.min_length:
-                    reason = f"shorter than {self.min_length} characters"
-                key = f"{name}:{number}"
-                rows.append(
-                    {"source": item["source"], "key": key, "text": cleaned, "reason": reason}
-                )
-        return pa.Table.from_pylist(rows, schema=TEXT_SCHEMA)
 
 
 def _blocks(rows: list[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
@@ -174,25 +91,32 @@ class _Sink:
         self.reasons: Counter[str] = Counter()
         self.by_source: dict[str, Counter[str]] = {}
         self.seen: dict[bytes, str] = {}
+        self.kept: list[dict[str, Any]] = []
+        self.bad: list[dict[str, Any]] = []
 
     def add(self, table: pa.Table) -> None:
-        kept, bad = [], []
         for row in table.to_pylist():
             tally = self.by_source.setdefault(row["source"], Counter())
             tally["read"] += 1
             if row["reason"]:
-                bad.append({k: row[k] for k in ("source", "key", "reason")})
+                self.bad.append({k: row[k] for k in ("source", "key", "reason")})
                 self.reasons[row["reason"].split(":")[0][:80]] += 1
                 tally["quarantined"] += 1
             elif self._is_duplicate(row):
                 tally["duplicates"] += 1
             else:
-                kept.append(row)
+                self.kept.append(row)
                 tally["kept"] += 1
-        if kept:
-            self.writer.write_table(pa.Table.from_pylist(kept, schema=self.kept_schema))
-        if bad:
-            self.quarantine.write_table(pa.Table.from_pylist(bad, schema=_REASON_SCHEMA))
+        self._flush(_BLOCK_ROWS)
+
+    def _flush(self, at_least: int) -> None:
+        """Write full row groups; with `at_least` 1 also the last, shorter one."""
+        while len(self.kept) >= at_least:
+            group, self.kept = self.kept[:_BLOCK_ROWS], self.kept[_BLOCK_ROWS:]
+            self.writer.write_table(pa.Table.from_pylist(group, schema=self.kept_schema))
+        while len(self.bad) >= at_least:
+            group, self.bad = self.bad[:_BLOCK_ROWS], self.bad[_BLOCK_ROWS:]
+            self.quarantine.write_table(pa.Table.from_pylist(group, schema=_REASON_SCHEMA))
 
     def _is_duplicate(self, row: dict[str, Any]) -> bool:
         """Exact repeats go; so does a training row whose picture is held out."""
@@ -211,6 +135,7 @@ class _Sink:
         return False
 
     def close(self, kind: Kind, max_bad_fraction: float) -> dict[str, Any]:
+        self._flush(1)
         self.writer.close()
         self.quarantine.close()
         total = sum(self.by_source.values(), Counter())
@@ -233,13 +158,14 @@ def _run_pictures(
 ) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for source in config.sources:
+        context.progress({"message": f"listing {source.name}"})
         rows += list_rows(source, _resolve(source, inputs), kind)
     for row in rows:
-        row["split"] = row["split"] or _split(row["group"], config.held_out)
+        row["split"] = row["split"] or split_of(row["group"], config.held_out)
     rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
     sink = _Sink(context.output, IMAGE_SCHEMA, "image")
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
-    function = _PrepareImages(config.image, kind == "pairs")
+    function = PrepareImages(config.image, kind == "pairs")
     done = 0
     for table in _through_ray(_blocks(rows, schema), function):
         sink.add(table)
@@ -265,16 +191,20 @@ def run_prepare_pairs(
 def run_prepare_text(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: text → `data.parquet` with columns source, key, text."""
+    """Stage: text → `data.parquet` with columns source, key, text, split."""
     files = [
-        {"source": source.name, "path": path}
+        {"source": source.name, "root": root, "path": path}
         for source in config.sources
-        for path in list_text_files(_resolve(source, inputs))
+        for root in (_resolve(source, inputs),)
+        for path in list_text_files(root)
     ]
-    schema = pa.schema({"source": pa.string(), "path": pa.string()})
+    schema = pa.schema({n: pa.string() for n in ("source", "root", "path")})
     blocks = [pa.Table.from_pylist([file], schema=schema) for file in files]
     sink = _Sink(context.output, TEXT_SCHEMA, "text")
-    for number, table in enumerate(_through_ray(blocks, _PrepareText(config.min_text_length)), 1):
+    function = PrepareText(config.min_text_length, config.held_out)
+    for table in _through_ray(blocks, function):
         sink.add(table)
-        context.progress({"step": number, "total": len(files)})
+        context.progress(
+            {"message": f"{sum(t['read'] for t in sink.by_source.values())} documents"}
+        )
     return sink.close("text", config.max_bad_fraction)

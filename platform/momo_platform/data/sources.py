@@ -1,14 +1,12 @@
 """Corpora as people have them: folders, Parquet, JSONL, CSV, plain text; local or by URI.
 
-`list_rows` names what there is without reading pictures; bytes are read later, in Ray tasks.
+`list_rows` names what there is without reading pictures; bytes are read later, in Ray tasks, by
+`tables.read_picture` and `tables.read_embedded`. A listing takes about 1 kB of memory a row.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +14,19 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from momo_platform.data.images import EXTENSIONS
+from momo_platform.data.tables import (
+    IMAGE_NAMES,
+    embedded_column,
+    filesystem_of,
+    open_uri,
+    read_table_rows,
+)
 from momo_platform.stages.errors import UserError
 
 Kind = Literal["images", "text", "pairs"]
-IMAGE_NAMES = ("image", "path", "file", "file_name", "filename", "image_path", "img", "jpg", "png")
 TEXT_NAMES = ("text", "content", "document", "sentence")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "title", "alt")
 _TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
@@ -35,8 +40,9 @@ ROW_SCHEMA = pa.schema(
     {
         "source": pa.string(),
         "key": pa.string(),
-        "path": pa.string(),
-        "bytes": pa.binary(),
+        "root": pa.string(),  # a path or URI of the file system that `path` lies in
+        "path": pa.string(),  # the picture, or the Parquet file that embeds it
+        "row": pa.int64(),  # the row in that Parquet file, from 0; null for a file of its own
         "captions": pa.list_(pa.string()),
         "group": pa.string(),
         "split": pa.string(),
@@ -61,15 +67,6 @@ class SourceConfig:
     licence: str = ""
 
 
-def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and path of a local path or URI."""
-    if "://" in uri:
-        return pafs.FileSystem.from_uri(uri)
-    from pathlib import Path
-
-    return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-
-
 def list_files(uri: str, field_name: str, kind: Kind) -> list[pafs.FileInfo]:
     """All files at a path or below a folder, sorted. Raises UserError when there are none."""
     try:
@@ -82,7 +79,7 @@ def list_files(uri: str, field_name: str, kind: Kind) -> list[pafs.FileInfo]:
         found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{field_name} {uri}: {error}; {_HINT[kind]}") from error
-    files = [f for f in found if f.type == pafs.FileType.File and f.size]
+    files = [f for f in found if f.type == pafs.FileType.File]
     if not files:
         raise UserError(f"{field_name} {uri}: the folder is empty; {_HINT[kind]}")
     return sorted(files, key=lambda f: f.path)
@@ -103,67 +100,55 @@ def _first(row: dict[str, Any], names: Sequence[str]) -> Any:
     return next((row[n] for n in names if row.get(n) is not None), None)
 
 
-def _row(source: str, key: str, values: dict[str, Any], folder: str) -> dict[str, Any]:
+def _string(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _row(
+    source: str, key: str, values: dict[str, Any], root: str, folder: str, place: int | None = None
+) -> dict[str, Any]:
     image, captions = _first(values, IMAGE_NAMES), _first(values, CAPTION_NAMES)
-    if isinstance(image, dict):  # the layout of Hugging Face `datasets`
-        image = image.get("bytes") or image.get("path")
-    path = data = None
-    if isinstance(image, bytes):
-        data = image
-    elif isinstance(image, str):
-        absolute = image.startswith("/") or "://" in image
-        path = image if absolute else posixpath.join(folder, image)
+    path = None
+    if isinstance(image, str):
+        path = image if image.startswith("/") else posixpath.join(folder, image)
+        if "://" in image:
+            root, path = image, None
     texts = captions if isinstance(captions, list) else [captions]
     return {
         "source": source,
         "key": key,
+        "root": root,
         "path": path,
-        "bytes": data,
+        "row": place,
         "captions": [t if isinstance(t, str) else "" for t in texts],
-        "group": str(values.get("group") or key),
-        "split": str(values.get("split") or ""),
-        "label": str(values.get("label") or ""),
+        "group": _string(values.get("group")) or key,
+        "split": _string(values.get("split")),
+        "label": _string(values.get("label")),
     }
 
 
-def read_table_rows(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[int, Any]]:
-    """(row number from 1, dictionary) of a JSONL, CSV, TSV or Parquet file.
-
-    A row that can't be read comes as (number, reason text).
-    """
+def _table_rows(source: str, root: str, path: str) -> Iterator[dict[str, Any]]:
+    filesystem, folder = filesystem_of(root), posixpath.dirname(path)
+    columns: set[str] | None = None
+    embedded = None
     if path.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        number = 0
         try:
-            with filesystem.open_input_file(path) as file:
-                for batch in pq.ParquetFile(file).iter_batches(1024):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield number, row
-        except pa.ArrowInvalid as error:
+            embedded = embedded_column(pq.read_schema(path, filesystem=filesystem))
+        except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
-        return
-    with filesystem.open_input_stream(path) as file:
-        raw = file.read()
-    if path.endswith(".jsonl"):
-        for number, line in enumerate(raw.splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-                yield number, row if isinstance(row, dict) else "the line is no JSON object"
-            except UnicodeDecodeError:
-                yield number, "the line is not UTF-8"
-            except json.JSONDecodeError as error:
-                yield number, f"the line is no JSON: {error}"
-        return
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
-    delimiter = "\t" if path.endswith(".tsv") else ","
-    yield from enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), start=2)
+        columns = {*CAPTION_NAMES, "group", "split", "label"}
+        columns |= set() if embedded else set(IMAGE_NAMES)
+    name = posixpath.basename(path)
+    for number, values in read_table_rows(filesystem, path, columns):
+        key = f"{name}:{number}"
+        if isinstance(values, str):
+            yield _row(source, key, {}, root, "") | {"reason": values}
+        elif embedded:
+            # Zeros keep the file's order when rows are sorted: row groups are read in turn.
+            key = f"{name}:{number:09d}"
+            yield _row(source, key, values, root, "", number - 1) | {"path": path}
+        else:
+            yield _row(source, key, values, root, folder)
 
 
 def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
@@ -179,12 +164,7 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
     pictures = [f.path for f in files if f.path.lower().endswith(EXTENSIONS)]
     if tables:
         for table in tables:
-            for number, values in read_table_rows(filesystem, table):
-                key = f"{posixpath.basename(table)}:{number}"
-                if isinstance(values, str):
-                    yield _row(source.name, key, {}, "") | {"reason": values}
-                else:
-                    yield _row(source.name, key, values, posixpath.dirname(table))
+            yield from _table_rows(source.name, uri, table)
         return
     if not pictures:
         raise UserError(f"{field_name} {uri}: no picture and no table in it; {_HINT[kind]}")
@@ -196,11 +176,11 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
         if kind == "pairs" and text_path in beside:
             with filesystem.open_input_stream(text_path) as file:
                 values["caption"] = file.read().decode("utf-8", errors="replace")
-        yield _row(source.name, key, values, "")
+        yield _row(source.name, key, values, uri, "")
 
 
 def list_text_files(uri: str) -> list[str]:
-    """The text files of a corpus. Raises UserError when there are none."""
+    """Paths of a corpus's text files in its file system. Raises UserError without any."""
     files = [f.path for f in list_files(uri, "text.source", "text") if f.path.endswith(_TEXTS)]
     if not files:
         raise UserError(f"text.source {uri}: no .txt, .jsonl or .parquet in it; {_HINT['text']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff]")
 _SPACE = re.compile(r"\s+")
@@ -21,9 +21,10 @@ def normalise(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 
 
-def decode_lines(raw: bytes) -> Iterator[tuple[int, str | None]]:
-    """(line number from 1, text); None for a line that is not UTF-8. Blank lines are left out."""
-    for number, line in enumerate(raw.splitlines(), start=1):
+def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
+    """(line number from 1, text) of bytes or of their lines; None for a line that is not UTF-8.
+    Blank lines are left out."""
+    for number, line in enumerate(raw.splitlines() if isinstance(raw, bytes) else raw, start=1):
         if not line.strip():
             continue
         try:

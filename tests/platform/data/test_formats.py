@@ -4,13 +4,16 @@ import io
 import json
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from momo_platform.data import sources, tables
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.packages import Requirement, fetch
-from momo_platform.data.sources import SourceConfig, identify, list_rows
+from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
+from momo_platform.data.tables import lines, read_embedded, read_picture
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.stages import UserError
 
@@ -94,7 +97,8 @@ def test_jsonl_csv_and_parquet_rows(tmp_path):
     table = pa.table({"image": [{"bytes": encoded(), "path": "x"}], "captions": [["a", "b"]]})
     pq.write_table(table, tmp_path / "rows.parquet")
     found = rows(tmp_path / "rows.parquet")
-    assert found[0]["bytes"][:4] == b"\x89PNG"
+    path, row = found[0]["path"], found[0]["row"]
+    assert read_embedded(str(tmp_path), path, [row])[row][:4] == b"\x89PNG"
     assert found[0]["captions"] == ["a", "b"]
 
 
@@ -105,6 +109,32 @@ def test_folders(tmp_path):
     (tmp_path / "a.PNG").write_bytes(encoded())
     assert [r["key"] for r in rows(tmp_path, "images")] == ["a.PNG", "in/b.jpg"]
     assert rows(tmp_path)[1]["captions"] == ["a red picture"]
+
+
+def test_a_remote_corpus_keeps_its_file_system(tmp_path, monkeypatch):
+    (tmp_path / "bucket" / "in").mkdir(parents=True)
+    (tmp_path / "bucket" / "in" / "a.png").write_bytes(encoded())
+    (tmp_path / "bucket" / "rows.csv").write_text("image,title\nin/a.png,one\n")
+    (tmp_path / "bucket" / "rows.txt").write_text("words")
+
+    def connect(uri):  # stands for an object store: its paths mean nothing on the local disk
+        store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+        return store, uri.removeprefix("store://")
+
+    monkeypatch.setattr(tables, "open_uri", connect)
+    monkeypatch.setattr(sources, "open_uri", connect)
+    for uri, kind in (("store://bucket/in", "images"), ("store://bucket/rows.csv", "pairs")):
+        (row,) = rows(uri, kind)
+        assert read_picture(row["root"], row["path"]) == encoded()
+    (path,) = list_text_files("store://bucket")
+    assert read_picture("store://bucket", path) == b"words"
+
+
+def test_streamed_lines_are_those_of_the_whole(tmp_path):
+    raw = b"one\r\ntwo\rthree\n\n" + b"x" * 3_000_000 + b"\nlast"
+    (tmp_path / "a").write_bytes(raw)
+    with pafs.LocalFileSystem().open_input_stream(str(tmp_path / "a")) as file:
+        assert list(lines(file)) == raw.splitlines()
 
 
 def test_a_missing_or_useless_source_names_option_path_and_remedy(tmp_path):

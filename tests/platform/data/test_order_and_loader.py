@@ -1,5 +1,7 @@
 """Sample order, shards and loader."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,3 +101,14 @@ def test_an_error_in_the_reading_thread_surfaces(shards):
 def test_a_batch_that_workers_cannot_share_is_refused(shards):
     with pytest.raises(ValueError, match="multiple of 4"):
         Loader(shards, _numbers, global_batch_size=30, world_size=4)
+
+
+def test_a_closed_loader_says_so(shards):
+    loader = Loader(shards, _numbers, global_batch_size=32)
+    iterator = loader.iterate(0)
+    next(iterator)
+    loader.close()
+    with pytest.raises(ValueError, match="closed"):
+        list(itertools.islice(iterator, 9))
+    with pytest.raises(ValueError, match="closed"):
+        next(loader.iterate(3))
