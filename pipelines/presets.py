@@ -72,7 +72,7 @@ def demo() -> PipelineConfig:
         stage3=TrainingStage(
             _STAGE3,
             _train(
-                550,
+                450,
                 {"text": 32, "pair": 128},
                 _LAPTOP,
                 logging,
