@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from momo.config import ModelConfig, TaskConfig
 from momo_platform.data.images import ImageConfig
+from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
 from pipelines.demo.corpora import DemoCorpora
 
@@ -23,6 +24,12 @@ class SourceOptions:
     licence: str = ""
     held_out: float = 0.0
     max_bad_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.held_out < 1.0:
+            raise UserError(f"held_out={self.held_out}: give a share from 0 to below 1")
+        if self.weight < 0.0:
+            raise UserError(f"weight={self.weight}: give 0 or more")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text
@@ -58,7 +59,11 @@ def _sources(
     """The modality's sources, and whether they lie in the demo corpora."""
     if options.source:
         content = identify(options.source, f"--{kind}.source", kind)
-        source = SourceConfig("own", options.source, content, options.weight, options.licence)
+        # A cluster's workers run in other folders than the driver.
+        uri = options.source
+        if "://" not in uri:
+            uri = str(Path(uri).expanduser().absolute())
+        source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), False
     if config.has_corpora:
         return tuple(
@@ -77,6 +82,12 @@ def _training_stage(
     name: str, stage: TrainingStage, config: PipelineConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
     scaling: ScalingConfig = stage.train.scaling
+    for modality, size in stage.train.batch_sizes.items():
+        if size % scaling.num_workers:
+            raise UserError(
+                f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
+                f"train.scaling.num_workers={scaling.num_workers}"
+            )
     for modality in stage.task.modalities:
         if modality not in stage.train.batch_sizes:
             raise UserError(
@@ -100,6 +111,13 @@ def _training_stage(
 def build_graph(config: PipelineConfig) -> dict[str, Stage]:
     """All stages by name. Raises UserError for sources that don't exist."""
     graph: dict[str, Stage] = {}
+    longest = config.model.max_text_length
+    for option in ("packed_text_length", "pair_text_length"):
+        if not 2 < getattr(config, option) <= longest:
+            raise UserError(
+                f"--{option.replace('_', '-')} {getattr(config, option)}: give 3 to "
+                f"model.max_text_length={longest}"
+            )
 
     def add(stage: Stage) -> Stage:
         graph[stage.name] = stage
@@ -147,6 +165,8 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         inputs = {"prepared": prepared[kind]}
         if kind == "text":
             inputs["tokenizer"] = tokenizer
+        if kind == "images":
+            inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
         mix = MixConfig(weights[kind], config.seed, sequence_length=config.packed_text_length)
         mixed[kind] = add(
             Stage(f"mix-{kind}", runs[kind][2], mix, inputs, code=("momo_platform.data",))

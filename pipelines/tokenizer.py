@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo_platform.data.prepare import DATA
-from momo_platform.stages import Artifact, Context
+from momo_platform.stages import Artifact, Context, UserError
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,12 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
     import pyarrow.parquet as pq
 
     count = 0
-    for batch in pq.ParquetFile(inputs["text"].path / DATA).iter_batches(1024, columns=["text"]):
-        for text in batch.column("text").to_pylist():
-            if (count := count + 1) > config.max_documents:
-                break
-            yield text
+    for batch in pq.ParquetFile(inputs["text"].path / DATA).iter_batches(
+        1024, columns=["text", "split"]
+    ):
+        for row in batch.to_pylist():
+            if row["split"] == "train" and (count := count + 1) <= config.max_documents:
+                yield row["text"]
     count = 0
     columns = ["captions", "split"]
     for batch in pq.ParquetFile(inputs["pairs"].path / DATA).iter_batches(1024, columns=columns):
@@ -43,5 +44,10 @@ def run_tokenizer(
     from momo.tokenizer import train_wordpiece
 
     tokenizer = train_wordpiece(_texts(config, inputs), config.vocab_size)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise UserError(
+            f"model.vocab_size={config.vocab_size} is too small: the corpus' alphabet alone needs "
+            f"{tokenizer.get_vocab_size()}; raise it"
+        )
     tokenizer.save(str(context.output / "tokenizer.json"))
     return {"vocabulary": tokenizer.get_vocab_size()}

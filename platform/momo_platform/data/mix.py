@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -120,7 +121,10 @@ def _write(
     rows_per_shard = config.shard_bytes // row_bytes
     rows = write_shards(mixed, context.output / SHARDS, rows_per_shard=rows_per_shard)
     if not rows:
-        raise UserError(f"{what}: the weights {dict(config.weights)} leave no training rows")
+        raise UserError(
+            f"{what}: the weights {dict(config.weights)} leave no training rows, or no row has "
+            "split train"
+        )
     return {"rows": rows}
 
 
@@ -130,21 +134,51 @@ def _mix_pictures(
     path = inputs["prepared"].path / DATA
     generator = np.random.Generator(np.random.Philox(config.seed))
     tables = _weighted(path, config, columns, generator)
+    if held_out := _held_out(inputs.get("pairs")):
+        tables = _without(tables, held_out)
     return _write(tables, *_size(path, config), config, context, generator, "pictures")
 
 
 def run_mix_images(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: prepared pictures → shards with the column `image`."""
+    """Stage: prepared pictures → shards with the column `image`.
+
+    Pictures that the input `pairs`, where given, holds out for evaluation are left out.
+    """
     return _mix_pictures(config, inputs, context, ["image"])
+
+
+def _held_out(pairs: Artifact | None) -> set[bytes]:
+    """Digests of the pictures in pairs that are not for training."""
+    if pairs is None:
+        return set()
+    digests: set[bytes] = set()
+    with pq.ParquetFile(pairs.path / DATA) as file:
+        for batch in file.iter_batches(256, columns=["image", "split"]):
+            held = pa.table(batch).filter(pc.field("split") != "train")
+            digests |= {hashlib.sha256(raw).digest() for raw in held["image"].to_pylist()}
+    return digests
+
+
+def _without(tables: Iterator[pa.Table], held_out: set[bytes]) -> Iterator[pa.Table]:
+    for table in tables:
+        raw = table["image"].to_pylist()
+        keep = [hashlib.sha256(r).digest() not in held_out for r in raw]
+        yield table.filter(pa.array(keep))
 
 
 def run_mix_pairs(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: prepared pairs → shards with the columns `image` and `captions`."""
-    return _mix_pictures(config, inputs, context, ["image", "captions"])
+    """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`."""
+    return _mix_pictures(config, inputs, context, ["image", "captions", "group"])
+
+
+def _slices(tables: Iterator[pa.Table], rows: int = 1024) -> Iterator[pa.Table]:
+    for table in tables:
+        for start in range(0, len(table), rows):
+            yield table.slice(start, rows)
 
 
 def _packed(documents: Iterator[pa.Table], tokenizer: Any, config: MixConfig) -> Iterator[pa.Table]:
@@ -180,9 +214,11 @@ def run_mix_text(
     path = inputs["prepared"].path / DATA
     generator = np.random.Generator(np.random.Philox(config.seed))
     documents = _weighted(path, config, ["text"], generator)
-    packed = _packed(documents, tokenizer, config)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
+    # Shuffled before they are packed: copies of a weighted document must not stand side by side.
+    mixed_documents = _slices(shuffled(documents, size, generator))
+    packed = _packed(mixed_documents, tokenizer, config)
     row_bytes = 4 * config.sequence_length
     metrics = _write(packed, size, row_bytes, config, context, generator, "text")
     return metrics | {"tokens": metrics["rows"] * config.sequence_length}

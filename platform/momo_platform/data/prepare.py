@@ -144,6 +144,8 @@ class _Sink:
         }
         metrics["reasons"] = dict(self.reasons.most_common(20))
         metrics["sources"] = {name: dict(tally) for name, tally in self.by_source.items()}
+        if not total["read"]:
+            raise UserError(f"{kind}: the sources hold no rows; check --{kind}.source")
         if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:
             common = "; ".join(f"{n} × {r}" for r, n in self.reasons.most_common(3))
             raise UserError(

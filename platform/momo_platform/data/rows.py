@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
-from momo_platform.data.sources import ROW_SCHEMA, TEXT_NAMES
+from momo_platform.data.sources import ROW_SCHEMA, SPLITS, TEXT_NAMES
 from momo_platform.data.tables import (
     filesystem_of,
     lines,
@@ -61,6 +61,19 @@ def _raw_picture(row: dict[str, Any], embedded: bytes | str | None) -> bytes:
         raise  # the disk or the network: not this row's fault
 
 
+def _usable_captions(captions: list[str]) -> list[str]:
+    """The captions that are not empty. Raises BadText when there is none."""
+    kept = []
+    for caption in captions:
+        try:
+            kept.append(clean_caption(caption))
+        except BadText:
+            continue
+    if not kept:
+        raise BadText("the caption is empty")
+    return kept
+
+
 def _prepare_row(
     row: dict[str, Any], image: ImageConfig, with_captions: bool, embedded: bytes | str | None
 ) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def _prepare_row(
         return result
     try:
         if with_captions:
-            result["captions"] = [clean_caption(c) for c in row["captions"]]
+            result["captions"] = _usable_captions(row["captions"])
         raw = _raw_picture(row, embedded)
         svg = (row["path"] or row["root"]).lower().endswith(".svg")
         result["image"] = prepare_image(raw, image, svg=svg)
@@ -125,7 +138,10 @@ class PrepareText:
                 continue
             text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str)), None)
             reason = None if text is not None else "the row has no text"
-            yield number, text, str(row.get("split") or ""), reason
+            split = str(row.get("split") or "").strip().lower()
+            if split not in SPLITS:
+                reason = f"unknown split: {split!r}"
+            yield number, text, SPLITS.get(split, split), reason
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for item in table.to_pylist():

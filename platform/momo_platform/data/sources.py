@@ -30,10 +30,20 @@ Kind = Literal["images", "text", "pairs"]
 TEXT_NAMES = ("text", "content", "document", "sentence")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "title", "alt")
 _TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
-_TEXTS = (".txt", ".jsonl", ".parquet")
+_TEXTS = (".txt", *_TABLES)
+SPLITS = {
+    "": "",
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+}
 _HINT = {
     "images": "give a folder of pictures, a Parquet file, or JSONL/CSV with picture paths",
-    "text": "give a .txt file (one document a line), a folder of them, JSONL or Parquet",
+    "text": "give a .txt file (one document a line), a folder of them, JSONL, CSV or Parquet",
     "pairs": "give Parquet, JSONL or CSV with a picture and a caption a row, or a folder of them",
 }
 ROW_SCHEMA = pa.schema(
@@ -114,15 +124,19 @@ def _row(
         if "://" in image:
             root, path = image, None
     texts = captions if isinstance(captions, list) else [captions]
+    split = _string(values.get("split"))
+    reason = None if split.strip().lower() in SPLITS else f"unknown split: {split!r}"
     return {
+        "reason": reason,
         "source": source,
         "key": key,
         "root": root,
         "path": path,
         "row": place,
         "captions": [t if isinstance(t, str) else "" for t in texts],
-        "group": _string(values.get("group")) or key,
-        "split": _string(values.get("split")),
+        # Rows of one picture belong together: a split must not divide them.
+        "group": _string(values.get("group")) or (image if isinstance(image, str) else key),
+        "split": SPLITS.get(split.strip().lower(), split),
         "label": _string(values.get("label")),
     }
 
@@ -171,7 +185,7 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
     beside = {f.path for f in files if f.path.endswith(".txt")}
     for path in pictures:
         key = posixpath.relpath(path, root) if path != root else posixpath.basename(path)
-        values: dict[str, Any] = {"image": path}
+        values: dict[str, Any] = {"image": path, "group": key}
         text_path = posixpath.splitext(path)[0] + ".txt"
         if kind == "pairs" and text_path in beside:
             with filesystem.open_input_stream(text_path) as file:

@@ -132,5 +132,5 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
         name, _, field = key.rpartition(":")
         parameter = parameters[name]
         state = optimizer.state.setdefault(parameter, {})
-        state[field] = value.to(parameter.device) if value.ndim else value
+        state[field] = value.to(parameter.device)
     return json.loads((path / "state.json").read_text())

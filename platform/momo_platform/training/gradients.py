@@ -103,7 +103,7 @@ def backward_pass(
         for name in names[:-1]:
             losses, _ = inner(name, batches[name])
             totals.append(_weighted_loss(losses, weights, result))
-        losses, zero = module(names[-1], batches[names[-1]], touch_all=distributed)
+        losses, zero = module(names[-1], batches[names[-1]], touch_all=True)
         totals.append(_weighted_loss(losses, weights, result))
         total = torch.stack(totals).sum() + (zero if zero is not None else 0.0)
         if result.finite:
@@ -117,7 +117,7 @@ def backward_pass(
         last = name == names[-1]
         no_sync = module.no_sync() if distributed and not last else contextlib.nullcontext()
         with no_sync:
-            losses, zero = module(name, batches[name], touch_all=distributed and last)
+            losses, zero = module(name, batches[name], touch_all=last)
             total = _weighted_loss(losses, weights, result)
             if not result.finite:
                 return result

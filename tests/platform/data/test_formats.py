@@ -126,7 +126,7 @@ def test_a_remote_corpus_keeps_its_file_system(tmp_path, monkeypatch):
     for uri, kind in (("store://bucket/in", "images"), ("store://bucket/rows.csv", "pairs")):
         (row,) = rows(uri, kind)
         assert read_picture(row["root"], row["path"]) == encoded()
-    (path,) = list_text_files("store://bucket")
+    path = list_text_files("store://bucket")[-1]
     assert read_picture("store://bucket", path) == b"words"
 
 
@@ -191,3 +191,13 @@ def test_an_unreachable_registry_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"could not be fetched.*network") as error:
         fetch([SIX], tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_rows_of_one_picture_share_a_group_and_splits_have_one_spelling(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded())
+    lines = ["image,caption,split", "a.png,one,Validation", "a.png,two,", "a.png,three,holdout"]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    found = rows(tmp_path / "rows.csv")
+    assert {r["group"] for r in found} == {"a.png"}
+    assert [r["split"] for r in found] == ["valid", "", "holdout"]
+    assert "unknown split" in found[2]["reason"]

@@ -196,6 +196,7 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
     images = [str(i).encode() for i in range(count)]
     split = ["test" if i % 10 == 0 else "train" for i in range(count)]
     columns = {"image": images, "captions": [["c"]] * count, "source": source, "split": split}
+    columns["group"] = [str(i) for i in range(count)]
     inputs = {"prepared": prepared(tmp_path / "prepared", **columns)}
     config = MixConfig({"often": 2.0, "seldom": 0.5, "never": 0.0}, seed=1)
     orders = []
@@ -219,6 +220,17 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
         run_mix_images(none, inputs, Folder(tmp_path / "none"))
     with pytest.raises(UserError, match="weight of source often: -1"):
         MixConfig({"often": -1.0})
+
+
+def test_pictures_held_out_among_the_pairs_leave_the_image_corpus(tmp_path):
+    images = [str(i).encode() for i in range(100)]
+    ours = prepared(tmp_path / "i", image=images, source=["s"] * 100, split=["train"] * 100)
+    pairs = prepared(tmp_path / "p", image=images[:10], split=["test"] * 4 + ["train"] * 6)
+    out = Folder(tmp_path / "out")
+    run_mix_images(MixConfig({}), {"prepared": ours, "pairs": pairs}, out)
+    dataset = ShardDataset(out.path / "shards")
+    kept = dataset.read(np.arange(len(dataset)))["image"].to_pylist()
+    assert sorted(kept) == sorted(images[4:])
 
 
 def test_large_shards_are_cut_by_bytes(tmp_path):
