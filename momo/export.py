@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -66,11 +66,11 @@ def load(path: str | os.PathLike[str]) -> Embedder:
 def open_picture(picture: Picture) -> Image.Image:
     """A PIL picture, read whole. Raises FileNotFoundError or ValueError that names the file."""
     if isinstance(picture, Image.Image):
-        return picture
+        return ImageOps.exif_transpose(picture)
     try:
         with Image.open(picture) as opened:
             opened.load()
-            return opened
+            return ImageOps.exif_transpose(opened)  # as the training pictures are
     except FileNotFoundError:
         raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
     except (OSError, SyntaxError) as error:

@@ -64,11 +64,13 @@ def mnist(folder: Path, size: int) -> Pictures:
 
 
 def labelled_pictures(folder: Path, size: int) -> Pictures | None:
-    """Prepared pictures with a label; None unless all three splits have some."""
+    """Prepared pictures with a label; None unless all splits have some, of two classes."""
     columns = ["image", "label", "split"]
-    rows = [r for r in pq.read_table(folder / DATA, columns=columns).to_pylist() if r["label"]]
+    labelled = [("label", "!=", "")]
+    rows = pq.read_table(folder / DATA, columns=columns, filters=labelled).to_pylist()
     split = np.array([r["split"] for r in rows], dtype=object)
-    if {"train", "valid", "test"} - set(split):
+    train_labels = {r["label"] for r in rows if r["split"] == "train"}
+    if {"train", "valid", "test"} - set(split) or len(train_labels) < 2:
         return None
     pixels = stack_pictures([decode(r["image"]) for r in rows], size)
     return Pictures(pixels, np.array([r["label"] for r in rows]), split)
@@ -77,8 +79,8 @@ def labelled_pictures(folder: Path, size: int) -> Pictures | None:
 def held_out_pairs(folder: Path, size: int, split: str = "test") -> HeldOutPairs | None:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
-    table = pq.read_table(folder / DATA, columns=columns).to_pylist()
-    rows = [r for r in table if r["split"] == split]
+    chosen = [("split", "==", split)]
+    rows = pq.read_table(folder / DATA, columns=columns, filters=chosen).to_pylist()
     if not rows:
         return None
     captions: dict[str, str] = {}

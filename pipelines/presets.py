@@ -2,7 +2,7 @@
 
 | preset | model | for | measured |
 |---|---|---|---|
-| smoke | 0.3M parameters | tests: seconds of training | see docs/benchmarks.md |
+| smoke | 0.3M parameters | tests: seconds of training | – |
 | demo | 1.5M | a laptop, two CPU cores | see README.md |
 | base | 110M encoder | a cluster of GPUs | not yet run |
 | large | 335M encoder | a cluster of GPUs | not yet run |

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from momo.embeddings import normalise_pixels, patchify, unpatchify
+from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
 from momo.export import load
 from momo.masking import random_patch_keep
 from pipelines.demo_tasks import HeldOutPairs, held_out_pairs
@@ -45,15 +45,18 @@ def reconstructions(model_folder: Path, pairs: HeldOutPairs, count: int) -> list
     keep, masked = random_patch_keep(noise, 0.5)
     predicted = model.pixel_decoder(model.encode_image(pixels, keep), keep)
     size = model.config.patch_size
-    patches = patchify(raw.float(), size)
+    patches = patchify(pixels, size)  # in the scale that the model learns in
     mean = patches.mean(dim=-1, keepdim=True)
     deviation = patches.std(dim=-1, keepdim=True)
     hidden = masked.unsqueeze(-1)
     painted = torch.where(hidden, predicted * deviation + mean, patches)
-    grey = torch.where(hidden, torch.full_like(patches, 160.0), patches)
+    grey = torch.where(hidden, torch.zeros_like(patches), patches)
 
     def pictures(x: torch.Tensor) -> np.ndarray:
-        return unpatchify(x, size).clamp(0, 255).to(torch.uint8).numpy()
+        scale = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
+        offset = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+        values = (unpatchify(x, size) * scale + offset) * 255.0
+        return values.round().clamp(0, 255).to(torch.uint8).numpy()
 
     return [
         Reconstruction(data_uri(a), data_uri(b), data_uri(c))

@@ -12,7 +12,7 @@ from typing import Any
 
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.records import FILE_NAME, read_records
-from pipelines.evaluation import GROUPS, TASKS, TaskInfo
+from pipelines.evaluation import GROUPS, TASKS
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,3 @@ def run_report(
     page = render(config, inputs, stages, trainings, corpora, metrics["not_available"])
     (output / "index.html").write_text(page, encoding="utf-8")
     return {"groups": stages[last]["groups"]}
-
-
-def task_infos() -> Mapping[str, TaskInfo]:
-    """All known tasks by name."""
-    return {info.name: info for info in TASKS}
