@@ -5,14 +5,15 @@ while the stage before trains hides it. Peer: a TorchTrainer with an empty loop,
 same Ray, in turn with ours. Ours: stage start → first optimizer step, plus last step → stage end,
 data and model included; the training in between is left out.
 
-    python experiments/benchmarks/startup.py [--quick] > experiments/results/startup.json
+    python experiments/benchmarks/startup.py [--quick] > experiments/results/startup-DATE.json
 
-Cost: about 8 minutes on two cores. Results: experiments/results/startup.json.
+Cost: about 8 minutes on two cores. Results: experiments/results/.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -106,7 +107,9 @@ def main() -> int:
         target = graph[TRAINING_STAGES[-1]]
         inputs = [s for s in target.inputs.values() if s.name not in TRAINING_STAGES]
         inputs.append(graph["mix-images"])
-        with silence(Path(folder) / "ray.log") as stream, start_ray("local"):
+        # `silence` sends standard error to the log: progress goes to a copy of it.
+        progress = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+        with silence(Path(folder) / "ray.log"), start_ray("local"):
             execute(make_plan(inputs, storage), storage)
             for run in range(runs):
                 plain.append(plain_seconds(folder, config))
@@ -117,7 +120,7 @@ def main() -> int:
                 print(
                     f"run {run + 1}/{runs}: plain {plain[-1]:.1f} s, "
                     + ", ".join(f"{name} {values[-1]:.1f} s" for name, values in ours.items()),
-                    file=sys.stderr if stream is sys.stdout else stream,
+                    file=progress,
                     flush=True,
                 )
     rows = [
