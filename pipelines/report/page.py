@@ -56,11 +56,12 @@ def render(
 ) -> str:
     """The whole page as HTML, without outside resources."""
     from momo.export import load
-    from pipelines.report.pictures import held_out, nearest_pictures, reconstructions
+    from pipelines.demo_tasks import held_out_pairs
+    from pipelines.report.pictures import nearest_pictures, reconstructions
 
     model_folder = inputs["export"].path / "model"
     size = load(model_folder).model.config.image_size
-    pairs = held_out(inputs["prepare-pairs"].path, size)
+    pairs = held_out_pairs(inputs["prepare-pairs"].path, size)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -11,7 +11,7 @@ import torch
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
 from momo.export import load
 from momo.masking import random_patch_keep
-from pipelines.demo_tasks import HeldOutPairs, held_out_pairs
+from pipelines.demo_tasks import HeldOutPairs
 from pipelines.report.charts import data_uri
 
 
@@ -87,8 +87,3 @@ def nearest_pictures(model_folder: Path, pairs: HeldOutPairs, count: int, k: int
             )
         )
     return result
-
-
-def held_out(folder: Path, size: int) -> HeldOutPairs | None:
-    """The prepared pairs' test split."""
-    return held_out_pairs(folder, size)

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ class CheckpointWriter:
         self.wait()
         model, moments = _snapshot(module, optimizer)
         moments["rng"] = torch.get_rng_state()
-        arguments = (step, model, moments, dict(state))
-        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        write = partial(self._write, step, model, moments, dict(state))
+        self._thread = threading.Thread(target=self._run, args=(write,), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -84,15 +85,9 @@ class CheckpointWriter:
 
     close = wait
 
-    def _run(
-        self,
-        step: int,
-        model: dict[str, Tensor],
-        moments: dict[str, Tensor],
-        state: dict[str, Any],
-    ) -> None:
+    def _run(self, write: Callable[[], None]) -> None:
         try:
-            self._write(step, model, moments, state)
+            write()
         except BaseException as error:  # noqa: BLE001 - handed to the training thread by wait()
             self._error = error
 

@@ -44,17 +44,14 @@ def test_interrupted_equals_uninterrupted_bit_for_bit(tmp_path, schedule):
     config = dataclasses.replace(CONFIG, gradient_schedule=schedule)
     whole = _trainer(tmp_path / "whole", config)
     whole.run()
-    steps = 7 if schedule != "alternate" else 40
     loaders = {"a": FailingLoader("a", 12), "b": ToyLoader("b", 12)}
     if schedule == "alternate":
-        short = dataclasses.replace(config)
-        first = _trainer(tmp_path / "cut", short)
+        first = _trainer(tmp_path / "cut", config)
         first._update = _stop_at(first, 7)  # type: ignore[method-assign]
     else:
         first = _trainer(tmp_path / "cut", config, loaders)
     with pytest.raises(Interrupted):
         first.run()
-    assert steps
     second = _trainer(tmp_path / "cut", config)
     assert second.start_step == 4
     second.run()
