@@ -30,7 +30,10 @@ def save(
     tokenizer_json: str | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write weights, config and, if given, the tokenizer into `folder`."""
+    """Write weights, config and, if given, the tokenizer into `folder`.
+
+    `extra` goes into the config; `text_length` there is what `load` cuts texts to, in tokens.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
@@ -60,7 +63,9 @@ def load_model(folder: Path) -> MoMo:
 def load(path: str | os.PathLike[str]) -> Embedder:
     """The exported model in `path`, ready to embed."""
     folder = Path(path)
-    return Embedder(load_model(folder), load_tokenizer(folder / TOKENIZER))
+    model = load_model(folder)
+    length = json.loads((folder / CONFIG).read_text()).get("text_length")
+    return Embedder(model, load_tokenizer(folder / TOKENIZER), length)
 
 
 def open_picture(picture: Picture) -> Image.Image:
@@ -81,10 +86,16 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 class Embedder:
-    """Text and pictures into one space of unit vectors [N, embed_dim]."""
+    """Text and pictures into one space of unit vectors [N, embed_dim].
 
-    def __init__(self, model: MoMo, tokenizer: Tokenizer) -> None:
+    Texts are cut to `text_length` tokens, by default the model's `max_text_length`; captions were
+    never longer in training than what the export stage writes here.
+    """
+
+    def __init__(self, model: MoMo, tokenizer: Tokenizer, text_length: int | None = None) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
+        longest = model.config.max_text_length
+        self.text_length = min(text_length or longest, longest)
 
     def embed(
         self,
@@ -117,8 +128,7 @@ class Embedder:
 
     @torch.inference_mode()
     def _texts(self, texts: list[str]) -> np.ndarray:
-        length = self.model.config.max_text_length
-        ids = torch.from_numpy(encode_texts(self.tokenizer, texts, length))
+        ids = torch.from_numpy(encode_texts(self.tokenizer, texts, self.text_length))
         ids = ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
         return self.model.embed_text(ids, ids != 0).numpy()
 

@@ -65,7 +65,9 @@ def build_setup(
 
     def save_finished(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, MoMoTask)
-        save(task.model, folder / "model", tokenizer_file.read_text(encoding="utf-8"))
+        tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
+        length = {"text_length": recipe.pair_text_length}
+        save(task.model, folder / "model", tokenizer_json, length)
         assert (folder / "model" / WEIGHTS).exists()
 
     return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,13 @@ def _sources(
         source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), False
     if config.has_corpora:
+        defaults = {f.name: f.default for f in fields(PipelineConfig)}[kind]
+        for option in ("weight", "licence", "held_out"):
+            if getattr(options, option) != getattr(defaults, option):
+                raise UserError(
+                    f"--{kind}.{option.replace('_', '-')} holds for your own source only: give "
+                    f"--{kind}.source too, or leave it out"
+                )
         return tuple(
             SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
             for name, path, weight in _DEMO_SOURCES[kind]

@@ -26,6 +26,11 @@ class FineTuneConfig:
     dropout: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"fine-tuning {name}={getattr(self, name)}: give 1 or more")
+
 
 @dataclass(frozen=True)
 class FineTuneResult:

@@ -59,8 +59,8 @@ def render(
     from pipelines.demo_tasks import held_out_pairs
     from pipelines.report.pictures import nearest_pictures, reconstructions
 
-    model_folder = inputs["export"].path / "model"
-    size = load(model_folder).model.config.image_size
+    embedder = load(inputs["export"].path / "model")
+    size = embedder.model.config.image_size
     pairs = held_out_pairs(inputs["prepare-pairs"].path, size)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -92,9 +92,9 @@ def render(
         graph=graph,
         colour=colour_of(0),
         reconstructions=(
-            reconstructions(model_folder, pairs, config.reconstructions) if pairs else []
+            reconstructions(embedder.model, pairs, config.reconstructions) if pairs else []
         ),
         nearest=(
-            nearest_pictures(model_folder, pairs, config.captions, config.nearest) if pairs else []
+            nearest_pictures(embedder, pairs, config.captions, config.nearest) if pairs else []
         ),
     )

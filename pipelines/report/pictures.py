@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
-from momo.export import load
+from momo.export import Embedder
 from momo.masking import random_patch_keep
+from momo.model import MoMo
 from pipelines.demo_tasks import HeldOutPairs
 from pipelines.report.charts import data_uri
 
@@ -33,10 +33,9 @@ class Nearest:
 
 
 @torch.inference_mode()
-def reconstructions(model_folder: Path, pairs: HeldOutPairs, count: int) -> list[Reconstruction]:
+def reconstructions(model: MoMo, pairs: HeldOutPairs, count: int) -> list[Reconstruction]:
     """Half of the patches are hidden; predictions are put back on each patch's own mean and
     deviation, since the model learns normalised pixels."""
-    model = load(model_folder).model
     rows = np.linspace(0, len(pairs.pixels) - 1, min(count, len(pairs.pixels))).astype(int)
     raw = torch.from_numpy(pairs.pixels[rows])
     pixels = normalise_pixels(raw)
@@ -64,9 +63,8 @@ def reconstructions(model_folder: Path, pairs: HeldOutPairs, count: int) -> list
     ]
 
 
-def nearest_pictures(model_folder: Path, pairs: HeldOutPairs, count: int, k: int) -> list[Nearest]:
+def nearest_pictures(embedder: Embedder, pairs: HeldOutPairs, count: int, k: int) -> list[Nearest]:
     """The `k` nearest held-out pictures of `count` held-out captions, evenly spread."""
-    embedder = load(model_folder)
     rows = np.linspace(0, len(pairs.captions) - 1, min(count, len(pairs.captions))).astype(int)
     captions = [pairs.captions[i] for i in rows]
     similarity = embedder.embed(texts=captions) @ embedder.embed_pixels(pairs.pixels).T

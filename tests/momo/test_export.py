@@ -28,6 +28,19 @@ def test_weights_and_config_come_back(exported):
         assert loaded.state_dict()[name].equal(tensor), name
 
 
+def test_texts_are_cut_to_the_length_of_training(exported):
+    folder, model = exported
+    tokenizer = (folder / "tokenizer.json").read_text()
+    save(model, folder, tokenizer, {"text_length": 6})
+    embedder = momo.load(folder)
+    long, cut = "a red apple a green tree", "a red apple a"
+    same = embedder.embed(texts=[long, cut])
+    np.testing.assert_allclose(same[0], same[1], atol=1e-6)
+    whole = momo.load(folder)
+    whole.text_length = CONFIG.max_text_length
+    assert np.abs(whole.embed(texts=[long]) - same[:1]).max() > 1e-3
+
+
 def test_unit_vectors_that_do_not_depend_on_the_batch(exported, tmp_path):
     embedder = momo.load(exported[0])
     texts = ["a red apple", "tree", "a green tree and a red apple " * 9]

@@ -45,6 +45,7 @@ def test_help_is_there():
         (["--stage1.train.setps", "3"], ["setps", "steps"]),
         (["--images.source", "/does/not/exist"], ["--images.source", "/does/not/exist", "give"]),
         (["--preset", "base"], ["base", "--images.source"]),
+        (["--text.weight", "2.0"], ["--text.weight", "--text.source"]),
         (["--until", "stage9"], ["stage9", "stage1-images"]),
         (["--only", "stage9*"], ["stage9*", "stage1-images"]),
         (["--storage", "s3://bucket/x"], ["s3://bucket/x", "folder"]),

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
@@ -38,6 +39,23 @@ def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
     return Image.open(io.BytesIO(bytes(data)))
 
 
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit greyscale (`I;16`, and `I` as Pillow opens some PNG) scaled to 8 bits, not clipped.
+
+    Floating-point pictures have no fixed scale: theirs is from the least to the greatest value.
+    """
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.int64)
+        # `I` may hold 8-bit values: only what exceeds them is 16-bit.
+        shift = 8 if picture.mode != "I" or values.max() > 255 else 0
+        return Image.fromarray((values.clip(0, 65535) >> shift).astype(np.uint8))
+    if picture.mode == "F":
+        low, high = (float(x) for x in picture.getextrema())  # type: ignore[arg-type]
+        values = (np.asarray(picture) - low) * (255.0 / max(high - low, 1e-12))
+        return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+    return picture
+
+
 def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> bytes:
     """Encoded bytes in, encoded bytes out; never scaled up.
 
@@ -55,7 +73,7 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
         raise BadImage("not a picture in a known format") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadImage(f"damaged or truncated: {error}") from error
-    rgba = picture.convert("RGBA")
+    rgba = _eight_bits(picture).convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, config.background)
     canvas.alpha_composite(rgba)
     result = canvas.convert("RGB")

@@ -77,6 +77,7 @@ class Trainer:
         iterators = {n: loader.iterate(used[n]) for n, loader in self.setup.loaders.items()}
         record: dict[str, float] = {}
         window_start, window_step, waited, blocked = time.perf_counter(), self.start_step, 0.0, 0.0
+        seen = dict.fromkeys(self.setup.loaders, 0)
         try:
             self.progress({"step": self.start_step, "total": config.steps})
             for step in range(self.start_step, config.steps):
@@ -86,31 +87,34 @@ class Trainer:
                     n: _to_tensors(next(iterators[n]), self.device) for n in self._modalities(step)
                 }
                 waited += time.perf_counter() - waiting_start
+                for name in batches:
+                    seen[name] += config.batch_sizes[name]
                 result = self._update(step, batches, diagnose=log_now)
                 if step == self.start_step:
                     self.progress({"first_step_at": time.time()})
                 if log_now:
                     seconds = time.perf_counter() - window_start
                     steps = step + 1 - window_step
-                    record = self._record(step, result, seconds, steps)
+                    rates = {name: count / seconds for name, count in seen.items()}
+                    record = self._record(step, result, rates)
                     record |= {
                         "seconds_waiting_for_data": waited,
                         "seconds_blocked_by_checkpoints": blocked,
                     }
                     if log is not None:
                         log.write(step + 1, record)
-                    rate = sum(config.batch_sizes.values()) * steps / seconds
                     self.progress(
                         {
                             "step": step + 1,
                             "total": config.steps,
                             "metrics": dict(result.losses),
-                            "samples_per_second": rate,
+                            "samples_per_second": sum(rates.values()),
                             "eta_seconds": (config.steps - step - 1) * seconds / steps,
                         }
                     )
                     window_start, window_step = time.perf_counter(), step + 1
                     waited = blocked = 0.0
+                    seen = dict.fromkeys(seen, 0)
                 if not self.rank and (
                     (step + 1) % logging.checkpoint_every_steps == 0 or step + 1 == config.steps
                 ):
@@ -163,16 +167,13 @@ class Trainer:
         return result
 
     def _record(
-        self, step: int, result: StepResult, seconds: float, steps: int
+        self, step: int, result: StepResult, rates: Mapping[str, float]
     ) -> dict[str, float]:
         record = {f"loss/{k}": v for k, v in result.losses.items()}
         record |= {f"metric/{k}": v for k, v in result.metrics.items()}
         record |= {f"gradient_norm/{k}": v for k, v in result.gradient_norms.items()}
         record |= {f"gradient_cosine/{k}": v for k, v in result.gradient_cosines.items()}
-        record |= {
-            f"samples_per_second/{n}": b * steps / seconds
-            for n, b in self.config.batch_sizes.items()
-        }
+        record |= {f"samples_per_second/{name}": rate for name, rate in rates.items()}
         record["learning_rate"] = learning_rate(step, self.config.steps, self.config.optimizer)
         record["skipped_steps"] = self.skipped
         return record

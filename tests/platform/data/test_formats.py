@@ -6,6 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,6 +36,17 @@ def test_pictures_are_capped_on_white_and_never_scaled_up():
     assert opened(prepare_image(encoded((10, 8)), CONFIG)).size == (10, 8)
     clear = opened(prepare_image(encoded(mode="RGBA", colour=(0, 0, 0, 0)), CONFIG))
     assert clear.getpixel((5, 5)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_greyscale_is_scaled_not_clipped(mode):
+    ramp = np.linspace(0, 65535, 64).reshape(8, 8)
+    dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    buffer = io.BytesIO()
+    Image.fromarray(ramp.astype(dtype)).save(buffer, "PNG" if mode == "I;16" else "TIFF")
+    values = np.asarray(opened(prepare_image(buffer.getvalue(), CONFIG)))[..., 0].ravel()
+    expected = ramp.ravel() / 257.0
+    assert np.abs(values - expected).max() <= 1.5
 
 
 def test_orientation_is_applied():

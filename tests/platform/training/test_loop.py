@@ -72,6 +72,17 @@ def _stop_at(trainer, step):
     return stopping
 
 
+@pytest.mark.parametrize("schedule, samples", [("alternate", 24), ("accumulate", 48)])
+def test_rates_count_only_what_a_step_used(tmp_path, schedule, samples):
+    trainer = _trainer(tmp_path, dataclasses.replace(CONFIG, gradient_schedule=schedule))
+    reports = []
+    trainer.progress = reports.append
+    trainer.run()
+    first = next(r for r in reports if r.get("eta_seconds"))  # two of twelve steps are done
+    seconds = first["eta_seconds"] * 2 / (first["total"] - first["step"])
+    assert first["samples_per_second"] * seconds == pytest.approx(samples)
+
+
 def test_a_checkpoint_without_its_manifest_is_not_used(tmp_path):
     _trainer(tmp_path).run()
     newest = newest_checkpoint(tmp_path)
