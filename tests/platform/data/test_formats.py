@@ -3,10 +3,10 @@
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-import numpy as np
 import pytest
 from PIL import Image
 
