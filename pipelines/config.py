@@ -57,7 +57,7 @@ class RunOptions:
     """What to run and where; never part of a fingerprint."""
 
     storage: str = "runs"
-    """Folder for all artifacts."""
+    """Folder or URI (s3://…, gs://…) for all artifacts."""
     cluster: str = "auto"
     """auto (a running Ray cluster, else a private one), local, or an address."""
     plan: bool = False

@@ -17,7 +17,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from momo_platform.stages import Plan, StageFailed, Storage, UserError, make_plan, print_plan
+from momo_platform.stages import (
+    Plan,
+    StageFailed,
+    Storage,
+    UserError,
+    make_plan,
+    open_storage,
+    print_plan,
+)
 from pipelines.config import PipelineConfig
 from pipelines.presets import PRESETS
 
@@ -106,7 +114,7 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
 
     from pipelines.graph import build_graph
 
-    storage = Storage(config.run.storage)
+    storage = open_storage(config.run.storage)
     graph = build_graph(config)
     plan = make_plan(
         [graph["report"]],
@@ -134,10 +142,10 @@ def execute_plan(
     from momo_platform.stages.executor import execute
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    log = storage.root / "logs" / f"{config.preset}-{stamp}.log"
+    log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
     print(
         f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
-        f"artifacts in {_shown(storage.root)}, Ray's log in {_shown(log)}",
+        f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}",
         flush=True,
     )
     with ExitStack() as stack:
@@ -159,18 +167,27 @@ def finish(plan: Plan, storage: Storage) -> None:
     if artifact is None:
         print("done; the report was not among the stages that ran")
         return
-    latest = storage.root / "latest"
-    temporary = storage.root / f".latest-{os.getpid()}"
-    temporary.symlink_to(artifact.path.relative_to(storage.root))
+    folder = _local_folder(storage)
+    latest, temporary = folder / "latest", folder / f".latest-{os.getpid()}"
+    here = artifact.path.is_relative_to(folder)
+    temporary.symlink_to(artifact.path.relative_to(folder) if here else artifact.path)
     temporary.replace(latest)
     print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {_shown(latest)}/report/index.html")
     print(f"model:  {_shown(latest)}/model   (momo.load, pipelines/embed.py)")
 
 
-def _shown(path: Path) -> str:
+def _local_folder(storage: Storage) -> Path:
+    """Where logs and the link to the newest report lie: the storage itself where it is a folder,
+    else `runs` here."""
+    folder = Path(storage.uri) if "://" not in storage.uri else Path("runs").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _shown(path: str | Path) -> str:
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(Path(path).relative_to(Path.cwd())) if "://" not in str(path) else str(path)
     except ValueError:
         return str(path)
 

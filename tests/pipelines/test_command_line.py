@@ -48,7 +48,7 @@ def test_help_is_there():
         (["--text.weight", "2.0"], ["--text.weight", "--text.source"]),
         (["--until", "stage9"], ["stage9", "stage1-images"]),
         (["--only", "stage9*"], ["stage9*", "stage1-images"]),
-        (["--storage", "s3://bucket/x"], ["s3://bucket/x", "folder"]),
+        (["--storage", "ftp://bucket/x"], ["ftp://bucket/x", "folder"]),
         (["--storage", "/proc/none"], ["/proc/none", "--storage"]),
     ],
 )

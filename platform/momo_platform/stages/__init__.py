@@ -8,7 +8,7 @@ from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.plan import Plan, PlanEntry, make_plan, print_plan
 from momo_platform.stages.stage import Artifact, Context, Resources, Stage
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage import Storage, open_storage
 
 __all__ = [
     "Artifact",
@@ -24,5 +24,6 @@ __all__ = [
     "canonical",
     "fingerprint",
     "make_plan",
+    "open_storage",
     "print_plan",
 ]

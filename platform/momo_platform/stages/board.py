@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from momo_platform.stages.task import TaskSpec
 
 
 class Board:
@@ -13,19 +16,22 @@ class Board:
 
     def __init__(self) -> None:
         self._progress: dict[str, dict[str, Any]] = {}
-        self._inputs: dict[str, dict[str, str]] = {}
+        self._announced: set[str] = set()
 
     def report(self, stage: str, values: dict[str, Any]) -> None:
         self._progress.setdefault(stage, {}).update(values)
 
-    def snapshot(self) -> dict[str, dict[str, Any]]:
-        return self._progress
+    def drain(self) -> dict[str, dict[str, Any]]:
+        """What was reported since the last call."""
+        progress, self._progress = self._progress, {}
+        return progress
 
-    def set_inputs(self, stage: str, inputs: dict[str, str]) -> None:
-        self._inputs[stage] = inputs
+    def announce(self, stage: str) -> None:
+        """The stage's inputs are all there."""
+        self._announced.add(stage)
 
-    def inputs(self, stage: str) -> dict[str, str] | None:
-        return self._inputs.get(stage)
+    def is_announced(self, stage: str) -> bool:
+        return stage in self._announced
 
 
 class Reporter:
@@ -39,17 +45,19 @@ class Reporter:
 
 
 class InputResolver:
-    """`context.resolve_inputs`: waits until the driver has announced the stage's inputs."""
+    """`context.resolve_inputs`: waits until the driver has announced the stage's inputs, then
+    checks their files (on object storage: fetches them to this machine)."""
 
-    def __init__(self, board: Any, stage: str) -> None:
-        self._board, self._stage = board, stage
+    def __init__(self, board: Any, spec: TaskSpec) -> None:
+        self._board, self._spec = board, spec
 
     def __call__(self) -> Mapping[str, Path]:
         import ray
 
-        inputs: dict[str, str] | None = None
-        while inputs is None:
-            inputs = cast("dict[str, str] | None", ray.get(self._board.inputs.remote(self._stage)))
-            if inputs is None:
-                time.sleep(0.1)
-        return {role: Path(path) for role, path in inputs.items()}
+        from momo_platform.stages.storage import open_storage
+        from momo_platform.stages.task import LazyInputs
+
+        while not cast("bool", ray.get(self._board.is_announced.remote(self._spec.name))):
+            time.sleep(0.1)
+        inputs = LazyInputs(self._spec, open_storage(self._spec.storage))
+        return {role: artifact.path for role, artifact in inputs.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any, Literal
 from momo_platform.stages.board import Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
-from momo_platform.stages.lease import Leases
+from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, Plan, PlanEntry, changed_input
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.storage import Storage
@@ -25,7 +23,7 @@ _POLL_SECONDS = 0.2
 _CANCEL_SECONDS = 5.0
 _MACHINE_FAULT_RETRIES = 2
 _ERROR_LINES = 25
-FAILURE_FILE = "failure.txt"
+_LEAST_AT_ONCE = 8
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -83,21 +81,36 @@ class Execution:
                 status.state = "queued" if remade else "cached"
             elif status.entry.action == "skipped":
                 status.state = "not run"
-        self.leases = Leases()
+        self.dependants: dict[str, list[str]] = {name: [] for name in self.statuses}
+        for name, status in self.statuses.items():
+            for upstream in status.entry.stage.inputs.values():
+                self.dependants[upstream.name].append(name)
+        # Stages to look at: all at first, later those whose inputs moved. `later`: those that
+        # wait for time, a lease or room, looked at in every round.
+        self.candidates = {n: None for n, s in self.statuses.items() if s.state == "queued"}
+        self.later: set[str] = set()
+        self.open = len(self.candidates)
+        self.leases = storage.leases()
         self.refs: dict[Any, str] = {}
+        self.task = ray.remote(max_retries=0)(run_stage)
+        self.commit = git_commit()
+        self.next_view = self.next_drain = 0.0
         self.board = ray.remote(num_cpus=0)(Board).remote() if plan.to_run else None
         self.cpus = ray.cluster_resources().get("CPU", 0.0)
+        # A stage's task may need no CPU: without a bound Ray would start a process for each.
+        self.most_at_once = max(_LEAST_AT_ONCE, int(2 * self.cpus))
 
     def run(self) -> dict[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
         try:
-            while any(s.state not in FINISHED for s in self.statuses.values()):
+            while self.open:
                 self._start_what_can()
-                self.view(list(self.statuses.values()))
+                self._show()
                 self._collect()
                 if self.fail_fast and self.failures:
                     self._give_up()
-                self.view(list(self.statuses.values()))
+                self._show()
+            self.view(list(self.statuses.values()))
         finally:
             self._cancel_all()
             self.leases.close()
@@ -109,6 +122,23 @@ class Execution:
             if artifact is not None:
                 artifacts[name] = artifact
         return artifacts
+
+    def _show(self) -> None:
+        """Call the view; one that takes long is called less often, for a twentieth of the time."""
+        started = time.perf_counter()
+        if started >= self.next_view:
+            self.view(list(self.statuses.values()))
+            self.next_view = time.perf_counter() + 20 * (time.perf_counter() - started)
+
+    def _set(self, status: StageStatus, state: State) -> None:
+        """Every change of state; wakes what depends on the stage."""
+        if state in FINISHED and status.state not in FINISHED:
+            self.open -= 1
+        status.state = state
+        self.candidates.update(dict.fromkeys(self.dependants[status.entry.name]))
+
+    def _active(self) -> list[StageStatus]:
+        return [self.statuses[name] for name in self.refs.values()]
 
     def _failure_text(self) -> str:
         first = self.failures[0]
@@ -123,30 +153,47 @@ class Execution:
         for status in self.statuses.values():
             if status.state not in FINISHED:
                 self._cancel(status)
-                status.state = "not run"
+                self._set(status, "not run")
 
     def _inputs(self, status: StageStatus) -> list[StageStatus]:
         return [self.statuses[s.name] for s in status.entry.stage.inputs.values()]
 
     def _start_what_can(self) -> None:
-        for status in self.statuses.values():
-            inputs = self._inputs(status)
+        self.candidates.update(dict.fromkeys(self.later))
+        self.later.clear()
+        while self.candidates and len(self.refs) < self.most_at_once:
+            name = next(iter(self.candidates))
+            del self.candidates[name]
+            self._look_at(self.statuses[name])
+        # An early starter holds a task already: its inputs' ends must not wait for room.
+        for status in self._active():
             if status.state == "starting":
-                if all(s.state in ("done", "cached") for s in inputs):
-                    status.state, status.started = "running", time.time()
-                    self._announce_inputs(status)
-                elif any(s.state in ("failed", "not run") for s in inputs):
-                    self._cancel(status)
-                    status.state = "not run"
-            elif status.state in ("queued", "leased"):
-                if any(s.state in ("failed", "not run") for s in inputs):
-                    status.state = "not run"
-                elif not self._is_due(status, inputs):
-                    continue
-                elif all(s.state in ("done", "cached") for s in inputs):
-                    self._submit(status, early=False)
-                elif self._may_start_early(status, inputs):
+                self._look_at(status)
+
+    def _look_at(self, status: StageStatus) -> None:
+        inputs = self._inputs(status)
+        complete = all(s.state in ("done", "cached") for s in inputs)
+        lost = any(s.state in ("failed", "not run") for s in inputs)
+        if status.state == "starting":
+            if complete:
+                self._set(status, "running")
+                status.started = time.time()
+                self._announce_inputs(status)
+            elif lost:
+                self._cancel(status)
+                self._set(status, "not run")
+        elif status.state in ("queued", "leased"):
+            if lost:
+                self._set(status, "not run")
+            elif not self._is_due(status, inputs):
+                return
+            elif complete:
+                self._submit(status, early=False)
+            elif status.entry.stage.resources.early_start:
+                if self._may_start_early(status, inputs):
                     self._submit(status, early=True)
+                else:
+                    self.later.add(status.entry.name)
 
     def _may_start_early(self, status: StageStatus, inputs: list[StageStatus]) -> bool:
         """All missing inputs are being made, and the cluster has room for this stage too."""
@@ -161,8 +208,7 @@ class Execution:
             return False
         busy = sum(
             s.entry.stage.resources.total.get("CPU", 0.0) + s.entry.stage.resources.data_cpus
-            for s in self.statuses.values()
-            if s.state in ("running", "starting")
+            for s in self._active()
         )
         if resources.total.get("GPU"):
             return False
@@ -171,6 +217,7 @@ class Execution:
     def _is_due(self, status: StageStatus, inputs: list[StageStatus]) -> bool:
         """False while a retry backs off, and for a cached stage until its inputs came out new."""
         if time.time() < status.not_before:
+            self.later.add(status.entry.name)
             return False
         if status.entry.action != "cached" or status.state == "leased":
             return True
@@ -180,7 +227,7 @@ class Execution:
         manifest = self.storage.manifest(entry.name, entry.fingerprint)
         changed = manifest and changed_input(entry.stage, manifest, self.storage)
         if manifest and not changed:
-            status.state = "cached"
+            self._set(status, "cached")
             return False
         status.detail = f"input {changed} came out different"
         return True
@@ -189,22 +236,25 @@ class Execution:
         entry = status.entry
         folder = self.storage.folder(entry.name, entry.fingerprint)
         if other := self.leases.acquire(folder):
-            status.state, status.detail = "leased", f"waits for {other}"
+            self._set(status, "leased")
+            status.detail = f"waits for {other}"
+            self.later.add(entry.name)
             return
         if status.state == "leased":
             manifest = self.storage.manifest(entry.name, entry.fingerprint)
             if (
                 manifest
-                and manifest.problem(folder / manifest.attempt) is None
+                and self.storage.problem(manifest) is None
                 and changed_input(entry.stage, manifest, self.storage) is None
             ):
                 self.leases.release(folder)
-                status.state, status.detail = "cached", "made by another driver"
+                self._set(status, "cached")
+                status.detail = "made by another driver"
                 return
         stage = entry.stage
         if entry.reason == "--rerun" and not status.retries:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        (folder / FAILURE_FILE).unlink(missing_ok=True)
+            self.storage.drop_checkpoints(entry.name, entry.fingerprint)
+        self.storage.clear_failure(entry.name, entry.fingerprint)
         spec = TaskSpec(
             stage.name,
             entry.fingerprint,
@@ -217,31 +267,25 @@ class Execution:
                 for role, s in stage.inputs.items()
             },
             stage.code,
-            str(self.storage.root),
+            self.storage.uri,
             stage.resources.total,
+            self.commit,
+            self.leases.own_token,
         )
         if status.state == "leased":
             status.detail = ""
         status.started = time.time()
-        status.state = "starting" if early else "running"
+        self._set(status, "starting" if early else "running")
         if not early:
             self._announce_inputs(status)
-        task = self.ray.remote(num_cpus=stage.resources.num_cpus, max_retries=0)(run_stage)
+        task = self.task.options(num_cpus=stage.resources.num_cpus, name=stage.name)
         reporter = Reporter(self.board, stage.name)
-        ref = task.options(name=stage.name).remote(
-            spec, reporter, InputResolver(self.board, stage.name)
-        )
+        ref = task.remote(spec, reporter, InputResolver(self.board, spec))
         self.refs[ref] = stage.name
 
     def _announce_inputs(self, status: StageStatus) -> None:
-        paths = {}
-        for role, stage in status.entry.stage.inputs.items():
-            digest = self.statuses[stage.name].entry.fingerprint
-            artifact = self.storage.artifact(stage.name, digest)
-            assert artifact is not None, f"{stage.name} is done but has no manifest"
-            paths[role] = str(artifact.path)
         assert self.board is not None
-        self.board.set_inputs.remote(status.entry.name, paths)
+        self.board.announce.remote(status.entry.name)
 
     def _cancel(self, status: StageStatus) -> None:
         for ref in [r for r, name in self.refs.items() if name == status.entry.name]:
@@ -263,11 +307,12 @@ class Execution:
         else:
             time.sleep(_POLL_SECONDS)
             ready = []
-        if self.board is not None:
-            for name, values in self.ray.get(self.board.snapshot.remote()).items():
-                self.statuses[name].progress = values
+        if self.board is not None and (ready or time.time() >= self.next_drain):
+            self.next_drain = time.time() + _POLL_SECONDS
+            for name, values in self.ray.get(self.board.drain.remote()).items():
+                self.statuses[name].progress.update(values)
         now = time.time()
-        for status in self.statuses.values():
+        for status in self._active():
             if status.state == "running":
                 status.seconds = now - status.started
         for ref in ready:
@@ -287,14 +332,15 @@ class Execution:
 
         try:
             self.ray.get(ref)
-            status.state = "done"
+            self._set(status, "done")
         except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
             status.retries += 1
             if status.retries > _MACHINE_FAULT_RETRIES:
                 self._fail(status, error)
                 return
             # the lease is kept; inputs announced before hold for the next try too
-            status.state = "queued"
+            self._set(status, "queued")
+            self.later.add(status.entry.name)
             status.detail = f"worker lost, retry {status.retries}"
             status.not_before = time.time() + 2**status.retries
         except RayError as error:
@@ -303,7 +349,8 @@ class Execution:
     def _fail(self, status: StageStatus, error: Exception) -> None:
         """Keep the end of the error for people and the whole of it beside the artifact."""
         cause = getattr(error, "cause", error)
-        status.state, status.detail = "failed", ""
+        self._set(status, "failed")
+        status.detail = ""
         self.failures.append(status)
         if isinstance(cause, UserError):
             status.error = str(cause)
@@ -311,11 +358,11 @@ class Execution:
         text = _ANSI.sub("", str(error)).strip()
         lines = text.splitlines()
         status.error = "\n".join(lines[-_ERROR_LINES:])
-        folder = self.storage.folder(status.entry.name, status.entry.fingerprint)
         if len(lines) > _ERROR_LINES:
-            with contextlib.suppress(OSError):  # the disk may be what failed
-                (folder / FAILURE_FILE).write_text(text + "\n")
-                status.error += f"\n(the whole traceback is in {folder / FAILURE_FILE})"
+            entry = status.entry
+            place = self.storage.write_failure(entry.name, entry.fingerprint, text + "\n")
+            if place:
+                status.error += f"\n(the whole traceback is in {place})"
 
 
 def execute(

@@ -23,7 +23,8 @@ def _read(path: Path) -> dict[str, object] | None:
         return None
 
 
-def _process_runs(pid: int) -> bool:
+def process_runs(pid: int) -> bool:
+    """True while a process of this machine lives; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -50,7 +51,7 @@ def holder(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     host, pid = str(content["host"]), int(str(content["pid"]))
-    alive = age < EXPIRES_AFTER_SECONDS and (host != socket.gethostname() or _process_runs(pid))
+    alive = age < EXPIRES_AFTER_SECONDS and (host != socket.gethostname() or process_runs(pid))
     return f"{host}, process {pid}" if alive else None
 
 
@@ -83,6 +84,17 @@ class Leases:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="lease-heartbeat").start()
+
+    @staticmethod
+    def token(folder: Path) -> str | None:
+        """The token of whoever holds the lease on an artifact's folder now, or None."""
+        content = _read(folder / FILE_NAME)
+        return None if content is None else str(content.get("token"))
+
+    @property
+    def own_token(self) -> str:
+        """This driver's token: what `token` gives for a lease that is held here."""
+        return self._token
 
     def acquire(self, folder: Path) -> str | None:
         """Take the lease on an artifact's folder; returns its holder when somebody else has it."""

@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ _PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "n
 class Manifest:
     """All that is known of a finished artifact.
 
-    `files` maps relative paths to size and sha256, `inputs` a role to name, fingerprint and
-    content of the artifact that filled it, `code` a source file to its sha256.
+    `files` maps relative paths to size, sha256 and (on a local storage) mtime_ns, `inputs` a role
+    to name, fingerprint and content of the artifact that filled it, `code` a source file to its
+    sha256.
     """
 
     stage: str
@@ -41,20 +43,6 @@ class Manifest:
     resources: Mapping[str, Any]
     created: str
 
-    def problem(self, folder: Path, *, checksums: bool = False) -> str | None:
-        """What is wrong with the files below `folder`, or None. Sizes only unless `checksums`."""
-        for name, facts in self.files.items():
-            path = folder / name
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                return f"output file missing: {name}"
-            if size != facts["size"]:
-                return f"output file {name} has {size} bytes, its manifest says {facts['size']}"
-            if checksums and sha256_of(path) != facts["sha256"]:
-                return f"output file {name} was altered: its checksum differs from the manifest's"
-        return None
-
     def code_changes(self, modules: Iterable[str]) -> list[str]:
         """Source files of `modules` that differ from what this artifact was made with."""
         now = source_hashes(modules)
@@ -68,6 +56,27 @@ class Manifest:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
+def check_files(
+    folder: Path, files: Mapping[str, Mapping[str, Any]], *, checksums: bool = False
+) -> str | None:
+    """What is wrong with the files below `folder`, or None. Only files whose time of change
+    differs from `files` are hashed, unless `checksums`."""
+    for name, facts in files.items():
+        path = folder / name
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"output file missing: {name}"
+        if status.st_size != facts["size"]:
+            return (
+                f"output file {name} has {status.st_size} bytes, its manifest says {facts['size']}"
+            )
+        touched = status.st_mtime_ns != facts.get("mtime_ns")
+        if (checksums or touched) and sha256_of(path) != facts["sha256"]:
+            return f"output file {name} was altered: its checksum differs from the manifest's"
+    return None
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file, read in blocks."""
     with path.open("rb") as file:
@@ -75,9 +84,13 @@ def sha256_of(path: Path) -> str:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Relative path → size and sha256 of every file below `folder`."""
+    """Relative path → size, sha256 and mtime_ns of every file below `folder`."""
     return {
-        str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        path.relative_to(folder).as_posix(): {
+            "size": (status := path.stat()).st_size,
+            "mtime_ns": status.st_mtime_ns,
+            "sha256": sha256_of(path),
+        }
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -120,6 +133,7 @@ def git_commit() -> str:
         return ""
 
 
+@lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what a stage computes."""
     versions = {}
@@ -135,15 +149,28 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json` so that a reader sees the whole file or none."""
     temporary = folder / f"{FILE_NAME}.{os.getpid()}.tmp"
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(dataclasses.asdict(manifest), file, indent=1, sort_keys=True)
+        file.write(manifest_json(manifest))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / FILE_NAME)
 
 
+def parse_manifest(text: str | bytes) -> Manifest | None:
+    """A manifest from its JSON; None when it is not whole."""
+    try:
+        return Manifest(**json.loads(text))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+        return None
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """Inverse of `parse_manifest`."""
+    return json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True)
+
+
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in an artifact's folder; None when there is none or it is not whole."""
     try:
-        return Manifest(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
+        return parse_manifest((folder / FILE_NAME).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None

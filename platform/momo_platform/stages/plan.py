@@ -6,12 +6,11 @@ import fnmatch
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
-from momo_platform.stages.manifest import Manifest, read_manifest
+from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.stage import Stage, all_stages
 from momo_platform.stages.storage import Storage
 
@@ -59,16 +58,6 @@ class Plan:
         return "\n".join(lines)
 
 
-def newest_checkpoint_step(folder: Path) -> int | None:
-    """The step of the newest whole `step-XXXXXXXX` checkpoint below an artifact's folder."""
-    steps = [
-        int(p.name.removeprefix("step-"))
-        for p in (folder / "checkpoints").glob("step-*")
-        if (p / "manifest.json").exists()
-    ]
-    return max(steps, default=None)
-
-
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(k for k in old if k not in new)]:
@@ -105,7 +94,7 @@ def changed_input(stage: Stage, manifest: Manifest, storage: Storage) -> str | N
     """The name of an input whose content is no longer what `manifest` was made from, or None."""
     for role, upstream in stage.inputs.items():
         made_from = manifest.inputs.get(role, {})
-        now = read_manifest(storage.folder(upstream.name, made_from.get("fingerprint", "-")))
+        now = storage.manifest(upstream.name, made_from.get("fingerprint", "-"))
         if now is not None and now.content != made_from.get("content", now.content):
             return upstream.name
     return None
@@ -158,7 +147,6 @@ def make_plan(
     for stage in stages:
         digest = fingerprint(stage, known)
         manifest = storage.manifest(stage.name, digest)
-        folder = storage.folder(stage.name, digest)
         upstream = [s.name for s in stage.inputs.values() if entries[s.name].action != "cached"]
         action: Action
         if only and not _matches(stage.name, only):
@@ -166,12 +154,12 @@ def make_plan(
         elif _matches(stage.name, rerun):
             action, reason = "run", "--rerun"
         elif manifest is None:
-            step = newest_checkpoint_step(folder)
+            step = storage.newest_checkpoint(stage.name, digest)
             if step is not None:
                 action, reason = "resume", f"checkpoint at step {step}"
             else:
                 action, reason = "run", why_new(stage, known, storage.others(stage.name))
-        elif problem := manifest.problem(folder / manifest.attempt):
+        elif problem := storage.problem(manifest):
             action, reason = "run", problem
         elif changed := changed_input(stage, manifest, storage):
             action, reason = "run", f"input {changed} was made again and came out different"

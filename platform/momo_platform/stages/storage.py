@@ -1,35 +1,74 @@
 """Where artifacts lie: `<storage>/<name>/<12 hex digits>/`.
 
 An artifact's folder holds `manifest.json`, which names the attempt that made it, the attempt
-folders, `checkpoints/` while it is being made, and `lease.json` while somebody works on it.
+folders, `checkpoints/` while it is being made, and a lease while somebody works on it.
+
+`Storage` is a local or shared folder, used in place; `ObjectStorage` (`object_storage.py`) keeps
+the same layout below a `pyarrow.fs` URI. `open_storage` chooses by the URI.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.manifest import Manifest, read_manifest
+from momo_platform.stages.lease import Leases
+from momo_platform.stages.manifest import (
+    FILE_NAME,
+    Manifest,
+    check_files,
+    describe_files,
+    read_manifest,
+    write_manifest,
+)
 from momo_platform.stages.stage import Artifact
+
+FAILURE_FILE = "failure.txt"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass
+class Workspace:
+    """Local folders that one attempt writes to. `lease` is None or the token of its driver."""
+
+    name: str
+    fingerprint: str
+    attempt: str
+    output: Path
+    checkpoints: Path
+    lease: str | None = None
+
+
+class LeaseLost(RuntimeError):
+    """Another driver has taken this artifact over; the attempt must not publish."""
+
+
+def checkpoint_step(name: str) -> int | None:
+    """400 for `step-00000400`; None for another name."""
+    digits = name.removeprefix("step-")
+    return int(digits) if digits != name and digits.isdigit() else None
 
 
 class Storage:
-    """A local folder of artifacts.
-
-    Raises UserError for a URI with another scheme, or a folder that can't be made.
-    """
+    """A local folder of artifacts. Raises UserError for a folder that can't be made."""
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri).removeprefix("file://")
         if "://" in text:
-            raise UserError(
-                f"storage {text}: this version keeps its artifacts in a local or shared folder; "
-                "give a path such as runs or /mnt/shared/runs"
-            )
+            raise UserError(f"storage {text} is no local folder; use open_storage")
         self.root = Path(text).expanduser().resolve()
+
+    @property
+    def uri(self) -> str:
+        """What `open_storage` takes to open it in another process."""
+        return str(self.root)
 
     def create(self) -> None:
         """Make the root folder."""
@@ -40,8 +79,12 @@ class Storage:
                 f"storage {self.root}: {error.strerror}; choose another folder with --storage"
             ) from error
 
-    def folder(self, name: str, fingerprint: str) -> Path:
-        """The folder of an artifact, existing or not."""
+    def leases(self) -> Leases:
+        """A driver's leases on this storage."""
+        return Leases()
+
+    def folder(self, name: str, fingerprint: str) -> Any:
+        """The place of an artifact, existing or not: a Path here, a URI on object storage."""
         return self.root / name / fingerprint
 
     def manifest(self, name: str, fingerprint: str) -> Manifest | None:
@@ -54,8 +97,11 @@ class Storage:
         manifest = self.manifest(name, fingerprint)
         if manifest is None:
             return None
-        path = self.folder(name, fingerprint) / manifest.attempt
-        return Artifact(name, fingerprint, path, manifest)
+        return Artifact(name, fingerprint, self.attempt_path(manifest), manifest)
+
+    def attempt_path(self, manifest: Manifest) -> Path:
+        """The files of a finished artifact, as a local folder."""
+        return self.folder(manifest.stage, manifest.fingerprint) / manifest.attempt
 
     def others(self, name: str) -> list[Manifest]:
         """All manifests of a stage's name, newest first."""
@@ -65,21 +111,101 @@ class Storage:
         manifests = [m for p in folder.iterdir() if (m := read_manifest(p)) is not None]
         return sorted(manifests, key=lambda m: m.created, reverse=True)
 
-    def new_attempt(self, name: str, fingerprint: str) -> Path:
-        """A fresh, empty folder for one attempt."""
-        path = self.folder(name, fingerprint) / f"attempt-{uuid.uuid4().hex[:8]}"
-        path.mkdir(parents=True)
-        return path
+    def all_manifests(self) -> list[Manifest]:
+        """Every artifact of the storage, by name, newest first."""
+        if not self.root.is_dir():
+            return []
+        names = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.is_symlink())
+        return [m for name in names for m in self.others(name)]
 
-    def remove_dead_attempts(self, name: str, fingerprint: str) -> None:
-        """Delete the attempts that failed or were killed; only a lease's holder may do so."""
+    def problem(self, manifest: Manifest, *, checksums: bool = False) -> str | None:
+        """What is wrong with an artifact's files, or None.
+
+        Sizes are always compared. A file whose time of change is no longer the manifest's is
+        hashed, so an altered one is found; `checksums` hashes every file.
+        """
+        return check_files(self.attempt_path(manifest), manifest.files, checksums=checksums)
+
+    def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
+        """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
+        steps = [
+            checkpoint_step(p.name)
+            for p in (self.folder(name, fingerprint) / CHECKPOINTS).glob("step-*")
+            if (p / FILE_NAME).exists()
+        ]
+        return max((s for s in steps if s is not None), default=None)
+
+    def drop_checkpoints(self, name: str, fingerprint: str) -> None:
+        """Forget what an unfinished artifact could be resumed from."""
+        shutil.rmtree(self.folder(name, fingerprint) / CHECKPOINTS, ignore_errors=True)
+
+    def begin(self, name: str, fingerprint: str, lease: str | None = None) -> Workspace:
+        """Fresh folders for one attempt; those of dead attempts go.
+
+        Only a lease's holder may do so: raises LeaseLost when `lease` is no longer the holder's.
+        """
+        folder = self.folder(name, fingerprint)
+        self._check_lease(name, folder, lease)
         manifest = self.manifest(name, fingerprint)
-        for path in self.folder(name, fingerprint).glob("attempt-*"):
+        for path in folder.glob("attempt-*"):
             if manifest is None or path.name != manifest.attempt:
                 shutil.rmtree(path, ignore_errors=True)
+        attempt = f"attempt-{uuid.uuid4().hex[:8]}"
+        output, checkpoints = folder / attempt, folder / CHECKPOINTS
+        output.mkdir(parents=True)
+        checkpoints.mkdir(exist_ok=True)
+        return Workspace(name, fingerprint, attempt, output, checkpoints, lease)
 
-    def remove_leftovers(self, name: str, fingerprint: str, keep: str) -> None:
-        """Delete checkpoints and every attempt but `keep`, after the manifest was written."""
-        for path in self.folder(name, fingerprint).iterdir():
-            if path.is_dir() and path.name != keep:
+    def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
+        if lease is not None and Leases.token(folder) != lease:
+            raise LeaseLost(f"{name}: the lease went to another driver")
+
+    def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
+        """Files of an attempt with size, sha256 and time of change."""
+        return describe_files(workspace.output)
+
+    def publish(self, workspace: Workspace, manifest: Manifest) -> None:
+        """Write the manifest, the last step; then delete checkpoints and other attempts.
+
+        Raises LeaseLost when another driver has taken the artifact over meanwhile.
+        """
+        folder = self.folder(workspace.name, workspace.fingerprint)
+        self._check_lease(workspace.name, folder, workspace.lease)
+        write_manifest(manifest, folder)
+        for path in folder.iterdir():
+            if path.is_dir() and path.name != workspace.attempt and "lease" not in path.name:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def abandon(self, workspace: Workspace) -> None:
+        """After a failure: nothing to do here, the next attempt cleans up."""
+
+    def write_failure(self, name: str, fingerprint: str, text: str) -> str | None:
+        """Keep a traceback beside the artifact; returns where, None when that failed too."""
+        path = self.folder(name, fingerprint) / FAILURE_FILE
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            path.write_text(text)
+            return str(path)
+        return None
+
+    def clear_failure(self, name: str, fingerprint: str) -> None:
+        """Forget the last failure."""
+        (self.folder(name, fingerprint) / FAILURE_FILE).unlink(missing_ok=True)
+
+    def delete(self, name: str, fingerprint: str) -> None:
+        """Delete an artifact, its manifest first, so that nobody sees half of it."""
+        folder = self.folder(name, fingerprint)
+        (folder / FILE_NAME).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def open_storage(uri: str | os.PathLike[str]) -> Storage:
+    """The storage at a local path or a `pyarrow.fs` URI (`s3://bucket/folder`, `gs://…`).
+
+    Raises UserError for a URI of an unknown scheme.
+    """
+    text = os.fspath(uri)
+    if "://" in text and not text.startswith("file://"):
+        from momo_platform.stages.object_storage import ObjectStorage
+
+        return ObjectStorage(text)
+    return Storage(text)

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.manifest import (
-    Manifest,
-    describe_files,
-    git_commit,
-    package_versions,
-    source_hashes,
-    write_manifest,
-)
+from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage import Storage, Workspace, open_storage
 
 
 @dataclass(frozen=True)
@@ -36,8 +29,10 @@ class TaskSpec:
     canonical_config: Any
     inputs: Mapping[str, tuple[str, str]]
     code: tuple[str, ...]
-    storage_root: str
+    storage: str
     resources: Mapping[str, float]
+    git_commit: str = ""
+    lease: str | None = None
 
 
 class LazyInputs(Mapping[str, Artifact]):
@@ -46,14 +41,22 @@ class LazyInputs(Mapping[str, Artifact]):
     def __init__(self, spec: TaskSpec, storage: Storage) -> None:
         self._spec, self._storage = spec, storage
 
+    def manifest(self, role: str) -> Manifest:
+        """An input's manifest, without a look at its files."""
+        name, fingerprint = self._spec.inputs[role]
+        manifest = self._storage.manifest(name, fingerprint)
+        if manifest is None:
+            raise RuntimeError(f"input {role} ({name}/{fingerprint}) does not exist")
+        return manifest
+
     def __getitem__(self, role: str) -> Artifact:
         name, fingerprint = self._spec.inputs[role]
         artifact = self._storage.artifact(name, fingerprint)
         if artifact is None:
             raise RuntimeError(f"input {role} ({name}/{fingerprint}) does not exist")
-        problem = artifact.manifest.problem(artifact.path)
-        if problem:
-            raise UserError(f"{artifact.path}: {problem}; run again with --rerun {name}")
+        if problem := self._storage.problem(artifact.manifest):
+            place = self._storage.folder(name, fingerprint)
+            raise UserError(f"{place}: {problem}; run again with --rerun {name}")
         return artifact
 
     def __iter__(self):
@@ -74,19 +77,16 @@ def run_stage(
     resolve_inputs: Callable[[], Mapping[str, Path]],
 ) -> None:
     """Make one artifact. An attempt that fails leaves its folder behind, without a manifest."""
-    storage = Storage(spec.storage_root)
+    storage = open_storage(spec.storage)
+    workspace: Workspace | None = None
     try:
-        storage.remove_dead_attempts(spec.name, spec.fingerprint)
-        output = storage.new_attempt(spec.name, spec.fingerprint)
-        folder = output.parent
-        checkpoints = folder / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
+        workspace = storage.begin(spec.name, spec.fingerprint, spec.lease)
         context = Context(
-            output,
-            checkpoints,
+            workspace.output,
+            workspace.checkpoints,
             spec.name,
             spec.fingerprint,
-            output.name,
+            workspace.attempt,
             progress,
             resolve_inputs,
         )
@@ -97,31 +97,34 @@ def run_stage(
             stage=spec.name,
             fingerprint=spec.fingerprint,
             version=spec.version,
-            attempt=output.name,
-            files=describe_files(output),
+            attempt=workspace.attempt,
+            files=storage.describe(workspace),
             metrics=json.loads(json.dumps(metrics)),
             config=spec.canonical_config,
             inputs={
                 role: {
                     "name": name,
                     "fingerprint": digest,
-                    "content": inputs[role].manifest.content,
+                    "content": inputs.manifest(role).content,
                 }
                 for role, (name, digest) in spec.inputs.items()
             },
-            git_commit=git_commit(),
+            git_commit=spec.git_commit,
             packages=package_versions(),
             code=source_hashes(spec.code),
             seconds=time.time() - started,
             resources=spec.resources,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
-        write_manifest(manifest, folder)
-        storage.remove_leftovers(spec.name, spec.fingerprint, keep=output.name)
+        storage.publish(workspace, manifest)
+        workspace = None
     except Exception as error:
         if _is_disk_full(error):
             raise UserError(
-                f"disk full while stage {spec.name} wrote to {storage.root}: make room there or "
+                f"disk full while stage {spec.name} wrote to {storage.uri}: make room there or "
                 "choose another folder with --storage; finished stages are kept"
             ) from error
         raise
+    finally:
+        if workspace is not None:
+            storage.abandon(workspace)

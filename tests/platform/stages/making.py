@@ -20,7 +20,7 @@ def make(storage: Storage, *targets: Stage) -> None:
             canonical(stage.config),
             inputs,
             stage.code,
-            str(storage.root),
+            storage.uri,
             stage.resources.total,
         )
         run_stage(spec, lambda _: None, dict)

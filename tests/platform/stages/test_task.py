@@ -42,7 +42,7 @@ def test_the_manifest_says_what_there_is(storage):
     assert manifest.inputs["up"]["fingerprint"] == known["s0"]
     assert manifest.config["value"] == 2
     assert "seconds" not in manifest.config
-    assert manifest.problem(artifact.path, checksums=True) is None
+    assert storage.problem(manifest, checksums=True) is None
 
 
 def disk_full(config, inputs, context):

@@ -1,0 +1,173 @@
+"""Leases on object storage, which has no atomic "create if absent" that every store shares.
+
+Lamport's bakery algorithm needs registers only: each driver writes one object of its own and
+lists the others', which is safe where listing after writing is consistent (S3, GCS). A driver
+first announces that it chooses a number, then takes one above all that it sees; the lowest
+(number, token) among the living holds the lease. (L. Lamport, CACM 17(8), 1974.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from momo_platform.stages.lease import EXPIRES_AFTER_SECONDS, HEARTBEAT_SECONDS, process_runs
+
+FOLDER = "lease"
+_CHOOSING_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One driver's object: `number` 0 while it chooses. `age` in seconds, by the store's clock."""
+
+    token: str
+    number: int
+    host: str
+    pid: int
+    age: float
+
+    @property
+    def is_alive(self) -> bool:
+        on_this_host = self.host == socket.gethostname()
+        return self.age < EXPIRES_AFTER_SECONDS and (not on_this_host or process_runs(self.pid))
+
+    @property
+    def holder(self) -> str:
+        return f"{self.host}, process {self.pid}"
+
+
+def read_claims(fs: pafs.FileSystem, folder: str, now: float | None = None) -> list[Claim]:
+    """Every claim below an artifact's folder. `now` in the store's clock; by default ours."""
+    now = time.time() if now is None else now
+    claims = []
+    selector = pafs.FileSelector(f"{folder}/{FOLDER}", allow_not_found=True)
+    for info in fs.get_file_info(selector):
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            with fs.open_input_stream(info.path) as file:
+                content = json.loads(file.read())
+            written = info.mtime.timestamp() if info.mtime else now
+            claims.append(
+                Claim(
+                    info.base_name.removesuffix(".json"),
+                    int(content["number"]),
+                    str(content["host"]),
+                    int(content["pid"]),
+                    now - written,
+                )
+            )
+    return claims
+
+
+def token_of(fs: pafs.FileSystem, folder: str) -> str | None:
+    """The token of the lease's holder, or None. The dead count too: a silent driver that nobody
+    has replaced still holds its lease."""
+    numbered = [c for c in read_claims(fs, folder) if c.number]
+    return min(numbered, key=lambda c: (c.number, c.token)).token if numbered else None
+
+
+class ObjectLeases:
+    """All leases of one driver on object storage, kept alive by one thread."""
+
+    def __init__(self, fs: pafs.FileSystem) -> None:
+        self._fs = fs
+        self._token = uuid.uuid4().hex
+        self._held: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        threading.Thread(target=self._beat, daemon=True, name="lease-heartbeat").start()
+
+    @property
+    def own_token(self) -> str:
+        """This driver's token."""
+        return self._token
+
+    def _path(self, folder: str) -> str:
+        return f"{folder}/{FOLDER}/{self._token}.json"
+
+    def _write(self, folder: str, number: int) -> None:
+        content = {"number": number, "host": socket.gethostname(), "pid": os.getpid()}
+        with self._fs.open_output_stream(self._path(folder)) as file:
+            file.write(json.dumps(content).encode())
+
+    def _others(self, folder: str) -> list[Claim]:
+        """Living claims of other drivers; dead ones are deleted."""
+        mine = self._fs.get_file_info(self._path(folder)).mtime
+        now = mine.timestamp() if mine else time.time()  # the store's clock, just written
+        living = []
+        for claim in read_claims(self._fs, folder, now):
+            if claim.token == self._token:
+                continue
+            if claim.is_alive:
+                living.append(claim)
+            else:
+                self._delete(f"{folder}/{FOLDER}/{claim.token}.json")
+        return living
+
+    def _delete(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(path)
+
+    def acquire(self, folder: str) -> str | None:
+        """Take the lease on an artifact's folder; returns its holder when somebody else has it."""
+        with self._lock:
+            if folder in self._held:
+                return None
+        self._write(folder, 0)
+        number = 1 + max((c.number for c in self._others(folder)), default=0)
+        self._write(folder, number)
+        deadline = time.time() + _CHOOSING_SECONDS
+        while True:
+            others = self._others(folder)
+            before = [c for c in others if c.number and (c.number, c.token) < (number, self._token)]
+            if before:
+                self._delete(self._path(folder))
+                return min(before, key=lambda c: (c.number, c.token)).holder
+            choosing = [c for c in others if not c.number]
+            if not choosing:
+                break
+            if time.time() > deadline:
+                self._delete(self._path(folder))
+                return choosing[0].holder
+            time.sleep(0.05)
+        with self._lock:
+            self._held[folder] = number
+        return None
+
+    def release(self, folder: str) -> None:
+        """Give one lease back."""
+        with self._lock:
+            held = self._held.pop(folder, None)
+        if held is not None:
+            self._delete(self._path(folder))
+
+    def close(self) -> None:
+        """Give all leases back and stop the heartbeat."""
+        self._stop.set()
+        with self._lock:
+            held = list(self._held)
+        for folder in held:
+            self.release(folder)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                held: list[tuple[str, Any]] = list(self._held.items())
+            for folder, number in held:
+                with contextlib.suppress(OSError):  # the next beat tries again
+                    info = self._fs.get_file_info(self._path(folder))
+                    if info.type == pafs.FileType.File:  # else taken over meanwhile
+                        self._write(folder, number)
+                        with self._lock:
+                            gone = folder not in self._held
+                        if gone:  # given back while we wrote
+                            self._delete(self._path(folder))

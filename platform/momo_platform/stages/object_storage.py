@@ -1,0 +1,333 @@
+"""Artifacts on object storage (`s3://…`, `gs://…`) by `pyarrow.fs`.
+
+The guarantees are those of a local folder. A stage writes to a scratch folder on its machine; its
+files are uploaded when it has ended and the manifest, one atomic PUT, last. Inputs are fetched
+into a cache by content and checked against the manifest's sha256 before they are used. Whole
+checkpoints are uploaded while the stage runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.manifest import (
+    FILE_NAME,
+    Manifest,
+    check_files,
+    describe_files,
+    manifest_json,
+    parse_manifest,
+)
+from momo_platform.stages.object_lease import ObjectLeases, token_of
+from momo_platform.stages.storage import (
+    CHECKPOINTS,
+    FAILURE_FILE,
+    LeaseLost,
+    Storage,
+    Workspace,
+    checkpoint_step,
+)
+
+_MIRROR_SECONDS = 2.0
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/momo/artifacts`, by default below `~/.cache`; safe to delete."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "momo" / "artifacts"
+
+
+class CheckpointMirror:
+    """Uploads whole checkpoints (`step-*` with a manifest) and other files of a folder, in a
+    thread; what goes locally goes remotely. A checkpoint's manifest is uploaded last."""
+
+    def __init__(self, storage: ObjectStorage, local: Path, remote: str) -> None:
+        self._storage, self._local, self._remote = storage, local, remote
+        self._stop = threading.Event()
+        self._uploaded: dict[str, tuple[int, int]] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoint-mirror")
+
+    def start(self) -> None:
+        """Fetch what is there, then mirror."""
+        self._storage.download_tree(self._remote, self._local)
+        for path in self._local.rglob("*"):
+            if path.is_file():
+                self._uploaded[path.relative_to(self._local).as_posix()] = _state(path)
+        self._thread.start()
+
+    def stop(self, *, final: bool) -> None:
+        """End the thread; `final` uploads what is new first."""
+        self._stop.set()
+        self._thread.join()
+        if final:
+            self._sync()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_MIRROR_SECONDS):
+            with contextlib.suppress(OSError):  # a file went meanwhile, or the store is away
+                self._sync()
+
+    def _sync(self) -> None:
+        steps = [p for p in self._local.glob("step-*") if (p / FILE_NAME).exists()]
+        loose = [p for p in self._local.iterdir() if p.is_file()]
+        files = [f for step in sorted(steps) for f in step.rglob("*") if f.is_file()] + loose
+        files.sort(key=lambda f: f.name == FILE_NAME)
+        kept = {}
+        for file in files:
+            name = file.relative_to(self._local).as_posix()
+            kept[name] = _state(file)
+            if self._uploaded.get(name) != kept[name]:
+                self._storage.upload(file, f"{self._remote}/{name}")
+                self._uploaded[name] = kept[name]
+        gone = {n.partition("/")[0] for n in self._uploaded if n not in kept and "/" in n}
+        for step in gone - {n.partition("/")[0] for n in kept}:
+            self._storage.delete_tree(f"{self._remote}/{step}")
+            self._uploaded = {
+                n: s for n, s in self._uploaded.items() if not n.startswith(step + "/")
+            }
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+class ObjectStorage(Storage):
+    """Artifacts below a `pyarrow.fs` URI; credentials and endpoint by the usual environment.
+
+    Raises UserError for an unknown scheme.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri.rstrip("/")
+        try:
+            self._fs, self._base = pafs.FileSystem.from_uri(self._uri)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise UserError(
+                f"storage {uri}: {error}; give a folder, or a URI such as s3://bucket/runs"
+            ) from error
+        self._base = self._base.rstrip("/")
+        self._mirrors: dict[str, CheckpointMirror] = {}
+
+    @property
+    def uri(self) -> str:
+        return self._uri
+
+    def create(self) -> None:
+        """Check that the place can be written."""
+        probe = f"{self._base}/.writable-{uuid.uuid4().hex}"
+        try:
+            self._write(probe, b"")
+            self._delete_file(probe)
+        except OSError as error:
+            raise UserError(
+                f"storage {self._uri}: can't be written ({error}); check the bucket's name, the "
+                "credentials and, for another server than AWS, AWS_ENDPOINT_URL"
+            ) from error
+
+    def leases(self) -> Any:
+        return ObjectLeases(self._fs)
+
+    def folder(self, name: str, fingerprint: str) -> str:
+        return f"{self._base}/{name}/{fingerprint}"
+
+    # -- objects -------------------------------------------------------------------------------
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            with self._fs.open_input_stream(path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._fs.open_output_stream(path) as file:
+            file.write(content)
+
+    def _delete_file(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(path)
+
+    def _list(self, folder: str, *, recursive: bool = True) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+        return self._fs.get_file_info(selector)
+
+    def upload(self, source: Path, target: str) -> None:
+        """One file, streamed."""
+        with source.open("rb") as file, self._fs.open_output_stream(target) as stream:
+            shutil.copyfileobj(file, stream, 2**22)
+
+    def download_tree(self, folder: str, target: Path) -> None:
+        """Every object below `folder`."""
+        for info in self._list(folder):
+            if info.type == pafs.FileType.File:
+                self._download(info.path, target / info.path.removeprefix(folder + "/"))
+
+    def _download(self, path: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._fs.open_input_stream(path) as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, 2**22)
+
+    def delete_tree(self, folder: str) -> None:
+        """Every object below `folder`."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_dir(folder)
+
+    # -- artifacts -----------------------------------------------------------------------------
+
+    def manifest(self, name: str, fingerprint: str) -> Manifest | None:
+        raw = self._read(f"{self.folder(name, fingerprint)}/{FILE_NAME}")
+        manifest = None if raw is None else parse_manifest(raw)
+        return manifest if manifest and manifest.fingerprint == fingerprint else None
+
+    def _names(self, folder: str) -> list[str]:
+        found = self._list(folder, recursive=False)
+        return sorted(i.base_name for i in found if i.type == pafs.FileType.Directory)
+
+    def others(self, name: str) -> list[Manifest]:
+        digests = self._names(f"{self._base}/{name}")
+        manifests = [m for d in digests if (m := self.manifest(name, d)) is not None]
+        return sorted(manifests, key=lambda m: m.created, reverse=True)
+
+    def all_manifests(self) -> list[Manifest]:
+        return [m for name in self._names(self._base) for m in self.others(name)]
+
+    def attempt_path(self, manifest: Manifest) -> Path:
+        """The artifact's files in the local cache, fetched and checked when they aren't there.
+
+        Raises UserError for an object that is missing or does not have the manifest's checksum.
+        """
+        target = cache_root() / f"{manifest.stage}-{manifest.content}"
+        if target.is_dir() and check_files(target, manifest.files) is None:
+            return target
+        remote = f"{self.folder(manifest.stage, manifest.fingerprint)}/{manifest.attempt}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
+            folder = Path(scratch) / "files"
+            folder.mkdir()
+            for name in manifest.files:
+                with contextlib.suppress(FileNotFoundError):  # check_files names it
+                    self._download(f"{remote}/{name}", folder / name)
+            if problem := check_files(folder, manifest.files, checksums=True):
+                raise UserError(
+                    f"{self._uri}: {manifest.stage}/{manifest.fingerprint}: {problem}; run again "
+                    f"with --rerun {manifest.stage}"
+                )
+            self._into_cache(folder, target)
+        return target
+
+    def _into_cache(self, folder: Path, target: Path) -> None:
+        """Another process may have put the same content there first, which is as good."""
+        with contextlib.suppress(OSError):
+            if target.is_dir():  # it was found damaged
+                target.rename(target.with_name(f"fetch-old-{uuid.uuid4().hex}"))
+        try:
+            folder.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+
+    def problem(self, manifest: Manifest, *, checksums: bool = False) -> str | None:
+        folder = f"{self.folder(manifest.stage, manifest.fingerprint)}/{manifest.attempt}"
+        sizes = {i.path: i.size for i in self._list(folder) if i.type == pafs.FileType.File}
+        for name, facts in manifest.files.items():
+            size = sizes.get(f"{folder}/{name}")
+            if size is None:
+                return f"output file missing: {name}"
+            if size != facts["size"]:
+                return f"output file {name} has {size} bytes, its manifest says {facts['size']}"
+        if checksums:
+            with tempfile.TemporaryDirectory() as scratch:
+                for name, facts in manifest.files.items():
+                    self._download(f"{folder}/{name}", Path(scratch) / "file")
+                    if check_files(Path(scratch), {"file": facts}, checksums=True):
+                        return (
+                            f"output file {name} was altered: its checksum differs from the "
+                            "manifest's"
+                        )
+        return None
+
+    def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
+        folder = f"{self.folder(name, fingerprint)}/{CHECKPOINTS}"
+        steps = [
+            checkpoint_step(info.path.removeprefix(folder + "/").partition("/")[0])
+            for info in self._list(folder)
+            if info.base_name == FILE_NAME
+        ]
+        return max((s for s in steps if s is not None), default=None)
+
+    def drop_checkpoints(self, name: str, fingerprint: str) -> None:
+        self.delete_tree(f"{self.folder(name, fingerprint)}/{CHECKPOINTS}")
+
+    def begin(self, name: str, fingerprint: str, lease: str | None = None) -> Workspace:
+        folder = self.folder(name, fingerprint)
+        self._check_lease(name, folder, lease)
+        manifest = self.manifest(name, fingerprint)
+        for other in self._names(folder):
+            if other.startswith("attempt-") and (manifest is None or other != manifest.attempt):
+                self.delete_tree(f"{folder}/{other}")
+        attempt = f"attempt-{uuid.uuid4().hex[:8]}"
+        cache_root().mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=cache_root(), prefix=f"work-{name}-"))
+        output, checkpoints = scratch / "output", scratch / CHECKPOINTS
+        output.mkdir()
+        checkpoints.mkdir()
+        mirror = CheckpointMirror(self, checkpoints, f"{folder}/{CHECKPOINTS}")
+        mirror.start()
+        self._mirrors[attempt] = mirror
+        return Workspace(name, fingerprint, attempt, output, checkpoints, lease)
+
+    def _check_lease(self, name: str, folder: str, lease: str | None) -> None:
+        if lease is not None and token_of(self._fs, folder) != lease:
+            raise LeaseLost(f"{name}: the lease went to another driver")
+
+    def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
+        files = describe_files(workspace.output)
+        return {n: {k: v for k, v in f.items() if k != "mtime_ns"} for n, f in files.items()}
+
+    def publish(self, workspace: Workspace, manifest: Manifest) -> None:
+        folder = self.folder(workspace.name, workspace.fingerprint)
+        self._mirrors.pop(workspace.attempt).stop(final=False)
+        for name in manifest.files:
+            self.upload(workspace.output / name, f"{folder}/{workspace.attempt}/{name}")
+        self._check_lease(workspace.name, folder, workspace.lease)
+        self._write(f"{folder}/{FILE_NAME}", manifest_json(manifest).encode())
+        for other in self._names(folder):
+            if other not in (workspace.attempt, "lease"):
+                self.delete_tree(f"{folder}/{other}")
+        self._into_cache(workspace.output, cache_root() / f"{manifest.stage}-{manifest.content}")
+        shutil.rmtree(workspace.output.parent, ignore_errors=True)
+
+    def abandon(self, workspace: Workspace) -> None:
+        """Keep the newest checkpoint for the next attempt; drop the scratch folder."""
+        mirror = self._mirrors.pop(workspace.attempt, None)
+        if mirror is not None:
+            with contextlib.suppress(OSError):
+                mirror.stop(final=True)
+        shutil.rmtree(workspace.output.parent, ignore_errors=True)
+
+    def write_failure(self, name: str, fingerprint: str, text: str) -> str | None:
+        with contextlib.suppress(OSError):
+            self._write(f"{self.folder(name, fingerprint)}/{FAILURE_FILE}", text.encode())
+            return f"{self._uri}/{name}/{fingerprint}/{FAILURE_FILE}"
+        return None
+
+    def clear_failure(self, name: str, fingerprint: str) -> None:
+        self._delete_file(f"{self.folder(name, fingerprint)}/{FAILURE_FILE}")
+
+    def delete(self, name: str, fingerprint: str) -> None:
+        folder = self.folder(name, fingerprint)
+        self._delete_file(f"{folder}/{FILE_NAME}")
+        self.delete_tree(folder)
