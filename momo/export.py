@@ -78,7 +78,7 @@ def open_picture(picture: Picture) -> Image.Image:
             return ImageOps.exif_transpose(opened)  # as the training pictures are
     except FileNotFoundError:
         raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise ValueError(
             f"{os.fspath(picture)} is not a readable picture ({error}); give PNG, JPEG, WebP, GIF "
             "or BMP"

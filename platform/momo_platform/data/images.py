@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
 _MAX_PIXELS = 178_956_970  # Pillow's own bound on decompression bombs
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadImage(ValueError):
@@ -37,6 +48,13 @@ def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
     except (UnicodeDecodeError, ValueError) as error:
         raise BadImage(f"not a readable SVG: {error}") from error
     return Image.open(io.BytesIO(bytes(data)))
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says. `ImageOps.exif_transpose` also writes the EXIF anew,
+    and fails where some other field of it is malformed."""
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -68,12 +86,13 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
         if picture.width * picture.height > _MAX_PIXELS:
             raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
         picture.load()
-        picture = ImageOps.exif_transpose(picture)
+        rgba = _eight_bits(_upright(picture)).convert("RGBA")
+    except BadImage:
+        raise
     except UnidentifiedImageError:
         raise BadImage("not a picture in a known format") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise BadImage(f"damaged or truncated: {error}") from error
-    rgba = _eight_bits(picture).convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, config.background)
     canvas.alpha_composite(rgba)
     result = canvas.convert("RGB")

@@ -56,6 +56,23 @@ def test_orientation_is_applied():
     assert opened(prepare_image(raw, ImageConfig(size_cap=64))).size == (20, 40)
 
 
+def test_malformed_metadata_does_not_stop_a_run():
+    from PIL import PngImagePlugin
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x829A] = 1.5  # exposure time: written as a ratio, read back as one that can't be packed
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 20)).save(buffer, "JPEG", exif=exif)
+    assert opened(prepare_image(buffer.getvalue(), ImageConfig(size_cap=64))).size == (20, 40)
+    bomb = PngImagePlugin.PngInfo()
+    bomb.add_text("comment", "x" * 2_000_000, zip=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 20)).save(buffer, "PNG", pnginfo=bomb)
+    with pytest.raises(BadImage, match="damaged or truncated"):
+        prepare_image(buffer.getvalue(), CONFIG)
+
+
 def test_svg_is_rasterised():
     shape = b'<rect width="9" height="9"/>'
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">' + shape + b"</svg>"
