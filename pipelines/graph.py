@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -50,6 +51,9 @@ def run_export(
     import shutil
 
     shutil.copytree(inputs["model"].path / "model", context.output / "model")
+    file = context.output / "model" / "config.json"
+    made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"artifact": made_by}, indent=1))
     return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
 
 
@@ -154,6 +158,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
                     held_out=options.held_out,
                 ),
                 {"corpora": corpora} if demo else {},
+                version=2,
                 resources=_DATA,
                 code=("momo_platform.data",),
             )
@@ -201,7 +206,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         previous = add(_training_stage(name, stage, config, inputs))
         evaluations[name] = add(_evaluation(name, config.evaluation, previous, graph))
     assert previous is not None
-    export = add(Stage("export", run_export, ExportConfig(), {"model": previous}))
+    export = add(Stage("export", run_export, ExportConfig(), {"model": previous}, version=2))
     add(
         Stage(
             "report",

@@ -1,7 +1,8 @@
 """The stages that make usable rows of raw ones, by Ray Data.
 
 Rows stream through Ray tasks in order (`preserve_order`) into one Parquet file a stage. What
-can't be used goes to `quarantine.parquet` with its reason and is counted.
+can't be used goes to `quarantine.parquet` with its reason and is counted; `sources.parquet` holds
+size and sha256 of every file that was read.
 
 Memory: the stage's own process holds the listing (about 1 kB a picture), one block, and two
 digests a kept row (about 250 bytes). A task holds the raw bytes of one block of 512 pictures, or
@@ -20,6 +21,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from momo_platform.data.digests import (
+    DIGEST_SCHEMA,
+    FILES,
+    blocks_to_hash,
+    hash_files,
+    in_order,
+)
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
@@ -83,8 +91,9 @@ class _Sink:
     """Writes kept rows and the quarantine; drops exact duplicates and counts everything."""
 
     def __init__(self, output: Path, schema: pa.Schema, content: str) -> None:
-        kept = schema.remove(schema.get_field_index("reason"))
-        self.kept_schema, self.content = kept, content
+        names = [n for n in schema.names if n not in ("reason", "file", "size", "sha256")]
+        kept = pa.schema([schema.field(n) for n in names])
+        self.kept_schema, self.content, self.output = kept, content, output
         self.writer = pq.ParquetWriter(output / DATA, kept, compression="zstd")
         self.quarantine = pq.ParquetWriter(output / QUARANTINE, _REASON_SCHEMA)
         self.counts: Counter[str] = Counter()
@@ -93,8 +102,13 @@ class _Sink:
         self.seen: dict[bytes, str] = {}
         self.kept: list[dict[str, Any]] = []
         self.bad: list[dict[str, Any]] = []
+        self.files: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
+        if "sha256" in table.column_names:
+            hashed = table.filter(table["sha256"].is_valid())
+            hashed = hashed.select(["source", "file", "size", "sha256"])
+            self.files.append(hashed.rename_columns(DIGEST_SCHEMA.names))
         for row in table.to_pylist():
             tally = self.by_source.setdefault(row["source"], Counter())
             tally["read"] += 1
@@ -134,10 +148,15 @@ class _Sink:
         self.seen[whole] = split
         return False
 
+    def add_files(self, blocks: list[pa.Table]) -> None:
+        """Hash the corpus's tables and text files in Ray tasks."""
+        self.files += _through_ray(blocks, hash_files)
+
     def close(self, kind: Kind, max_bad_fraction: float) -> dict[str, Any]:
         self._flush(1)
         self.writer.close()
         self.quarantine.close()
+        pq.write_table(in_order(self.files), self.output / FILES)
         total = sum(self.by_source.values(), Counter())
         metrics: dict[str, Any] = {
             k: total[k] for k in ("read", "kept", "quarantined", "duplicates")
@@ -153,6 +172,10 @@ class _Sink:
                 f"correct the sources {', '.join(self.by_source)} or raise max_bad_fraction"
             )
         return metrics
+
+
+def _to_hash(config: PrepareConfig, inputs: Mapping[str, Artifact], kind: Kind) -> list[pa.Table]:
+    return [b for s in config.sources for b in blocks_to_hash(s, _resolve(s, inputs), kind)]
 
 
 def _run_pictures(
@@ -173,6 +196,7 @@ def _run_pictures(
         sink.add(table)
         done += len(table)
         context.progress({"step": done, "total": len(rows)})
+    sink.add_files(_to_hash(config, inputs, kind))
     return sink.close(kind, config.max_bad_fraction)
 
 
@@ -209,4 +233,5 @@ def run_prepare_text(
         context.progress(
             {"message": f"{sum(t['read'] for t in sink.by_source.values())} documents"}
         )
+    sink.add_files(_to_hash(config, inputs, "text"))
     return sink.close("text", config.max_bad_fraction)

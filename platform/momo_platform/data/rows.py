@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from momo_platform.data.digests import shown_path
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.sources import ROW_SCHEMA, SPLITS, TEXT_NAMES
 from momo_platform.data.tables import (
@@ -27,6 +28,9 @@ IMAGE_SCHEMA = pa.schema(
         "image": pa.binary(),
         "captions": pa.list_(pa.string()),
         "reason": pa.string(),
+        "file": pa.string(),  # the picture's own file, with its size and checksum
+        "size": pa.int64(),
+        "sha256": pa.string(),
     }
 )
 TEXT_SCHEMA = pa.schema({n: pa.string() for n in ("source", "key", "text", "split", "reason")})
@@ -86,6 +90,12 @@ def _prepare_row(
         if with_captions:
             result["captions"] = _usable_captions(row["captions"])
         raw = _raw_picture(row, embedded)
+        if not isinstance(embedded, bytes):
+            place = row["path"] or row["root"]
+            if row["row"] is not None:
+                place = posixpath.join(posixpath.dirname(row["path"]), str(embedded))
+            result["file"] = shown_path(row["root"], place)
+            result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
         svg = (row["path"] or row["root"]).lower().endswith(".svg")
         result["image"] = prepare_image(raw, image, svg=svg)
     except (BadImage, BadText) as error:

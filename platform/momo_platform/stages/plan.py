@@ -58,13 +58,14 @@ class Plan:
         return "\n".join(lines)
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+def differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    """'config.a.b 1 → 2' for every leaf that differs between two JSON values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(k for k in old if k not in new)]:
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}")
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(a, b, f"{path}[{index}]")
+            yield from differences(a, b, f"{path}[{index}]")
     elif old != new:
         yield f"{path} {_short(old)} → {_short(new)}"
 
@@ -79,7 +80,7 @@ def why_new(stage: Stage, known: dict[str, str], others: Sequence[Manifest]) -> 
     if not others:
         return "never run"
     newest = others[0]
-    reasons = list(_differences(newest.config, canonical(stage.config), "config"))
+    reasons = list(differences(newest.config, canonical(stage.config), "config"))
     if newest.version != stage.version:
         reasons.append(f"version {newest.version} → {stage.version}")
     for role, upstream in stage.inputs.items():

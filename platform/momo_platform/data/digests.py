@@ -1,0 +1,61 @@
+"""Checksums of a corpus's own files, so that a model leads back to what it was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from momo_platform.data.sources import SourceConfig, list_files
+from momo_platform.data.tables import filesystem_of, open_uri
+
+FILES = "sources.parquet"
+DIGEST_SCHEMA = pa.schema(
+    {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
+)
+_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path")})
+_TABLES = (".parquet", ".jsonl", ".csv", ".tsv", ".txt")
+
+
+def shown_path(root: str, path: str) -> str:
+    """`path` relative to the corpus, so that a moved corpus has the same rows; as it is outside."""
+    base = open_uri(root)[1]
+    for folder in (base, posixpath.dirname(base)):
+        if path != folder and path.startswith(folder.rstrip("/") + "/"):
+            return posixpath.relpath(path, folder)
+    return path
+
+
+def blocks_to_hash(source: SourceConfig, uri: str, kind: str) -> list[pa.Table]:
+    """A block for each table and text file of a source; pictures are hashed when they are read."""
+    files = [f.path for f in list_files(uri, f"{kind}.source", kind)]  # type: ignore[arg-type]
+    rows = [{"source": source.name, "root": uri, "path": p} for p in files if p.endswith(_TABLES)]
+    return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
+
+
+def hash_files(block: pa.Table) -> pa.Table:
+    """In a Ray task: files of a block → rows by DIGEST_SCHEMA."""
+    rows = []
+    for place in block.to_pylist():
+        digest, size = hashlib.sha256(), 0
+        with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
+            while chunk := file.read(2**22):
+                digest.update(chunk)
+                size += len(chunk)
+        rows.append(
+            {
+                "source": place["source"],
+                "path": shown_path(place["root"], place["path"]),
+                "size": size,
+                "sha256": digest.hexdigest(),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=DIGEST_SCHEMA)
+
+
+def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table, sorted, each file once."""
+    rows = {(r["source"], r["path"], r["sha256"]): r for table in tables for r in table.to_pylist()}
+    return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=DIGEST_SCHEMA)

@@ -1,0 +1,188 @@
+"""What a storage holds and how it hangs together: users, lineage, differences, what may go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.manifest import FILE_NAME, Manifest, parse_manifest
+from momo_platform.stages.plan import differences
+from momo_platform.stages.storage import Storage
+
+Key = tuple[str, str]
+
+
+def key_of(manifest: Manifest) -> Key:
+    """(stage, fingerprint)."""
+    return manifest.stage, manifest.fingerprint
+
+
+class Catalog:
+    """Every finished artifact of a storage, read once."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.manifests = storage.all_manifests()
+        self.by_key = {key_of(m): m for m in self.manifests}
+
+    def find(self, text: str) -> Manifest:
+        """The artifact that a person means: `name` (its newest), `name/fingerprint` or a start of
+        it, a fingerprint, or a path inside an artifact or an exported model.
+
+        Raises UserError that names what there is.
+        """
+        if found := self._at_path(Path(text)):
+            return found
+        name, _, digest = text.strip("/").partition("/")
+        matching = [m for m in self.manifests if m.stage == name and _starts(m, digest)]
+        if not digest:
+            matching = matching[:1] or [m for m in self.manifests if _starts(m, name)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            names = ", ".join("/".join(key_of(m)) for m in matching[:6])
+            raise UserError(f"{text} is ambiguous: {names}")
+        names = ", ".join(dict.fromkeys(m.stage for m in self.manifests)) or "no artifacts at all"
+        raise UserError(f"{self.storage.uri} has no artifact {text}; it has {names}")
+
+    def _at_path(self, path: Path) -> Manifest | None:
+        if not path.exists():
+            return None
+        for folder in (path.resolve(), *path.resolve().parents):
+            if (folder / FILE_NAME).is_file():
+                manifest = parse_manifest((folder / FILE_NAME).read_bytes())
+                if manifest is not None:
+                    return self.by_key.get(key_of(manifest), manifest)
+        return self._of_model(path / "config.json")
+
+    def _of_model(self, config: Path) -> Manifest | None:
+        """The training stage that an exported model, wherever it was copied, says it is from."""
+        if not config.is_file():
+            return None
+        try:
+            name, _, digest = str(json.loads(config.read_text())["artifact"]).partition("/")
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return None
+        if (name, digest) not in self.by_key:
+            raise UserError(
+                f"{config} says that it was made by {name}/{digest}, which {self.storage.uri} "
+                "does not have; give its storage with --storage"
+            )
+        return self.by_key[name, digest]
+
+    def inputs(self, manifest: Manifest) -> list[tuple[str, Key, Manifest | None]]:
+        """(role, key, manifest); None for an artifact that is no longer there."""
+        keys = [(role, (i["name"], i["fingerprint"])) for role, i in manifest.inputs.items()]
+        return [(role, key, self.by_key.get(key)) for role, key in keys]
+
+    def users(self, manifest: Manifest) -> list[Manifest]:
+        """Artifacts that have this one as an input."""
+        own = key_of(manifest)
+        return [m for m in self.manifests if any(k == own for _, k, _ in self.inputs(m))]
+
+    def upstream(self, manifest: Manifest) -> list[Manifest]:
+        """All that an artifact was made from, itself included, inputs first, each once."""
+        ordered: dict[Key, Manifest] = {}
+
+        def visit(one: Manifest) -> None:
+            if key_of(one) in ordered:
+                return
+            for _, _, other in self.inputs(one):
+                if other is not None:
+                    visit(other)
+            ordered[key_of(one)] = one
+
+        visit(manifest)
+        return list(ordered.values())
+
+    def downstream(self, manifest: Manifest) -> list[Manifest]:
+        """All that was made from an artifact, itself excluded, each once."""
+        found: dict[Key, Manifest] = {}
+        waiting = self.users(manifest)
+        while waiting:
+            one = waiting.pop(0)
+            if key_of(one) not in found:
+                found[key_of(one)] = one
+                waiting += self.users(one)
+        return list(found.values())
+
+    def to_delete(self, keep_last: int) -> list[Manifest]:
+        """Artifacts older than the newest `keep_last` of their name that no kept one was made
+        from. What `latest` points to is kept."""
+        kept: dict[Key, Manifest] = {}
+        count: dict[str, int] = {}
+        for manifest in self.manifests:  # newest first within a name
+            count[manifest.stage] = count.get(manifest.stage, 0) + 1
+            if count[manifest.stage] <= keep_last:
+                kept |= {key_of(m): m for m in self.upstream(manifest)}
+        for pinned in self._pinned():
+            kept |= {key_of(m): m for m in self.upstream(pinned)}
+        return [m for m in self.manifests if key_of(m) not in kept]
+
+    def _pinned(self) -> Iterator[Manifest]:
+        root = Path(self.storage.uri)
+        if "://" not in self.storage.uri and root.is_dir():
+            for path in root.iterdir():
+                if path.is_symlink() and (found := self._at_path(path)) is not None:
+                    yield found
+
+
+def _starts(manifest: Manifest, digest: str) -> bool:
+    return manifest.fingerprint.startswith(digest)
+
+
+def size_of(manifest: Manifest) -> int:
+    """Bytes of an artifact's files."""
+    return sum(int(facts["size"]) for facts in manifest.files.values())
+
+
+def compare(a: Manifest, b: Manifest) -> dict[str, list[str]]:
+    """What differs between two artifacts, by kind; kinds without a difference are left out."""
+    found = {
+        "stage": [] if a.stage == b.stage else [f"{a.stage} → {b.stage}"],
+        "version": [] if a.version == b.version else [f"{a.version} → {b.version}"],
+        "config": list(differences(a.config, b.config, "config")),
+        "inputs": _inputs_that_differ(a.inputs, b.inputs),
+        "packages": _values_that_differ(a.packages, b.packages),
+        "code": [f"{n}" for n in sorted({*a.code, *b.code}) if a.code.get(n) != b.code.get(n)],
+        "commit": [] if a.git_commit == b.git_commit else [f"{a.git_commit} → {b.git_commit}"],
+        "metrics": list(differences(a.metrics, b.metrics, "metrics")),
+        "files": [
+            n
+            for n in sorted({*a.files, *b.files})
+            if a.files.get(n, {}).get("sha256") != b.files.get(n, {}).get("sha256")
+        ],
+    }
+    return {kind: lines for kind, lines in found.items() if lines}
+
+
+def _values_that_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    names = sorted({*a, *b})
+    return [f"{n} {a.get(n, 'none')} → {b.get(n, 'none')}" for n in names if a.get(n) != b.get(n)]
+
+
+def _inputs_that_differ(
+    a: Mapping[str, Mapping[str, str]], b: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    def shown(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        return {r: f"{i['name']}/{i['fingerprint']} ({i['content']})" for r, i in inputs.items()}
+
+    return _values_that_differ(shown(a), shown(b))
+
+
+def corpus_files(storage: Storage, lineage: Sequence[Manifest]) -> Iterator[tuple[str, str]]:
+    """(sha256, path) of every file that a lineage goes back to: the outputs of stages without
+    inputs, and the files that preparing stages read (`sources.parquet`)."""
+    for manifest in lineage:
+        if not manifest.inputs:
+            for name, facts in sorted(manifest.files.items()):
+                yield facts["sha256"], f"{manifest.stage}/{manifest.fingerprint}/{name}"
+        if "sources.parquet" in manifest.files:
+            import pyarrow.parquet as pq
+
+            path = storage.attempt_path(manifest) / "sources.parquet"
+            for row in pq.read_table(path).to_pylist():
+                yield row["sha256"], f"{row['source']}:{row['path']}"
