@@ -30,7 +30,7 @@ def canonical(value: Any, path: str = "config") -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NotCanonical(f"{path} is {value}; give a finite number")
-        return value
+        return value + 0.0  # -0.0 is 0.0
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: canonical(getattr(value, f.name), f"{path}.{f.name}")

@@ -24,6 +24,7 @@ from momo_platform.stages.lease import EXPIRES_AFTER_SECONDS, HEARTBEAT_SECONDS,
 
 FOLDER = "lease"
 _CHOOSING_SECONDS = 5.0
+_READS = 10
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,29 @@ class Claim:
         return f"{self.host}, process {self.pid}"
 
 
+def _read(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    """A claim; None when it was given back. One that is being overwritten is read again: to
+    leave out a claim that is there would be unsafe."""
+    for attempt in range(_READS):
+        try:
+            with fs.open_input_stream(path) as file:
+                return json.loads(file.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, json.JSONDecodeError):
+            if attempt == _READS - 1:
+                raise
+            time.sleep(0.05)
+    return None
+
+
 def read_claims(fs: pafs.FileSystem, folder: str, now: float | None = None) -> list[Claim]:
     """Every claim below an artifact's folder. `now` in the store's clock; by default ours."""
     now = time.time() if now is None else now
     claims = []
     selector = pafs.FileSelector(f"{folder}/{FOLDER}", allow_not_found=True)
     for info in fs.get_file_info(selector):
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            with fs.open_input_stream(info.path) as file:
-                content = json.loads(file.read())
+        if (content := _read(fs, info.path)) is not None:
             written = info.mtime.timestamp() if info.mtime else now
             claims.append(
                 Claim(

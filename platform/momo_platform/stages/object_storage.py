@@ -40,7 +40,7 @@ from momo_platform.stages.storage import (
     checkpoint_step,
 )
 
-_MIRROR_SECONDS = 2.0
+_MIRROR_SECONDS = 1.0
 
 
 def cache_root() -> Path:

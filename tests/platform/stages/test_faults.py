@@ -1,0 +1,195 @@
+"""Killed drivers, workers and whole Rays; two drivers; a full disk. Real processes."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fault_stages import Noise, build, write_noise
+from making import make
+
+from momo_platform.stages import Stage, Storage, UserError
+from momo_platform.stages.lease import holder
+from momo_platform.stages.manifest import sha256_of
+
+HERE = Path(__file__).parent
+
+
+def start_driver(storage, *steps, log=None, **environment):
+    """A driver with its own Ray, in a process of its own; output to `<storage>.log`."""
+    paths = os.pathsep.join(dict.fromkeys([str(HERE), *(p for p in sys.path if p)]))
+    env = os.environ | {"PYTHONPATH": paths} | environment
+    with Path(log or f"{storage}.log").open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "fault_driver.py"), str(storage), *map(str, steps)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+        )
+
+
+def descendants(pid):
+    """pid → command line of every process below `pid`."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(fields[1])
+                raw = (folder / "cmdline").read_bytes()
+                commands[int(folder.name)] = raw.replace(b"\0", b" ").decode(errors="replace")
+    found, grown = {pid}, True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return {p: commands[p] for p in found - {pid}}
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def contents(storage):
+    """(stage, file) → sha256 of every finished artifact, all of them checked."""
+    found = {}
+    for manifest in storage.all_manifests():
+        assert storage.problem(manifest, checksums=True) is None
+        for name in manifest.files:
+            found[manifest.stage, name] = sha256_of(storage.attempt_path(manifest) / name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    storage = Storage(tmp_path_factory.mktemp("undisturbed") / "runs")
+    make(storage, build())
+    return contents(storage)
+
+
+def break_and_go_on(root, target, delay, undisturbed):
+    """Kill `target` after `delay` seconds of work, then run again and compare."""
+    storage = Storage(root)
+    storage.create()
+    driver = start_driver(root)
+    mine = {}
+    try:
+        deadline = time.time() + 60
+        while not list(root.glob("first/*/attempt-*")):
+            assert driver.poll() is None, Path(f"{root}.log").read_text()
+            assert time.time() < deadline
+            time.sleep(0.05)
+        time.sleep(delay)
+        mine = descendants(driver.pid)
+        if target == "driver":
+            driver.kill()
+        elif target == "worker":
+            names = ("ray::first", "ray::left", "ray::right", "ray::steps", "ray::end")
+            kill([p for p, command in mine.items() if command.startswith(names)][:1])
+        else:
+            kill(mine)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=60)
+        driver.kill()
+        driver.wait()
+        again = start_driver(root)
+        code = again.wait(timeout=120)
+        assert code == 0, Path(f"{root}.log").read_text()[-4000:]
+        assert contents(storage) == undisturbed
+        for folder in root.glob("*/*"):  # nothing half made is left
+            assert holder(folder) is None
+            assert len(list(folder.glob("attempt-*"))) == 1
+    finally:
+        kill(mine)
+
+
+@pytest.mark.parametrize("target", ["driver", "worker", "ray"])
+def test_after_a_kill_the_next_run_ends_with_the_same_bytes(tmp_path, undisturbed, target):
+    break_and_go_on(tmp_path / "runs", target, 1.5, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_thirty_kills_at_random_moments(tmp_path, undisturbed):
+    seed = int(os.environ.get("MOMO_TEST_SEED", "20261124"))
+    generator = random.Random(seed)
+    for number in range(30):
+        target = generator.choice(["driver", "worker", "ray"])
+        delay = generator.uniform(0.0, 4.0)
+        try:
+            break_and_go_on(tmp_path / f"runs{number}", target, delay, undisturbed)
+        except BaseException:
+            print(f"MOMO_TEST_SEED={seed}, kill {number}: {target} after {delay:.3f} s")
+            raise
+
+
+def wait_for(text, log, process, seconds=60):
+    deadline = time.time() + seconds
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.time() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_of_two_drivers_one_works_and_the_other_takes_over(tmp_path, undisturbed):
+    """Started together; each stage runs once. Then the working one is killed in the middle."""
+    root = tmp_path / "runs"
+    drivers = [start_driver(root) for _ in range(2)]
+    for driver in drivers:
+        assert driver.wait(timeout=120) == 0, Path(f"{root}.log").read_text()
+    log = Path(f"{root}.log").read_text()
+    storage = Storage(root)
+    assert contents(storage) == undisturbed
+    for manifest in storage.all_manifests():
+        assert log.count(f"\n{manifest.stage} done") + log.startswith(manifest.stage) == 1
+    assert "waits for" in log
+
+    other = tmp_path / "other"
+    first = start_driver(other)
+    wait_for("left running", Path(f"{other}.log"), first)
+    mine = descendants(first.pid)
+    second = start_driver(other)
+    wait_for(f"process {first.pid}", Path(f"{other}.log"), second)  # says for whom it waits
+    first.kill()
+    killed = time.time()
+    first.wait()
+    assert second.wait(timeout=90) == 0, Path(f"{other}.log").read_text()
+    assert time.time() - killed < 30 + 30  # the lease time, and the graph's own
+    assert contents(Storage(other)) == undisturbed
+    kill(mine)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 6 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small tmpfs can't be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_no_manifest_and_earlier_artifacts_whole(small_disk):
+    storage = Storage(small_disk / "runs")
+    first = Stage("first", write_noise, Noise(1))
+    make(storage, first)
+    before = contents(storage)
+    (small_disk / "ballast").write_bytes(b"x" * (3 * 2**20))
+    with pytest.raises(UserError, match=r"disk full while stage second wrote to .*--storage"):
+        make(storage, Stage("second", write_noise, Noise(2)))
+    assert [m.stage for m in storage.all_manifests()] == ["first"]
+    assert contents(storage) == before
+    (small_disk / "ballast").unlink()
+    make(storage, Stage("second", write_noise, Noise(2)))
+    assert {m.stage for m in storage.all_manifests()} == {"first", "second"}
