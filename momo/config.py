@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,6 +42,12 @@ class ModelConfig:
     embed_dim: int = 128
 
     def __post_init__(self) -> None:
+        for name in ("depth", "vocab_size", "embed_dim", "decoder_depth", "max_text_length"):
+            least = {"vocab_size": 8, "max_text_length": 3}.get(name, 1)
+            if getattr(self, name) < least:
+                raise ValueError(f"model.{name}={getattr(self, name)}: give at least {least}")
+        if not 0.0 < self.mlp_ratio < math.inf:
+            raise ValueError(f"model.mlp_ratio={self.mlp_ratio}: give a finite number above 0")
         for whole, part in (
             ("image_size", "patch_size"),
             ("width", "heads"),
@@ -118,6 +125,8 @@ class TaskConfig:
             if field.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):
                 if value < 0:
                     raise ValueError(f"task.{field.name}={value} must not be negative")
+                if not math.isfinite(value):
+                    raise ValueError(f"task.{field.name}={value} must be finite")
             elif field.name != "modalities" and not 0.0 <= value <= 1.0:
                 raise ValueError(f"task.{field.name}={value} must lie between 0 and 1")
 

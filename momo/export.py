@@ -105,10 +105,13 @@ class Embedder:
     ) -> np.ndarray:
         """float32 [N, embed_dim]; give `texts` or `images` (paths or PIL pictures), not both.
 
-        Raises ValueError for a picture that can't be read and for neither or both arguments.
+        Raises ValueError for a picture that can't be read and for neither or both arguments,
+        TypeError for one text or picture that is not in a list.
         """
         if (texts is None) == (images is None):
             raise ValueError("embed takes texts=[...] or images=[...], one of the two")
+        if isinstance(texts, str) or isinstance(images, str | os.PathLike | Image.Image):
+            raise TypeError("embed takes a list: write texts=[text] or images=[image]")
         parts = []
         if texts is not None:
             for start in range(0, len(texts), batch_size):

@@ -52,8 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     vectors = np.concatenate([texts, images])
     names = [f'"{t}"' for t in options.text] + list(options.image)
     if options.output:
-        np.savez(options.output, vectors=vectors, names=np.array(names))
-        print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers written to {options.output}")
+        path = Path(options.output).with_suffix(".npz")
+        try:
+            np.savez(path, vectors=vectors, names=np.array(names))
+        except OSError as error:
+            print(f"error: --output {path}: {error.strerror}", file=sys.stderr)
+            return 2
+        print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers written to {path}")
         return 0
     for name, vector in zip(names, vectors, strict=True):
         beginning = " ".join(f"{v:+.3f}" for v in vector[:6])

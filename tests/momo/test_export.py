@@ -58,6 +58,11 @@ def test_unit_vectors_that_do_not_depend_on_the_batch(exported, tmp_path):
     assert embedder.embed(texts=[]).shape == (0, CONFIG.embed_dim)
 
 
+def test_one_text_must_still_be_a_list(exported):
+    with pytest.raises(TypeError, match=r"texts=\[text\]"):
+        momo.load(exported[0]).embed(texts="abc")
+
+
 def test_mistakes_are_named(exported, tmp_path):
     folder, _ = exported
     embedder = momo.load(folder)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
+
+from momo_platform.bounds import check_bounds
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
 _MAX_PIXELS = 178_956_970  # Pillow's own bound on decompression bombs
@@ -36,6 +38,15 @@ class ImageConfig:
     encoding: Literal["png", "jpeg"] = "png"
     jpeg_quality: int = 90
     background: str = "white"
+
+    def __post_init__(self) -> None:
+        check_bounds(self, size_cap=(8, None), jpeg_quality=(1, 100))
+        try:
+            ImageColor.getrgb(self.background)
+        except ValueError:
+            raise ValueError(
+                f"background={self.background!r}: give a colour such as white or #ffffff"
+            ) from None
 
 
 def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:

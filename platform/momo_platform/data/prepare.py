@@ -169,7 +169,8 @@ class _Sink:
             common = "; ".join(f"{n} × {r}" for r, n in self.reasons.most_common(3))
             raise UserError(
                 f"{kind}: {total['quarantined']} of {total['read']} rows can't be used ({common}); "
-                f"correct the sources {', '.join(self.by_source)} or raise max_bad_fraction"
+                f"correct the sources {', '.join(self.by_source)} or raise "
+                f"--{kind}.max-bad-fraction"
             )
         return metrics
 

@@ -51,7 +51,7 @@ def _raw_picture(row: dict[str, Any], embedded: bytes | str | None) -> bytes:
         if not embedded:
             raise BadImage("the row names no picture")
         path = posixpath.join(posixpath.dirname(path), embedded)
-    elif path is None and "://" not in root:
+    elif (path is None and "://" not in root) or (path or "").endswith("/"):
         raise BadImage("the row names no picture")
     try:
         return read_picture(root, path)

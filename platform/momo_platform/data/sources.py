@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -141,20 +141,39 @@ def _row(
     }
 
 
-def _table_rows(source: str, root: str, path: str) -> Iterator[dict[str, Any]]:
+def _check_columns(path: str, names: Iterable[str], kind: Kind, embedded: bool) -> None:
+    """Raise UserError for a table that lacks what its kind needs."""
+    names = [str(n) for n in names]
+    needed = [] if embedded else [("picture", IMAGE_NAMES)]
+    needed += [("caption", CAPTION_NAMES)] if kind == "pairs" else []
+    for what, known in needed:
+        if not set(names) & set(known):
+            raise UserError(
+                f"{kind}.source {path}: no column with the {what}; it has {', '.join(names)!r}, "
+                f"rename one to {known[0]} (or {', '.join(known[1:4])})"
+            )
+
+
+def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[str, Any]]:
     filesystem, folder = filesystem_of(root), posixpath.dirname(path)
     columns: set[str] | None = None
     embedded = None
     if path.endswith(".parquet"):
         try:
-            embedded = embedded_column(pq.read_schema(path, filesystem=filesystem))
+            schema = pq.read_schema(path, filesystem=filesystem)
+            embedded = embedded_column(schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
+        _check_columns(path, schema.names, kind, embedded is not None)
         columns = {*CAPTION_NAMES, "group", "split", "label"}
         columns |= set() if embedded else set(IMAGE_NAMES)
     name = posixpath.basename(path)
+    checked = columns is not None
     for number, values in read_table_rows(filesystem, path, columns):
         key = f"{name}:{number}"
+        if not checked and isinstance(values, dict) and path.endswith((".csv", ".tsv")):
+            _check_columns(path, values, kind, False)
+            checked = True
         if isinstance(values, str):
             yield _row(source, key, {}, root, "") | {"reason": values}
         elif embedded:
@@ -178,7 +197,7 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
     pictures = [f.path for f in files if f.path.lower().endswith(EXTENSIONS)]
     if tables:
         for table in tables:
-            yield from _table_rows(source.name, uri, table)
+            yield from _table_rows(source.name, uri, table, kind)
         return
     if not pictures:
         raise UserError(f"{field_name} {uri}: no picture and no table in it; {_HINT[kind]}")

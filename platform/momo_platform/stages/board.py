@@ -45,11 +45,11 @@ class Reporter:
 
 
 class InputResolver:
-    """`context.resolve_inputs`: waits until the driver has announced the stage's inputs, then
-    checks their files (on object storage: fetches them to this machine)."""
+    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
+    then checks their files (on object storage: fetches them to this machine)."""
 
-    def __init__(self, board: Any, spec: TaskSpec) -> None:
-        self._board, self._spec = board, spec
+    def __init__(self, board: Any, spec: TaskSpec, *, wait: bool) -> None:
+        self._board, self._spec, self._wait = board, spec, wait
 
     def __call__(self) -> Mapping[str, Path]:
         import ray
@@ -57,7 +57,9 @@ class InputResolver:
         from momo_platform.stages.storage import open_storage
         from momo_platform.stages.task import LazyInputs
 
-        while not cast("bool", ray.get(self._board.is_announced.remote(self._spec.name))):
+        while self._wait and not cast(
+            "bool", ray.get(self._board.is_announced.remote(self._spec.name))
+        ):
             time.sleep(0.1)
         inputs = LazyInputs(self._spec, open_storage(self._spec.storage))
         return {role: artifact.path for role, artifact in inputs.items()}

@@ -94,7 +94,8 @@ class Execution:
         self.refs: dict[Any, str] = {}
         self.task = ray.remote(max_retries=0)(run_stage)
         self.commit = git_commit()
-        self.next_view = self.next_drain = 0.0
+        self.next_view = self.next_question = 0.0
+        self.asked: Any = None
         self.board = ray.remote(num_cpus=0)(Board).remote() if plan.to_run else None
         self.cpus = ray.cluster_resources().get("CPU", 0.0)
         # A stage's task may need no CPU: without a bound Ray would start a process for each.
@@ -110,6 +111,8 @@ class Execution:
                 if self.fail_fast and self.failures:
                     self._give_up()
                 self._show()
+            self._take_progress(now=True)  # an answer on its way, then what came after it
+            self._take_progress(now=True)
             self.view(list(self.statuses.values()))
         finally:
             self._cancel_all()
@@ -276,11 +279,9 @@ class Execution:
             status.detail = ""
         status.started = time.time()
         self._set(status, "starting" if early else "running")
-        if not early:
-            self._announce_inputs(status)
         task = self.task.options(num_cpus=stage.resources.num_cpus, name=stage.name)
         reporter = Reporter(self.board, stage.name)
-        ref = task.remote(spec, reporter, InputResolver(self.board, spec))
+        ref = task.remote(spec, reporter, InputResolver(self.board, spec, wait=early))
         self.refs[ref] = stage.name
 
     def _announce_inputs(self, status: StageStatus) -> None:
@@ -307,10 +308,7 @@ class Execution:
         else:
             time.sleep(_POLL_SECONDS)
             ready = []
-        if self.board is not None and (ready or time.time() >= self.next_drain):
-            self.next_drain = time.time() + _POLL_SECONDS
-            for name, values in self.ray.get(self.board.drain.remote()).items():
-                self.statuses[name].progress.update(values)
+        self._take_progress()
         now = time.time()
         for status in self._active():
             if status.state == "running":
@@ -321,6 +319,21 @@ class Execution:
             if status.state in FINISHED:
                 entry = status.entry
                 self.leases.release(self.storage.folder(entry.name, entry.fingerprint))
+
+    def _take_progress(self, *, now: bool = False) -> None:
+        """Ask the board without waiting; its answer is taken in a later round, or `now`."""
+        if self.board is None:
+            return
+        if self.asked is None and (now or time.time() >= self.next_question):
+            self.asked = self.board.drain.remote()
+            self.next_question = time.time() + _POLL_SECONDS
+        if self.asked is None:
+            return
+        answered, _ = self.ray.wait([self.asked], timeout=None if now else 0)
+        if answered:
+            for name, values in self.ray.get(self.asked).items():
+                self.statuses[name].progress.update(values)
+            self.asked = None
 
     def _finish(self, status: StageStatus, ref: Any) -> None:
         from ray.exceptions import (

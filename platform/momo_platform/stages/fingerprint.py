@@ -9,12 +9,13 @@ import json
 import math
 from typing import Any
 
+from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Stage
 
 LENGTH = 12
 
 
-class NotCanonical(TypeError):
+class NotCanonical(UserError, TypeError):
     """A config value that has no canonical form (a callable, a set, a NaN, a path …)."""
 
 

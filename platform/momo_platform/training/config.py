@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from momo_platform.bounds import check_bounds
+
 GradientSchedule = Literal["accumulate", "alternate", "joint"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
@@ -22,6 +24,17 @@ class OptimizerConfig:
     final_learning_rate_ratio: float = 0.01
     clip_norm: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            learning_rate=(1e-12, None),
+            betas=(0.0, 0.999999),
+            weight_decay=(0.0, None),
+            warmup_steps=(0, None),
+            final_learning_rate_ratio=(0.0, 1.0),
+            clip_norm=(1e-12, None),
+        )
+
 
 @dataclass(frozen=True)
 class ScalingConfig:
@@ -34,6 +47,17 @@ class ScalingConfig:
     prefetch_batches: int = 2
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
 
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            num_workers=(1, None),
+            cpus_per_worker=(0.0, None),
+            gpus_per_worker=(0.0, None),
+            threads_per_worker=(0, None),
+            prefetch_batches=(1, None),
+            max_restarts=(0, None),
+        )
+
 
 @dataclass(frozen=True)
 class LoggingConfig:
@@ -44,6 +68,10 @@ class LoggingConfig:
     keep_checkpoints: int = 2
     tensorboard: bool = True
     wandb: bool = False
+
+    def __post_init__(self) -> None:
+        one = (1, None)
+        check_bounds(self, every_steps=one, checkpoint_every_steps=one, keep_checkpoints=one)
 
 
 @dataclass(frozen=True)
@@ -64,3 +92,9 @@ class TrainConfig:
     max_skipped_steps: int = 20
     scaling: ScalingConfig = field(default=ScalingConfig(), metadata=MECHANICS)
     logging: LoggingConfig = field(default=LoggingConfig(), metadata=MECHANICS)
+
+    def __post_init__(self) -> None:
+        check_bounds(self, steps=(1, None), max_skipped_steps=(0, None))
+        for modality, size in self.batch_sizes.items():
+            if size < 1:
+                raise ValueError(f"batch_sizes {modality}={size}: give at least 1")

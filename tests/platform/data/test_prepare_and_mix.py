@@ -1,5 +1,6 @@
 """Preparing and mixing on a real Ray: what is kept, what is quarantined, what never leaks."""
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from momo_platform.data.digests import FILES
 from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text, shuffled
 from momo_platform.data.prepare import (
     DATA,
@@ -80,8 +82,13 @@ def test_broken_pictures_among_good_ones_are_quarantined(ray_local, tmp_path):
     reasons = {row["key"]: row["reason"] for row in table(out, QUARANTINE)}
     assert reasons.keys() == {"cut.png", "nothing.png", "words.jpg"}
     assert "empty" in reasons["nothing.png"]
+    files = {row["path"]: row["sha256"] for row in table(out, FILES)}
+    assert files["0.png"] == hashlib.sha256(picture(0)).hexdigest()
+    assert files.keys() == {f"{i}.png" for i in range(5)} | {
+        *("again.png", "cut.png", "nothing.png", "words.jpg")
+    }
     strict = PrepareConfig(sources(corpus), max_bad_fraction=0.1)
-    with pytest.raises(UserError, match=r"images: 3 of 9 rows.*max_bad_fraction"):
+    with pytest.raises(UserError, match=r"images: 3 of 9 rows.*--images.max-bad-fraction"):
         run_prepare_images(strict, {}, Folder(tmp_path / "strict"))
 
 
@@ -104,6 +111,7 @@ def test_pairs_keep_their_fields_and_say_what_is_wrong_with_the_rest(ray_local, 
         sources(write_jsonl(tmp_path / "pairs.jsonl", rows)), max_bad_fraction=0.9
     )
     metrics = run_prepare_pairs(config, {}, out)
+    assert {row["path"] for row in table(out, FILES)} == {"pairs.jsonl", "a.png", "b.png"}
     first, second = table(out)
     assert first["captions"] == ["one", "two"]
     assert (first["group"], first["split"], first["label"]) == ("g", "test", "0")

@@ -96,7 +96,7 @@ def test_an_early_starter_waits_inside_for_its_inputs(ray_local, storage):
     stage = Stage("next", early, Toy(1), {"up": slow}, resources=EARLY)
     artifacts = execute(make_plan([stage], storage), storage, seen)
     assert artifacts["next"].metrics["sum"] == 5
-    assert artifacts["next"].metrics["waited"] > 0.3
+    assert artifacts["next"].metrics["waited"] > 0
     assert "starting" in seen.states["next"]
 
 
