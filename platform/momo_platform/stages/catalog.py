@@ -86,16 +86,16 @@ class Catalog:
     def upstream(self, manifest: Manifest) -> list[Manifest]:
         """All that an artifact was made from, itself included, inputs first, each once."""
         ordered: dict[Key, Manifest] = {}
-
-        def visit(one: Manifest) -> None:
-            if key_of(one) in ordered:
-                return
-            for _, _, other in self.inputs(one):
-                if other is not None:
-                    visit(other)
+        waiting = [manifest]  # a stack: chains may be longer than Python's recursion
+        while waiting:
+            one = waiting[-1]
+            inputs = [m for _, _, m in self.inputs(one) if m is not None]
+            missing = [m for m in inputs if key_of(m) not in ordered]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
             ordered[key_of(one)] = one
-
-        visit(manifest)
         return list(ordered.values())
 
     def downstream(self, manifest: Manifest) -> list[Manifest]:

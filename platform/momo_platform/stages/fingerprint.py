@@ -57,14 +57,25 @@ def fingerprint(stage: Stage, known: dict[str, str] | None = None) -> str:
     `known` memoises by stage name within one graph.
     """
     known = {} if known is None else known
-    if stage.name not in known:
-        inputs = {role: fingerprint(s, known) for role, s in stage.inputs.items()}
-        document = {
-            "name": stage.name,
-            "version": stage.version,
-            "config": canonical(stage.config),
-            "inputs": inputs,
-        }
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        known[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+    waiting = [stage]  # a stack: chains may be longer than Python's recursion
+    while waiting:
+        one = waiting[-1]
+        missing = [s for s in one.inputs.values() if s.name not in known]
+        if missing:
+            waiting += missing
+            continue
+        waiting.pop()
+        if one.name not in known:
+            known[one.name] = _digest(one, known)
     return known[stage.name]
+
+
+def _digest(stage: Stage, known: dict[str, str]) -> str:
+    document = {
+        "name": stage.name,
+        "version": stage.version,
+        "config": canonical(stage.config),
+        "inputs": {role: known[s.name] for role, s in stage.inputs.items()},
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]

@@ -98,16 +98,30 @@ class Context:
 def all_stages(targets: list[Stage] | tuple[Stage, ...]) -> list[Stage]:
     """Every stage that the targets need, inputs first; two stages of one name are refused."""
     ordered: dict[str, Stage] = {}
-
-    def visit(stage: Stage) -> None:
-        if (known := ordered.get(stage.name)) is not None:
-            if known is not stage and known != stage:
-                raise ValueError(f"two different stages are named {stage.name!r}")
-            return
-        for upstream in stage.inputs.values():
-            visit(upstream)
-        ordered[stage.name] = stage
-
-    for target in targets:
-        visit(target)
+    waiting = list(reversed(targets))  # a stack: chains may be longer than Python's recursion
+    opened: set[int] = set()
+    while waiting:
+        stage = waiting[-1]
+        missing = [s for s in stage.inputs.values() if s.name not in ordered]
+        if missing and id(stage) not in opened:
+            opened.add(id(stage))
+            waiting += reversed(missing)
+            continue
+        if missing:
+            raise ValueError(f"stage {stage.name!r} is among its own inputs")
+        waiting.pop()
+        ordered.setdefault(stage.name, stage)
+        for one in (stage, *stage.inputs.values()):
+            if not _is_same(ordered[one.name], one):
+                raise ValueError(f"two different stages are named {one.name!r}")
     return list(ordered.values())
+
+
+def _is_same(one: Stage, other: Stage) -> bool:
+    """Equal, where inputs of equal names are taken as equal: they are compared on their own."""
+
+    def own(stage: Stage) -> tuple[Any, ...]:
+        inputs = {role: s.name for role, s in stage.inputs.items()}
+        return stage.name, stage.run, stage.config, stage.version, stage.resources, inputs
+
+    return one is other or own(one) == own(other)

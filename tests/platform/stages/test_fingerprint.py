@@ -72,3 +72,15 @@ def test_two_stages_of_one_name_are_refused():
     one = Stage("a", add, Toy(1))
     with pytest.raises(ValueError, match="two different stages are named 'a'"):
         all_stages([one, Stage("b", add, Toy(), {"x": Stage("a", add, Toy(2))})])
+    same = Stage(
+        "c", add, Toy(1), {"x": one, "y": Stage("d", add, Toy(), {"x": Stage("a", add, Toy(1))})}
+    )
+    assert [s.name for s in all_stages([same])] == ["a", "d", "c"]
+
+
+def test_a_chain_may_be_longer_than_pythons_recursion():
+    last = Stage("s0", add, Toy())
+    for i in range(1, 3000):
+        last = Stage(f"s{i}", add, Toy(), {"up": last})
+    assert len(all_stages([last])) == 3000
+    assert len(fingerprint(last)) == 12
