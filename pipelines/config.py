@@ -67,7 +67,8 @@ class RunOptions:
     until: str | None = None
     """Run up to this stage."""
     rerun: tuple[str, ...] = ()
-    """Run these stages (patterns) and what depends on them again."""
+    """Run these stages (patterns) again, and what depends on them where they come out different. An
+    interrupted rerun goes on where it was; a stage that never ended starts from nothing."""
     verbose: bool = False
     """Show Ray's own messages instead of sending them to the log file."""
 

@@ -12,7 +12,7 @@ from momo_platform.stages.board import Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.manifest import git_commit
-from momo_platform.stages.plan import NOT_CHOSEN, Plan, PlanEntry, changed_input
+from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, PlanEntry, changed_input
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.storage import Storage
 from momo_platform.stages.task import TaskSpec, run_stage
@@ -255,7 +255,7 @@ class Execution:
                 status.detail = "made by another driver"
                 return
         stage = entry.stage
-        if entry.reason == "--rerun" and not status.retries:
+        if entry.reason == RERUN and not status.retries:
             self.storage.drop_checkpoints(entry.name, entry.fingerprint)
         self.storage.clear_failure(entry.name, entry.fingerprint)
         spec = TaskSpec(

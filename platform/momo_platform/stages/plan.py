@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Action = Literal["run", "resume", "cached", "skipped"]
-NOT_CHOSEN = "not in --only"
+NOT_CHOSEN, RERUN = "not in --only", "--rerun"
 _STYLES: dict[str, str] = {"run": "yellow", "resume": "cyan", "cached": "green", "skipped": "dim"}
 
 
@@ -153,7 +153,12 @@ def make_plan(
         if only and not _matches(stage.name, only):
             action, reason = ("cached" if manifest else "skipped"), NOT_CHOSEN
         elif _matches(stage.name, rerun):
-            action, reason = "run", "--rerun"
+            # A finished artifact has no checkpoints: these are of a rerun that was interrupted.
+            step = storage.newest_checkpoint(stage.name, digest) if manifest else None
+            if step is None:
+                action, reason = "run", RERUN
+            else:
+                action, reason = "resume", f"{RERUN} that was interrupted at step {step}"
         elif manifest is None:
             step = storage.newest_checkpoint(stage.name, digest)
             if step is not None:

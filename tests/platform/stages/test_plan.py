@@ -153,3 +153,17 @@ def test_planning_loads_neither_ray_nor_torch(tmp_path):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_an_interrupted_rerun_goes_on_and_an_unfinished_stage_starts_anew(storage):
+    (stage,) = chain(1)
+    make(storage, stage)
+    folder = storage.folder("s0", make_plan([stage], storage)["s0"].fingerprint)
+    assert summary(make_plan([stage], storage, rerun=["s0"]))["s0"] == ("run", "--rerun")
+    step = folder / "checkpoints" / "step-00000040"
+    step.mkdir(parents=True)
+    (step / "manifest.json").write_text("{}")
+    expected = ("resume", "--rerun that was interrupted at step 40")
+    assert summary(make_plan([stage], storage, rerun=["s0"]))["s0"] == expected
+    (folder / "manifest.json").unlink()
+    assert summary(make_plan([stage], storage, rerun=["s0"]))["s0"] == ("run", "--rerun")
