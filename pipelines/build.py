@@ -59,6 +59,8 @@ def build_setup(
             world_size=world_size,
             seed=train.seed,
             prefetch=train.scaling.prefetch_batches,
+            processes=train.scaling.reader_processes,
+            ingest=train.scaling.ingest,
         )
         for modality in recipe.task.modalities
     }

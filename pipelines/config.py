@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from momo.config import ModelConfig, TaskConfig
 from momo_platform.data.images import ImageConfig
@@ -69,6 +70,9 @@ class RunOptions:
     rerun: tuple[str, ...] = ()
     """Run these stages (patterns) again, and what depends on them where they come out different. An
     interrupted rerun goes on where it was; a stage that never ended starts from nothing."""
+    ingest: Literal["local", "ray"] | None = None
+    """Where training batches are made: in the worker (local), or by Ray Data on any machine (ray).
+    The same batches either way; for all three stages."""
     verbose: bool = False
     """Show Ray's own messages instead of sending them to the log file."""
 

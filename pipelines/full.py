@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-_RUN_OPTIONS = ("storage", "cluster", "plan", "only", "until", "rerun", "verbose")
+_RUN_OPTIONS = ("storage", "cluster", "plan", "only", "until", "rerun", "ingest", "verbose")
 
 
 def _short_options(arguments: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,9 @@ def _training_stage(
     name: str, stage: TrainingStage, config: PipelineConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
     scaling: ScalingConfig = stage.train.scaling
+    if config.run.ingest is not None:
+        scaling = replace(scaling, ingest=config.run.ingest)
+        stage = replace(stage, train=replace(stage.train, scaling=scaling))
     for modality, size in stage.train.batch_sizes.items():
         if size % scaling.num_workers:
             raise UserError(
@@ -109,6 +112,7 @@ def _training_stage(
         run_training,
         StageRecipe(config.model, stage.task, stage.train, config.pair_text_length),
         inputs,
+        version=2,
         resources=Resources(
             workers=scaling.num_workers,
             worker_cpus=scaling.cpus_per_worker,

@@ -103,7 +103,9 @@ def smoke() -> PipelineConfig:
 
 
 def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineConfig:
-    scaling = ScalingConfig(num_workers=workers, cpus_per_worker=8, gpus_per_worker=1)
+    scaling = ScalingConfig(
+        num_workers=workers, cpus_per_worker=8, gpus_per_worker=1, reader_processes=3
+    )
     logging = LoggingConfig(every_steps=50, checkpoint_every_steps=1000, wandb=True)
     image, text, pair = (batches[k] for k in ("image", "text", "pair"))
 

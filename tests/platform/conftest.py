@@ -1,7 +1,10 @@
-"""A private Ray for the few platform tests that need one."""
+"""A private Ray and an S3 server for the tests that need one."""
 
 import os
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,12 @@ def ray_local():
 
     # Workers take their import path from the environment, not from pytest's `pythonpath`.
     here = Path(__file__).parent
-    paths = [str(here), str(here / "stages"), *(path for path in sys.path if path)]
+    paths = [
+        str(here),
+        str(here / "stages"),
+        str(here / "data"),
+        *(path for path in sys.path if path),
+    ]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     ray.init(
@@ -27,3 +35,42 @@ def ray_local():
     )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_environment(tmp_path_factory):
+    """A moto server; yields the environment variables that lead to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    values = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        deadline = time.time() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.time() < deadline
+                time.sleep(0.1)
+        import pyarrow.fs as pafs
+
+        fs, _ = pafs.FileSystem.from_uri("s3://corpora?allow_bucket_creation=true")
+        fs.create_dir("corpora")
+        yield values
+    server.terminate()
+    server.wait(timeout=10)

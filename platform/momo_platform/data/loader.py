@@ -1,12 +1,17 @@
-"""Batches by step, read ahead in a thread. The only state is the step."""
+"""Batches by step, read ahead in a thread or in processes. The only state is the step.
+
+One thread reads as fast as two `DataLoader` processes over files where pictures are small, and
+more threads do not help: short calls into decoders wait for the interpreter's lock
+(docs/experiments.md). Where decoding limits, give `processes`.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +19,7 @@ import pyarrow as pa
 from momo_platform.data.order import SampleOrder, sample_seeds
 from momo_platform.data.shards import ShardDataset
 
+Ingest = Literal["local", "ray"]
 Transform = Callable[[pa.Table, np.ndarray], dict[str, np.ndarray]]
 
 
@@ -34,6 +40,8 @@ class Loader:
         world_size: int = 1,
         seed: int = 0,
         prefetch: int = 2,
+        processes: int = 0,
+        ingest: Ingest = "local",
     ) -> None:
         if global_batch_size % world_size:
             raise ValueError(
@@ -42,9 +50,10 @@ class Loader:
         self._dataset, self._transform, self._seed = dataset, transform, seed
         self._order = SampleOrder(len(dataset), dataset.row_group, seed)
         self._global, self._local = global_batch_size, global_batch_size // world_size
-        self._rank, self._prefetch = rank, prefetch
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rank, self._prefetch, self._processes = rank, max(1, prefetch), processes
+        self._ingest = ingest
+        self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
         self.seconds_waiting = 0.0
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
@@ -55,46 +64,50 @@ class Loader:
         return self._transform(self._dataset.read(rows), seeds)
 
     def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from step `start` on, without end; errors of the reading thread surface here."""
-        if self._stop.is_set():
+        """Batches from step `start` on, without end; errors of the readers surface here."""
+        if self._closed:
             raise ValueError("the loader is closed: make a new one")
-        ready: queue.Queue[Any] = queue.Queue(maxsize=max(1, self._prefetch))
-
-        def put(item: Any) -> None:
-            while not self._stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    return
-                except queue.Full:
-                    continue
-
-        def read_ahead() -> None:
-            step = start
-            try:
-                while not self._stop.is_set():
-                    put(self.batch(step))
-                    step += 1
-            except BaseException as error:  # noqa: BLE001 - raised again by the consumer
-                put(error)
-
-        self._thread = threading.Thread(target=read_ahead, daemon=True, name="loader")
-        self._thread.start()
+        if self._ingest == "ray":
+            source = self._by_ray(start)
+        else:
+            source = self._by_processes(start) if self._processes else self._by_thread(start)
         while True:
             waiting = time.perf_counter()
-            while True:
-                try:
-                    item = ready.get(timeout=0.5)
-                    break
-                except queue.Empty:
-                    if self._stop.is_set():
-                        raise ValueError("the loader was closed while it was read") from None
+            try:
+                batch = next(source)
+            except (CancelledError, RuntimeError):
+                if self._closed:
+                    raise ValueError("the loader was closed while it was read") from None
+                raise
             self.seconds_waiting += time.perf_counter() - waiting
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            yield batch
+
+    def _by_thread(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        ready = deque(self._pool.submit(self.batch, start + i) for i in range(self._prefetch))
+        step = start + self._prefetch
+        while True:
+            batch = ready.popleft().result()
+            ready.append(self._pool.submit(self.batch, step))
+            step += 1
+            yield batch
+
+    def _by_ray(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        from momo_platform.data.ray_ingest import stream_steps
+
+        yield from stream_steps(self.batch, start, self._prefetch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the tasks and processes that make batches: without the thread."""
+        return self.__dict__ | {"_pool": None}
+
+    def _by_processes(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        from momo_platform.data.reader_processes import read_steps
+
+        yield from read_steps(self.batch, start, self._processes, self._prefetch)
 
     def close(self) -> None:
         """Stop reading ahead."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

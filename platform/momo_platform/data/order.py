@@ -35,13 +35,36 @@ def uniform(seeds: np.ndarray, n: int, stream: int = 0) -> np.ndarray:
     return ((bits >> np.uint64(40)).astype(np.float32)) * np.float32(2.0**-24)
 
 
+def permuted(places: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
+    """uint64: where a random permutation of 0 … size - 1 takes each of `places`.
+
+    A Feistel network over the next even number of bits, walked until it ends inside the range
+    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"): no table is held.
+    """
+    half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    with np.errstate(over="ignore"):
+        key = _mix(np.array([seed & (2**64 - 1)], dtype=np.uint64) + _GOLDEN)
+        key = _mix(key + np.uint64(epoch) * _GOLDEN)
+        result = places.astype(np.uint64)
+        outside = np.ones(len(result), dtype=bool)
+        while outside.any():
+            left, right = result[outside] >> half, result[outside] & mask
+            for number in range(4):
+                mixed = _mix(right + key + np.uint64(number + 1) * _GOLDEN)
+                left, right = right, left ^ (mixed & mask)
+            result[outside] = (left << half) | right
+            outside = result >= np.uint64(size)
+    return result
+
+
 @dataclass(frozen=True)
 class SampleOrder:
     """Every row once an epoch, in an order that a restart computes again.
 
     Row groups ("blocks" of `block` rows) are permuted over the whole corpus; rows are shuffled
     within a window of `window` consecutive permuted blocks, so a reader holds one window's rows.
-    Memory is that of one window and of one permutation of the *blocks*. A last, shorter block
+    Memory and the time to any position do not depend on the corpus's size. A last, shorter block
     always comes last in an epoch.
     """
 
@@ -70,7 +93,12 @@ class SampleOrder:
         return np.concatenate(epochs), np.concatenate(rows)
 
     def _window(self, epoch: int, window: int) -> np.ndarray:
-        blocks = self._blocks(epoch)[window * self.window : (window + 1) * self.window]
+        first = window * self.window
+        last = min(first + self.window, self._whole + (1 if self.rows % self.block else 0))
+        places = np.arange(first, min(last, self._whole), dtype=np.uint64)
+        blocks = permuted(places, self._whole, self.seed ^ 0xB10C, epoch).astype(np.int64)
+        if last > self._whole:
+            blocks = np.append(blocks, self._whole)
         members = [
             np.arange(b * self.block, min((b + 1) * self.block, self.rows), dtype=np.int64)
             for b in blocks
@@ -78,8 +106,6 @@ class SampleOrder:
         generator = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 32) + window]))
         return generator.permutation(np.concatenate(members))
 
-    def _blocks(self, epoch: int) -> np.ndarray:
-        whole = self.rows // self.block
-        generator = np.random.Generator(np.random.Philox(key=[self.seed ^ 0xB10C, epoch]))
-        order = generator.permutation(whole)
-        return np.append(order, whole) if self.rows % self.block else order
+    @property
+    def _whole(self) -> int:
+        return self.rows // self.block

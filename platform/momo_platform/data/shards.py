@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +61,8 @@ def write_shards(
 
 
 class ShardDataset:
-    """Rows of a folder of shards by number; keeps `cached_groups` row groups in memory."""
+    """Rows of a folder of shards by number, from any thread; keeps `cached_groups` row groups in
+    memory."""
 
     def __init__(self, folder: Path, cached_groups: int = 64) -> None:
         index = json.loads((folder / INDEX).read_text())
@@ -69,19 +72,31 @@ class ShardDataset:
         self._shards = [s["file"] for s in index["shards"]]
         self._cache: OrderedDict[int, pa.Table] = OrderedDict()
         self._cached_groups = cached_groups
+        self._lock = threading.Lock()  # a loader's threads share the cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._rows
 
     def _group(self, group: int) -> pa.Table:
-        if group not in self._cache:
-            shard, inside = divmod(group, self._groups_per_shard)
-            with pq.ParquetFile(self._folder / self._shards[shard]) as file:
-                self._cache[group] = file.read_row_group(inside)
-            if len(self._cache) > self._cached_groups:
+        with self._lock:
+            if group in self._cache:
+                self._cache.move_to_end(group)
+                return self._cache[group]
+        shard, inside = divmod(group, self._groups_per_shard)
+        with pq.ParquetFile(self._folder / self._shards[shard]) as file:
+            table = file.read_row_group(inside, use_threads=False)
+        with self._lock:
+            self._cache[group] = table
+            while len(self._cache) > self._cached_groups:
                 self._cache.popitem(last=False)
-        self._cache.move_to_end(group)
-        return self._cache[group]
+        return table
 
     def read(self, rows: np.ndarray) -> pa.Table:
         """The given rows [B] in their order."""

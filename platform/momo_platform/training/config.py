@@ -45,6 +45,8 @@ class ScalingConfig:
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 0  # 0: the machine's cores shared among the workers
     prefetch_batches: int = 2
+    reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
+    ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
 
     def __post_init__(self) -> None:
@@ -55,6 +57,7 @@ class ScalingConfig:
             gpus_per_worker=(0.0, None),
             threads_per_worker=(0, None),
             prefetch_batches=(1, None),
+            reader_processes=(0, None),
             max_restarts=(0, None),
         )
 

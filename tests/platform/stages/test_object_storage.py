@@ -2,9 +2,6 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -19,43 +16,6 @@ from momo_platform.stages import Stage, Storage, UserError, make_plan, open_stor
 from momo_platform.stages import object_lease as leasing
 from momo_platform.stages.object_lease import ObjectLeases, token_of
 from momo_platform.stages.storage import LeaseLost
-
-
-@pytest.fixture(scope="module")
-def s3_environment(tmp_path_factory):
-    """A moto server; yields the environment variables that lead to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    values = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setenv(name, value)
-        deadline = time.time() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.time() < deadline
-                time.sleep(0.1)
-        fs, _ = pafs.FileSystem.from_uri("s3://corpora?allow_bucket_creation=true")
-        fs.create_dir("corpora")
-        yield values
-    server.terminate()
-    server.wait(timeout=10)
 
 
 @pytest.fixture

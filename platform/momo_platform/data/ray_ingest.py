@@ -1,0 +1,60 @@
+"""`--ingest ray`: the same batches, made by Ray Data tasks anywhere in the cluster.
+
+The dataset is this worker's own list of steps; a task makes whole batches as the local loader
+does, so both give identical arrays, and a resume starts at the counter. (Ray Data's own iterators
+can't be restored in the middle of an epoch: ray#37633, #48224.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load, save
+
+MakeBatch = Callable[[int], dict[str, np.ndarray]]
+_STEPS_A_TASK = 4
+_STEPS_A_DATASET = 4096
+_COLUMN = "batch"
+
+
+def _make(table: pa.Table, make_batch: MakeBatch) -> pa.Table:
+    """Steps (column `id`) → their batches as safetensors bytes, in a Ray task."""
+    packed = [
+        save({n: np.ascontiguousarray(v) for n, v in make_batch(int(step)).items()})
+        for step in table["id"].to_pylist()
+    ]
+    return pa.table({_COLUMN: pa.array(packed, pa.large_binary())})
+
+
+def _shifted(step: int, start: int, make_batch: MakeBatch) -> dict[str, np.ndarray]:
+    return make_batch(start + step)
+
+
+def stream_steps(
+    make_batch: MakeBatch, start: int, prefetch: int, cpus: float = 0.5
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of steps `start`, `start` + 1, … in order. `make_batch` must be picklable and find
+    its shards on every machine; each task takes `cpus`."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    while True:
+        blocks = _STEPS_A_DATASET // _STEPS_A_TASK
+        make: Any = _make
+        dataset = ray.data.range(_STEPS_A_DATASET, override_num_blocks=blocks).map_batches(
+            make,
+            fn_kwargs={"make_batch": partial(_shifted, start=start, make_batch=make_batch)},
+            batch_format="pyarrow",
+            batch_size=_STEPS_A_TASK,
+            num_cpus=cpus,
+        )
+        rows = dataset.iter_batches(batch_format="pyarrow", batch_size=1, prefetch_batches=prefetch)
+        for row in rows:
+            yield load(cast("pa.Table", row).to_pylist()[0][_COLUMN])
+        start += _STEPS_A_DATASET
