@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,20 +13,45 @@ from tokenizers.trainers import WordPieceTrainer
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4, as SpecialIds says
 
 
-def train_wordpiece(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> Tokenizer:
-    """Learn a vocabulary of at most `vocab_size` pieces, the five special tokens first."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=64))
+_ALPHABET = 500
+
+
+def _new(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def train_wordpiece(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> Tokenizer:
+    """Learn a vocabulary of at most `vocab_size` pieces, the five special tokens first.
+
+    Equal texts give an equal tokenizer. The library's trainer numbers the pieces `##a`, `##b`, …
+    in the order of a hash map, which also decides between merges of equal count
+    (huggingface/tokenizers#1794); they are given their numbers beforehand.
+    """
+    tokenizer = _new(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=64))
+    texts = list(texts)
+    assert tokenizer.normalizer is not None
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(tokenizer.normalizer.normalize_str(text))
+    common = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    room = max(0, vocab_size - len(SPECIAL_TOKENS)) // 2
+    inner = [f"##{c}" for c in sorted(common[: min(_ALPHABET, room)])]
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        limit_alphabet=500,
+        special_tokens=[*SPECIAL_TOKENS, *inner],
+        limit_alphabet=_ALPHABET,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    # A new one, in which `##a` is a piece like others and no special token.
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    tokenizer = _new(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=64))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",

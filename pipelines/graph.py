@@ -173,6 +173,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             run_tokenizer,
             TokenizerConfig(config.model.vocab_size),
             {"text": prepared["text"], "pairs": prepared["pairs"]},
+            version=2,
             code=("momo.tokenizer",),
         )
     )
