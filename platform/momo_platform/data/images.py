@@ -71,6 +71,10 @@ def _formats() -> tuple[str, ...]:
     return tuple(f for f in _FORMATS if f in Image.OPEN)  # not every build of Pillow has all
 
 
+def _open(raw: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(raw), formats=_formats())
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says. `ImageOps.exif_transpose` also writes the EXIF anew,
     and fails where some other field of it is malformed."""
@@ -105,9 +109,7 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
     if len(raw) > LARGEST_FILE:
         raise BadImage(f"larger than {LARGEST_FILE >> 20} MB")
     try:
-        picture = (
-            _rasterise(raw, config) if svg else Image.open(io.BytesIO(raw), formats=_formats())
-        )
+        picture = _rasterise(raw, config) if svg else _open(raw)
         if picture.width * picture.height > _MAX_PIXELS:
             raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
         picture.load()

@@ -112,7 +112,7 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
 
 def _samples(members: Iterator[Member]) -> Iterator[Sample]:
     """Samples in order; what breaks the tar, and members of no use, come with a reason."""
-    sample, seen = Sample(""), set()
+    sample, seen, told = Sample(""), set(), False
     try:
         for member in members:
             folder, base = posixpath.split(member.name.removeprefix("./"))
@@ -132,6 +132,7 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
                 yield sample
                 sample = Sample("")
             if reason:
+                told = True
                 yield Sample(member.name[:200], reason=reason)
                 continue
             sample = Sample(key, {extension: member})
@@ -146,7 +147,7 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
         return
     if sample.members:
         yield sample
-    elif not seen:
+    elif not seen and not told:
         yield Sample("", reason="the tar holds no sample")
 
 
