@@ -30,7 +30,11 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"\x28\xb5": "zstd"
 
 
 class BadTar(ValueError):
-    """Where a tar can't be read any further; the message is the reason."""
+    """Where a tar can't be read any further: the reason, and the member that is not whole."""
+
+    def __init__(self, reason: str, member: str = "") -> None:
+        super().__init__(reason)
+        self.member = member
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
         name = pending.get("path", info.name)
         start, stored = place + _BLOCK, info.size if info.isreg() or info.size > 0 else 0
         if info.size < 0 or start + stored > total:
-            raise BadTar(f"truncated in {name[:200]}")
+            raise BadTar(f"truncated in {name[:200]}", name)
         place = start + -(-stored // _BLOCK) * _BLOCK
         if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
             if stored > _LARGEST_HEADER:
@@ -140,10 +144,10 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
                 sample.reason = "duplicate key: the tar has a sample of this name already"
             seen.add(key)
     except BadTar as error:
-        broken = Sample(sample.key if f"in {sample.key}." in str(error) else "", reason=str(error))
-        if sample.members and sample.key != broken.key:
+        its_own = error.member.removeprefix("./").startswith(f"{sample.key}.")
+        if sample.members and not its_own:
             yield sample
-        yield broken
+        yield Sample(sample.key if its_own else "", reason=str(error))
         return
     if sample.members:
         yield sample
