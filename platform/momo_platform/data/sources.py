@@ -60,6 +60,7 @@ def list_files(uri: str, field_name: str, kind: Kind) -> list[pafs.FileInfo]:
         if info.type == pafs.FileType.File:
             return [info]
         found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+        found.sort(key=lambda f: f.path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{field_name} {uri}: {error}; {HINT[kind]}") from error
     except UnicodeDecodeError as error:
@@ -69,7 +70,7 @@ def list_files(uri: str, field_name: str, kind: Kind) -> list[pafs.FileInfo]:
     files = [f for f in found if f.type == pafs.FileType.File]
     if not files:
         raise UserError(f"{field_name} {uri}: the folder is empty; {HINT[kind]}")
-    return sorted(files, key=lambda f: f.path)
+    return files
 
 
 def identify(uri: str, field_name: str, kind: Kind) -> str:

@@ -7,13 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from test_prepare_and_mix import Folder
 
 from momo_platform.data import hub
-from momo_platform.data.digests import blocks_to_hash, hash_files
+from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
 from momo_platform.data.hub import HubName, is_hub
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import _text_places
+from momo_platform.data.prepare import (
+    PrepareConfig,
+    _text_places,
+    run_prepare_pairs,
+    run_prepare_text,
+)
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows
 from momo_platform.stages import UserError
@@ -123,6 +129,19 @@ def test_what_save_to_disk_wrote(tmp_path, as_uri):
     assert identify(uri, "--pairs.source", "pairs") == before
     data.select([1]).save_to_disk(tmp_path / "s" / "test")
     assert identify(uri, "--pairs.source", "pairs") != before
+
+
+def test_through_ray(ray_local, tmp_path):
+    values = {"caption": ["a cat", "", "a dog"], "text": ["a document of its own"] * 2 + ["short"]}
+    data = datasets.Dataset.from_dict(values | {"image": [{"bytes": picture(i)} for i in range(3)]})
+    data.save_to_disk(tmp_path / "s")
+    sources = (SourceConfig("s", f"hf://{tmp_path}/s"),)
+    for run, kept in ((run_prepare_pairs, 2), (run_prepare_text, 1)):
+        out = Folder(tmp_path / run.__name__)
+        metrics = run(PrepareConfig(sources), {}, out)
+        assert (metrics["kept"], metrics["quarantined"]) == (kept, 1)
+        (file,) = pq.read_table(out.path / FILES).to_pylist()
+        assert file["path"].endswith(".arrow")
 
 
 def test_text_comes_in_shares(tmp_path, monkeypatch):
