@@ -16,7 +16,8 @@ class SourceOptions:
     """One modality's corpus. Empty `source`: the preset's own corpora (demo and smoke have some).
 
     `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
-    hf://<path>[:config][@split] for Hugging Face `datasets`. Rows without a `split` give `held_out` of their groups to the test split.
+    hf://<path>[:config][@split] for Hugging Face `datasets`. Rows without a `split` give
+    `held_out` of their groups to the test split.
     """
 
     source: str = ""
