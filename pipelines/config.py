@@ -16,8 +16,9 @@ from pipelines.demo.corpora import DemoCorpora
 class SourceOptions:
     """One modality's corpus. Empty `source`: the preset's own corpora (demo and smoke have some).
 
-    `source` is a folder, a Parquet, JSONL or CSV file, local or by URI. Rows without a `split`
-    give `held_out` of their groups to the test split.
+    `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
+    hf://<path>[:config][@split] for Hugging Face `datasets`. Rows without a `split` give
+    `held_out` of their groups to the test split.
     """
 
     source: str = ""

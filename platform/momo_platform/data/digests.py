@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from momo_platform.data.hub import HubName, data_files, is_hub
 from momo_platform.data.sources import SourceConfig, list_files
 from momo_platform.data.tables import filesystem_of, open_uri
 
@@ -15,8 +16,8 @@ FILES = "sources.parquet"
 DIGEST_SCHEMA = pa.schema(
     {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
 )
-_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path")})
-_TABLES = (".parquet", ".jsonl", ".csv", ".tsv", ".txt")
+_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path", "shown")})
+_TABLES = (".parquet", ".jsonl", ".csv", ".tsv", ".txt", ".tar", ".arrow")
 
 
 def shown_path(root: str, path: str) -> str:
@@ -30,6 +31,14 @@ def shown_path(root: str, path: str) -> str:
 
 def blocks_to_hash(source: SourceConfig, uri: str, kind: str) -> list[pa.Table]:
     """A block for each table and text file of a source; pictures are hashed when they are read."""
+    hub_set = is_hub(uri)
+    if hub_set and not (folder := HubName.of(uri).folder):
+        rows = [
+            {"source": source.name, "root": path, "path": path, "shown": shown}
+            for path, shown in data_files(uri)
+        ]
+        return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
+    uri = folder if hub_set else uri  # type: ignore[possibly-unbound]
     files = [f.path for f in list_files(uri, f"{kind}.source", kind)]  # type: ignore[arg-type]
     rows = [{"source": source.name, "root": uri, "path": p} for p in files if p.endswith(_TABLES)]
     return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
@@ -47,7 +56,7 @@ def hash_files(block: pa.Table) -> pa.Table:
         rows.append(
             {
                 "source": place["source"],
-                "path": shown_path(place["root"], place["path"]),
+                "path": place["shown"] or shown_path(place["root"], place["path"]),
                 "size": size,
                 "sha256": digest.hexdigest(),
             }

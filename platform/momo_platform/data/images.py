@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,10 @@ from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
 from momo_platform.bounds import check_bounds
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
+LARGEST_FILE = 2**28  # encoded bytes of one picture
 _MAX_PIXELS = 178_956_970  # Pillow's own bound on decompression bombs
+# Not all that Pillow opens: EPS, for one, would start a program on the file.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
 
 
 _TURNS = {
@@ -61,6 +65,16 @@ def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
     return Image.open(io.BytesIO(bytes(data)))
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(f for f in _FORMATS if f in Image.OPEN)  # not every build of Pillow has all
+
+
+def _open(raw: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(raw), formats=_formats())
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says. `ImageOps.exif_transpose` also writes the EXIF anew,
     and fails where some other field of it is malformed."""
@@ -92,14 +106,18 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
     """
     if not raw:
         raise BadImage("the file is empty")
+    if len(raw) > LARGEST_FILE:
+        raise BadImage(f"larger than {LARGEST_FILE >> 20} MB")
     try:
-        picture = _rasterise(raw, config) if svg else Image.open(io.BytesIO(raw))
+        picture = _rasterise(raw, config) if svg else _open(raw)
         if picture.width * picture.height > _MAX_PIXELS:
             raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
         picture.load()
         rgba = _eight_bits(_upright(picture)).convert("RGBA")
     except BadImage:
         raise
+    except Image.DecompressionBombError as error:  # from the header: nothing was decoded
+        raise BadImage(f"too many pixels: {error}") from None
     except UnidentifiedImageError:
         raise BadImage("not a picture in a known format") from None
     except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes

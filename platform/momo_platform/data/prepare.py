@@ -28,7 +28,9 @@ from momo_platform.data.digests import (
     hash_files,
     in_order,
 )
+from momo_platform.data.hub import is_hub, text_places
 from momo_platform.data.images import ImageConfig
+from momo_platform.data.listing import ROW_SCHEMA, Kind
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
     TEXT_SCHEMA,
@@ -36,13 +38,17 @@ from momo_platform.data.rows import (
     PrepareText,
     split_of,
 )
-from momo_platform.data.sources import ROW_SCHEMA, Kind, SourceConfig, list_rows, list_text_files
+from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Artifact, Context
 
 DATA, QUARANTINE = "data.parquet", "quarantine.parquet"
 _BLOCK_ROWS = 512
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
+_PLACE_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "root", "path")}
+    | {n: pa.int64() for n in ("start", "stop")}
+)
 _REASON_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
 
 
@@ -201,6 +207,13 @@ def _run_pictures(
     return sink.close(kind, config.max_bad_fraction)
 
 
+def _text_places(uri: str) -> list[dict[str, Any]]:
+    """What a Ray task reads at a time: a file, or a share of a data set."""
+    if is_hub(uri):
+        return text_places(uri)
+    return [{"root": uri, "path": path} for path in list_text_files(uri)]
+
+
 def run_prepare_images(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
@@ -219,14 +232,12 @@ def run_prepare_text(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: text → `data.parquet` with columns source, key, text, split."""
-    files = [
-        {"source": source.name, "root": root, "path": path}
+    places = [
+        {"source": source.name} | place
         for source in config.sources
-        for root in (_resolve(source, inputs),)
-        for path in list_text_files(root)
+        for place in _text_places(_resolve(source, inputs))
     ]
-    schema = pa.schema({n: pa.string() for n in ("source", "root", "path")})
-    blocks = [pa.Table.from_pylist([file], schema=schema) for file in files]
+    blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
     sink = _Sink(context.output, TEXT_SCHEMA, "text")
     function = PrepareText(config.min_text_length, config.held_out)
     for table in _through_ray(blocks, function):

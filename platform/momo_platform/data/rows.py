@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from momo_platform.data.digests import shown_path
-from momo_platform.data.images import BadImage, ImageConfig, prepare_image
-from momo_platform.data.sources import ROW_SCHEMA, SPLITS, TEXT_NAMES
+from momo_platform.data.hub import is_hub, read_pictures, read_texts
+from momo_platform.data.images import LARGEST_FILE, BadImage, ImageConfig, prepare_image
+from momo_platform.data.listing import ROW_SCHEMA, SPLITS, TEXT_NAMES
 from momo_platform.data.tables import (
+    LONGEST_LINE,
     filesystem_of,
     lines,
     read_embedded,
@@ -20,8 +24,13 @@ from momo_platform.data.tables import (
     read_table_rows,
 )
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
+from momo_platform.data.webdataset import is_tar, read_documents, read_member
 
 _DOCUMENTS = 4096
+_SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<(?:svg|\?xml)\b")
+# What the operating system says of a path that no file can have.
+_BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV}
+Embedded = bytes | str | BadImage | None
 IMAGE_SCHEMA = pa.schema(
     {
         **{n: ROW_SCHEMA.field(n).type for n in ("source", "key", "group", "split", "label")},
@@ -42,11 +51,15 @@ def split_of(group: str, held_out: float) -> str:
     return "test" if int.from_bytes(digest[:8], "big") < held_out * 2**64 else "train"
 
 
-def _raw_picture(row: dict[str, Any], embedded: bytes | str | None) -> bytes:
+def _raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
     """The picture's bytes as they are stored. Raises BadImage when there are none to be had."""
     if isinstance(embedded, bytes):
         return embedded
+    if isinstance(embedded, BadImage):
+        raise embedded
     root, path = row["root"], row["path"]
+    if row["offset"] is not None:
+        return read_member(root, path, row["offset"], row["size"])
     if row["row"] is not None:
         if not embedded:
             raise BadImage("the row names no picture")
@@ -54,32 +67,45 @@ def _raw_picture(row: dict[str, Any], embedded: bytes | str | None) -> bytes:
     elif (path is None and "://" not in root) or (path or "").endswith("/"):
         raise BadImage("the row names no picture")
     try:
-        return read_picture(root, path)
+        return read_picture(root, path, LARGEST_FILE + 1)
     except FileNotFoundError:
         raise BadImage(f"the picture does not exist: {path or root}") from None
     except (NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowInvalid) as error:
         raise BadImage(f"the picture can't be opened: {error}") from error
     except OSError as error:
-        if error.errno is None and "is a directory" in str(error):  # pyarrow's own check
+        own_check = error.errno is None and "is a directory" in str(error)  # pyarrow's
+        if own_check or error.errno in _BAD_PATH:
             raise BadImage(f"the picture can't be opened: {error}") from error
         raise  # the disk or the network: not this row's fault
 
 
+def _embedded(root: str, path: str, rows: list[int]) -> Mapping[int, Embedded]:
+    """Row → its picture's bytes or path out of a table or data set, or why it has none."""
+    if is_hub(root):
+        return read_pictures(root, path, rows)
+    try:
+        return read_embedded(root, path, rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk or the network
+        return dict.fromkeys(rows, BadImage(f"the table is damaged: {error}"))
+
+
 def _usable_captions(captions: list[str]) -> list[str]:
     """The captions that are not empty. Raises BadText when there is none."""
-    kept = []
+    kept, bad = [], BadText("the caption is empty")
     for caption in captions:
         try:
             kept.append(clean_caption(caption))
-        except BadText:
-            continue
+        except BadText as error:
+            bad = error
     if not kept:
-        raise BadText("the caption is empty")
+        raise bad
     return kept
 
 
 def _prepare_row(
-    row: dict[str, Any], image: ImageConfig, with_captions: bool, embedded: bytes | str | None
+    row: dict[str, Any], image: ImageConfig, with_captions: bool, embedded: Embedded
 ) -> dict[str, Any]:
     """One raw row → one row by IMAGE_SCHEMA, with a reason when it can't be used."""
     result = {n: row[n] for n in ("source", "key", "group", "split", "label")}
@@ -90,13 +116,14 @@ def _prepare_row(
         if with_captions:
             result["captions"] = _usable_captions(row["captions"])
         raw = _raw_picture(row, embedded)
-        if not isinstance(embedded, bytes):
+        if not isinstance(embedded, bytes) and row["offset"] is None:
             place = row["path"] or row["root"]
             if row["row"] is not None:
                 place = posixpath.join(posixpath.dirname(row["path"]), str(embedded))
             result["file"] = shown_path(row["root"], place)
             result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
-        svg = (row["path"] or row["root"]).lower().endswith(".svg")
+        named = (row["path"] or row["root"]).lower().endswith(".svg")
+        svg = named or _SVG.match(raw) is not None
         result["image"] = prepare_image(raw, image, svg=svg)
     except (BadImage, BadText) as error:
         result["reason"] = str(error)
@@ -113,9 +140,9 @@ class PrepareImages:
         raw = table.to_pylist()
         places: dict[tuple[str, str], list[int]] = {}
         for row in raw:
-            if row["row"] is not None:
+            if row["row"] is not None and not row.get("reason"):
                 places.setdefault((row["root"], row["path"]), []).append(row["row"])
-        embedded = {table: read_embedded(*table, rows) for table, rows in places.items()}
+        embedded = {table: _embedded(*table, rows) for table, rows in places.items()}
         rows = [
             _prepare_row(
                 r,
@@ -134,33 +161,44 @@ class PrepareText:
     def __init__(self, min_length: int, held_out: float) -> None:
         self.min_length, self.held_out = min_length, held_out
 
-    def _documents(self, root: str, path: str) -> Iterator[tuple[int, str | None, str, str | None]]:
-        """(number, text, split, reason) of a file's documents."""
-        filesystem = filesystem_of(root)
-        if path.endswith(".txt"):
-            with filesystem.open_input_stream(path) as file:
-                for number, line in decode_lines(lines(file)):
-                    yield number, line, "", None if line is not None else "the line is not UTF-8"
+    def _documents(self, item: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str | None]]:
+        """(name in the file, text, split as it is written, reason) of a place's documents."""
+        root, path = item["root"], item["path"]
+        if item.get("stop") is None and is_tar(path):
+            yield from read_documents(root, path)
             return
-        for number, row in read_table_rows(filesystem, path, (*TEXT_NAMES, "split")):
+        if item.get("stop") is None and path.endswith(".txt"):
+            with filesystem_of(root).open_input_stream(path) as file:
+                for number, line in decode_lines(lines(file)):
+                    reason = None if line is not None else "the line is not UTF-8"
+                    if line is not None and len(line) > LONGEST_LINE // 4:
+                        line, reason = None, f"longer than {LONGEST_LINE // 4} characters"
+                    yield str(number), line, "", reason
+            return
+        if item.get("stop") is not None:
+            rows = read_texts(root, path, item["start"], item["stop"])
+        else:
+            rows = read_table_rows(filesystem_of(root), path, (*TEXT_NAMES, "split"))
+        for number, row in rows:
             if isinstance(row, str):
-                yield number, None, "", row
+                yield str(number), None, "", row
                 continue
             text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str)), None)
             reason = None if text is not None else "the row has no text"
-            split = str(row.get("split") or "").strip().lower()
-            if split not in SPLITS:
-                reason = f"unknown split: {split!r}"
-            yield number, text, SPLITS.get(split, split), reason
+            yield str(number), text, str(row.get("split") or ""), reason
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for item in table.to_pylist():
             name, rows = item["path"].rpartition("/")[2], []
-            for number, text, split, reason in self._documents(item["root"], item["path"]):
+            for number, text, split, reason in self._documents(item):
+                split = split.strip().lower()
+                if split not in SPLITS:
+                    reason = f"unknown split: {split[:80]!r}"
+                split = SPLITS.get(split, "")
                 cleaned = normalise(text) if text is not None else ""
                 if reason is None and len(cleaned) < self.min_length:
                     reason = f"shorter than {self.min_length} characters"
-                key = f"{name}:{number}"
+                key = f"{name}:{number}" if number else name
                 rows.append(
                     {
                         "source": item["source"],

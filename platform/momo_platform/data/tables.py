@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from momo_platform.stages.errors import UserError
 
+LONGEST_LINE = 2**26
+_LONGEST_FIELD = 2**22  # of CSV: an unclosed quote makes one field of all that follows
 IMAGE_NAMES = ("image", "path", "file", "file_name", "filename", "image_path", "img", "jpg", "png")
 
 
@@ -32,38 +34,57 @@ def filesystem_of(root: str) -> pafs.FileSystem:
     return open_uri(root)[0]
 
 
-def read_picture(root: str, path: str | None) -> bytes:
+def read_picture(root: str, path: str | None, at_most: int | None = None) -> bytes:
     """The bytes of a picture file; with no path, `root` is the picture's own URI.
 
-    Raises OSError or pyarrow.ArrowInvalid (a kind of URI that can't be read).
+    Reads `at_most` bytes. Raises OSError or pyarrow.ArrowInvalid (a kind of URI that can't be read,
+    or no regular file: a pipe would never end).
     """
     if path is None:
         filesystem, path = open_uri(root)
     else:
         filesystem = filesystem_of(root)
+    if (
+        isinstance(filesystem, pafs.LocalFileSystem)
+        and filesystem.get_file_info(path).type == pafs.FileType.Unknown
+    ):
+        raise pa.ArrowInvalid(f"not a regular file: {path}")
     with filesystem.open_input_stream(path) as file:
-        return file.read()
+        return file.read(at_most)
+
+
+def _cut(raw: bytes) -> list[bytes]:
+    return raw.splitlines() if len(raw) <= LONGEST_LINE else [raw]
 
 
 def lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    """A stream's lines as `bytes.splitlines` cuts them; holds one line and 1 MB."""
-    rest = b""
+    """A stream's lines as `bytes.splitlines` cuts them; holds one line and 1 MB.
+
+    Of a line longer than LONGEST_LINE one byte more than that comes, so that it is refused.
+    """
+    rest = bytearray()
     while chunk := stream.read(2**20):
-        whole, newline, rest_of_chunk = (rest + chunk).rpartition(b"\n")
-        rest = rest_of_chunk
+        head, newline, tail = chunk.partition(b"\n")
+        rest += head[: max(0, LONGEST_LINE + 1 - len(rest))]
+        if not newline:
+            continue
+        yield from _cut(bytes(rest + newline))
+        whole, newline, last = tail.rpartition(b"\n")
         yield from (whole + newline).splitlines()
-    yield from rest.splitlines()
+        rest = bytearray(last)
+    yield from _cut(bytes(rest))
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):  # the layout of Hugging Face `datasets`
-        return any(f.name == "bytes" and _has_bytes(f.type) for f in kind.fields)
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether a column holds pictures' bytes, bare or in the layout of Hugging Face `datasets`."""
+    if pa.types.is_struct(kind):
+        return any(f.name == "bytes" and is_binary(f.type) for f in kind.fields)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def embedded_column(schema: pa.Schema) -> str | None:
     """The column of a Parquet file that holds pictures' bytes, or None."""
-    columns = (n for n in IMAGE_NAMES if n in schema.names and _has_bytes(schema.field(n).type))
+    columns = (n for n in IMAGE_NAMES if n in schema.names and is_binary(schema.field(n).type))
     return next(columns, None)
 
 
@@ -91,7 +112,10 @@ def read_embedded(root: str, path: str, rows: Iterable[int]) -> dict[int, bytes 
     return found
 
 
-def _parse(line: bytes) -> Any:
+def parse_json(line: bytes) -> Any:
+    """A line's JSON object, or the reason text why it is none."""
+    if len(line) > LONGEST_LINE:
+        return f"the line is longer than {LONGEST_LINE >> 20} MB"
     try:
         row = json.loads(line.decode("utf-8"))
         if not isinstance(row, dict):
@@ -101,8 +125,24 @@ def _parse(line: bytes) -> Any:
         return row
     except UnicodeError:
         return "the line is not UTF-8"
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also digits without end
         return f"the line is no JSON: {error}"
+
+
+def batch_rows(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any] | str]:
+    """A batch's rows; one whose strings are not UTF-8, or dates out of range, is a reason text."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        pass
+    rows: list[dict[str, Any] | str] = []
+    for i in range(len(batch)):
+        try:
+            rows += batch.slice(i, 1).to_pylist()
+        except (ValueError, OverflowError) as error:
+            what = "is not UTF-8" if isinstance(error, UnicodeError) else f"has no value: {error}"
+            rows.append(f"the row {what}")
+    return rows
 
 
 def read_table_rows(
@@ -122,7 +162,7 @@ def read_table_rows(
                     yield from ((n, {}) for n in range(1, file.metadata.num_rows + 1))
                     return
                 for batch in file.iter_batches(1024, columns=chosen):
-                    for row in batch.to_pylist():
+                    for row in batch_rows(batch):
                         number += 1
                         yield number, row
         except (pa.ArrowInvalid, OSError) as error:
@@ -132,7 +172,7 @@ def read_table_rows(
         if path.endswith(".jsonl"):
             for number, line in enumerate(lines(file), start=1):
                 if line.strip():
-                    yield number, _parse(line)
+                    yield number, parse_json(line)
             return
         raw = file.read()
     try:
@@ -140,6 +180,7 @@ def read_table_rows(
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
     delimiter = "\t" if path.endswith(".tsv") else ","
+    csv.field_size_limit(_LONGEST_FIELD)
     try:
         yield from enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), start=2)
     except csv.Error as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff]")
 _SPACE = re.compile(r"\s+")
+LONGEST_CAPTION = 10_000  # characters
 _HTML_TAG = re.compile(r"<[a-zA-Z/][^>]{0,200}>")
 
 
@@ -23,6 +24,7 @@ def normalise(text: str) -> str:
 
 def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
     """(line number from 1, text) of bytes or of their lines; None for a line that is not UTF-8.
+
     Blank lines are left out."""
     for number, line in enumerate(raw.splitlines() if isinstance(raw, bytes) else raw, start=1):
         if not line.strip():
@@ -33,10 +35,26 @@ def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None
             yield number, None
 
 
+def decode_caption(raw: bytes) -> str:
+    """The text of a caption's file, or as much of it as shows that it is too long.
+
+    Raises BadText when it is not UTF-8.
+    """
+    if len(raw) > 4 * LONGEST_CAPTION:
+        return raw[: 4 * LONGEST_CAPTION + 4].decode("utf-8", errors="replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadText("the caption is not UTF-8") from None
+
+
 def clean_caption(caption: object) -> str:
-    """One caption, normalised and without HTML tags. Raises BadText when nothing is left."""
+    """One caption, normalised and without HTML tags. Raises BadText when nothing is left, and
+    for one so long that it is no caption."""
     if not isinstance(caption, str):
         raise BadText(f"the caption is {type(caption).__name__}, not text")
+    if len(caption) > LONGEST_CAPTION:
+        raise BadText(f"the caption is longer than {LONGEST_CAPTION} characters")
     cleaned = normalise(_HTML_TAG.sub(" ", caption))
     if not any(c.isalnum() for c in cleaned):
         raise BadText("the caption is empty")

@@ -1,0 +1,235 @@
+"""Hugging Face data sets: `hf://<path>[:config][@split]`, and folders of `Dataset.save_to_disk`.
+
+`<path>` is what `datasets.load_dataset` takes: a name on the hub, or a local folder
+(`hf:///data/x`). Listing decodes no picture; rows are numbers into the Arrow data, which every Ray
+worker opens for itself (on other machines `datasets` fetches it again unless the cache is shared).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from momo_platform.data.images import LARGEST_FILE, BadImage
+from momo_platform.data.listing import CAPTION_NAMES, SPLITS, TEXT_NAMES, Kind, make_row
+from momo_platform.data.tables import IMAGE_NAMES, batch_rows, is_binary
+from momo_platform.stages.errors import UserError
+
+SCHEME = "hf://"
+_ROWS = 1024
+_DOCUMENTS = 16_384  # a Ray task's share of a text data set
+
+
+@dataclass(frozen=True)
+class HubName:
+    """The parts of an `hf://` URI; empty `config` or `split`: the only one, or all."""
+
+    path: str
+    config: str = ""
+    split: str = ""
+
+    @classmethod
+    def of(cls, uri: str) -> HubName:
+        """Parse; a plain folder of `save_to_disk` is its own path. Raises UserError."""
+        if not uri.startswith(SCHEME):
+            return cls(str(Path(uri).expanduser().absolute()))
+        place, _, split = uri.removeprefix(SCHEME).partition("@")
+        path, _, config = place.partition(":")
+        if not path.strip("/"):
+            raise UserError(f"{uri}: no data set named; write hf://<path>[:config][@split]")
+        return cls(path, config, split)
+
+    @property
+    def folder(self) -> str | None:
+        """The local folder, if it is one."""
+        return self.path if self.path.startswith("/") else None
+
+
+def is_saved(folder: str) -> bool:
+    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote a local folder."""
+    if "://" in folder:
+        return False
+    place = Path(folder).expanduser()
+    whole = (place / "state.json").is_file() and (place / "dataset_info.json").is_file()
+    return whole or (place / "dataset_dict.json").is_file()
+
+
+def is_hub(uri: str) -> bool:
+    """Whether this module reads the source."""
+    return uri.startswith(SCHEME) or is_saved(uri)
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(
+            "an hf:// source or a folder of save_to_disk needs Hugging Face `datasets`: "
+            "pip install datasets"
+        ) from error
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def _failed(uri: str, error: Exception) -> UserError:
+    what = " ".join(str(error).split())[:400] or type(error).__name__
+    return UserError(
+        f"{uri} can't be loaded by `datasets`: {what}; check name, config, split and network (log "
+        "in for gated sets; HF_HUB_OFFLINE=1 takes what the cache has)"
+    )
+
+
+@lru_cache(maxsize=8)
+def splits_of(uri: str) -> dict[str, Any]:
+    """Split name → `datasets.Dataset`, its pictures left encoded. Raises UserError."""
+    name, datasets = HubName.of(uri), _library()
+    try:
+        if name.folder and is_saved(name.folder):
+            found = datasets.load_from_disk(name.folder)
+            if name.split and isinstance(found, dict):
+                found = found[name.split]
+        else:
+            found = datasets.load_dataset(name.path, name.config or None, split=name.split or None)
+    except Exception as error:  # many kinds, by reader and file format
+        raise _failed(uri, error) from error
+    splits = found if isinstance(found, dict) else {name.split or str(found.split or "all"): found}
+    for key, data in splits.items():
+        for column, feature in data.features.items():
+            if isinstance(feature, datasets.Image):
+                data = data.cast_column(column, datasets.Image(decode=False))
+        splits[key] = data.with_format("arrow")
+    return dict(splits)
+
+
+def identify_remote(uri: str) -> str:
+    """16 hex digits over a hub data set's revision; asks the hub, or the cache without it."""
+    name = HubName.of(uri)
+    try:
+        builder = _library().load_dataset_builder(name.path, name.config or None)
+    except UserError:
+        raise
+    except Exception as error:  # many kinds, by reader and file format
+        raise _failed(uri, error) from error
+    parts = [name.path, builder.config_id, name.split, str(builder.info.version), builder.hash]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _columns(data: Any, names: tuple[str, ...]) -> list[str]:
+    return [n for n in dict.fromkeys(names) if n in data.column_names]
+
+
+def _image_column(data: Any) -> str | None:
+    schema = data.features.arrow_schema
+    return next(
+        (n for n in IMAGE_NAMES if n in schema.names and is_binary(schema.field(n).type)), None
+    )
+
+
+def _iterate(data: Any, columns: list[str]) -> Iterator[dict[str, Any] | str]:
+    if not columns:
+        yield from ({} for _ in range(len(data)))
+        return
+    for batch in data.select_columns(columns).iter(_ROWS):
+        yield from batch_rows(batch)
+
+
+def _split(key: str, splits: dict[str, Any]) -> str:
+    """A data set's only split is divided by hash like any other source; of several each stays."""
+    return SPLITS.get(key.lower(), "") if len(splits) > 1 else ""
+
+
+def list_hub(source: str, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
+    """Rows by ROW_SCHEMA of a data set of pictures. Raises UserError for missing columns."""
+    splits = splits_of(uri)
+    for split, data in splits.items():
+        image = _image_column(data)
+        names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
+        columns = _columns(data, names)
+        for what, known in [("picture", IMAGE_NAMES), ("caption", CAPTION_NAMES)][
+            : 1 + (kind == "pairs")
+        ]:
+            if not set(known) & {*columns, image}:
+                raise UserError(
+                    f"{kind}.source {uri}: no column with the {what} in split {split}; it has "
+                    f"{', '.join(data.column_names)!r}, rename one to {known[0]}"
+                )
+        for number, values in enumerate(_iterate(data, columns)):
+            key = f"{split}:{number:09d}"
+            bad = isinstance(values, str)
+            place = number if image else None
+            row = make_row(source, key, {} if bad else values, uri, place=place)
+            if image:
+                row["path"] = split
+            row["split"] = row["split"] or _split(split, splits)
+            yield row | {"reason": values if bad else row["reason"]}
+
+
+def _bytes(value: Any) -> bytes | BadImage:
+    """A picture's bytes out of its column, or why there are none."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if not value:
+        return BadImage("the row names no picture")
+    import fsspec
+
+    try:
+        with fsspec.open(value, "rb") as file:  # also a member of a zip in datasets' cache
+            raw = file.read(LARGEST_FILE + 1)  # type: ignore[union-attr]
+    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError) as error:
+        return BadImage(f"the picture can't be opened: {error}")
+    return raw
+
+
+def read_pictures(uri: str, split: str, rows: list[int]) -> dict[int, bytes | BadImage]:
+    """Row → its picture's bytes, or why there are none; in a Ray task, 64 rows at a time."""
+    data, found = splits_of(uri)[split], {}
+    column = _image_column(data)
+    data = data.select_columns([column])
+    rows = sorted(set(rows))
+    for i in range(0, len(rows), 64):
+        values = data[rows[i : i + 64]].column(0)
+        found |= {
+            row: _bytes(value.as_py()) for row, value in zip(rows[i : i + 64], values, strict=True)
+        }
+    return found
+
+
+def text_places(uri: str) -> list[dict[str, Any]]:
+    """Shares of a text data set for Ray tasks: root, path (the split), start, stop."""
+    places = []
+    for split, data in splits_of(uri).items():
+        if not _columns(data, TEXT_NAMES):
+            raise UserError(
+                f"text.source {uri}: no column with the text in split {split}; it has "
+                f"{', '.join(data.column_names)!r}, rename one to {TEXT_NAMES[0]}"
+            )
+        places += [
+            {"root": uri, "path": split, "start": i, "stop": min(i + _DOCUMENTS, len(data))}
+            for i in range(0, len(data), _DOCUMENTS)
+        ]
+    return places
+
+
+def read_texts(
+    uri: str, split: str, start: int, stop: int
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(row number from 1, row with its split, or reason) of a share of a text data set."""
+    splits = splits_of(uri)
+    data = splits[split].select(range(start, stop))
+    for number, row in enumerate(_iterate(data, _columns(data, (*TEXT_NAMES, "split"))), start + 1):
+        if isinstance(row, dict):
+            row = row | {"split": row.get("split") or _split(split, splits)}
+        yield number, row
+
+
+def data_files(uri: str) -> list[tuple[str, str]]:
+    """(path, name to show) of the Arrow files that hold a hub data set."""
+    paths = {f["filename"] for data in splits_of(uri).values() for f in data.cache_files}
+    return [(path, f"{uri}#{Path(path).name}") for path in sorted(paths)]

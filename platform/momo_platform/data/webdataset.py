@@ -1,0 +1,242 @@
+"""WebDataset shards: plain tars whose consecutive members of one basename are a sample.
+
+A shard is walked header by header, as a stream; pictures are skipped here and read later, in Ray
+tasks, by their place in it. Nothing is ever extracted, so a member's name can't write anywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
+from momo_platform.data.listing import TEXT_NAMES, Kind, first, make_row
+from momo_platform.data.tables import IMAGE_NAMES, LONGEST_LINE, filesystem_of, parse_json
+from momo_platform.data.text import BadText, decode_caption
+
+_BLOCK = 512
+_BUFFER = 2**20  # small members come with their neighbours: few requests to an object store
+_LARGEST_HEADER = 2**16
+_LARGEST_JSON = 2**20
+_TEXTS = ("txt", "caption")
+_PICTURES = tuple(e.removeprefix(".") for e in EXTENSIONS)
+_MAGIC = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"\x28\xb5": "zstd", b"\xfd7": "xz"}
+
+
+class BadTar(ValueError):
+    """Where a tar can't be read any further: the reason, and the member that is not whole."""
+
+    def __init__(self, reason: str, member: str = "") -> None:
+        super().__init__(reason)
+        self.member = member
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a tar: its name, and the place of its bytes. `regular` is False for links."""
+
+    name: str
+    offset: int
+    size: int
+    regular: bool = True
+
+
+@dataclass
+class Sample:
+    """Members of one key by their extension, lower case, without the first dot."""
+
+    key: str
+    members: dict[str, Member] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def is_tar(path: str) -> bool:
+    """Whether a file is a shard, by its name."""
+    return path.lower().endswith(".tar")
+
+
+def _pax(raw: bytes) -> dict[str, str]:
+    """The records of a pax header: `<length> <name>=<value>\\n` each. Raises BadTar."""
+    records = {}
+    while raw.rstrip(b"\0"):
+        length, space, _ = raw.partition(b" ")
+        if not space or not length.isdigit() or not len(length) < int(length[:9]) <= len(raw):
+            raise BadTar("a damaged pax header")
+        name, _, value = raw[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
+        records[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        raw = raw[int(length) :]
+    return records
+
+
+def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
+    """Members of a tar of `total` bytes that are whole, in order. Raises BadTar where it breaks."""
+    place, pending = 0, {}
+    while place < total:
+        file.seek(place)
+        block = file.read(_BLOCK)
+        if len(block) == _BLOCK and not any(block):
+            return
+        try:
+            # Not `tarfile.open`: it reads headers of any size and keeps all members in memory.
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        except (tarfile.HeaderError, ValueError) as error:
+            kind = next((k for magic, k in _MAGIC.items() if block.startswith(magic)), None)
+            if place == 0 and kind:
+                raise BadTar(f"not a plain tar but {kind}: decompress it") from error
+            what = "not a tar" if place == 0 else f"damaged at byte {place}; the rest is lost"
+            raise BadTar(what) from error
+        if "size" in pending and info.type not in (tarfile.XHDTYPE, tarfile.XGLTYPE):
+            if not pending["size"].isdigit() or len(pending["size"]) > 18:
+                raise BadTar("a damaged pax header")
+            info.size = int(pending["size"])
+        name = pending.get("path", info.name)
+        start, stored = place + _BLOCK, info.size if info.isreg() or info.size > 0 else 0
+        if info.size < 0 or start + stored > total:
+            raise BadTar(f"truncated in {name[:200]}", name)
+        place = start + -(-stored // _BLOCK) * _BLOCK
+        if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+            if stored > _LARGEST_HEADER:
+                raise BadTar(f"a header of {stored} bytes at byte {start}; the rest is lost")
+            raw = file.read(stored)
+            if info.type == tarfile.GNUTYPE_LONGNAME:
+                pending["path"] = raw.rstrip(b"\0").decode("utf-8", "replace")
+            elif info.type == tarfile.XHDTYPE:
+                pending |= _pax(raw)
+            continue
+        pending = {}
+        if not info.isdir():
+            yield Member(name, start, stored, info.type in (tarfile.REGTYPE, tarfile.AREGTYPE))
+
+
+def _samples(members: Iterator[Member]) -> Iterator[Sample]:
+    """Samples in order; what breaks the tar, and members of no use, come with a reason."""
+    sample, seen, told = Sample(""), set(), False
+    try:
+        for member in members:
+            folder, base = posixpath.split(member.name.removeprefix("./"))
+            stem, dot, extension = base.partition(".")
+            reason = None
+            if base.startswith(".") or not dot:  # macOS's ._ files, a README
+                continue
+            if member.name.startswith("/") or ".." in folder.split("/") or "\0" in member.name:
+                reason = "the member's name leads out of the tar"
+            elif not member.regular:
+                reason = "the member is a link or device, not a file"
+            key, extension = posixpath.join(folder, stem), extension.lower()
+            if reason is None and key == sample.key and extension not in sample.members:
+                sample.members[extension] = member
+                continue
+            if sample.members:
+                yield sample
+                sample = Sample("")
+            if reason:
+                told = True
+                yield Sample(member.name[:200], reason=reason)
+                continue
+            sample = Sample(key, {extension: member})
+            if key in seen:
+                sample.reason = "duplicate key: the tar has a sample of this name already"
+            seen.add(key)
+    except BadTar as error:
+        its_own = error.member.removeprefix("./").startswith(f"{sample.key}.")
+        if sample.members and not its_own:
+            yield sample
+        yield Sample(sample.key if its_own else "", reason=str(error))
+        return
+    if sample.members:
+        yield sample
+    elif not seen and not told:
+        yield Sample("", reason="the tar holds no sample")
+
+
+def samples(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[Sample, io.BufferedReader]]:
+    """Samples of a tar, each with the open file to read its members from."""
+    with filesystem.open_input_file(path) as opened:
+        total = opened.size()
+        file = io.BufferedReader(opened, _BUFFER)  # type: ignore[arg-type]
+        if total == 0:
+            yield Sample("", reason="the tar is empty"), file
+            return
+        for sample in _samples(walk(file, total)):
+            yield sample, file
+
+
+def _read(file: io.BufferedReader, member: Member, largest: int) -> bytes:
+    if member.size > largest:
+        raise BadText(f"the member is larger than {largest >> 20} MB: {member.name[:200]}")
+    file.seek(member.offset)
+    return file.read(member.size)
+
+
+def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
+    """Caption, label, split and group of a sample. Raises BadText."""
+    values: dict[str, Any] = {}
+    if member := sample.members.get("json"):
+        parsed = parse_json(_read(file, member, _LARGEST_JSON))
+        if isinstance(parsed, str):
+            raise BadText(parsed.replace("the line", f"{member.name[:200]}"))
+        values = {k: v for k, v in parsed.items() if k not in IMAGE_NAMES}
+    if member := next((sample.members[e] for e in _TEXTS if e in sample.members), None):
+        values["caption"] = decode_caption(_read(file, member, _LARGEST_JSON))
+    if member := sample.members.get("cls"):
+        values["label"] = _read(file, member, _LARGEST_HEADER).decode("utf-8", "replace").strip()
+    return values
+
+
+def list_tar(source: str, root: str, path: str, name: str, kind: Kind) -> Iterator[dict[str, Any]]:
+    """Rows by ROW_SCHEMA of one shard; `name` is the shard's in the rows' keys."""
+    for sample, file in samples(filesystem_of(root), path):
+        key = f"{name}:{sample.key}" if sample.key else name
+        reason, values = sample.reason, {}
+        picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
+        try:
+            values = {} if reason else _values(sample, file)
+        except BadText as error:
+            reason = str(error)
+        row = make_row(source, key, values, root) | {"path": path}
+        if picture is None:
+            reason = reason or f"the sample has no picture: {', '.join(sample.members)[:200]}"
+        elif picture.size > LARGEST_FILE:
+            reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
+        else:
+            row |= {"offset": picture.offset, "size": picture.size}
+        if kind == "pairs" and row["captions"] == [""]:
+            reason = reason or "the sample has no caption"
+        yield row | {"reason": reason or row["reason"]}
+
+
+def read_member(root: str, path: str, offset: int, size: int) -> bytes:
+    """A member's bytes, by its place. Raises BadImage when the tar has become shorter."""
+    with filesystem_of(root).open_input_file(path) as file:
+        file.seek(offset)
+        raw = file.read(size)
+    if len(raw) < size:
+        raise BadImage("the tar is shorter than when it was listed")
+    return raw
+
+
+def read_documents(root: str, path: str) -> Iterator[tuple[str, str | None, str, str | None]]:
+    """(key, text, split as it is written, reason) of a shard's samples, one at a time."""
+    for sample, file in samples(filesystem_of(root), path):
+        text, split, reason = None, "", sample.reason
+        try:
+            if not reason and (member := sample.members.get("json")):
+                parsed = parse_json(_read(file, member, LONGEST_LINE))
+                if isinstance(parsed, str):
+                    raise BadText(parsed.replace("the line", member.name[:200]))
+                text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
+            if not reason and (member := sample.members.get("txt")):
+                text = _read(file, member, LONGEST_LINE).decode("utf-8")
+        except BadText as error:
+            reason = str(error)
+        except UnicodeDecodeError:
+            reason = "the member is not UTF-8"
+        if not isinstance(text, str):
+            text, reason = None, reason or "the sample has no text"
+        yield sample.key, text, split, reason

@@ -1,0 +1,196 @@
+"""Hugging Face data sets without a network: local folders and what `save_to_disk` writes."""
+
+import builtins
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from test_prepare_and_mix import Folder
+
+from momo_platform.data import hub
+from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
+from momo_platform.data.hub import HubName, is_hub
+from momo_platform.data.images import ImageConfig
+from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.prepare import (
+    PrepareConfig,
+    _text_places,
+    run_prepare_pairs,
+    run_prepare_text,
+)
+from momo_platform.data.rows import PrepareImages, PrepareText
+from momo_platform.data.sources import SourceConfig, identify, list_rows
+from momo_platform.stages import UserError
+
+datasets = pytest.importorskip("datasets")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub.splits_of.cache_clear()
+
+
+def picture(number):
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 16), (number, 0, 7)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def table(*numbers):
+    return pa.table(
+        {
+            "image": [{"bytes": picture(n), "path": f"{n}.png"} for n in numbers],
+            "sentences": [[f"picture {n}", "another"] for n in numbers],
+            "label": list(numbers),
+        }
+    )
+
+
+def prepared(uri, kind="pairs"):
+    found = list(list_rows(SourceConfig("s", uri), uri, kind))
+    schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
+    block = pa.Table.from_pylist(found, schema=schema)
+    return PrepareImages(ImageConfig(size_cap=8), kind == "pairs")(block).to_pylist()
+
+
+def documents(uri):
+    places = [{"source": "s"} | place for place in _text_places(uri)]
+    return [
+        row
+        for place in places
+        for block in PrepareText(3, 0.0)(pa.Table.from_pylist([place]))
+        for row in block.to_pylist()
+    ]
+
+
+def test_names():
+    assert HubName.of("hf://wikimedia/wikipedia:20231101.en@train[:1%]") == HubName(
+        "wikimedia/wikipedia", "20231101.en", "train[:1%]"
+    )
+    assert HubName.of("hf:///data/x").folder == "/data/x"
+    assert HubName.of("hf://a/b").folder is None
+    with pytest.raises(UserError, match="no data set named"):
+        HubName.of("hf://")
+
+
+def test_a_local_folder_of_parquet_keeps_its_splits(tmp_path):
+    folder = tmp_path / "x"
+    (folder / "data").mkdir(parents=True)
+    pq.write_table(table(1, 2, 3), folder / "data" / "train-00000-of-00001.parquet")
+    pq.write_table(table(4), folder / "data" / "validation-00000-of-00001.parquet")
+    found = {row["key"]: row for row in prepared(f"hf://{folder}")}
+    assert found["train:000000001"]["captions"] == ["picture 2", "another"]
+    assert found["train:000000001"]["label"] == "2"
+    assert found["validation:000000000"]["split"] == "valid"
+    assert len(found) == 4
+    assert all(row["image"][:4] == b"\x89PNG" for row in found.values())
+    one = prepared(f"hf://{folder}@train[:2]")
+    assert len(one) == 2
+    assert {row["split"] for row in one} == {""}  # held out by hash, as any other source
+
+
+def test_an_image_folder_is_read_from_its_files(tmp_path):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.png").write_bytes(picture(i))
+    (folder / "cut.png").write_bytes(picture(9)[:50])
+    found = prepared(f"hf://{folder}", "images")
+    assert sum(row["reason"] is None for row in found) == 3
+    assert sum("truncated" in (row["reason"] or "") for row in found) == 1
+    (folder / "2.png").unlink()
+    again = prepared(f"hf://{folder}", "images")
+    assert sum("can't be opened" in (row["reason"] or "") for row in again) == 1
+
+
+@pytest.mark.parametrize("as_uri", [False, True])
+def test_what_save_to_disk_wrote(tmp_path, as_uri):
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    values = {
+        "image": [{"bytes": picture(i), "path": None} for i in range(3)] + [None],
+        "caption": ["one", "two", "", "four"],
+    }
+    data = datasets.Dataset.from_dict(values, features=features)
+    datasets.DatasetDict({"train": data, "test": data.select([0])}).save_to_disk(tmp_path / "s")
+    data.save_to_disk(tmp_path / "one")
+    uri = f"hf://{tmp_path}/s" if as_uri else f"{tmp_path}/s"
+    assert is_hub(uri)
+    found = prepared(uri)
+    assert [row["split"] for row in found] == ["train"] * 4 + ["test"]
+    assert [bool(row["reason"]) for row in found] == [False, False, True, True, False]
+    assert "names no picture" in found[3]["reason"]
+    assert len(prepared(f"{tmp_path}/one")) == 4
+    hashed = [hash_files(b) for b in blocks_to_hash(SourceConfig("s", uri), uri, "pairs")]
+    assert sorted(t.to_pylist()[0]["path"] for t in hashed)[0].endswith(".arrow")
+    before = identify(uri, "--pairs.source", "pairs")
+    assert identify(uri, "--pairs.source", "pairs") == before
+    data.select([1]).save_to_disk(tmp_path / "s" / "test")
+    assert identify(uri, "--pairs.source", "pairs") != before
+
+
+def test_through_ray(ray_local, tmp_path):
+    values = {"caption": ["a cat", "", "a dog"], "text": ["a document of its own"] * 2 + ["short"]}
+    data = datasets.Dataset.from_dict(values | {"image": [{"bytes": picture(i)} for i in range(3)]})
+    data.save_to_disk(tmp_path / "s")
+    sources = (SourceConfig("s", f"hf://{tmp_path}/s"),)
+    for run, kept in ((run_prepare_pairs, 2), (run_prepare_text, 1)):
+        out = Folder(tmp_path / run.__name__)
+        metrics = run(PrepareConfig(sources), {}, out)
+        assert (metrics["kept"], metrics["quarantined"]) == (kept, 1)
+        (file,) = pq.read_table(out.path / FILES).to_pylist()
+        assert file["path"].endswith(".arrow")
+
+
+def test_text_comes_in_shares(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "_DOCUMENTS", 4)
+    texts = [f"document {i}" for i in range(9)] + [None]
+    folder = tmp_path / "x"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": texts, "id": range(10)}), folder / "train.parquet")
+    assert [p["stop"] for p in hub.text_places(f"hf://{folder}")] == [4, 8, 10]
+    found = documents(f"hf://{folder}")
+    assert [row["text"] for row in found[:9]] == texts[:9]
+    assert [row["key"] for row in found[:2]] == ["train:1", "train:2"]
+    assert found[9]["reason"] == "the row has no text"
+
+
+def test_missing_columns_and_splits_are_named(tmp_path):
+    pq.write_table(pa.table({"words": ["a"]}), tmp_path / "train.parquet")
+    uri = f"hf://{tmp_path}"
+    with pytest.raises(UserError, match="no column with the text in split train; it has 'words'"):
+        hub.text_places(uri)
+    with pytest.raises(UserError, match="no column with the picture in split train"):
+        list(list_rows(SourceConfig("s", uri), uri, "images"))
+    with pytest.raises(UserError, match="can't be loaded.*nope"):
+        hub.text_places(f"{uri}@nope")
+    with pytest.raises(UserError, match="no such file"):
+        identify("hf:///none/such", "--text.source", "text")
+
+
+def test_a_remote_set_is_known_by_its_revision(monkeypatch):
+    class Builder:
+        config_id, hash = "default", "abc"
+        info = datasets.DatasetInfo(version="1.0.0")
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: Builder)
+    before = identify("hf://a/b", "--text.source", "text")
+    assert len(before) == 16
+    assert identify("hf://a/b@train", "--text.source", "text") != before
+    Builder.hash = "def"
+    assert identify("hf://a/b", "--text.source", "text") != before
+
+
+def test_without_the_library_the_remedy_is_named(monkeypatch):
+    original = builtins.__import__
+
+    def without(name, *rest, **options):
+        if name == "datasets":
+            raise ImportError(name)
+        return original(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match="pip install datasets"):
+        hub.text_places("hf://a/b")
