@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from momo_platform.data.digests import shown_path
-from momo_platform.data.images import BadImage, ImageConfig, prepare_image
+from momo_platform.data.images import BadImage, ImageConfig, prepare_picture
 from momo_platform.data.sources import ROW_SCHEMA, SPLITS, TEXT_NAMES
 from momo_platform.data.tables import (
     filesystem_of,
@@ -27,6 +27,9 @@ IMAGE_SCHEMA = pa.schema(
         **{n: ROW_SCHEMA.field(n).type for n in ("source", "key", "group", "split", "label")},
         "image": pa.binary(),
         "captions": pa.list_(pa.string()),
+        "width": pa.int32(),  # before it was capped
+        "height": pa.int32(),
+        "look": pa.binary(),  # for near duplicates, see near.py; null for plain pictures
         "reason": pa.string(),
         "file": pa.string(),  # the picture's own file, with its size and checksum
         "size": pa.int64(),
@@ -97,7 +100,7 @@ def _prepare_row(
             result["file"] = shown_path(row["root"], place)
             result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
         svg = (row["path"] or row["root"]).lower().endswith(".svg")
-        result["image"] = prepare_image(raw, image, svg=svg)
+        result |= vars(prepare_picture(raw, image, svg=svg))
     except (BadImage, BadText) as error:
         result["reason"] = str(error)
     return result
