@@ -12,7 +12,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,21 @@ def _small_png(raw: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _in_order(tallies: dict[str, Counter[str]], first: Sequence[str] = ()) -> dict[str, Any]:
+def _in_order(
+    tallies: Mapping[str, Counter[str]], steps: Sequence[str], first: Sequence[str] = ()
+) -> dict[str, Any]:
     names = [*(n for n in first if n in tallies), *sorted(set(tallies) - set(first))]
-    return {name: {step: tallies[name][step] for step in STEPS} for name in names}
+    return {name: {step: tallies[name][step] for step in steps} for name in names}
+
+
+def _after_each(total: Counter[str], steps: Sequence[str]) -> list[dict[str, Any]]:
+    """{step, removed, rows left} of all steps but the last, which is what is left."""
+    left, result = total["read"], []
+    for step in steps[:-1]:
+        removed = 0 if step == "read" else total[step]
+        left -= removed
+        result.append({"step": step, "removed": removed, "rows": left})
+    return result
 
 
 class CardBuilder:
@@ -165,19 +177,14 @@ class CardBuilder:
         near_duplicate_bits: int | None,
     ) -> None:
         """Write the card. `listing` has DIGEST_SCHEMA; the bits are None where there are none."""
-        total, removed = self.total, 0
-        steps = []
-        for step in STEPS[:-1]:
-            gone = total[step] if step != "read" else 0
-            removed += gone
-            steps.append({"step": step, "removed": gone, "rows": total["read"] - removed})
+        steps = [s for s in STEPS if s != "near_duplicates" or near_duplicate_bits is not None]
         document = {
             "format": FORMAT,
             "name": f"prepare-{self.kind}",
             "kind": self.kind,
-            "steps": steps,
-            "by_source": _in_order(self.by_source),
-            "by_split": _in_order(self.by_split, SPLIT_NAMES),
+            "steps": _after_each(self.total, steps),
+            "by_source": _in_order(self.by_source, steps),
+            "by_split": _in_order(self.by_split, steps, SPLIT_NAMES),
             "reasons": dict(sorted(self.reasons.items(), key=lambda r: (-r[1], r[0]))),
             "near_duplicate_bits": near_duplicate_bits,
             "licences": {s.name: s.licence for s in sources},

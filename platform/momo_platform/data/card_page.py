@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _WIDTH = 30
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|~$@&:!]|(?<=\w)\.(?=\w)")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|~$@&!]|:(?=[\w/+-])|(?<=www)\.")
 STEP_NAMES = {
     "read": "read",
     "quarantined": "unusable",
@@ -47,10 +47,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> 
 
 
 def _tallies(title: str, tallies: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    columns = list(STEP_NAMES)
-    head = [title, "read", "unusable", "duplicates", "near duplicates", "kept"]
-    rows = [[plain(n), *(f"{tally[c]:,}" for c in columns)] for n, tally in tallies.items()]
-    yield from _table(head, rows, len(columns))
+    names = list(next(iter(tallies.values()), {}))
+    head = [title, *(STEP_NAMES[n].partition(" of ")[0] for n in names)]
+    rows = [[plain(n), *(f"{count:,}" for count in tally.values())] for n, tally in tallies.items()]
+    yield from _table(head, rows, len(names))
 
 
 def _histogram(name: str, histogram: Mapping[str, Any]) -> Iterator[str]:
@@ -89,7 +89,8 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     kept = card["steps"][-1]["rows"]
     yield f"# Corpus {card['name']}"
     yield ""
-    yield f"{kept:,} rows of kind {card['kind']} from {len(card['by_source'])} source(s)."
+    sources = len(card["by_source"])
+    yield f"{kept:,} rows of kind {card['kind']} from {sources} source{'s' * (sources != 1)}."
     yield ""
     yield "## Rows after each step"
     yield ""
