@@ -15,10 +15,10 @@ from momo_platform.stages import Artifact
 from pipelines.report.charts import Points, colour_of, line_chart
 from pipelines.report.corpora import read_corpus
 
-KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
-
 if TYPE_CHECKING:
     from pipelines.report.stage import ReportConfig
+
+KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 
 
 @dataclass(frozen=True)

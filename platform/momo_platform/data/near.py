@@ -82,6 +82,9 @@ class LookIndex:
         for number, (shift, mask) in enumerate(self._bands):
             yield number, (value >> shift) & mask
 
+    def _sharing_a_band(self, value: int) -> set[int]:
+        return {n for place in self._band_values(value) for n in self._places.get(place, ())}
+
     def add(self, look: bytes | None, source: str, key: str) -> None:
         """Keep a held-out picture's look; of equal looks the first."""
         if look is None or self.bits < 0 or look in self._known:
@@ -100,8 +103,9 @@ class LookIndex:
             return None
         value = int.from_bytes(look[:_HASH_BYTES], "big")
         colours = np.frombuffer(look, np.uint8, offset=_HASH_BYTES).astype(np.int16)
-        numbers = {n for place in self._band_values(value) for n in self._places.get(place, ())}
-        near = sorted(((value ^ self._hashes[n]).bit_count(), n) for n in numbers)
+        near = sorted(
+            ((value ^ self._hashes[n]).bit_count(), n) for n in self._sharing_a_band(value)
+        )
         for distance, number in near:
             if distance > self.bits:
                 break
