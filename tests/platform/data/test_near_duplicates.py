@@ -76,7 +76,7 @@ def test_the_same_picture_is_found_however_it_is_encoded(seed):
 def test_other_pictures_and_other_colours_are_not():
     index = index_of(*(drawing(n) for n in range(50)))
     assert not any(index.find(look_of(drawing(n))) for n in range(50, 400))
-    # As bright as the red one in the luminance that the hash is made of.
+    # The same drawing with another colour, and upside down.
     assert index.find(look_of(drawing(3, colour=(0, 0, 255)))) is None
     assert index.find(look_of(drawing(3).transpose(Image.Transpose.FLIP_TOP_BOTTOM))) is None
 
