@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from momo_platform.data.card_page import markdown
@@ -190,7 +189,7 @@ class CardBuilder:
             "licences": {s.name: s.licence for s in sources},
             "files": {
                 "count": len(listing),
-                "bytes": pc.sum(listing["size"]).as_py() or 0,
+                "bytes": sum(listing["size"].to_pylist()),
                 "sha256": listing_digest(listing),
             },
             "histograms": {n: h.document() for n, h in self.histograms.items()},
