@@ -34,7 +34,14 @@ from momo_platform.data.sink import BLOCK_ROWS, DATA, QUARANTINE, Sink
 from momo_platform.data.sources import ROW_SCHEMA, Kind, SourceConfig, list_rows, list_text_files
 from momo_platform.stages.stage import Artifact, Context
 
-__all__ = ["DATA", "QUARANTINE", "PrepareConfig"]
+__all__ = [
+    "DATA",
+    "QUARANTINE",
+    "PrepareConfig",
+    "run_prepare_images",
+    "run_prepare_pairs",
+    "run_prepare_text",
+]
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 
 
