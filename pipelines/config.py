@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from momo.config import ModelConfig, TaskConfig
+from momo_platform.bounds import check_bounds
 from momo_platform.data.images import ImageConfig
+from momo_platform.data.near import MAX_BITS, NEAR_BITS
 from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
 from pipelines.demo.corpora import DemoCorpora
@@ -95,7 +97,13 @@ class PipelineConfig:
     has_corpora: bool = True
     """Whether the preset brings corpora of its own; without them all sources must be given."""
     picture: ImageConfig = ImageConfig()
+    near_duplicate_bits: int = NEAR_BITS
+    """Training pictures go that differ from a held-out one in at most so many of the 64 bits of
+    their perceptual hash; -1: exact repeats only."""
     packed_text_length: int = 64
     pair_text_length: int = 32
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunOptions = field(default=RunOptions(), metadata=MECHANICS)
+
+    def __post_init__(self) -> None:
+        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))

@@ -22,7 +22,7 @@ from momo.export import Embedder, open_picture
 from momo.model import MoMo, build_model
 from momo.tokenizer import encode_texts
 from momo.transforms import decode, stack_pictures
-from momo_platform.data.prepare import DATA
+from momo_platform.data.sink import DATA
 from pipelines.config import EvaluationConfig
 
 _SENTIMENT_LENGTH, _QUESTION_LENGTH = 32, 16

@@ -112,6 +112,7 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
     from rich.console import Console
 
+    from pipelines.epochs import print_epochs, source_epochs
     from pipelines.graph import build_graph
 
     storage = open_storage(config.run.storage)
@@ -124,7 +125,9 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
         rerun=config.run.rerun,
     )
     if config.run.plan:
-        print_plan(plan, Console())
+        console = Console()
+        print_plan(plan, console)
+        print_epochs(source_epochs(plan, storage), console)
         return 0
     storage.create()
     if plan.to_run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from momo_platform.data.listing import Kind
 from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text
 from momo_platform.data.prepare import (
     PrepareConfig,
@@ -15,7 +16,7 @@ from momo_platform.data.prepare import (
     run_prepare_pairs,
     run_prepare_text,
 )
-from momo_platform.data.sources import Kind, SourceConfig, identify
+from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import ScalingConfig
 from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions, TrainingStage
@@ -23,7 +24,7 @@ from pipelines.demo.corpora import LICENCES, run_demo_corpora
 from pipelines.evaluation import BaselinesConfig, EvaluateConfig, run_baselines, run_evaluation
 from pipelines.report.stage import ReportConfig, run_report
 from pipelines.tokenizer import TokenizerConfig, run_tokenizer
-from pipelines.training import StageRecipe, run_training
+from pipelines.training import ROLES, StageRecipe, run_training
 
 _DATA = Resources(data_cpus=1.0)
 _ONE_CORE = Resources(num_cpus=1.0)
@@ -160,9 +161,10 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
                     config.picture,
                     max_bad_fraction=options.max_bad_fraction,
                     held_out=options.held_out,
+                    near_duplicate_bits=config.near_duplicate_bits,
                 ),
                 {"corpora": corpora} if demo else {},
-                version=2,
+                version=3,
                 resources=_DATA,
                 code=("momo_platform.data",),
             )
@@ -184,10 +186,14 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             inputs["tokenizer"] = tokenizer
         if kind == "images":
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
-        mix = MixConfig(weights[kind], config.seed, sequence_length=config.packed_text_length)
-        mixed[kind] = add(
-            Stage(f"mix-{kind}", runs[kind][2], mix, inputs, code=("momo_platform.data",))
+        mix = MixConfig(
+            weights[kind],
+            config.seed,
+            sequence_length=config.packed_text_length,
+            near_duplicate_bits=config.near_duplicate_bits,
         )
+        code = ("momo_platform.data",)
+        mixed[kind] = add(Stage(f"mix-{kind}", runs[kind][2], mix, inputs, version=2, code=code))
 
     baselines = add(
         Stage(
@@ -199,12 +205,11 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             code=("momo.evaluation", "pipelines.evaluation"),
         )
     )
-    by_modality = {"image": "images", "text": "text", "pair": "pairs"}
     previous: Stage | None = None
     evaluations: dict[str, Stage] = {}
     stages = dict(zip(TRAINING_STAGES, (config.stage1, config.stage2, config.stage3), strict=True))
     for name, stage in stages.items():
-        inputs = {by_modality[m]: mixed[by_modality[m]] for m in stage.task.modalities}
+        inputs = {ROLES[m]: mixed[ROLES[m]] for m in stage.task.modalities}
         inputs["tokenizer"] = tokenizer
         if previous is not None:
             inputs["previous"] = previous

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig, TaskConfig
+from momo_platform.data.listing import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.stage import run_torch_trainer
+
+ROLES: Mapping[str, Kind] = {"image": "images", "text": "text", "pair": "pairs"}
+"""A modality → the role of the input with its shards."""
 
 
 @dataclass(frozen=True)

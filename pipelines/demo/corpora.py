@@ -52,6 +52,7 @@ REQUIREMENTS = (
     ),
 )
 LICENCES = {
+    "emoji": "CC-BY 4.0 (Twemoji), CC-BY-SA 4.0 (OpenMoji)",
     "twemoji": "CC-BY 4.0",
     "openmoji": "CC-BY-SA 4.0",
     "wikipedia": "CC-BY-SA",

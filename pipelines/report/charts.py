@@ -1,10 +1,11 @@
-"""Line charts as inline SVG and pictures as data URIs: a page without outside resources."""
+"""Line and bar charts as inline SVG and pictures as data URIs: a page without outside resources."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 from PIL import Image
@@ -42,6 +43,34 @@ def line_chart(series: Mapping[str, Points], label: str) -> str:
         colour = _COLOURS[index % len(_COLOURS)]
         line = " ".join(place(p) for p in values)
         parts.append(f'<polyline fill="none" stroke="{colour}" points="{line}"/>')
+    return "".join(parts) + "</svg>"
+
+
+def bar_chart(bars: Sequence[tuple[str, int]], label: str) -> str:
+    """An SVG of (name, count) as bars with the first, the last and the highest labelled; '' when
+    there are none."""
+    if not bars:
+        return ""
+    base, right = _HEIGHT - _BOTTOM, _WIDTH - 8
+    highest, step = max(count for _, count in bars) or 1, (right - _LEFT) / len(bars)
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">',
+        f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{highest:,}</text>',
+        f'<text x="{_LEFT - 4}" y="{base}" text-anchor="end">0</text>',
+    ]
+    for index, (name, count) in enumerate(bars):
+        height = (base - _TOP) * count / highest
+        parts.append(
+            f'<rect class="bar" x="{_LEFT + index * step + 1:.1f}" y="{base - height:.1f}" '
+            f'width="{max(step - 2, 1):.1f}" height="{height:.1f}">'
+            f"<title>{escape(name)}: {count:,}</title></rect>"
+        )
+    parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{base}H{right}"/>')
+    parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{escape(bars[0][0])}</text>')
+    if len(bars) > 1:
+        parts.append(
+            f'<text x="{right}" y="{_HEIGHT - 6}" text-anchor="end">{escape(bars[-1][0])}</text>'
+        )
     return "".join(parts) + "</svg>"
 
 

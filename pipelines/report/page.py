@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from momo_platform.data.listing import Kind
 from momo_platform.stages import Artifact
 from pipelines.report.charts import Points, colour_of, line_chart
+from pipelines.report.corpora import read_corpus
 
 if TYPE_CHECKING:
     from pipelines.report.stage import ReportConfig
+
+KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ def render(
     inputs: Mapping[str, Artifact],
     stages: Mapping[str, Mapping[str, Any]],
     trainings: Sequence[Training],
-    corpora: Mapping[str, Mapping[str, Any]],
     not_available: Mapping[str, str],
 ) -> str:
     """The whole page as HTML, without outside resources."""
@@ -87,7 +90,7 @@ def render(
         stages=stages,
         final=list(stages.values())[-1],
         trainings=trainings,
-        corpora=corpora,
+        corpora=[read_corpus(inputs[f"prepare-{kind}"].path) for kind in KINDS],
         not_available=not_available,
         graph=graph,
         colour=colour_of(0),

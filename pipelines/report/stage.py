@@ -77,7 +77,7 @@ def run_report(
     config: ReportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: everything that was measured → `report/` and `model/`."""
-    from pipelines.report.page import Training, render
+    from pipelines.report.page import KINDS, Training, render
 
     output = context.output / "report"
     output.mkdir()
@@ -88,9 +88,7 @@ def run_report(
         for name in config.training_stages
     }
     last = config.training_stages[-1]
-    corpora = {
-        kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in ("images", "text", "pairs")
-    }
+    corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in KINDS}
     metrics = {
         **stages[last],
         "stages": stages,
@@ -104,6 +102,6 @@ def run_report(
         Training(name, inputs[name].metrics, _curves(inputs[name].path))
         for name in config.training_stages
     ]
-    page = render(config, inputs, stages, trainings, corpora, metrics["not_available"])
+    page = render(config, inputs, stages, trainings, metrics["not_available"])
     (output / "index.html").write_text(page, encoding="utf-8")
     return {"groups": stages[last]["groups"]}

@@ -68,3 +68,11 @@ def in_order(tables: Iterable[pa.Table]) -> pa.Table:
     """One table, sorted, each file once."""
     rows = {(r["source"], r["path"], r["sha256"]): r for table in tables for r in table.to_pylist()}
     return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=DIGEST_SCHEMA)
+
+
+def listing_digest(listing: pa.Table) -> str:
+    """sha256 over a listing's rows, fields joined by a zero byte, a line feed after each."""
+    digest = hashlib.sha256()
+    for row in listing.to_pylist():
+        digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
+    return digest.hexdigest()

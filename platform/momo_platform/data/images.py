@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
 
 from momo_platform.bounds import check_bounds
+from momo_platform.data.near import look_of
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
 LARGEST_FILE = 2**28  # encoded bytes of one picture
@@ -99,7 +100,22 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
+@dataclass(frozen=True)
+class PreparedImage:
+    """Encoded bytes, the size before it was capped (of an SVG: as drawn), and `near.look_of` it."""
+
+    image: bytes
+    width: int
+    height: int
+    look: bytes | None
+
+
 def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> bytes:
+    """The encoded bytes alone of `prepare_picture`."""
+    return prepare_picture(raw, config, svg=svg).image
+
+
+def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> PreparedImage:
     """Encoded bytes in, encoded bytes out; never scaled up.
 
     Raises BadImage for bytes that are no picture, are truncated or are larger than 179 Mpixel.
@@ -125,6 +141,7 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
     canvas = Image.new("RGBA", rgba.size, config.background)
     canvas.alpha_composite(rgba)
     result = canvas.convert("RGB")
+    width, height = result.size
     shorter = min(result.size)
     if shorter > config.size_cap:
         ratio = config.size_cap / shorter
@@ -135,4 +152,4 @@ def prepare_image(raw: bytes, config: ImageConfig, *, svg: bool = False) -> byte
         result.save(buffer, "PNG")
     else:
         result.save(buffer, "JPEG", quality=config.jpeg_quality)
-    return buffer.getvalue()
+    return PreparedImage(buffer.getvalue(), width, height, look_of(result))

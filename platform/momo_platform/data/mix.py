@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from momo_platform.data.prepare import DATA
+from momo_platform.bounds import check_bounds
+from momo_platform.data.held_out import HeldOutPictures
+from momo_platform.data.near import MAX_BITS, NEAR_BITS
 from momo_platform.data.shards import write_shards
+from momo_platform.data.sink import DATA
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Artifact, Context
 
@@ -28,7 +31,8 @@ class MixConfig:
     """`weights` maps a source's name to how often its rows come in an epoch (default 1).
 
     `sequence_length` and the special tokens' ids are for text: documents are joined by `[SEP]`
-    and cut into sequences that begin with `[CLS]`.
+    and cut into sequences that begin with `[CLS]`. `near_duplicate_bits` is for pictures that an
+    input holds out, as in PrepareConfig.
     """
 
     weights: Mapping[str, float]
@@ -37,8 +41,10 @@ class MixConfig:
     sequence_length: int = 64
     cls_id: int = 2
     sep_id: int = 3
+    near_duplicate_bits: int = NEAR_BITS
 
     def __post_init__(self) -> None:
+        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
         for name, weight in self.weights.items():
             if not 0.0 <= weight < float("inf"):
                 raise UserError(f"weight of source {name}: {weight} must be 0 or more")
@@ -50,26 +56,67 @@ def repeats(rows: int, weight: float, generator: np.random.Generator) -> np.ndar
     return int(whole) + (generator.random(rows) < rest).astype(np.int64)
 
 
-def _weighted(
-    path: Path, config: MixConfig, columns: list[str], generator: np.random.Generator
+@dataclass
+class Tally:
+    """What a mixture takes of each source: rows that there are, rows that it has, tokens of text.
+
+    Counts are whole when the mixture was read to its end.
+    """
+
+    config: MixConfig
+    available: Counter[str] = field(default_factory=Counter)
+    mixed: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+
+    def document(self) -> dict[str, dict[str, float]]:
+        """By source: `available`, `weight`, `rows`, `tokens` (of text) and `share`.
+
+        `share` is of the mixture's rows; of text, whose documents differ in length, of its tokens.
+        """
+        sizes = self.tokens or self.mixed
+        total = max(1, sum(sizes.values()))
+        return {
+            name: {
+                "available": self.available[name],
+                "weight": float(self.config.weights.get(name, 1.0)),
+                "rows": self.mixed[name],
+                **({"tokens": self.tokens[name]} if self.tokens else {}),
+                "share": round(sizes[name] / total, 6),
+            }
+            for name in sorted(self.available)
+        }
+
+
+def _training(
+    path: Path, columns: Sequence[str], keep: Callable[[pa.Table], pa.Table] = lambda t: t
 ) -> Iterator[pa.Table]:
-    """The training rows, repeated by their source's weight, in the file's order."""
+    """The training rows that `keep` leaves, in the file's order: `columns` and `source`."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(1024):
             table = pa.table(batch)
             if "split" in table.column_names:
                 table = table.filter(pc.field("split") == "train")
-            if not len(table):
-                continue
-            sources = np.array(table["source"].to_pylist())
-            times = np.zeros(len(table), dtype=np.int64)
-            for source in np.unique(sources):
-                here = sources == source
-                weight = float(config.weights.get(str(source), 1.0))
-                times[here] = repeats(int(here.sum()), weight, generator)
-            rows = np.repeat(np.arange(len(table)), times)
-            if len(rows):
-                yield table.select(columns).take(pa.array(rows))
+            table = keep(table).select([*columns, "source"])
+            if len(table):
+                yield table
+
+
+def _weighted(
+    tables: Iterator[pa.Table], tally: Tally, generator: np.random.Generator
+) -> Iterator[pa.Table]:
+    """Rows repeated by their source's weight."""
+    for table in tables:
+        sources = np.array(table["source"].to_pylist())
+        times = np.zeros(len(table), dtype=np.int64)
+        for source in np.unique(sources):
+            here, name = sources == source, str(source)
+            weight = float(tally.config.weights.get(name, 1.0))
+            times[here] = repeats(int(here.sum()), weight, generator)
+            tally.available[name] += int(here.sum())
+            tally.mixed[name] += int(times[here].sum())
+        rows = np.repeat(np.arange(len(table)), times)
+        if len(rows):
+            yield table.take(pa.array(rows))
 
 
 def shuffled(
@@ -132,11 +179,13 @@ def _mix_pictures(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context, columns: list[str]
 ) -> dict[str, Any]:
     path = inputs["prepared"].path / DATA
-    generator = np.random.Generator(np.random.Philox(config.seed))
-    tables = _weighted(path, config, columns, generator)
-    if held_out := _held_out(inputs.get("pairs")):
-        tables = _without(tables, held_out)
-    return _write(tables, *_size(path, config), config, context, generator, "pictures")
+    generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
+    pairs = inputs["pairs"].path / DATA if "pairs" in inputs else None
+    held_out = HeldOutPictures(pairs, config.near_duplicate_bits)
+    weighted = _weighted(_training(path, columns, held_out.without), tally, generator)
+    tables = (table.drop_columns("source") for table in weighted)
+    metrics = _write(tables, *_size(path, config), config, context, generator, "pictures")
+    return metrics | {"sources": tally.document(), "held_out": held_out.gone}
 
 
 def run_mix_images(
@@ -144,28 +193,10 @@ def run_mix_images(
 ) -> dict[str, Any]:
     """Stage: prepared pictures → shards with the column `image`.
 
-    Pictures that the input `pairs`, where given, holds out for evaluation are left out.
+    Pictures that the input `pairs`, where given, holds out for evaluation are left out, and so are
+    those that look like them.
     """
     return _mix_pictures(config, inputs, context, ["image"])
-
-
-def _held_out(pairs: Artifact | None) -> set[bytes]:
-    """Digests of the pictures in pairs that are not for training."""
-    if pairs is None:
-        return set()
-    digests: set[bytes] = set()
-    with pq.ParquetFile(pairs.path / DATA) as file:
-        for batch in file.iter_batches(256, columns=["image", "split"]):
-            held = pa.table(batch).filter(pc.field("split") != "train")
-            digests |= {hashlib.sha256(raw).digest() for raw in held["image"].to_pylist()}
-    return digests
-
-
-def _without(tables: Iterator[pa.Table], held_out: set[bytes]) -> Iterator[pa.Table]:
-    for table in tables:
-        raw = table["image"].to_pylist()
-        keep = [hashlib.sha256(r).digest() not in held_out for r in raw]
-        yield table.filter(pa.array(keep))
 
 
 def run_mix_pairs(
@@ -181,14 +212,17 @@ def _slices(tables: Iterator[pa.Table], rows: int = 1024) -> Iterator[pa.Table]:
             yield table.slice(start, rows)
 
 
-def _packed(documents: Iterator[pa.Table], tokenizer: Any, config: MixConfig) -> Iterator[pa.Table]:
+def _packed(documents: Iterator[pa.Table], tokenizer: Any, tally: Tally) -> Iterator[pa.Table]:
     """Documents joined by `[SEP]`, cut into `[CLS]` and `sequence_length` - 1 tokens each."""
+    config = tally.config
     length = config.sequence_length - 1
     rest = np.zeros(0, dtype=np.int32)
     kind = pa.list_(pa.int32(), config.sequence_length)
     for table in documents:
         encoded = tokenizer.encode_batch(table["text"].to_pylist(), add_special_tokens=False)
         pieces = [np.array([*e.ids, config.sep_id], dtype=np.int32) for e in encoded]
+        for source, piece in zip(table["source"].to_pylist(), pieces, strict=True):
+            tally.tokens[source] += len(piece)
         flat = np.concatenate([rest, *pieces])
         count = len(flat) // length
         rest = flat[count * length :]
@@ -212,13 +246,14 @@ def run_mix_text(
 
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
-    generator = np.random.Generator(np.random.Philox(config.seed))
-    documents = _weighted(path, config, ["text"], generator)
+    generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
+    documents = _weighted(_training(path, ["text"]), tally, generator)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
     # Shuffled before they are packed: copies of a weighted document must not stand side by side.
     mixed_documents = _slices(shuffled(documents, size, generator))
-    packed = _packed(mixed_documents, tokenizer, config)
+    packed = _packed(mixed_documents, tokenizer, tally)
     row_bytes = 4 * config.sequence_length
     metrics = _write(packed, size, row_bytes, config, context, generator, "text")
+    metrics["sources"] = tally.document()
     return metrics | {"tokens": metrics["rows"] * config.sequence_length}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from momo_platform.data.digests import shown_path
 from momo_platform.data.hub import is_hub, read_pictures, read_texts
-from momo_platform.data.images import LARGEST_FILE, BadImage, ImageConfig, prepare_image
+from momo_platform.data.images import LARGEST_FILE, BadImage, ImageConfig, prepare_picture
 from momo_platform.data.listing import ROW_SCHEMA, SPLITS, TEXT_NAMES
 from momo_platform.data.tables import (
     LONGEST_LINE,
@@ -36,6 +36,9 @@ IMAGE_SCHEMA = pa.schema(
         **{n: ROW_SCHEMA.field(n).type for n in ("source", "key", "group", "split", "label")},
         "image": pa.binary(),
         "captions": pa.list_(pa.string()),
+        "width": pa.int32(),  # before it was capped
+        "height": pa.int32(),
+        "look": pa.binary(),  # for near duplicates, see near.py; null for plain pictures
         "reason": pa.string(),
         "file": pa.string(),  # the picture's own file, with its size and checksum
         "size": pa.int64(),
@@ -124,7 +127,7 @@ def _prepare_row(
             result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
         named = (row["path"] or row["root"]).lower().endswith(".svg")
         svg = named or _SVG.match(raw) is not None
-        result["image"] = prepare_image(raw, image, svg=svg)
+        result |= vars(prepare_picture(raw, image, svg=svg))
     except (BadImage, BadText) as error:
         result["reason"] = str(error)
     return result

@@ -1,0 +1,51 @@
+"""Pictures that one prepared corpus holds out, found again among another's."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from momo_platform.data.near import LookIndex
+
+
+class HeldOutPictures:
+    """Digests and looks of the pictures in `data` (prepared rows) that are not for training.
+
+    `gone` counts what `without` left out. Without `data` nothing is held out.
+    """
+
+    def __init__(self, data: Path | None, near_duplicate_bits: int) -> None:
+        self._digests: set[bytes] = set()
+        self._looks = LookIndex(near_duplicate_bits)
+        self.gone = {"duplicates": 0, "near_duplicates": 0}
+        if data is None:
+            return
+        with pq.ParquetFile(data) as file:
+            columns = [n for n in ("image", "split", "look") if n in file.schema_arrow.names]
+            for batch in file.iter_batches(256, columns=columns):
+                held = pa.table(batch).filter(pc.field("split") != "train")
+                for row in held.to_pylist():
+                    self._digests.add(hashlib.sha256(row["image"]).digest())
+                    self._looks.add(row.get("look"), str(data), "")
+
+    def _fate(self, raw: bytes, look: bytes | None) -> str | None:
+        if hashlib.sha256(raw).digest() in self._digests:
+            return "duplicates"
+        return "near_duplicates" if self._looks.find(look) else None
+
+    def without(self, table: pa.Table) -> pa.Table:
+        """The rows whose picture is not held out and does not look like one that is."""
+        if not self._digests:
+            return table
+        raw = table["image"].to_pylist()
+        has_look = "look" in table.column_names
+        looks = table["look"].to_pylist() if has_look else [None] * len(raw)
+        fates = [self._fate(*pair) for pair in zip(raw, looks, strict=True)]
+        for fate in fates:
+            if fate is not None:
+                self.gone[fate] += 1
+        return table.filter(pa.array([fate is None for fate in fates], pa.bool_()))

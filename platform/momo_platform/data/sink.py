@@ -1,0 +1,158 @@
+"""Where prepared rows end: kept, a duplicate or in quarantine; written and counted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from momo_platform.data.card import STEPS, CardBuilder
+from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
+from momo_platform.data.listing import Kind
+from momo_platform.data.near import LookIndex
+from momo_platform.data.sources import SourceConfig
+from momo_platform.stages.errors import UserError
+
+DATA, QUARANTINE, NEAR = "data.parquet", "quarantine.parquet", "near_duplicates.parquet"
+BLOCK_ROWS = 512
+_REASON_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
+_NEAR_SCHEMA = pa.schema(
+    {
+        **{n: pa.string() for n in ("source", "key", "held_out_source", "held_out_key")},
+        "bits": pa.int32(),
+    }
+)
+_NOT_KEPT = ("reason", "file", "size", "sha256")
+
+
+class _Writer:
+    """Rows to one Parquet file in row groups of `BLOCK_ROWS`."""
+
+    def __init__(self, path: Path, schema: pa.Schema, **options: Any) -> None:
+        self._writer, self._schema = pq.ParquetWriter(path, schema, **options), schema
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == BLOCK_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+    def close(self) -> None:
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+
+class Sink:
+    """Writes kept rows, near duplicates, the quarantine and the card.
+
+    Held-out rows must come before the training rows: what is like them goes from the latter, never
+    the other way round. `near_duplicate_bits` is None for rows without pictures.
+    """
+
+    def __init__(
+        self, output: Path, kind: Kind, schema: pa.Schema, near_duplicate_bits: int | None = None
+    ) -> None:
+        self.output, self.kind, self.bits = output, kind, near_duplicate_bits
+        self.content = "text" if kind == "text" else "image"
+        self.card = CardBuilder(kind)
+        kept = pa.schema([field for field in schema if field.name not in _NOT_KEPT])
+        self._kept = _Writer(output / DATA, kept, compression="zstd")
+        self._bad = _Writer(output / QUARANTINE, _REASON_SCHEMA)
+        self._near = None
+        if near_duplicate_bits is not None:
+            self._near = _Writer(output / NEAR, _NEAR_SCHEMA)
+        self._held_out = LookIndex(-1 if near_duplicate_bits is None else near_duplicate_bits)
+        self._seen: dict[bytes, str] = {}
+        self._files: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """A block of prepared rows, in order."""
+        if "sha256" in table.column_names:
+            hashed = table.filter(table["sha256"].is_valid())
+            hashed = hashed.select(["source", "file", "size", "sha256"])
+            self._files.append(hashed.rename_columns(DIGEST_SCHEMA.names))
+        for row in table.to_pylist():
+            self.card.count(row, self._fate(row))
+
+    def _fate(self, row: dict[str, Any]) -> str:
+        """Write a row to where it belongs; returns the step of the card that it ends in."""
+        if row["reason"]:
+            self._bad.add(row)
+            return "quarantined"
+        if self._is_duplicate(row):
+            return "duplicates"
+        if self._is_near_duplicate(row):
+            return "near_duplicates"
+        self._kept.add(row)
+        return "kept"
+
+    def _is_duplicate(self, row: dict[str, Any]) -> bool:
+        """Exact repeats go; so does a training row whose picture is held out."""
+        value = row[self.content]
+        raw = value if isinstance(value, bytes) else value.encode()
+        captions = "\0".join(row.get("captions", [])).encode()
+        digest = hashlib.sha256(raw).digest()[:16]
+        split = row.get("split", "train")
+        held_out = self._seen.setdefault(digest, split)
+        if split == "train" and held_out != "train":
+            return True
+        whole = hashlib.sha256(digest + captions + b"pair").digest()[:16]
+        if whole in self._seen:
+            return True
+        self._seen[whole] = split
+        return False
+
+    def _is_near_duplicate(self, row: dict[str, Any]) -> bool:
+        """A training row whose picture looks like a held-out one goes, and is written down."""
+        if self._near is None:
+            return False
+        if row["split"] != "train":
+            self._held_out.add(row["look"], row["source"], row["key"])
+            return False
+        match = self._held_out.find(row["look"])
+        if match is None:
+            return False
+        like = {"held_out_source": match.source, "held_out_key": match.key, "bits": match.bits}
+        self._near.add(row | like)
+        return True
+
+    def add_files(self, tables: Iterable[pa.Table]) -> None:
+        """Checksums by DIGEST_SCHEMA of the corpus's tables and text files."""
+        self._files += tables
+
+    def close(self, sources: Sequence[SourceConfig], max_bad_fraction: float) -> dict[str, Any]:
+        """Finish all files; returns the metrics. Raises UserError when too few rows are usable."""
+        for writer in (self._kept, self._bad, self._near):
+            if writer is not None:
+                writer.close()
+        listing = in_order(self._files)
+        pq.write_table(listing, self.output / FILES)
+        self._check(max_bad_fraction)
+        self.card.write(self.output, sources, listing, self.bits)
+        total = self.card.total
+        return {
+            **{step: total[step] for step in STEPS},
+            "reasons": dict(self.card.reasons.most_common(20)),
+            "sources": {name: dict(tally) for name, tally in self.card.by_source.items()},
+        }
+
+    def _check(self, max_bad_fraction: float) -> None:
+        total, kind = self.card.total, self.kind
+        if not total["read"]:
+            raise UserError(f"{kind}: the sources hold no rows; check --{kind}.source")
+        if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:
+            common = "; ".join(f"{n} × {r}" for r, n in self.card.reasons.most_common(3))
+            raise UserError(
+                f"{kind}: {total['quarantined']} of {total['read']} rows can't be used ({common}); "
+                f"correct the sources {', '.join(self.card.by_source)} or raise "
+                f"--{kind}.max-bad-fraction"
+            )
