@@ -1,0 +1,76 @@
+"""A worker of the preparation that is killed in the middle: the same bytes all the same."""
+
+import contextlib
+import io
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from momo_platform.data.prepare import PrepareConfig, run_prepare_images
+from momo_platform.data.sources import SourceConfig
+from momo_platform.stages.manifest import describe_files
+
+PICTURES = 3000
+
+
+class Out:
+    def __init__(self, output):
+        self.output = output
+        output.mkdir()
+
+    def progress(self, _):
+        pass
+
+
+def preparing_workers(word="MapBatches(PrepareImages)"):
+    """Process ids of Ray workers that prepare pictures right now."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and word.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
+    corpus = tmp_path / "pictures"
+    corpus.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(PICTURES):
+        buffer = io.BytesIO()
+        pixels = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((160, 120)).save(buffer, "JPEG")
+        (corpus / f"{number:05d}.jpg").write_bytes(buffer.getvalue())
+    config = PrepareConfig((SourceConfig("own", str(corpus)),))
+    undisturbed = Out(tmp_path / "undisturbed")
+    metrics = run_prepare_images(config, {}, undisturbed)
+
+    killed, done = [], threading.Event()
+
+    def kill_some():
+        while not done.is_set() and len(killed) < 2:
+            for pid in preparing_workers()[:1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                time.sleep(0.5)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_some)
+    killer.start()
+    disturbed = Out(tmp_path / "disturbed")
+    again = run_prepare_images(config, {}, disturbed)
+    done.set()
+    killer.join()
+    assert killed, "no worker was caught at work"
+    assert again == metrics
+    files = [
+        {name: facts["sha256"] for name, facts in describe_files(out.output).items()}
+        for out in (undisturbed, disturbed)
+    ]
+    assert files[0] == files[1]
