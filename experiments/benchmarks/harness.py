@@ -37,6 +37,7 @@ def compare(
     *,
     unit: str = "s",
     largest_ratio: float | None = None,
+    least_ratio: float | None = None,
     largest_value: float | None = None,
 ) -> Row:
     """Medians of both; met when neither bound is passed."""
@@ -46,6 +47,9 @@ def compare(
     if largest_ratio is not None:
         goals.append(f"ratio ≤ {largest_ratio:g}")
         met &= ratio <= largest_ratio
+    if least_ratio is not None:
+        goals.append(f"ratio ≥ {least_ratio:g}")
+        met &= ratio >= least_ratio
     if largest_value is not None:
         goals.append(f"value ≤ {largest_value:g} {unit}")
         met &= value <= largest_value
