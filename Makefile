@@ -37,6 +37,7 @@ format: $(STAMP) ## let ruff fix and format
 bench: $(STAMP)  ## every benchmark, JSON on standard output
 	@$(BIN)/python experiments/benchmarks/startup.py $(ARGS)
 	@$(BIN)/python experiments/benchmarks/graph.py $(ARGS)
+	@$(BIN)/python experiments/benchmarks/data.py $(ARGS)
 
 clean:           ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache

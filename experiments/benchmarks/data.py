@@ -128,8 +128,10 @@ def ray_data(path: Path, size: int) -> Iterator[Any]:
 
     ray.data.DataContext.get_current().enable_progress_bars = False
 
-    def transform(batch: dict[str, np.ndarray]) -> Any:
+    def crops(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"pixels": np.stack([crop(bytes(r), size, _noise()) for r in batch["image"]])}
+
+    transform: Any = crops
 
     def epochs() -> Iterator[Any]:
         files = [str(f) for f in sorted(path.iterdir())] * 20  # one long run: starting costs 1 s
