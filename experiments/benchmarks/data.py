@@ -13,10 +13,11 @@ the uncapped pictures too. Downloads twemoji (10 MB) on first use. About 6 minut
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
+import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -275,17 +276,20 @@ class _Out:
         pass
 
 
-def preparation_seconds(source: Path, cpus: int, count: int) -> list[float]:
-    """Stage prepare-images over a folder, with `cpus` for Ray's tasks."""
-    seconds = []
+def preparation_seconds(source: Path, cpus: int) -> float:
+    """Stage prepare-images over a folder, everything on `cpus` cores: Ray's tasks and this process."""
     config = PrepareConfig((SourceConfig("own", str(source)),), ImageConfig(256, "jpeg"))
-    with start_ray("local", num_cpus=cpus), tempfile.TemporaryDirectory() as scratch:
-        for run in range(count + 1):
-            started = time.perf_counter()
-            run_prepare_images(config, {}, _Out(Path(scratch) / str(run)))  # type: ignore[arg-type]
-            if run:  # the first starts Ray's workers
-                seconds.append(time.perf_counter() - started)
-    return seconds
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(sorted(everywhere)[:cpus]))  # processes started below inherit it
+    try:
+        with start_ray("local", num_cpus=cpus), tempfile.TemporaryDirectory() as scratch:
+            for run in range(2):  # the first starts Ray's workers
+                started = time.perf_counter()
+                out: Any = _Out(Path(scratch) / str(run))
+                run_prepare_images(config, {}, out)
+            return time.perf_counter() - started
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def preparation_row(folder: Path, runs: int) -> Row:
@@ -298,7 +302,9 @@ def preparation_row(folder: Path, runs: int) -> Row:
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(runs):
         for cpus, found in rates.items():
-            found.append(count / statistics.median(preparation_seconds(source, cpus, 1)))
+            found.append(count / preparation_seconds(source, cpus))
+        shown = ", ".join(f"{n} core(s) {v[-1]:.0f}" for n, v in rates.items())
+        print(f"preparation: {shown} pictures/s", file=sys.stderr, flush=True)
     return compare(
         "preparation of photographs on two cores",
         rates[2],
@@ -309,13 +315,10 @@ def preparation_row(folder: Path, runs: int) -> Row:
     )
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small and once: tests the script")
-    options = parser.parse_args()
+def measure(quick: bool, only: str) -> list[Row]:
+    """All rows whose part's name contains `only`."""
     torch.set_num_threads(1)
-    runs, count, scale = (1, 300, 1) if options.quick else (5, 2000, 6)
+    runs, count, scale = (1, 300, 1) if quick else (5, 2000, 6)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         corpora = {
@@ -324,11 +327,25 @@ def main() -> int:
         }
         for kind, (raws, cap, _, _) in corpora.items():
             lay_out(raws, Path(scratch) / kind, cap, kind)
-        rows += seek_rows(runs)
-        with start_ray("local", num_cpus=PROCESSES):
-            for kind, (_, _, size, batches) in corpora.items():
-                rows += loading_rows(Path(scratch) / kind, kind, size, runs, batches)
-        rows.append(preparation_row(Path(scratch) / "photographs", runs))
+        if only in "seek":
+            rows += seek_rows(runs)
+        if only in "loading":
+            with start_ray("local", num_cpus=PROCESSES):
+                for kind, (_, _, size, batches) in corpora.items():
+                    rows += loading_rows(Path(scratch) / kind, kind, size, runs, batches)
+        if only in "preparation":
+            rows.append(preparation_row(Path(scratch) / "photographs", runs))
+    return rows
+
+
+def main() -> int:
+    """Print the JSON document; exit code 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small and once: tests the script")
+    parser.add_argument("--only", default="", help="seek, loading or preparation")
+    options = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr):  # Ray writes there too
+        rows = measure(options.quick, options.only)
     print(document(rows))
     return 0 if all(row.met for row in rows) else 1
 

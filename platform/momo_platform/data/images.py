@@ -100,6 +100,16 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
+def _on_background(picture: Image.Image, background: str) -> Image.Image:
+    """RGB; what is transparent shows the background."""
+    if picture.mode in ("RGB", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    rgba = picture.convert("RGBA")
+    canvas = Image.new("RGBA", rgba.size, background)
+    canvas.alpha_composite(rgba)
+    return canvas.convert("RGB")
+
+
 @dataclass(frozen=True)
 class PreparedImage:
     """Encoded bytes, the size before it was capped (of an SVG: as drawn), and `near.look_of` it."""
@@ -129,7 +139,7 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
         if picture.width * picture.height > _MAX_PIXELS:
             raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
         picture.load()
-        rgba = _eight_bits(_upright(picture)).convert("RGBA")
+        result = _on_background(_eight_bits(_upright(picture)), config.background)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:  # from the header: nothing was decoded
@@ -138,9 +148,6 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
         raise BadImage("not a picture in a known format") from None
     except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise BadImage(f"damaged or truncated: {error}") from error
-    canvas = Image.new("RGBA", rgba.size, config.background)
-    canvas.alpha_composite(rgba)
-    result = canvas.convert("RGB")
     width, height = result.size
     shorter = min(result.size)
     if shorter > config.size_cap:
