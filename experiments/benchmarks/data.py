@@ -277,7 +277,7 @@ class _Out:
 
 
 def preparation_seconds(source: Path, cpus: int) -> float:
-    """Stage prepare-images over a folder, everything on `cpus` cores: Ray's tasks and this process."""
+    """Stage prepare-images over a folder, all of it on `cpus` cores, this process included."""
     config = PrepareConfig((SourceConfig("own", str(source)),), ImageConfig(256, "jpeg"))
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(everywhere)[:cpus]))  # processes started below inherit it
