@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pipelines.demo.corpora import LICENCES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,10 +34,33 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def measured(model: Path) -> dict[str, Any]:
-    """The tasks of the report beside the model, empty without one."""
+def read_report(model: Path) -> dict[str, Any]:
+    """The metrics of the report beside the model, empty without one. Raises ValueError for JSON
+    that is none."""
     file = model.parent / "report" / "metrics.json"
-    return json.loads(file.read_text(encoding="utf-8"))["tasks"] if file.is_file() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def corpora(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each source: its name, licence where known, and rows that were kept."""
+    return [
+        {
+            "name": f"{kind}: {name}",
+            "licence": LICENCES.get(name),
+            "rows": counts.get("kept"),
+        }
+        for kind, metrics in report.get("corpora", {}).items()
+        for name, counts in metrics.get("sources", {}).items()
+    ]
+
+
+def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps of each training stage and the model's shape."""
+    stages = report.get("training", {})
+    shape = {f"model.{k}": v for k, v in config["model"].items()}
+    return {f"steps of {n}": s.get("steps") for n, s in stages.items()} | shape | {
+        k: v for k, v in config.items() if k != "model"
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,18 +71,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         model, processor = from_exported(folder)
-        tasks = measured(folder)
+        report = read_report(folder)
         output.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     model.save_pretrained(output)
     processor.save_pretrained(output)
-    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    recipe = {k: v for k, v in written.items() if k != "model"}
-    recipe |= {"parameters": f"{model.num_parameters():,}", **written["model"]}
-    name = options.name or output.resolve().name
-    card = render_card(name, recipe=recipe, licence=options.licence, tasks=tasks)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    card = render_card(
+        options.name or output.resolve().name,
+        recipe={"parameters": f"{model.num_parameters():,}"} | recipe(config, report),
+        corpora=corpora(report),
+        licence=options.licence,
+        tasks=report.get("tasks"),
+    )
     (output / "README.md").write_text(card, encoding="utf-8")
     print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")
     return 0
