@@ -44,17 +44,18 @@ class MoMoModel(PreTrainedModel):
         self.network = MoMo(config.to_model_config())
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        """Nothing by module: `initialize_weights` fills the model as a whole."""
+
+    @torch.no_grad()
+    def initialize_weights(self) -> None:
         """Initialise what no checkpoint filled; `transformers` marks the parameters it loaded."""
-        if not isinstance(module, MoMo):
-            return
-        parameters = dict(module.named_parameters())
+        parameters = dict(self.network.named_parameters())
         loaded = {n: p for n, p in parameters.items() if getattr(p, "_is_hf_initialized", False)}
         if len(loaded) == len(parameters):
             return
         kept = {name: parameter.clone() for name, parameter in loaded.items()}
-        module.reset()
+        self.network.reset()
         for name, value in kept.items():
             parameters[name].copy_(value)
 
