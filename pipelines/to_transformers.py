@@ -58,9 +58,11 @@ def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, An
     """Steps of each training stage and the model's shape."""
     stages = report.get("training", {})
     shape = {f"model.{k}": v for k, v in config["model"].items()}
-    return {f"steps of {n}": s.get("steps") for n, s in stages.items()} | shape | {
-        k: v for k, v in config.items() if k != "model"
-    }
+    return (
+        {f"steps of {n}": s.get("steps") for n, s in stages.items()}
+        | shape
+        | {k: v for k, v in config.items() if k != "model"}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_USE = '''```python
+_USE = """```python
 import momo.hf  # from the repository of MoMo on Ray
 from transformers import AutoModel, AutoProcessor
 
@@ -14,7 +14,7 @@ inputs = processor(text=["a red apple"], images=["some.png"], return_tensors="pt
 output = model(**inputs)
 output.logits_per_image  # scaled cosines [images, texts]
 output.matching_logits  # above 0: the text belongs to the picture
-```'''
+```"""
 
 
 def render_card(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from momo.hf.configuration import MoMoConfig
 from momo.model import MoMo
@@ -68,12 +68,12 @@ class MoMoModel(PreTrainedModel):
         return mask if attention_mask is None else mask & attention_mask.bool()
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """int64 [B, L], [B, L] (1: a token; None: all but padding) → unit vectors [B, E]."""
+        """int64 [B, L], [B, L] (1: a token; None: all but padding) → unit float32 [B, E]."""
         return self.network.embed_text(input_ids, self._mask(input_ids, attention_mask))
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Normalised float [B, 3, H, W] → unit vectors [B, E]."""
-        return self.network.embed_image(pixel_values)
+        """Normalised float [B, 3, H, W] → unit vectors float32 [B, E]."""
+        return self.network.embed_image(pixel_values.to(self.dtype))
 
     def forward(
         self,
@@ -106,8 +106,10 @@ class MoMoModel(PreTrainedModel):
             raise ValueError("joint=True needs as many texts as pictures: row i of both is a pair")
         if pairs and joint is not False:
             assert input_ids is not None
+            assert pixel_values is not None
             mask = self._mask(input_ids, attention_mask)
-            image, text = self.network.encode_pair(pixel_values, input_ids, mask)
+            pixels = pixel_values.to(self.dtype)
+            image, text = self.network.encode_pair(pixels, input_ids, mask)
             output["image_hidden_states"], output["text_hidden_states"] = image, text
             output["matching_logits"] = self.network.matching(image[:, 0])
         return output if return_dict is not False else output.to_tuple()

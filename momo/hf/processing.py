@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.utils import TensorType
+from transformers.utils.generic import TensorType
 
 from momo.embeddings import normalise_pixels
 from momo.export import open_picture
@@ -49,8 +49,8 @@ class MoMoImageProcessor(BaseImageProcessor):
         """
         if other := sorted(k for k, v in kwargs.items() if v is not None):
             raise TypeError(f"{other}: pictures are prepared as in training; only size can be set")
-        single = isinstance(images, str | os.PathLike | Image.Image) or _is_array(images, 3)
-        pictures = [_open(image) for image in ([images] if single else images)]
+        several = isinstance(images, Sequence) and not isinstance(images, str)
+        pictures = [_open(i) for i in (images if several or _is_array(images, 4) else [images])]
         pixels = stack_pictures(pictures, self.size["height"])
         values = normalise_pixels(torch.from_numpy(pixels)).numpy()
         return BatchFeature({"pixel_values": values}, tensor_type=return_tensors)

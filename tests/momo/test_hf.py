@@ -138,9 +138,7 @@ def test_forward_gives_logits_and_for_pairs_the_joint_pass(exported, loaded, pic
     assert isinstance(model(**pairs, return_dict=False), tuple)
 
     short = processor(text=TEXTS[1], images=pictures[0], return_tensors="pt")
-    padded = processor(
-        text=TEXTS[1], images=pictures[0], return_tensors="pt", padding="max_length"
-    )
+    padded = processor(text=TEXTS[1], images=pictures[0], return_tensors="pt", padding="max_length")
     a, b = model(**short), model(**padded)
     torch.testing.assert_close(a.matching_logits, b.matching_logits, atol=1e-5, rtol=1e-5)
 
@@ -195,6 +193,18 @@ def test_a_new_model_starts_as_momo_does_and_missing_weights_are_initialised(con
     )
     for name, tensor in state.items():
         assert torch.equal(partial.state_dict()[name.removeprefix("network.")], tensor), name
+
+
+@torch.inference_mode()
+def test_half_precision_runs_and_stays_near(converted, loaded, pictures):
+    model, processor = loaded
+    half = AutoModel.from_pretrained(converted, dtype=torch.bfloat16)
+    pairs = processor(text=TEXTS[:3], images=pictures[:3], return_tensors="pt")
+    a, b = half(**pairs), model(**pairs)
+    assert a.image_hidden_states.dtype == torch.bfloat16
+    assert a.image_embeds.dtype == torch.float32
+    assert (a.image_embeds * b.image_embeds).sum(dim=1).min() > 0.99
+    assert (a.text_embeds * b.text_embeds).sum(dim=1).min() > 0.99
 
 
 def test_configuration_has_the_defaults_and_the_checks_of_the_model(tmp_path):

@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+import timm
 import torch
 from making_batches import CONFIG, make_batch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from momo.config import SIZES, TaskConfig
 from momo.initialise import load_mae
-from momo.model import build_model
+from momo.model import MoMo, build_model
+from momo.tasks import MoMoTask
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_what_does_not_fit_is_named_and_changes_nothing(model, mae, tmp_path):
     state["blocks.2.norm1.weight"] = torch.ones(32)
     state["pos_embed"] = state["pos_embed"][:, 1:]
     state["patch_embed.proj.weight"] = torch.ones(32, 3, 16, 16)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="does not fit the model") as caught:
         load_mae(model, state)
     for words in (
         "missing: norm.bias",
@@ -89,10 +92,16 @@ def test_what_does_not_fit_is_named_and_changes_nothing(model, mae, tmp_path):
 
 
 def test_the_model_still_trains(model, mae):
-    from momo.config import TaskConfig
-    from momo.tasks import MoMoTask
-
     load_mae(model, mae.state_dict())
     loss = MoMoTask(model, TaskConfig())("image", make_batch("image"))["mim"]
     loss.sum.backward()
     assert model.image_embedding.modality.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "size, name", [("base", "vit_base_patch16_224.mae"), ("large", "vit_large_patch16_224.mae")]
+)
+def test_base_and_large_have_the_shapes_of_the_public_encoders(size, name):
+    with torch.device("meta"):
+        state = timm.create_model(name, pretrained=False).state_dict()
+        assert load_mae(MoMo(SIZES[size]), state) == ()

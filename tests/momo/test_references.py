@@ -162,7 +162,9 @@ def test_masked_word_loss_and_head_equal_those_of_bert(model):
     ids = batch["ids"]
     words = mask_tokens(ids, ids != 0, batch["noise"], vocab_size=CONFIG.vocab_size)
     labels = ids.masked_fill(~words.selected, -100)
-    out = bert(words.ids, attention_mask=(ids != 0).long(), labels=labels, output_hidden_states=True)
+    out = bert(
+        words.ids, attention_mask=(ids != 0).long(), labels=labels, output_hidden_states=True
+    )
     loss = mlm_loss(out.logits[words.selected], ids[words.selected])
     torch.testing.assert_close(loss.sum / loss.count, out.loss, atol=1e-5, rtol=1e-5)
 
@@ -183,9 +185,7 @@ def test_contrastive_loss_equals_the_plain_computation_with_its_gradient():
     image, text = (nn.functional.normalize(x, dim=-1) for x in raw)
     logits = scale.exp() * image @ text.T
     pairs = logits.diagonal()
-    plain = 0.5 * (
-        (logits.logsumexp(1) - pairs).mean() + (logits.logsumexp(0) - pairs).mean()
-    )
+    plain = 0.5 * ((logits.logsumexp(1) - pairs).mean() + (logits.logsumexp(0) - pairs).mean())
     wanted = torch.autograd.grad(plain, [*raw, scale], retain_graph=True)
     loss = contrastive_loss(image, text, scale)
     torch.testing.assert_close(loss.sum / loss.count, plain)

@@ -147,7 +147,11 @@ def test_stage_one_starts_from_the_given_encoder(tmp_path):
     config = PRESETS["smoke"]()
     c = config.model
     mae = VisionTransformer(
-        c.image_size, c.patch_size, embed_dim=c.width, depth=c.depth, num_heads=c.heads,
+        c.image_size,
+        c.patch_size,
+        embed_dim=c.width,
+        depth=c.depth,
+        num_heads=c.heads,
         num_classes=0,
     )
     torch.save(mae.state_dict(), tmp_path / "mae.pth")
