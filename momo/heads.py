@@ -27,7 +27,7 @@ class PixelDecoder(nn.Module):
             Block(width, config.decoder_heads, config.mlp_ratio, qkv_bias=True)
             for _ in range(config.decoder_depth)
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
         self.output = nn.Linear(width, 3 * config.patch_size**2)
         self.side = config.image_size // config.patch_size
 

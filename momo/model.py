@@ -27,7 +27,7 @@ class MoMo(nn.Module):
             Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True)
             for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)  # as in ViT and MAE, for their weights
         self.pixel_decoder = PixelDecoder(config)
         self.word_head = WordHead(config)
         self.contrastive = ContrastiveHead(config)

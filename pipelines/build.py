@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from momo.export import WEIGHTS, load_model, save
+from momo.initialise import load_mae
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
@@ -20,7 +21,7 @@ from momo_platform.data.order import uniform
 from momo_platform.data.shards import ShardDataset
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.training import StageRecipe
+from pipelines.training import StageRecipe, checked_weights
 
 _ROLES = {"image": "images", "text": "text", "pair": "pairs"}
 
@@ -32,10 +33,13 @@ def build_setup(
     rank: int,
     world_size: int,
 ) -> TrainingSetup:
-    """Weights come from the `previous` stage's model where there is one, else from the seed."""
+    """Weights come from the `previous` stage's model where there is one, else from the seed and,
+    if given, a MAE encoder."""
     model = build_model(recipe.model, train.seed)
     if "previous" in inputs:
         model.load_state_dict(load_model(inputs["previous"] / "model").state_dict())
+    elif recipe.initial_weights:
+        load_mae(model, checked_weights(recipe))
     tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     tokenizer = load_tokenizer(tokenizer_file)
     config = recipe.model

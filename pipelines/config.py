@@ -90,6 +90,9 @@ class PipelineConfig:
     stage2: TrainingStage
     stage3: TrainingStage
     seed: int = 0
+    initial_weights: str = ""
+    """A MAE encoder in timm's layout (.safetensors or .pth) that stage 1 starts from; empty: from
+    the seed. Its shape must be the model's. The public ones are CC-BY-NC 4.0."""
     images: SourceOptions = SourceOptions()
     text: SourceOptions = SourceOptions()
     pairs: SourceOptions = SourceOptions(held_out=0.05)

@@ -24,7 +24,7 @@ from pipelines.demo.corpora import LICENCES, run_demo_corpora
 from pipelines.evaluation import BaselinesConfig, EvaluateConfig, run_baselines, run_evaluation
 from pipelines.report.stage import ReportConfig, run_report
 from pipelines.tokenizer import TokenizerConfig, run_tokenizer
-from pipelines.training import ROLES, StageRecipe, run_training
+from pipelines.training import ROLES, StageRecipe, run_training, weights_digest
 
 _DATA = Resources(data_cpus=1.0)
 _ONE_CORE = Resources(num_cpus=1.0)
@@ -108,10 +108,16 @@ def _training_stage(
             raise UserError(
                 f"{name}: task.modalities has {modality!r}, train.batch_sizes has no size for it"
             )
+    recipe = StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)
+    if config.initial_weights and "previous" not in inputs:
+        file = Path(config.initial_weights).expanduser().absolute()
+        recipe = replace(
+            recipe, initial_weights=weights_digest(file), initial_weights_file=str(file)
+        )
     return Stage(
         name,
         run_training,
-        StageRecipe(config.model, stage.task, stage.train, config.pair_text_length),
+        recipe,
         inputs,
         version=2,
         resources=Resources(

@@ -14,6 +14,7 @@ from pipelines import embed, full
 from pipelines.config import SourceOptions
 from pipelines.graph import build_graph
 from pipelines.presets import PRESETS
+from pipelines.training import checked_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +54,7 @@ def test_help_is_there():
         (["--model.depth", "0"], ["model.depth=0"]),
         (["--picture.size-cap", "0"], ["size_cap=0"]),
         (["--picture.background", "nocolor"], ["nocolor", "#ffffff"]),
+        (["--initial-weights", "/none/mae.pth"], ["--initial-weights", "/none/mae.pth", "timm"]),
         (["--until", "stage9"], ["stage9", "stage1-images"]),
         (["--only", "stage9*"], ["stage9*", "stage1-images"]),
         (["--storage", "ftp://bucket/x"], ["ftp://bucket/x", "folder"]),
@@ -108,6 +110,58 @@ def test_own_sources_enter_the_graph_by_content(tmp_path):
     time.sleep(0.01)
     Image.new("RGB", (9, 9), "red").save(tmp_path / "b.png")
     assert fingerprint(build_graph(config)["prepare-images"]) != first
+
+
+def test_initial_weights_enter_stage_one_by_content(tmp_path):
+    def fingerprints(file):
+        config = replace(PRESETS["smoke"](), initial_weights=str(file))
+        return {n: fingerprint(s) for n, s in build_graph(config).items()}
+
+    first, moved, other = (tmp_path / f"{n}.pth" for n in ("first", "moved", "other"))
+    first.write_bytes(b"weights")
+    moved.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert fingerprints(first) == fingerprints(moved)
+    ours, theirs = fingerprints(first), fingerprints(other)
+    changed = {n for n in ours if ours[n] != theirs[n]}
+    assert {"stage1-images", "stage3-pairs", "report"} <= changed
+    assert not {n for n in changed if n.startswith(("prepare", "mix"))}
+    graph = build_graph(replace(PRESETS["smoke"](), initial_weights=str(first)))
+    assert graph["stage2-joint"].config.initial_weights == ""
+    recipe = graph["stage1-images"].config
+    assert checked_weights(recipe) == first
+    first.write_bytes(b"written over")
+    with pytest.raises(UserError, match="when the run was planned"):
+        checked_weights(recipe)
+
+
+def test_stage_one_starts_from_the_given_encoder(tmp_path):
+    from types import SimpleNamespace
+
+    import torch
+    from timm.models.vision_transformer import VisionTransformer
+
+    from momo.tokenizer import train_wordpiece
+    from pipelines import build
+
+    config = PRESETS["smoke"]()
+    c = config.model
+    mae = VisionTransformer(
+        c.image_size,
+        c.patch_size,
+        embed_dim=c.width,
+        depth=c.depth,
+        num_heads=c.heads,
+        num_classes=0,
+    )
+    torch.save(mae.state_dict(), tmp_path / "mae.pth")
+    graph = build_graph(replace(config, initial_weights=str(tmp_path / "mae.pth")))
+    recipe = graph["stage1-images"].config
+    recipe = replace(recipe, task=SimpleNamespace(modalities=(), objectives={}))
+    train_wordpiece(["a b"] * 3, 90).save(str(tmp_path / "tokenizer.json"))
+    setup = build.build_setup(recipe, {"tokenizer": tmp_path}, recipe.train, 0, 1)
+    model = setup.task.model
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, mae.blocks[1].mlp.fc1.weight)
 
 
 def test_a_modality_without_a_batch_size_is_refused():

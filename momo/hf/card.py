@@ -1,0 +1,95 @@
+"""A model card, README.md of a folder for the Hugging Face hub, from plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_USE = """```python
+import momo.hf  # from the repository of MoMo on Ray
+from transformers import AutoModel, AutoProcessor
+
+model, processor = AutoModel.from_pretrained("{name}"), AutoProcessor.from_pretrained("{name}")
+inputs = processor(text=["a red apple"], images=["some.png"], return_tensors="pt")
+output = model(**inputs)
+output.logits_per_image  # scaled cosines [images, texts]
+output.matching_logits  # above 0: the text belongs to the picture
+```"""
+
+
+def render_card(
+    name: str,
+    *,
+    recipe: Mapping[str, Any],
+    corpora: Sequence[Mapping[str, Any]] = (),
+    licence: str = "",
+    tasks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """Markdown with the hub's metadata in front.
+
+    `recipe`: names → values, one a line. `corpora`: `name`, `licence`, `rows` each, what is known.
+    `licence`: an identifier such as `apache-2.0`; empty: `other`, and the card says so. `tasks`:
+    the tasks of a report's metrics, `{name: {metric, value, baseline, baseline_method}}`.
+    """
+    parts = [
+        _front(licence),
+        f"# {name}",
+        "One transformer whose layers all process text, images and pairs, after MoMo "
+        "([arXiv 2304.05523](https://arxiv.org/abs/2304.05523)). It embeds texts and pictures into "
+        "one space of unit vectors and says whether a text belongs to a picture.",
+        _USE.format(name=name),
+        "## Recipe",
+        _table(("setting", "value"), [(k, _value(v)) for k, v in recipe.items()]),
+        "## Corpora",
+        _corpora(corpora),
+        "## Measured",
+        _measured(tasks or {}),
+        "## Licence",
+        licence or "Not stated by whoever made this card. The corpora's licences may bind it.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(licence: str) -> str:
+    lines = [
+        "---",
+        f"license: {licence or 'other'}",
+        "library_name: transformers",
+        "pipeline_tag: feature-extraction",
+        "tags: [momo, multimodal, image-text]",
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _corpora(corpora: Sequence[Mapping[str, Any]]) -> str:
+    if not corpora:
+        return "Not recorded with this model."
+    columns = [c for c in ("name", "licence", "rows") if any(c in row for row in corpora)]
+    return _table(columns, [[_value(row.get(c)) for c in columns] for row in corpora])
+
+
+def _measured(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    if not tasks:
+        return "Nothing was measured."
+    rows = []
+    for name, row in tasks.items():
+        method = row.get("baseline_method")
+        baseline = _value(row.get("baseline")) + (f" ({method})" if method else "")
+        rows.append((name, str(row.get("metric", "")), _value(row["value"]), baseline))
+    return _table(("task", "metric", "value", "trivial baseline"), rows)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(c) for c in row) + " |" for row in cells)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

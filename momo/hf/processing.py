@@ -1,0 +1,110 @@
+"""Texts and pictures into the model's inputs, as `momo.load(...).embed` prepares them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils.generic import TensorType
+
+from momo.embeddings import normalise_pixels
+from momo.export import open_picture
+from momo.tokenizer import SPECIAL_TOKENS, check_special_tokens
+from momo.transforms import stack_pictures
+
+_CHANNELS = (1, 3, 4)
+
+
+class MoMoImageProcessor(BaseImageProcessor):
+    """Pictures → `pixel_values` float32 [B, 3, S, S]: the largest central square, resized
+    (Pillow, bilinear), normalised as in training. Only the size S is a setting.
+
+    Takes paths, PIL pictures (turned by their EXIF orientation, transparency on white) and uint8
+    arrays, one or a list.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012 - read by transformers
+
+    def __init__(self, size: int | Mapping[str, int] = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        side = size if isinstance(size, int) else size["height"]
+        self.size = {"height": side, "width": side}
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """As given: `preprocess` opens files itself, keeping transparency."""
+        return image_url_or_urls
+
+    def preprocess(  # type: ignore[override]
+        self, images: Any, return_tensors: str | TensorType | None = None, **kwargs: Any
+    ) -> BatchFeature:
+        """Raises ValueError for unreadable pictures, TypeError for what is none and for settings
+        other than the size, which training has fixed.
+        """
+        if other := sorted(k for k, v in kwargs.items() if v is not None):
+            raise TypeError(f"{other}: pictures are prepared as in training; only size can be set")
+        several = isinstance(images, Sequence) and not isinstance(images, str)
+        pictures = [_open(i) for i in (images if several or _is_array(images, 4) else [images])]
+        pixels = stack_pictures(pictures, self.size["height"])
+        values = normalise_pixels(torch.from_numpy(pixels)).numpy()
+        return BatchFeature({"pixel_values": values}, tensor_type=return_tensors)
+
+
+def _is_array(value: Any, dimensions: int) -> bool:
+    return isinstance(value, np.ndarray | torch.Tensor) and value.ndim == dimensions
+
+
+def _open(image: Any) -> Image.Image:
+    """A PIL picture from a path, a picture or uint8 [H, W, C] or [C, H, W] (C: 1, 3 or 4)."""
+    if isinstance(image, str | os.PathLike | Image.Image):
+        return open_picture(image)
+    if not _is_array(image, 3):
+        raise TypeError(f"{type(image).__name__} is no picture: give a path, PIL or uint8 array")
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(f"a picture of {array.dtype}: give uint8, 0 to 255, not yet normalised")
+    if array.shape[-1] not in _CHANNELS:
+        array = array.transpose(1, 2, 0)
+    if array.shape[-1] not in _CHANNELS:
+        raise ValueError(f"a picture of shape {np.shape(image)}: give 1, 3 or 4 channels")
+    return Image.fromarray(array[:, :, 0] if array.shape[-1] == 1 else array)
+
+
+class MoMoProcessor(ProcessorMixin):
+    """`processor(text=..., images=..., return_tensors="pt")` → what `MoMoModel` takes.
+
+    Texts are padded to the longest and cut to the tokenizer's `model_max_length`.
+    """
+
+    text_kwargs = {"padding": True, "truncation": True}  # noqa: RUF012 - read by transformers
+
+    def __init__(
+        self,
+        image_processor: MoMoImageProcessor | None = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+
+
+def make_tokenizer(tokenizer: Tokenizer, text_length: int) -> PreTrainedTokenizerFast:
+    """The exported tokenizer for `transformers`, cutting texts to `text_length` tokens.
+
+    Raises ValueError when a special token has another id than in training.
+    """
+    check_special_tokens(tokenizer, "tokenizer")
+    names: Sequence[str] = ("pad", "unk", "cls", "sep", "mask")
+    special = {f"{n}_token": t for n, t in zip(names, SPECIAL_TOKENS, strict=True)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=text_length,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        **special,
+    )

@@ -1,0 +1,97 @@
+"""Write an exported model as `transformers` loads it, with a model card.
+
+python pipelines/to_transformers.py --model runs/latest/model --output my-model
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.demo.corpora import LICENCES
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument(
+        "--model",
+        default="runs/latest/model",
+        metavar="FOLDER",
+        help="an exported model (default: %(default)s)",
+    )
+    result.add_argument("--output", required=True, metavar="FOLDER", help="where to write")
+    result.add_argument("--name", default="", help="the card's title (default: the output's name)")
+    result.add_argument(
+        "--licence", default="", metavar="ID", help="of the weights, e.g. apache-2.0"
+    )
+    return result
+
+
+def read_report(model: Path) -> dict[str, Any]:
+    """The metrics of the report beside the model, empty without one. Raises ValueError for JSON
+    that is none."""
+    file = model.parent / "report" / "metrics.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def corpora(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each source: its name, licence where known, and rows that were kept."""
+    return [
+        {
+            "name": f"{kind}: {name}",
+            "licence": LICENCES.get(name),
+            "rows": counts.get("kept"),
+        }
+        for kind, metrics in report.get("corpora", {}).items()
+        for name, counts in metrics.get("sources", {}).items()
+    ]
+
+
+def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps of each training stage and the model's shape."""
+    stages = report.get("training", {})
+    shape = {f"model.{k}": v for k, v in config["model"].items()}
+    return (
+        {f"steps of {n}": s.get("steps") for n, s in stages.items()}
+        | shape
+        | {k: v for k, v in config.items() if k != "model"}
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: written; 2: bad input."""
+    options = parser().parse_args(arguments)
+    folder, output = Path(options.model), Path(options.output)
+    from momo.hf import from_exported, render_card
+
+    try:
+        model, processor = from_exported(folder)
+        report = read_report(folder)
+        output.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    card = render_card(
+        options.name or output.resolve().name,
+        recipe={"parameters": f"{model.num_parameters():,}"} | recipe(config, report),
+        corpora=corpora(report),
+        licence=options.licence,
+        tasks=report.get("tasks"),
+    )
+    (output / "README.md").write_text(card, encoding="utf-8")
+    print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
