@@ -7,7 +7,7 @@ every file that was read; `card.json` and `card.md` tell what there is.
 
 Memory: the stage's own process holds the listing (about 1 kB a picture), one block, two digests a
 kept row (about 250 bytes) and the look of each held-out picture (about 700 bytes). A task holds
-the raw bytes of one block of 512 pictures, or 4,096 documents. Equal sources give equal bytes: rows
+the raw bytes of one block of 64 pictures, or 4,096 documents. Equal sources give equal bytes: rows
 are sorted and row groups have a fixed size.
 """
 
@@ -32,7 +32,7 @@ from momo_platform.data.rows import (
     PrepareText,
     split_of,
 )
-from momo_platform.data.sink import BLOCK_ROWS, DATA, QUARANTINE, Sink
+from momo_platform.data.sink import DATA, QUARANTINE, Sink
 from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
 from momo_platform.stages.stage import Artifact, Context
 
@@ -44,6 +44,7 @@ __all__ = [
     "run_prepare_pairs",
     "run_prepare_text",
 ]
+_TASK_ROWS = 64  # small, so that tasks end together and the writer is never long behind
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 _PLACE_SCHEMA = pa.schema(
     {n: pa.string() for n in ("source", "root", "path")}
@@ -80,8 +81,8 @@ def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
 
 def _blocks(rows: list[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
     return [
-        pa.Table.from_pylist(rows[i : i + BLOCK_ROWS], schema=schema)
-        for i in range(0, len(rows), BLOCK_ROWS)
+        pa.Table.from_pylist(rows[i : i + _TASK_ROWS], schema=schema)
+        for i in range(0, len(rows), _TASK_ROWS)
     ]
 
 
