@@ -45,6 +45,7 @@ class Window:
 
     def __init__(self, step: int, modalities: tuple[str, ...]) -> None:
         self._start, self._first = time.perf_counter(), step
+        self.seconds = 0.0  # set by `record`
         self.waited = self.blocked = 0.0
         self._samples = dict.fromkeys(modalities, 0)
         self._costs = {"tokens": 0.0, "flops": 0.0}
@@ -57,16 +58,13 @@ class Window:
                 if (cost := getattr(task, name, None)) is not None:
                     self._costs[name] += cost(modality, batch)
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
     def seconds_per_step(self, step: int) -> float:
-        """Mean over the steps up to and including `step`."""
-        return self.seconds() / (step + 1 - self._first)
+        """Mean over the steps up to and including `step`, which was recorded."""
+        return self.seconds / (step + 1 - self._first)
 
     def record(self, device: torch.device, world_size: int) -> dict[str, float]:
         """Rates over all ranks, taking the others to be as busy as this one."""
-        seconds = self.seconds()
+        seconds = self.seconds = time.perf_counter() - self._start
         record = {f"samples_per_second/{n}": c / seconds for n, c in self._samples.items()}
         if self._costs["tokens"]:
             record["tokens_per_second"] = self._costs["tokens"] * world_size / seconds

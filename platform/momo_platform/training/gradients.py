@@ -114,7 +114,7 @@ def backward_pass(
         losses, zero = module(names[-1], batches[names[-1]], touch_all=not sharded)
         totals.append(_weighted_loss(names[-1], losses, weights, result))
         total = torch.stack(totals).sum() + (zero if zero is not None else 0.0)
-        if result.finite:
+        if result.finite or sharded or distributed:  # see below
             total.backward()
             if sharded:
                 reduce_unsharded(module)
@@ -129,9 +129,13 @@ def backward_pass(
         with no_sync:
             losses, zero = module(name, batches[name], touch_all=last and not sharded)
             total = _weighted_loss(name, losses, weights, result)
-            if not result.finite:
+            # Once its forward ran, a wrapper that reduces waits for the backward: the gradients of a
+            # loss that is not finite are made all the same, and dropped by the caller.
+            if not result.finite and not (sharded or (distributed and last)):
                 return result
             (total if zero is None else total + zero).backward()
+        if not result.finite:
+            return result
         if diagnose:
             current = flat_gradient(module)
             if distributed and not last:
