@@ -221,5 +221,3 @@ def test_flops_are_what_torch_counts(modality):
     estimate = training_flops(CONFIG, passes)
     assert estimate == task.flops(modality, batch)
     assert estimate == pytest.approx(counter.get_total_flops(), rel=0.25)
-
-
