@@ -129,7 +129,7 @@ def backward_pass(
         with no_sync:
             losses, zero = module(name, batches[name], touch_all=last and not sharded)
             total = _weighted_loss(name, losses, weights, result)
-            # Once its forward ran, a wrapper that reduces waits for the backward: the gradients of a
+            # Once its forward ran, a wrapper that reduces waits for the backward: gradients of a
             # loss that is not finite are made all the same, and dropped by the caller.
             if not result.finite and not (sharded or (distributed and last)):
                 return result
