@@ -163,6 +163,19 @@ def in_two(folder, name, train):
     return first
 
 
+def assert_close_weights(weights, expected):
+    """To 1e-5, but for the biases of attention keys: softmax takes no notice of them, so their
+    gradient is zero but for rounding, which Adam scales up to whole steps."""
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        difference = (weights[name] - value).abs()
+        if name.endswith("attn.qkv.bias"):
+            keys = slice(len(value) // 3, 2 * len(value) // 3)
+            assert difference[keys].max() < TRAIN.steps * TRAIN.optimizer.learning_rate
+            difference[keys] = 0.0
+        assert (difference <= 1e-5 + 1e-5 * value.abs()).all(), (name, difference.max())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -179,15 +192,13 @@ def test_sharded_equals_ddp(tmp_path, changes):
     )
     expected = in_two(tmp_path, "ddp", ddp)
     weights = in_two(tmp_path, "fsdp2", sharded)
-    assert weights.keys() == expected.keys()
-    for name in expected:
-        torch.testing.assert_close(weights[name], expected[name], rtol=1e-5, atol=1e-5)
+    assert_close_weights(weights, expected)
     torch.testing.assert_close(
         losses(tmp_path / "fsdp2"), losses(tmp_path / "ddp"), rtol=1e-5, atol=1e-5
     )
 
 
-def test_a_sharded_run_goes_on_bit_for_bit_and_as_ddp_and_alone(tmp_path):
+def test_a_sharded_run_goes_on_bit_for_bit_and_as_ddp(tmp_path):
     sharded = replace(TRAIN, ema_decay=0.8, scaling=ScalingConfig(sharding="fsdp2"))
     whole = in_two(tmp_path, "whole", sharded)
     for name, train in (("again", sharded), ("ddp", replace(sharded, scaling=ScalingConfig()))):
@@ -195,10 +206,8 @@ def test_a_sharded_run_goes_on_bit_for_bit_and_as_ddp_and_alone(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / source.name).symlink_to(source)
         weights = in_two(tmp_path, name, train)
-        for key in whole:
-            if name == "again":
-                assert torch.equal(weights[key], whole[key]), key
-            torch.testing.assert_close(weights[key], whole[key], rtol=1e-5, atol=1e-5)
+        assert_close_weights(weights, whole)
+        assert name == "ddp" or all(torch.equal(weights[key], whole[key]) for key in whole)
 
 
 def test_costs_are_logged(tmp_path):

@@ -14,6 +14,7 @@ import torch
 from momo_platform.stages import UserError
 from momo_platform.training import interrupt
 from momo_platform.training.checkpoint import newest_checkpoint
+from momo_platform.training.config import ScalingConfig
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import SKIPPED_FILE_NAME, read_records
 from tests.platform.training.processes import (
@@ -36,15 +37,19 @@ class OneNan(ToyLoader):
         return batch
 
 
-def train_with_nan(rank, world_size, folder):
-    trainer = make_trainer(rank, world_size, folder, config(8), OneNan)
+def train_with_nan(rank, world_size, folder, sharding):
+    train = config(8, scaling=ScalingConfig(sharding=sharding))
+    trainer = make_trainer(rank, world_size, folder, train, OneNan)
     trainer.run()
     assert trainer.skipped == 1
 
 
-@pytest.mark.parametrize("world_size, positions", [(1, [36, 48]), (2, [42, 48])])
-def test_a_bad_batch_is_skipped_counted_and_named(tmp_path, world_size, positions):
-    run_ranks(train_with_nan, world_size, str(tmp_path))
+@pytest.mark.parametrize(
+    "world_size, positions, sharding",
+    [(1, [36, 48], "ddp"), (2, [42, 48], "ddp"), (2, [42, 48], "fsdp2")],
+)
+def test_a_bad_batch_is_skipped_counted_and_named(tmp_path, world_size, positions, sharding):
+    run_ranks(train_with_nan, world_size, str(tmp_path), sharding)
     (skipped,) = read_records(tmp_path / SKIPPED_FILE_NAME)
     assert skipped == {"step": 4, "what": "loss", "samples": {"b": [positions]}}
     records = read_records(tmp_path / "metrics.jsonl")
