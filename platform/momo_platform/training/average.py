@@ -28,9 +28,9 @@ class WeightAverage:
         """Take in the weights as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averages = [local_part(a) for a in self._averages.values()]
-        weights = [local_part(p.detach()) for p in self._parameters.values()]
-        torch._foreach_lerp_(averages, weights, 1.0 - decay)
+        for name, average in self._averages.items():
+            weight = local_part(self._parameters[name].detach())
+            local_part(average).lerp_(weight, 1.0 - decay)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Whole averages on the CPU by parameter name, and the count. Sharded: on all ranks."""

@@ -36,14 +36,11 @@ from momo_platform.training.parallel import (
     world_size,
 )
 from momo_platform.training.records import RunLog
+from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
-
-
-class TrainingDiverged(RuntimeError):
-    """Too many steps with a non-finite loss or gradient."""
 
 
 def _to_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
@@ -245,19 +242,9 @@ class Trainer:
     def _name_skipped(
         self, step: int, result: StepResult, used: Mapping[str, int], log: RunLog | None
     ) -> None:
-        """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many.
-
-        Positions are those of a modality's endless order; where the loss was finite and only the
-        gradient was not, every modality of the step and every rank is named.
-        """
-        config, world = self.config, world_size()
-        everyone = list(range(world))
-        culprits = result.culprits or dict.fromkeys(self._modalities(step), everyone)
-        samples = {}
-        for name, ranks in culprits.items():
-            size = config.batch_sizes[name]
-            start, part = used[name] * size, size // world
-            samples[name] = [[start + r * part, start + (r + 1) * part] for r in ranks]
+        """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
+        config, names = self.config, self._modalities(step)
+        samples = culprit_samples(result, names, used, config.batch_sizes, world_size())
         what = "loss" if result.culprits else "gradient"
         message = f"step {step}: non-finite {what}, skipped; samples by modality {samples}"
         if log is not None:

@@ -23,7 +23,7 @@ def world_size() -> int:
 def blocks_of(task: nn.Module) -> list[nn.Module]:
     """The repeated blocks that a task names by its optional `blocks()`."""
     named: Any = getattr(task, "blocks", None)
-    return list(named()) if callable(named) else []
+    return [] if named is None else list(named())
 
 
 def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Module:
@@ -43,7 +43,8 @@ def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Mo
     scalars = {p for p in module.parameters() if p.ndim == 0}
     for block in blocks_of(task):
         fully_shard(block, mesh=mesh)
-    return fully_shard(module, mesh=mesh, ignored_params=scalars)
+    fully_shard(module, mesh=mesh, ignored_params=scalars)
+    return module
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -90,7 +91,9 @@ def clip_gradients(module: nn.Module, most: float) -> Tensor:
     total = torch.stack(shards).sum()
     torch.distributed.all_reduce(total)
     norm = torch.stack([total, *copies]).sum().sqrt()
-    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_max(1.0))
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
     return norm
 
 
