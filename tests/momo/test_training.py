@@ -66,7 +66,7 @@ def make_trainer(folder, train=TRAIN, rank=0, world_size=1, task=None):
 
 def losses(folder):
     records = read_records(Path(folder) / "metrics.jsonl")
-    return torch.tensor([[v for k, v in sorted(r.items()) if "loss/" in k] for r in records])
+    return torch.tensor([v for r in records for k, v in sorted(r.items()) if "loss/" in k])
 
 
 def gradient(task, schedule="accumulate"):

@@ -72,9 +72,14 @@ def place_like(value: Tensor, model: Tensor) -> Tensor:
 
 
 def reduce_unsharded(module: nn.Module) -> None:
-    """Average the gradients that FSDP2 leaves alone: those of parameters without dimension."""
+    """Average the gradients that FSDP2 leaves alone: those of parameters without dimension.
+
+    Parameters that the step did not reach get a gradient of zeros, as they do under DDP.
+    """
     for parameter in module.parameters():
-        if parameter.grad is not None and not isinstance(parameter, DTensor):
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif parameter.grad is not None and not isinstance(parameter, DTensor):
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= world_size()
 
