@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -96,6 +96,8 @@ class TaskConfig:
 
     A weight of 0 switches the objective off and spares its computation. `matching_fraction` is
     the share of a batch's rows that get an in-batch hard negative.
+    `contrastive_chunk` above 0 embeds that many rows at a time for the contrastive loss and again
+    in the backward pass, so that memory no longer grows with the batch; the loss stays the same.
     """
 
     modalities: tuple[Modality, ...] = MODALITIES
@@ -110,6 +112,8 @@ class TaskConfig:
     pair_image_mask_ratio: float = 0.5
     pair_text_mask_ratio: float = 0.3
     matching_fraction: float = 0.5
+    # Changes how the loss is computed, not what: no part of a fingerprint.
+    contrastive_chunk: int = field(default=0, metadata={"semantic": False})
 
     def __post_init__(self) -> None:
         if unknown := [m for m in self.modalities if m not in MODALITIES]:
@@ -120,15 +124,17 @@ class TaskConfig:
                     f"task.modalities has {modality!r} but no objective of it has a weight above "
                     f"0: raise one of {list(OBJECTIVES[modality])} or drop the modality"
                 )
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):
+        if self.contrastive_chunk < 0:
+            raise ValueError(f"task.contrastive_chunk={self.contrastive_chunk}: give 0 or more")
+        for member in dataclasses.fields(self):
+            value = getattr(self, member.name)
+            if member.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):
                 if value < 0:
-                    raise ValueError(f"task.{field.name}={value} must not be negative")
+                    raise ValueError(f"task.{member.name}={value} must not be negative")
                 if not math.isfinite(value):
-                    raise ValueError(f"task.{field.name}={value} must be finite")
-            elif field.name != "modalities" and not 0.0 <= value <= 1.0:
-                raise ValueError(f"task.{field.name}={value} must lie between 0 and 1")
+                    raise ValueError(f"task.{member.name}={value} must be finite")
+            elif member.name not in ("modalities", "contrastive_chunk") and not 0.0 <= value <= 1.0:
+                raise ValueError(f"task.{member.name}={value} must lie between 0 and 1")
 
     @property
     def objectives(self) -> dict[str, float]:

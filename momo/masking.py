@@ -20,6 +20,15 @@ class SpecialIds:
     first_word: int = 5
 
 
+PAD = SpecialIds.pad
+
+
+def trim_padding(ids: Tensor, multiple: int = 8) -> int:
+    """Length of the longest text of `ids` [B, T], rounded up to `multiple`, at most T."""
+    used = int((ids != PAD).any(dim=0).sum())
+    return min(ids.shape[1], max(multiple, -(-used // multiple) * multiple))
+
+
 @dataclass(frozen=True)
 class MaskedTokens:
     """`ids` [B, T] with masks applied; `selected` [B, T] bool: the positions to predict."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
@@ -52,6 +55,11 @@ class MoMo(nn.Module):
             self.contrastive,
         ):
             part.reset()
+
+    def enable_activation_checkpointing(self) -> None:
+        """From now on the encoder's blocks keep their inputs only and compute twice in training."""
+        for block in self.blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def _encode(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         attention_mask = None if mask is None else mask[:, None, None, :]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from momo.config import TaskConfig
+from momo.cost import encoder_passes, training_flops
 from momo.embeddings import normalise_pixels, patchify
-from momo.masking import MaskedTokens, mask_tokens, random_patch_keep
+from momo.masking import PAD, MaskedTokens, mask_tokens, random_patch_keep, trim_padding
 from momo.model import MoMo
 from momo.objectives import (
     Loss,
@@ -22,13 +24,17 @@ from momo.objectives import (
     same_meaning,
 )
 
-PAD = 0
 
+def in_chunks(embed: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
+    """`embed(*inputs)`, `size` rows at a time (0: all at once) without keeping activations.
 
-def trim_padding(ids: Tensor, multiple: int = 8) -> int:
-    """Length of the longest text of `ids` [B, T], rounded up to `multiple`, at most T."""
-    used = int((ids != PAD).any(dim=0).sum())
-    return min(ids.shape[1], max(multiple, -(-used // multiple) * multiple))
+    The backward pass gets the gradient of all embeddings first and then replays chunk by chunk
+    (gradient caching, arXiv 2101.06983), so activations of one chunk exist at a time.
+    """
+    if not size or not torch.is_grad_enabled():
+        return embed(*inputs)
+    chunks = zip(*(tensor.split(size) for tensor in inputs), strict=True)
+    return torch.cat([checkpoint(embed, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 class MoMoTask(nn.Module):
@@ -68,6 +74,23 @@ class MoMoTask(nn.Module):
         model.requires_grad_(True)
         for part, needed in used.items():
             part.requires_grad_(needed)
+
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks: units of sharding and compilation."""
+        return list(self.model.blocks)
+
+    def enable_activation_checkpointing(self) -> None:
+        """Less memory, more computing; equal losses and gradients."""
+        self.model.enable_activation_checkpointing()
+
+    def tokens(self, modality: str, batch: Mapping[str, Tensor]) -> int:
+        """Tokens that the encoder processes for a batch, padding of its longest text included."""
+        return sum(p.rows * p.length for p in encoder_passes(self.config, modality, batch))
+
+    def flops(self, modality: str, batch: Mapping[str, Tensor]) -> float:
+        """Floating-point operations of forward and backward for a batch."""
+        passes = encoder_passes(self.config, modality, batch)
+        return training_flops(self.model.config, passes)
 
     def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
         """Losses by objective name. Raises `ValueError` on a modality the task does not have."""
@@ -109,8 +132,9 @@ class MoMoTask(nn.Module):
         rows = ids.shape[0]
         similarity = torch.zeros(rows, rows, device=ids.device)
         if "contrastive" in weights:
-            image_emb = model.embed_image(pixels)
-            text_emb = model.embed_text(ids, present)
+            chunk = self.config.contrastive_chunk
+            image_emb = in_chunks(model.embed_image, chunk, pixels)
+            text_emb = in_chunks(model.embed_text, chunk, ids, present)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")

@@ -60,8 +60,9 @@ def contrastive_loss(
             dist.all_gather(gathered, keys.contiguous())
             all_keys = torch.cat(gathered)
     scale = log_scale.exp()
-    image_logits = scale * image_emb.float() @ all_texts.float().T
-    text_logits = scale * text_emb.float() @ all_images.float().T
+    with torch.autocast(image_emb.device.type, enabled=False):  # else the products are bf16
+        image_logits = scale * image_emb.float() @ all_texts.float().T
+        text_logits = scale * text_emb.float() @ all_images.float().T
     labels = torch.arange(rows, device=image_emb.device) + offset
     if keys is not None and all_keys is not None:
         ignored = same_meaning(keys, all_keys)

@@ -22,3 +22,11 @@ def check_bounds(config: Any, **bounds: tuple[float | None, float | None]) -> No
                 or (most is not None and number > most)
             ):
                 raise ValueError(f"{name}={value}: give {' and '.join(words) or 'a number'}")
+
+
+def check_choice(config: Any, **choices: tuple[Any, ...]) -> None:
+    """Raise ValueError for a field that is none of its choices."""
+    for name, allowed in choices.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: give one of {list(allowed)}")

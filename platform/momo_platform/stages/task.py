@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
 from momo_platform.stages.storage import Storage, Workspace, open_storage
@@ -66,11 +65,6 @@ class LazyInputs(Mapping[str, Artifact]):
         return len(self._spec.inputs)
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
-
-
 def run_stage(
     spec: TaskSpec,
     progress: Callable[[dict[str, Any]], None],
@@ -119,7 +113,7 @@ def run_stage(
         storage.publish(workspace, manifest)
         workspace = None
     except Exception as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise UserError(
                 f"disk full while stage {spec.name} wrote to {storage.uri}: make room there or "
                 "choose another folder with --storage; finished stages are kept"

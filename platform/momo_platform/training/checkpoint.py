@@ -1,6 +1,7 @@
 """Checkpoints: weights, optimizer, counters and RNG as safetensors and JSON, manifest last.
 
-Layout of one: `<folder>/step-00000400/{model,optimizer}.safetensors, state.json, manifest.json`.
+Layout of one: `<folder>/step-00000400/` with `{model,optimizer}.safetensors`, `ema.safetensors`
+where weights are averaged, `state.json` and `manifest.json`. Tensors are whole, however sharded.
 Only a folder whose manifest names its files with their sizes is ever read (ray#41700: files of an
 earlier attempt once mixed into a checkpoint).
 """
@@ -20,44 +21,61 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from momo_platform.training.average import WeightAverage
+from momo_platform.training.parallel import place_like, whole
+
 MANIFEST = "manifest.json"
 
 
 def newest_checkpoint(folder: Path) -> tuple[int, Path] | None:
     """The step and folder of the newest whole checkpoint, or None."""
     for path in sorted(folder.glob("step-*"), reverse=True):
-        manifest = path / MANIFEST
-        if not manifest.exists():
-            continue
-        files = json.loads(manifest.read_text())["files"]
-        if all((path / n).exists() and (path / n).stat().st_size == s for n, s in files.items()):
+        if _is_whole(path):
             return int(path.name.removeprefix("step-")), path
     return None
 
 
+def _is_whole(path: Path) -> bool:
+    manifest = path / MANIFEST
+    if not manifest.exists():
+        return False
+    files = json.loads(manifest.read_text())["files"]
+    return all((path / n).exists() and (path / n).stat().st_size == s for n, s in files.items())
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+
 def _snapshot(
-    module: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Copies on the CPU of all weights and of the optimizer's state, by parameter name."""
-    model = {n: t.detach().cpu().clone() for n, t in module.state_dict().items()}
+    module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+) -> dict[str, dict[str, Tensor]]:
+    """Copies on the CPU by file: weights, the optimizer's state by parameter name, averages."""
     names: dict[Tensor, str] = {p: n for n, p in module.named_parameters()}
-    state = {
-        f"{names[p]}:{key}": torch.as_tensor(value).detach().cpu().clone()
-        for p, values in optimizer.state.items()
-        for key, value in values.items()
+    files = {
+        "model": {n: whole(t).cpu().clone() for n, t in module.state_dict().items()},
+        "optimizer": {
+            f"{names[p]}:{key}": whole(_tensor(value)).cpu().clone()
+            for p, values in optimizer.state.items()
+            for key, value in values.items()
+        },
     }
-    return model, state
+    files["optimizer"]["rng"] = torch.get_rng_state()
+    if average is not None:
+        files["ema"] = average.snapshot()
+    return files
 
 
 class CheckpointWriter:
     """Writes in a thread: a step is blocked only for the copy off the device.
 
     At most one write is under way; a second `save` waits for the first. An error of the thread is
-    raised by the next `save` or by `close`.
+    raised by the next `save` or by `close`. With `writes=False` (the ranks above 0) `save` only
+    takes its part in gathering.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int, writes: bool = True) -> None:
+        self._folder, self._keep, self._writes = folder, keep, writes
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -67,11 +85,14 @@ class CheckpointWriter:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: Mapping[str, Any],
+        average: WeightAverage | None = None,
     ) -> None:
+        """Copy now, write later. Of a sharded module every rank must call this."""
         self.wait()
-        model, moments = _snapshot(module, optimizer)
-        moments["rng"] = torch.get_rng_state()
-        write = partial(self._write, step, model, moments, dict(state))
+        files = _snapshot(module, optimizer, average)
+        if not self._writes:
+            return
+        write = partial(self._write, step, files, dict(state))
         self._thread = threading.Thread(target=self._run, args=(write,), daemon=True)
         self._thread.start()
 
@@ -92,34 +113,61 @@ class CheckpointWriter:
             self._error = error
 
     def _write(
-        self,
-        step: int,
-        model: dict[str, Tensor],
-        moments: dict[str, Tensor],
-        state: dict[str, Any],
+        self, step: int, files: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
     ) -> None:
         target = self._folder / f"step-{step:08d}"
         if target.exists():
             shutil.rmtree(target)
         target.mkdir(parents=True)
-        save_file(model, target / "model.safetensors")
-        save_file(moments, target / "optimizer.safetensors")
-        (target / "state.json").write_text(json.dumps({"step": step, **state}))
-        files = {p.name: p.stat().st_size for p in sorted(target.iterdir())}
-        for name in files:
-            with (target / name).open("rb") as file:
-                os.fsync(file.fileno())
-        temporary = target / (MANIFEST + ".tmp")
-        temporary.write_text(json.dumps({"step": step, "files": files}))
-        temporary.replace(target / MANIFEST)
-        whole = sorted(p for p in self._folder.glob("step-*") if (p / MANIFEST).exists())
-        for old in whole[: -self._keep]:
-            shutil.rmtree(old)
+        try:
+            for name, tensors in files.items():
+                save_file(dict(tensors), target / f"{name}.safetensors")
+            (target / "state.json").write_text(json.dumps({"step": step, **state}))
+            _seal(target, step)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)  # the room of a write that failed
+            raise
+        self._remove_old(step)
+
+    def _remove_old(self, step: int) -> None:
+        """All but the newest whole ones, and what earlier runs left unfinished."""
+        folders = sorted(self._folder.glob("step-*"))
+        kept = [p for p in folders if _is_whole(p)][-self._keep :]
+        for path in folders:
+            if path not in kept and path.name <= f"step-{step:08d}":
+                shutil.rmtree(path)
 
 
-def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Load a checkpoint into a module and its optimizer; returns `state.json`."""
+def _seal(folder: Path, step: int) -> None:
+    """Bring the files to the disk, then the manifest that names them."""
+    files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
+    for name in files:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    temporary = folder / (MANIFEST + ".tmp")
+    with temporary.open("w") as file:
+        file.write(json.dumps({"step": step, "files": files}))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / MANIFEST)
+
+
+def load_weights(path: Path, module: nn.Module) -> dict[str, Any]:
+    """A checkpoint's weights into a module that is not yet sharded; returns `state.json`."""
     module.load_state_dict(load_file(path / "model.safetensors"))
+    return json.loads((path / "state.json").read_text())
+
+
+def load_progress(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None = None,
+) -> None:
+    """The rest of a checkpoint: moments, averages and the generator's state.
+
+    Averages that the checkpoint lacks begin at its weights.
+    """
     moments = load_file(path / "optimizer.safetensors")
     torch.set_rng_state(moments.pop("rng"))
     parameters = dict(module.named_parameters())
@@ -127,5 +175,8 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
         name, _, field = key.rpartition(":")
         parameter = parameters[name]
         state = optimizer.state.setdefault(parameter, {})
-        state[field] = value.to(parameter.device)
-    return json.loads((path / "state.json").read_text())
+        cut = value.shape == parameter.shape and field != "step"
+        state[field] = place_like(value, parameter) if cut else value.to(parameter.device)
+    averages = path / "ema.safetensors"
+    if average is not None and averages.exists():
+        average.restore(load_file(averages))

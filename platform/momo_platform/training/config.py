@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from momo_platform.bounds import check_bounds
+from momo_platform.bounds import check_bounds, check_choice
 
 GradientSchedule = Literal["accumulate", "alternate", "joint"]
+Precision = Literal["fp32", "bf16", "auto"]
+Sharding = Literal["ddp", "fsdp2"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
 
@@ -38,7 +40,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScalingConfig:
-    """Where a run happens: workers, their resources, threads. Never part of a fingerprint."""
+    """Where a run happens: workers, their resources, threads. Never part of a fingerprint.
+
+    `sharding`: `ddp` copies the model to every worker, `fsdp2` shards it with its gradients and
+    moments. `activation_checkpointing` computes blocks twice and keeps less of them.
+    """
 
     num_workers: int = 2
     cpus_per_worker: float = 0.5
@@ -48,6 +54,9 @@ class ScalingConfig:
     reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
     ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
+    sharding: Sharding = "ddp"
+    activation_checkpointing: bool = False
+    compile: bool = False  # torch.compile of the task's blocks
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -60,6 +69,7 @@ class ScalingConfig:
             reader_processes=(0, None),
             max_restarts=(0, None),
         )
+        check_choice(self, sharding=get_args(Sharding))
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,9 @@ class TrainConfig:
     `batch_sizes` maps each modality to its global batch (samples an update over all workers).
     `gradient_schedule`: `accumulate` runs forward and backward for every modality and updates
     once; `alternate` takes one modality a step, in an order drawn from the seed; `joint` sums all
-    losses before one backward.
+    losses before one backward. `precision`: `bf16` runs the forward under autocast with weights in
+    fp32; `auto` does so on CUDA only. `ema_decay` above 0 averages the weights over updates; the
+    finished model is then the average.
     """
 
     steps: int
@@ -93,11 +105,14 @@ class TrainConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = 0
     max_skipped_steps: int = 20
+    precision: Precision = "fp32"
+    ema_decay: float = 0.0
     scaling: ScalingConfig = field(default=ScalingConfig(), metadata=MECHANICS)
     logging: LoggingConfig = field(default=LoggingConfig(), metadata=MECHANICS)
 
     def __post_init__(self) -> None:
-        check_bounds(self, steps=(1, None), max_skipped_steps=(0, None))
+        check_bounds(self, steps=(1, None), max_skipped_steps=(0, None), ema_decay=(0.0, 0.9999999))
+        check_choice(self, precision=get_args(Precision))
         for modality, size in self.batch_sizes.items():
             if size < 1:
                 raise ValueError(f"batch_sizes {modality}={size}: give at least 1")

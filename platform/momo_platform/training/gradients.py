@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.training.config import GradientSchedule
+from momo_platform.training.parallel import is_sharded, reduce_unsharded, world_size
+from momo_platform.training.task import LossParts
 
 
 @dataclass
@@ -28,6 +29,8 @@ class StepResult:
     gradient_norms: dict[str, float] = field(default_factory=dict)
     gradient_cosines: dict[str, float] = field(default_factory=dict)
     finite: bool = True
+    # Modality → the ranks on which its loss was not finite.
+    culprits: dict[str, list[int]] = field(default_factory=dict)
 
 
 def modalities_of_step(
@@ -51,32 +54,35 @@ def flat_gradient(module: nn.Module) -> Tensor:
     )
 
 
-def _world_size() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
-def _weighted_loss(losses: Mapping[str, Any], weights: Mapping[str, float], result: StepResult):
+def _weighted_loss(
+    modality: str,
+    losses: Mapping[str, LossParts],
+    weights: Mapping[str, float],
+    result: StepResult,
+) -> Tensor:
     """Σ weight · sum / global count, scaled so that DDP's mean over ranks is the global mean."""
-    world = _world_size()
+    world = world_size()
     names = list(losses)
     metric_names = [(n, m) for n in names for m in losses[n].metrics]
-    packed = torch.stack(
-        [losses[n].sum.detach().float() for n in names]
-        + [losses[n].count.detach().float() for n in names]
-        + [losses[n].metrics[m].detach().float() / world for n, m in metric_names]
-    )
+    sums = torch.stack([losses[n].total.detach().float() for n in names])
+    bad = torch.zeros(world, device=sums.device)
+    bad[torch.distributed.get_rank() if world > 1 else 0] = (~torch.isfinite(sums)).any().float()
+    counts = [losses[n].terms.detach().float() for n in names]
+    means = [losses[n].metrics[m].detach().float() / world for n, m in metric_names]
+    packed = torch.cat([sums, torch.stack([*counts, *means]), bad])
     if world > 1:
         torch.distributed.all_reduce(packed)
-    sums, counts, means = packed.split([len(names), len(names), len(metric_names)])
+    sums, counts, means, bad = packed.split([len(names), len(names), len(metric_names), world])
     counts = counts.clamp_min(1.0)
-    values = dict(zip(names, (sums / counts).tolist(), strict=True))
-    result.losses.update(values)
+    result.losses.update(zip(names, (sums / counts).tolist(), strict=True))
     for (_, metric), value in zip(metric_names, means.tolist(), strict=True):
         result.metrics[metric] = value
-    result.finite = result.finite and bool(torch.isfinite(sums).all())
+    if not torch.isfinite(sums).all():
+        result.finite = False
+        result.culprits[modality] = [rank for rank, one in enumerate(bad.tolist()) if one]
     total = torch.zeros((), device=packed.device)
     for index, name in enumerate(names):
-        total = total + losses[name].sum * (weights.get(name, 1.0) * world / counts[index])
+        total = total + losses[name].total * (weights.get(name, 1.0) * world / counts[index])
     return total
 
 
@@ -88,13 +94,15 @@ def backward_pass(
     *,
     diagnose: bool = False,
 ) -> StepResult:
-    """Fill the gradients of one update. `module` is a `TouchedTask` or DDP around one.
+    """Fill the gradients of one update. `module` is a `TouchedTask`, sharded or in DDP or neither.
 
     With `diagnose`, also the norm of each modality's gradient and the cosine between modalities,
-    over all ranks (one more all-reduce a modality; `accumulate` only).
+    over all ranks (one more all-reduce a modality; `accumulate` only, and not where sharded).
+    A sharded module reduces after each modality: to wait would keep whole gradients.
     """
     result = StepResult()
     distributed = isinstance(module, DistributedDataParallel)
+    sharded = is_sharded(module)
     names = list(batches)
     if schedule == "joint":
         # One forward through DDP's wrapper only: it may be entered once per synchronised backward.
@@ -102,33 +110,41 @@ def backward_pass(
         totals = []
         for name in names[:-1]:
             losses, _ = inner(name, batches[name])
-            totals.append(_weighted_loss(losses, weights, result))
-        losses, zero = module(names[-1], batches[names[-1]], touch_all=True)
-        totals.append(_weighted_loss(losses, weights, result))
+            totals.append(_weighted_loss(name, losses, weights, result))
+        losses, zero = module(names[-1], batches[names[-1]], touch_all=not sharded)
+        totals.append(_weighted_loss(names[-1], losses, weights, result))
         total = torch.stack(totals).sum() + (zero if zero is not None else 0.0)
-        if result.finite:
+        if result.finite or sharded or distributed:  # see below
             total.backward()
+            if sharded:
+                reduce_unsharded(module)
         return result
 
-    diagnose = diagnose and len(names) > 1
+    diagnose = diagnose and len(names) > 1 and not sharded
     previous: Tensor | None = None
     vectors: dict[str, Tensor] = {}
     for name in names:
         last = name == names[-1]
         no_sync = module.no_sync() if distributed and not last else contextlib.nullcontext()
         with no_sync:
-            losses, zero = module(name, batches[name], touch_all=last)
-            total = _weighted_loss(losses, weights, result)
-            if not result.finite:
+            losses, zero = module(name, batches[name], touch_all=last and not sharded)
+            total = _weighted_loss(name, losses, weights, result)
+            # Once its forward ran, a wrapper that reduces waits for the backward: gradients of a
+            # loss that is not finite are made all the same, and dropped by the caller.
+            if not result.finite and not (sharded or (distributed and last)):
                 return result
             (total if zero is None else total + zero).backward()
+        if not result.finite:
+            return result
         if diagnose:
             current = flat_gradient(module)
             if distributed and not last:
                 torch.distributed.all_reduce(current)
-                current /= _world_size()
+                current /= world_size()
             vectors[name] = current if previous is None else current - previous
             previous = current
+    if sharded:
+        reduce_unsharded(module)
     if diagnose:
         for index, name in enumerate(names):
             result.gradient_norms[name] = vectors[name].norm().item()

@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from momo_platform.training.checkpoint import CheckpointWriter, newest_checkpoint, restore
+from momo_platform.stages.errors import UserError, is_disk_full
+from momo_platform.training import interrupt
+from momo_platform.training.average import WeightAverage
+from momo_platform.training.checkpoint import (
+    CheckpointWriter,
+    load_progress,
+    load_weights,
+    newest_checkpoint,
+)
 from momo_platform.training.config import TrainConfig
+from momo_platform.training.diagnostics import Window, to_device
 from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
+from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.optimizer import build_optimizer, learning_rate
+from momo_platform.training.parallel import (
+    blocks_of,
+    clip_gradients,
+    is_sharded,
+    parallelise,
+    unshard,
+    world_size,
+)
 from momo_platform.training.records import RunLog
+from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
 
+logger = logging.getLogger(__name__)
+Batches = Mapping[str, Mapping[str, Tensor]]
 
-class TrainingDiverged(RuntimeError):
-    """Too many steps with a non-finite loss or gradient."""
+
+def _to_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in batch.items()}
 
 
-def _to_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device) for k, v in batch.items()}
+def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
+    """Switch on what the task offers. Raises `UserError` where it does not."""
+    if config.scaling.activation_checkpointing:
+        enable: Any = getattr(task, "enable_activation_checkpointing", None)
+        if enable is None:
+            raise UserError(
+                f"{type(task).__name__} can't do activation checkpointing: "
+                "set scaling.activation_checkpointing to false"
+            )
+        enable()
+    if config.scaling.compile:
+        for block in blocks_of(task) or [task]:
+            block.compile()
 
 
 class Trainer:
     """One rank's part of a run. Rank 0 writes the log and the checkpoints.
 
-    `folder` survives attempts: it holds `step-*` checkpoints and `metrics.jsonl`.
+    `folder` survives attempts: it holds `step-*` checkpoints and `metrics.jsonl`. `stop` is asked
+    after every step; where one rank says yes, all of them save and raise `TrainingInterrupted`.
     """
 
     def __init__(
@@ -44,100 +79,145 @@ class Trainer:
         device: torch.device | None = None,
         progress: Callable[[dict[str, Any]], None] = lambda _: None,
         run_name: str = "run",
+        stop: Callable[[], bool] = interrupt.requested,
     ) -> None:
         self.config, self.rank, self.folder, self.progress = config, rank, folder, progress
         self.device = device or torch.device("cpu")
-        self.setup, self.run_name = setup, run_name
-        self.task = TouchedTask(setup.task).to(self.device)
-        self.optimizer = build_optimizer(self.task, config.optimizer)
+        self.setup, self.run_name, self.stop = setup, run_name, stop
+        cuda = self.device.type == "cuda"
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda)
+        self.task = TouchedTask(setup.task, bf16).to(self.device)
         self.skipped = 0
         self.start_step = 0
-        if newest := newest_checkpoint(folder):
-            state = restore(newest[1], self.task, self.optimizer)
+        newest = newest_checkpoint(folder)
+        if newest:
+            state = load_weights(newest[1], self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
-        distributed = torch.distributed.is_initialized()
-        self.module: nn.Module = (
-            DistributedDataParallel(self.task, broadcast_buffers=False)
-            if distributed and torch.distributed.get_world_size() > 1
-            else self.task
-        )
+        _prepare_task(setup.task, config)
+        self.module = parallelise(self.task, setup.task, config.scaling.sharding)
+        self.sharded = is_sharded(self.task)
+        self.optimizer = build_optimizer(self.task, config.optimizer)
+        self.average = WeightAverage(self.task, config.ema_decay) if config.ema_decay else None
+        if newest:
+            load_progress(newest[1], self.task, self.optimizer, self.average)
 
     def run(self) -> dict[str, float]:
-        """Train from the newest checkpoint to `config.steps`; returns the last record."""
-        config, logging = self.config, self.config.logging
-        log = (
-            RunLog(self.folder, self.start_step, logging, self.run_name) if not self.rank else None
-        )
-        writer = CheckpointWriter(self.folder, logging.keep_checkpoints)
+        """Train from the newest checkpoint to `config.steps`; returns the last record.
+
+        Raises `TrainingInterrupted` when asked to stop, `UserError` where a disk is full.
+        """
+        logging_config = self.config.logging
+        interrupt.begin()
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.callback(interrupt.end)
+                for loader in self.setup.loaders.values():
+                    stack.callback(loader.close)
+                log = None
+                if not self.rank:
+                    log = RunLog(self.folder, self.start_step, logging_config, self.run_name)
+                    stack.callback(log.close)
+                keep = logging_config.keep_checkpoints
+                writer = CheckpointWriter(self.folder, keep, writes=not self.rank)
+                stack.callback(writer.close)
+                return self._train(log, writer)
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            newest = newest_checkpoint(self.folder)
+            raise UserError(
+                f"disk full while training {self.run_name} wrote to {self.folder}: make room there "
+                f"and run again; training goes on at step {newest[0] if newest else 0}"
+            ) from error
+
+    def finish(self) -> nn.Module:
+        """The task to save: its weights are whole, and the average where one is kept.
+
+        For every rank, after `run`; training can't go on afterwards.
+        """
+        if self.average is not None:
+            self.average.apply()
+        if self.sharded:
+            unshard(self.task)
+        return self.setup.task
+
+    def _train(self, log: RunLog | None, writer: CheckpointWriter) -> dict[str, float]:
+        config, every = self.config, self.config.logging
         # `alternate` uses a modality in some steps only: its loader counts its own uses.
-        used = dict.fromkeys(self.setup.loaders, 0)
-        for step in range(self.start_step):
-            for name in self._modalities(step):
-                used[name] += 1
+        used = self._uses_before(self.start_step)
         iterators = {n: loader.iterate(used[n]) for n, loader in self.setup.loaders.items()}
         record: dict[str, float] = {}
-        window_start, window_step, waited, blocked = time.perf_counter(), self.start_step, 0.0, 0.0
-        seen = dict.fromkeys(self.setup.loaders, 0)
-        try:
-            self.progress({"step": self.start_step, "total": config.steps})
-            for step in range(self.start_step, config.steps):
-                log_now = (step + 1) % logging.every_steps == 0 or step + 1 == config.steps
-                waiting_start = time.perf_counter()
-                batches = {
-                    n: _to_tensors(next(iterators[n]), self.device) for n in self._modalities(step)
-                }
-                waited += time.perf_counter() - waiting_start
-                for name in batches:
-                    seen[name] += config.batch_sizes[name]
-                result = self._update(step, batches, diagnose=log_now)
-                if step == self.start_step:
-                    self.progress({"first_step_at": time.time()})
-                if log_now:
-                    seconds = time.perf_counter() - window_start
-                    steps = step + 1 - window_step
-                    rates = {name: count / seconds for name, count in seen.items()}
-                    record = self._record(step, result, rates)
-                    record |= {
-                        "seconds_waiting_for_data": waited,
-                        "seconds_blocked_by_checkpoints": blocked,
-                    }
-                    if log is not None:
-                        log.write(step + 1, record)
-                    self.progress(
-                        {
-                            "step": step + 1,
-                            "total": config.steps,
-                            "metrics": dict(result.losses),
-                            "samples_per_second": sum(rates.values()),
-                            "eta_seconds": (config.steps - step - 1) * seconds / steps,
-                        }
-                    )
-                    window_start, window_step = time.perf_counter(), step + 1
-                    waited = blocked = 0.0
-                    seen = dict.fromkeys(seen, 0)
-                if not self.rank and (
-                    (step + 1) % logging.checkpoint_every_steps == 0 or step + 1 == config.steps
-                ):
-                    blocking_start = time.perf_counter()
-                    state = {"skipped": self.skipped}
-                    writer.save(step + 1, self.task, self.optimizer, state)
-                    blocked += time.perf_counter() - blocking_start
-            self.progress({"last_step_at": time.time()})
-        finally:
-            writer.close()
-            for loader in self.setup.loaders.values():
-                loader.close()
-            if log is not None:
-                log.close()
+        modalities = tuple(self.setup.loaders)
+        window = Window(self.start_step, modalities)
+        self.progress({"step": self.start_step, "total": config.steps})
+        for step in range(self.start_step, config.steps):
+            last = step + 1 == config.steps
+            log_now = (step + 1) % every.every_steps == 0 or last
+            batches = self._next_batches(step, iterators, window)
+            result = self._update(step, batches, diagnose=log_now)
+            if not result.finite:
+                self._name_skipped(step, result, used, log)
+            for name in batches:
+                used[name] += 1
+            if step == self.start_step:
+                self.progress({"first_step_at": time.time()})
+            if log_now:
+                record = self._record(step, result) | window.record(self.device, world_size())
+                if log is not None:
+                    log.write(step + 1, record)
+                self._report(step, result, record, window)
+                window = Window(step + 1, modalities)
+            stop = not last and self._asked_to_stop()
+            if (step + 1) % every.checkpoint_every_steps == 0 or last or stop:
+                blocking_start = time.perf_counter()
+                self._save(step + 1, writer)
+                window.blocked += time.perf_counter() - blocking_start
+            if stop:
+                self._leave(step + 1, writer)
+        self.progress({"last_step_at": time.time()})
         return record
+
+    def _next_batches(
+        self, step: int, iterators: Mapping[str, Iterator[Any]], window: Window
+    ) -> dict[str, dict[str, Tensor]]:
+        waiting_start = time.perf_counter()
+        local = {n: _to_tensors(next(iterators[n])) for n in self._modalities(step)}
+        batches = {n: to_device(batch, self.device) for n, batch in local.items()}
+        window.waited += time.perf_counter() - waiting_start
+        window.add(self.setup.task, self.config.batch_sizes, local)
+        return batches
+
+    def _save(self, step: int, writer: CheckpointWriter) -> None:
+        if not self.rank or self.sharded:
+            state = {"skipped": self.skipped}
+            writer.save(step, self.task, self.optimizer, state, self.average)
+
+    def _asked_to_stop(self) -> bool:
+        """The same on all ranks: one flag is reduced."""
+        flag = torch.tensor(float(self.stop()), device=self.device)
+        if world_size() > 1:
+            torch.distributed.all_reduce(flag)
+        return bool(flag)
+
+    def _leave(self, step: int, writer: CheckpointWriter) -> None:
+        writer.wait()
+        if world_size() > 1:
+            torch.distributed.barrier()  # the first to raise ends the others, mid-write
+        raise TrainingInterrupted(f"asked to stop; the checkpoint of step {step} is written")
 
     def _modalities(self, step: int) -> tuple[str, ...]:
         schedule, seed = self.config.gradient_schedule, self.config.seed
         return modalities_of_step(schedule, tuple(self.setup.loaders), seed, step)
 
-    def _update(
-        self, step: int, batches: Mapping[str, Mapping[str, Tensor]], *, diagnose: bool
-    ) -> StepResult:
+    def _uses_before(self, step: int) -> dict[str, int]:
+        """How many batches of each modality the steps before `step` took."""
+        used = dict.fromkeys(self.setup.loaders, 0)
+        for earlier in range(step):
+            for name in self._modalities(earlier):
+                used[name] += 1
+        return used
+
+    def _update(self, step: int, batches: Batches, *, diagnose: bool) -> StepResult:
         config = self.config
         rate = learning_rate(step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
@@ -148,32 +228,56 @@ class Trainer:
             self.module, batches, weights, config.gradient_schedule, diagnose=diagnose
         )
         if result.finite:
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.task.parameters(), config.optimizer.clip_norm
-            )
+            norm = clip_gradients(self.task, config.optimizer.clip_norm)
             result.gradient_norms["total"] = norm.item()
             result.finite = bool(torch.isfinite(norm))
         if result.finite:
             self.optimizer.step()
-            return result
-        self.skipped += 1
+            if self.average is not None:
+                self.average.update()
+        else:
+            self.skipped += 1
+        return result
+
+    def _name_skipped(
+        self, step: int, result: StepResult, used: Mapping[str, int], log: RunLog | None
+    ) -> None:
+        """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
+        config, names = self.config, self._modalities(step)
+        samples = culprit_samples(result, names, used, config.batch_sizes, world_size())
+        what = "loss" if result.culprits else "gradient"
+        message = f"step {step}: non-finite {what}, skipped; samples by modality {samples}"
+        if log is not None:
+            log.write_skipped(step + 1, {"what": what, "samples": samples})
+            logger.warning(message)
+            self.progress({"message": message})
         if self.skipped > config.max_skipped_steps:
-            samples = {n: (step * b, (step + 1) * b) for n, b in config.batch_sizes.items()}
             raise TrainingDiverged(
                 f"{self.skipped} steps had a non-finite loss or gradient, more than "
                 f"max_skipped_steps={config.max_skipped_steps}; last at step {step}, samples by "
                 f"modality {samples}, losses {result.losses}. Lower optimizer.learning_rate."
             )
-        return result
 
-    def _record(
-        self, step: int, result: StepResult, rates: Mapping[str, float]
-    ) -> dict[str, float]:
+    def _report(
+        self, step: int, result: StepResult, record: Mapping[str, float], window: Window
+    ) -> None:
+        rates = [v for k, v in record.items() if k.startswith("samples_per_second/")]
+        remaining = self.config.steps - step - 1
+        self.progress(
+            {
+                "step": step + 1,
+                "total": self.config.steps,
+                "metrics": dict(result.losses),
+                "samples_per_second": sum(rates),
+                "eta_seconds": remaining * window.seconds_per_step(step),
+            }
+        )
+
+    def _record(self, step: int, result: StepResult) -> dict[str, float]:
         record = {f"loss/{k}": v for k, v in result.losses.items()}
         record |= {f"metric/{k}": v for k, v in result.metrics.items()}
         record |= {f"gradient_norm/{k}": v for k, v in result.gradient_norms.items()}
         record |= {f"gradient_cosine/{k}": v for k, v in result.gradient_cosines.items()}
-        record |= {f"samples_per_second/{name}": rate for name, rate in rates.items()}
         record["learning_rate"] = learning_rate(step, self.config.steps, self.config.optimizer)
         record["skipped_steps"] = self.skipped
         return record

@@ -6,8 +6,10 @@ import math
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from momo_platform.training.config import OptimizerConfig
+from momo_platform.training.parallel import is_sharded
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -22,12 +24,21 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW; biases, norms, embeddings tables of one row and scalars get no weight decay."""
-    decay, plain = [], []
+    decay, plain, unsharded = [], [], []
+    sharded = is_sharded(module)
     for parameter in module.parameters():
-        if parameter.requires_grad:
-            (decay if parameter.ndim >= 2 and min(parameter.shape) > 1 else plain).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim >= 2 and min(parameter.shape) > 1:
+            decay.append(parameter)
+        elif sharded and not isinstance(parameter, DTensor):
+            unsharded.append(parameter)  # the fused update takes one kind of tensor a group
+        else:
+            plain.append(parameter)
     groups = [
         {"params": decay, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    if unsharded:
+        groups.append({"params": unsharded, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)

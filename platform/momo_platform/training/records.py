@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from momo_platform.training.config import LoggingConfig
 
 FILE_NAME = "metrics.jsonl"
+SKIPPED_FILE_NAME = "skipped.jsonl"
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -24,14 +26,27 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the records up to `step`; killed in the middle, the file is the old or the new one."""
+    kept = [r for r in read_records(path) if r["step"] <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+    temporary.replace(path)
+
+
 class RunLog:
-    """Appends records to `<folder>/metrics.jsonl`; a resumed run drops what came after its step."""
+    """Appends records to `<folder>/metrics.jsonl`; a resumed run drops what came after its step.
+
+    `skipped.jsonl` beside it names the batches of steps that were skipped.
+    """
 
     def __init__(self, folder: Path, start_step: int, config: LoggingConfig, run_name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE_NAME
-        kept = [r for r in read_records(path) if r["step"] <= start_step]
-        path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        self._skipped = folder / SKIPPED_FILE_NAME
+        _drop_after(path, start_step)
+        if self._skipped.exists():
+            _drop_after(self._skipped, start_step)
         self._file = path.open("a", encoding="utf-8")
         self._tensorboard = self._wandb = None
         if config.tensorboard:
@@ -60,6 +75,11 @@ class RunLog:
                 self._tensorboard.add_scalar(key, value, step)
         if self._wandb is not None:
             self._wandb.log(values, step=step)
+
+    def write_skipped(self, step: int, details: Mapping[str, Any]) -> None:
+        """One step without an update, and whose fault it was."""
+        with self._skipped.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **details}) + "\n")
 
     def close(self) -> None:
         self._file.close()

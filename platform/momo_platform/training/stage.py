@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
+from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
+from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,20 @@ class WorkerSpec:
     folder: Path
     name: str
     progress: Callable[[dict[str, Any]], None]
+
+
+def _interrupt_handler() -> Any:
+    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM.
+
+    Training itself runs in another thread of the worker.
+    """
+    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+
+    class HandleSigterm(WorkerGroupCallback):
+        def after_worker_group_start(self, worker_group: Any) -> None:
+            worker_group.execute(interrupt.install)
+
+    return HandleSigterm()
 
 
 def _worker(loop_config: Mapping[str, Any]) -> None:
@@ -72,8 +88,9 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
         run_name=spec.name,
     )
     record = trainer.run()
+    task = trainer.finish()
     if rank == 0:
-        setup.save(setup.task, spec.output)
+        setup.save(task, spec.output)
         seconds = time.time() - started
         result = {
             "parameters": sum(p.numel() for p in setup.task.parameters()),
@@ -99,6 +116,7 @@ def run_torch_trainer(
 
     A worker that dies of its machine (killed, out of memory, node lost) restarts the group at the
     newest checkpoint, up to `scaling.max_restarts` times; an exception of the code never does.
+    A worker asked to leave (SIGTERM) makes the group save its step first.
     Raises the first failing worker's error.
     """
     from ray.exceptions import RayActorError
@@ -131,7 +149,9 @@ def run_torch_trainer(
                 resources_per_worker=resources,
             ),
             run_config=RunConfig(
-                name=f"{context.name}-{time.time_ns()}", storage_path=str(ray_folder)
+                name=f"{context.name}-{time.time_ns()}",
+                storage_path=str(ray_folder),
+                callbacks=[_interrupt_handler()],
             ),
         )
         try:
@@ -139,11 +159,12 @@ def run_torch_trainer(
             break
         except TrainingFailedError as error:
             first = first_worker_error(error)
-            if isinstance(first, RayActorError) and attempt < scaling.max_restarts:
+            cause = getattr(first, "_base_exc", first)
+            lost = isinstance(first, RayActorError) or isinstance(cause, TrainingInterrupted)
+            if lost and attempt < scaling.max_restarts:
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
                 context.progress({"message": f"worker lost, restart {attempt + 1}"})
                 continue
-            cause = getattr(first, "_base_exc", first)
             if isinstance(cause, UserError):
                 raise cause from None
             raise WorkerFailed(str(first)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,21 @@ class Loss(Protocol):
     def metrics(self) -> Mapping[str, Tensor]: ...
 
 
+class LossParts(NamedTuple):
+    """A loss's tensors in a form that FSDP2 looks into."""
+
+    total: Tensor
+    terms: Tensor
+    metrics: Mapping[str, Tensor]
+
+
 class Task(Protocol):
-    """An `nn.Module` whose forward turns a modality's batch into named losses."""
+    """An `nn.Module` whose forward turns a modality's batch into named losses.
+
+    Optional methods: `blocks()` names the repeated blocks (sharding, compilation);
+    `enable_activation_checkpointing()`; `tokens(modality, batch)` and `flops(modality, batch)`
+    give what a batch costs in training, from its shapes, for the log.
+    """
 
     weights: Mapping[str, float]
 
@@ -57,22 +70,26 @@ class TrainingSetup:
 
 
 class TouchedTask(nn.Module):
-    """Wraps a task so that one call can touch every parameter with a zero gradient.
+    """Wraps a task: autocast, and one call that touches every parameter with a zero gradient.
 
     Under DDP the reducer waits for each parameter in the synchronising micro-batch; a head that
     only another modality uses would otherwise never arrive and its accumulated gradient would
     never be averaged.
     """
 
-    def __init__(self, task: nn.Module) -> None:
+    def __init__(self, task: nn.Module, bf16: bool = False) -> None:
         super().__init__()
         self.task = task
+        self.bf16 = bf16
 
     def forward(
         self, modality: str, batch: Mapping[str, Tensor], touch_all: bool = False
-    ) -> tuple[Mapping[str, Loss], Tensor | None]:
-        losses = self.task(modality, batch)
+    ) -> tuple[Mapping[str, LossParts], Tensor | None]:
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            losses: Mapping[str, Loss] = self.task(modality, batch)
+        parts = {n: LossParts(x.sum, x.count, dict(x.metrics)) for n, x in losses.items()}
         if not touch_all:
-            return losses, None
+            return parts, None
         zero = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
-        return losses, zero
+        return parts, zero

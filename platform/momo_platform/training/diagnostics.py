@@ -1,0 +1,83 @@
+"""What a run costs: rates, memory, and how much of the device's peak it uses."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Dense bf16 FLOP/s of the makers' data sheets, by a part of the device's name; first match counts.
+PEAK_FLOPS: tuple[tuple[str, float], ...] = (
+    ("B200", 2.25e15),
+    ("H200", 9.89e14),
+    ("H100 PCIe", 7.56e14),
+    ("H100", 9.89e14),
+    ("A100", 3.12e14),
+    ("L40S", 3.62e14),
+    ("L4", 1.21e14),
+    ("A10", 1.25e14),
+)
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The device's peak in bf16, None where it is not known (every CPU)."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS if part in name), None)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory so far: of the device's allocator, on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+class Window:
+    """Counts of one rank since the last record."""
+
+    def __init__(self, step: int, modalities: tuple[str, ...]) -> None:
+        self._start, self._first = time.perf_counter(), step
+        self.seconds = 0.0  # set by `record`
+        self.waited = self.blocked = 0.0
+        self._samples = dict.fromkeys(modalities, 0)
+        self._costs = {"tokens": 0.0, "flops": 0.0}
+
+    def add(self, task: nn.Module, sizes: Mapping[str, int], batches: Mapping[str, Any]) -> None:
+        """One step's batches of this rank (on the CPU: nothing here waits for a device)."""
+        for modality, batch in batches.items():
+            self._samples[modality] += sizes[modality]
+            for name in self._costs:
+                if (cost := getattr(task, name, None)) is not None:
+                    self._costs[name] += cost(modality, batch)
+
+    def seconds_per_step(self, step: int) -> float:
+        """Mean over the steps up to and including `step`, which was recorded."""
+        return self.seconds / (step + 1 - self._first)
+
+    def record(self, device: torch.device, world_size: int) -> dict[str, float]:
+        """Rates over all ranks, taking the others to be as busy as this one."""
+        seconds = self.seconds = time.perf_counter() - self._start
+        record = {f"samples_per_second/{n}": c / seconds for n, c in self._samples.items()}
+        if self._costs["tokens"]:
+            record["tokens_per_second"] = self._costs["tokens"] * world_size / seconds
+        if self._costs["flops"]:
+            achieved = self._costs["flops"] / seconds
+            record["model_flops_per_second"] = achieved * world_size
+            if peak := peak_flops(device):
+                record["mfu"] = achieved / peak
+        record["peak_memory_bytes"] = float(peak_memory_bytes(device))
+        record["seconds_waiting_for_data"] = self.waited
+        record["seconds_blocked_by_checkpoints"] = self.blocked
+        return record
+
+
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {k: v.to(device) for k, v in batch.items()}

@@ -1,0 +1,116 @@
+"""How a task is spread over processes: DDP, or FSDP2 that shards weights, gradients and moments.
+
+Checkpoints hold whole tensors either way, so a run may change between the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from momo_platform.training.config import Sharding
+
+
+def world_size() -> int:
+    """Processes of the run; 1 without a process group."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def blocks_of(task: nn.Module) -> list[nn.Module]:
+    """The repeated blocks that a task names by its optional `blocks()`."""
+    named: Any = getattr(task, "blocks", None)
+    return [] if named is None else list(named())
+
+
+def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Module:
+    """`module` (around `task`) ready for this run's processes; itself where there is only one.
+
+    Under `fsdp2` every block and then the rest is sharded in place. Parameters without dimension
+    can't be sharded: every rank keeps them, and `reduce_unsharded` averages their gradients.
+    """
+    if world_size() == 1:
+        return module
+    if sharding == "ddp":
+        return DistributedDataParallel(module, broadcast_buffers=False)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(next(module.parameters()).device.type, (world_size(),))
+    scalars = {p for p in module.parameters() if p.ndim == 0}
+    for block in blocks_of(task):
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh, ignored_params=scalars)
+    return module
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether FSDP2 holds the module's parameters."""
+    return any(isinstance(p, DTensor) for p in module.parameters())
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """This rank's shard, or the tensor itself; shares its memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor from all its shards; every rank must ask for it."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def place_like(value: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor, equal on all ranks, on `model`'s device and cut as `model` is."""
+    value = value.to(device=model.device, dtype=model.dtype)
+    if not isinstance(model, DTensor):
+        return value
+    return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)
+
+
+def reduce_unsharded(module: nn.Module) -> None:
+    """Average the gradients that FSDP2 leaves alone: those of parameters without dimension.
+
+    Parameters that the step did not reach get a gradient of zeros, as they do under DDP.
+    """
+    for parameter in module.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif parameter.grad is not None and not isinstance(parameter, DTensor):
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world_size()
+
+
+def clip_gradients(module: nn.Module, most: float) -> Tensor:
+    """Clip the norm of all gradients to `most`; returns the norm before. Equal on all ranks."""
+    if not is_sharded(module):
+        return torch.nn.utils.clip_grad_norm_(module.parameters(), most)
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
+    squares = [g.float().square().sum() for g in gradients]
+    shards = [s for s, p in zip(squares, parameters, strict=True) if isinstance(p, DTensor)]
+    copies = [s for s, p in zip(squares, parameters, strict=True) if not isinstance(p, DTensor)]
+    total = torch.stack(shards).sum()
+    torch.distributed.all_reduce(total)
+    norm = torch.stack([total, *copies]).sum().sqrt()
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
+    return norm
+
+
+def unshard(module: nn.Module) -> None:
+    """Whole parameters on every rank in the place of shards: after training, to save."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if isinstance(parameter, DTensor):
+                full = nn.Parameter(whole(parameter), requires_grad=parameter.requires_grad)
+                part.register_parameter(name, full)

@@ -1,0 +1,78 @@
+"""A training stage on a real Ray: a worker that gets SIGTERM, a user's mistake."""
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from momo_platform.stages import UserError
+from momo_platform.training.config import ScalingConfig
+from momo_platform.training.records import read_records
+from momo_platform.training.stage import run_torch_trainer
+from momo_platform.training.task import TrainingSetup
+from tests.platform.training.processes import config
+from tests.platform.training.toy import ToyLoader, ToyTask
+
+
+class TakenBackOnce(ToyLoader):
+    """The second rank's process gets SIGTERM at step 5 of the first attempt."""
+
+    def __init__(self, *arguments, flag):
+        super().__init__(*arguments)
+        self.flag = Path(flag)
+
+    def batch(self, step):
+        if step == 5 and self.rank == 1 and self.name == "a" and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        if step == 6 and self.flag.exists():
+            import time
+
+            time.sleep(0.5)  # the main thread takes the signal while the loop goes on
+        return super().batch(step)
+
+
+def build_setup(recipe, inputs, train, rank, world_size):
+    loaders = {n: TakenBackOnce(n, 12, rank, world_size, flag=recipe) for n in "ab"}
+    return TrainingSetup(ToyTask(), loaders, lambda _, folder: (folder / "saved").touch())
+
+
+def run(folder, train, messages):
+    (folder / "output").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    context = SimpleNamespace(
+        output=folder / "output",
+        checkpoints=folder / "checkpoints",
+        name="toy",
+        progress=lambda message: messages.append(message),
+    )
+    return run_torch_trainer(
+        builder="tests.platform.training.test_stage:build_setup",
+        recipe=str(folder / "flag"),
+        train=train,
+        resolve_inputs=dict,
+        context=context,
+    )
+
+
+TRAIN = config(12, scaling=ScalingConfig(num_workers=2, threads_per_worker=1))
+
+
+def test_a_worker_with_sigterm_saves_and_the_group_goes_on(tmp_path, ray_local):
+    messages = []
+    result = run(tmp_path, TRAIN, messages)
+    assert (tmp_path / "flag").exists()
+    assert result["resumed_at_step"] in (6, 7, 8)  # where the signal was seen; nothing was lost
+    assert any("restart 1" in m.get("message", "") for m in messages)
+    assert (tmp_path / "output" / "saved").exists()
+    records = read_records(tmp_path / "output" / "metrics.jsonl")
+    assert [r["step"] for r in records] == list(range(1, 13))
+
+
+def test_what_a_task_can_not_do_is_the_users_error(tmp_path, ray_local):
+    scaling = dataclasses.replace(TRAIN.scaling, activation_checkpointing=True)
+    with pytest.raises(UserError, match="ToyTask can't do activation checkpointing"):
+        run(tmp_path, dataclasses.replace(TRAIN, scaling=scaling), [])
