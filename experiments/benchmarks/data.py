@@ -239,18 +239,20 @@ def loading_rows(folder: Path, kind: str, size: int, runs: int, batches: int) ->
 
 def seek_rows(runs: int) -> list[Row]:
     """To random steps of an index of 100 million samples; the peer is one of a thousandth."""
-    import resource
+    import tracemalloc
 
     generator = np.random.Generator(np.random.Philox(1))
     seconds: dict[int, list[float]] = {100_000_000: [], 100_000: []}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(max(runs, 20)):
         for rows, found in seconds.items():
             place = int(generator.integers(0, 50 * rows))
             started = time.perf_counter()
             SampleOrder(rows, 256, seed=3).rows_at(place, place + 4096)
             found.append(time.perf_counter() - started)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    tracemalloc.start()
+    SampleOrder(100_000_000, 256, seed=3).rows_at(3_210_987_654, 3_210_987_654 + 4096)
+    grown = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
     large, small = ([1000 * s for s in seconds[n]] for n in seconds)
     return [
         compare(

@@ -1,5 +1,6 @@
 """MoMo's task under the training loop: sharding, precision, checkpointing, caching, averages."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,9 @@ def _rank(rank, folder, name, train):
     trainer.run()
     task = trainer.finish()
     torch.save(task.state_dict(), f"{folder}/{name}-{rank}.pt")
+    del trainer, task
+    dist.barrier()
+    gc.collect()  # DDP must not hold the group when it ends
     dist.destroy_process_group()
 
 

@@ -1,5 +1,6 @@
 """Real processes in a gloo group, and runs of the toy task in them."""
 
+import gc
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def _enter(rank, world_size, store, function, arguments):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world_size)
     function(rank, world_size, *arguments)
+    leave_group()
+
+
+def leave_group():
+    """End the group when all ranks are done and nothing of DDP holds it any more: else gloo's
+    threads may still run when the interpreter ends, which aborts."""
+    dist.barrier()
+    gc.collect()
     dist.destroy_process_group()
 
 
