@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from momo.config import ModelConfig, TaskConfig
 from momo_platform.data.listing import Kind
 from momo_platform.stages import Artifact, Context, UserError
+from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS, TrainConfig
 from momo_platform.training.stage import run_torch_trainer
 
@@ -37,8 +37,7 @@ class StageRecipe:
 def weights_digest(file: Path) -> str:
     """16 hex digits over the bytes of a weights file. Raises UserError when there is none."""
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return sha256_of(file)[:16]
     except OSError as error:
         raise UserError(
             f"--initial-weights {file}: {error.strerror}; give a MAE encoder in timm's layout, "

@@ -27,18 +27,18 @@ class MoMoConfig(PretrainedConfig):
         "projection_dim": "embed_dim",
     }
 
-    image_size: int = 64
-    patch_size: int = 16
-    vocab_size: int = 4096
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    mlp_ratio: float = 4.0
-    max_text_length: int = 64
-    decoder_width: int = 64
-    decoder_depth: int = 1
-    decoder_heads: int = 4
-    embed_dim: int = 128
+    image_size: int = ModelConfig.image_size
+    patch_size: int = ModelConfig.patch_size
+    vocab_size: int = ModelConfig.vocab_size
+    width: int = ModelConfig.width
+    depth: int = ModelConfig.depth
+    heads: int = ModelConfig.heads
+    mlp_ratio: float = ModelConfig.mlp_ratio
+    max_text_length: int = ModelConfig.max_text_length
+    decoder_width: int = ModelConfig.decoder_width
+    decoder_depth: int = ModelConfig.decoder_depth
+    decoder_heads: int = ModelConfig.decoder_heads
+    embed_dim: int = ModelConfig.embed_dim
     text_length: int | None = None
     pad_token_id: int | None = 0
 

@@ -1,4 +1,4 @@
-"""A private Ray and an S3 server for the tests that need one."""
+"""A private Ray, an S3 server and a small disk for the tests that need one."""
 
 import os
 import socket
@@ -74,3 +74,16 @@ def s3_environment(tmp_path_factory):
         yield values
     server.terminate()
     server.wait(timeout=10)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 6 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small tmpfs can't be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from momo_platform.cache import cache_root
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.manifest import sha256_of
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,7 @@ class Requirement:
 
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/momo/packages`, by default below `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "momo" / "packages"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return cache_root() / "packages"
 
 
 def _pip_failure(requirement: Requirement, output: str) -> UserError:
@@ -69,7 +63,7 @@ def _download(requirement: Requirement, folder: Path) -> None:
         if done.returncode:
             raise _pip_failure(requirement, done.stdout + done.stderr)
         file = next(p for p in Path(scratch).iterdir() if p.suffix in (".whl", ".gz", ".zip"))
-        digest = _digest(file)
+        digest = sha256_of(file)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{file.name}.sha256").write_text(digest)
         file.replace(folder / file.name)
@@ -82,7 +76,7 @@ def _cached(requirement: Requirement, folder: Path) -> Path | None:
             continue
         record = path.with_name(path.name + ".sha256")
         wanted = requirement.sha256 or (record.read_text() if record.exists() else "")
-        if wanted and _digest(path) == wanted:
+        if wanted and sha256_of(path) == wanted:
             return path
         path.unlink()
     return None

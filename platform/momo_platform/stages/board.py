@@ -55,11 +55,11 @@ class InputResolver:
         import ray
 
         from momo_platform.stages.storage import open_storage
-        from momo_platform.stages.task import LazyInputs
+        from momo_platform.stages.task import LazyArtifacts
 
         while self._wait and not cast(
             "bool", ray.get(self._board.is_announced.remote(self._spec.name))
         ):
             time.sleep(0.1)
-        inputs = LazyInputs(self._spec, open_storage(self._spec.storage))
+        inputs = LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
         return {role: artifact.path for role, artifact in inputs.items()}

@@ -15,7 +15,7 @@ from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, PlanEntry, changed_input
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.storage import Storage
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import LazyArtifacts, TaskSpec, run_stage
 
 State = Literal["queued", "leased", "starting", "running", "done", "cached", "failed", "not run"]
 FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
@@ -101,7 +101,7 @@ class Execution:
         # A stage's task may need no CPU: without a bound Ray would start a process for each.
         self.most_at_once = max(_LEAST_AT_ONCE, int(2 * self.cpus))
 
-    def run(self) -> dict[str, Artifact]:
+    def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
         try:
             while self.open:
@@ -119,12 +119,9 @@ class Execution:
             self.leases.close()
         if self.failures:
             raise StageFailed(self._failure_text())
-        artifacts = {}
-        for name, status in self.statuses.items():
-            artifact = self.storage.artifact(name, status.entry.fingerprint)
-            if artifact is not None:
-                artifacts[name] = artifact
-        return artifacts
+        keys = {name: (name, s.entry.fingerprint) for name, s in self.statuses.items()}
+        made = {n: key for n, key in keys.items() if self.storage.manifest(*key) is not None}
+        return LazyArtifacts(made, self.storage)
 
     def _show(self) -> None:
         """Call the view; one that takes long is called less often, for a twentieth of the time."""
@@ -384,7 +381,7 @@ def execute(
     view: Callable[[list[StageStatus]], None] = lambda _: None,
     *,
     fail_fast: bool = False,
-) -> dict[str, Artifact]:
+) -> Mapping[str, Artifact]:
     """Run `plan` on the connected Ray cluster and return all artifacts by stage name.
 
     A failed stage leaves its siblings running; what depends on it is not run; at the end

@@ -114,7 +114,7 @@ def source_hashes(modules: Iterable[str]) -> dict[str, str]:
         for file in sorted(files):
             if file.is_file():
                 name = file.relative_to(root).as_posix()
-                hashes[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+                hashes[name] = sha256_of(file)
     return hashes
 
 

@@ -9,7 +9,6 @@ checkpoints are uploaded while the stage runs.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from momo_platform.cache import cache_root
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.manifest import (
     FILE_NAME,
@@ -43,10 +43,13 @@ from momo_platform.stages.storage import (
 _MIRROR_SECONDS = 1.0
 
 
-def cache_root() -> Path:
-    """`$XDG_CACHE_HOME/momo/artifacts`, by default below `~/.cache`; safe to delete."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "momo" / "artifacts"
+def artifact_cache() -> Path:
+    """`artifacts` below the cache's root; safe to delete."""
+    return cache_root() / "artifacts"
+
+
+def _cached(manifest: Manifest) -> Path:
+    return artifact_cache() / f"{manifest.stage}-{manifest.content}"
 
 
 class CheckpointMirror:
@@ -209,7 +212,7 @@ class ObjectStorage(Storage):
 
         Raises UserError for an object that is missing or does not have the manifest's checksum.
         """
-        target = cache_root() / f"{manifest.stage}-{manifest.content}"
+        target = _cached(manifest)
         if target.is_dir() and check_files(target, manifest.files) is None:
             return target
         remote = f"{self.folder(manifest.stage, manifest.fingerprint)}/{manifest.attempt}"
@@ -279,8 +282,8 @@ class ObjectStorage(Storage):
             if other.startswith("attempt-") and (manifest is None or other != manifest.attempt):
                 self.delete_tree(f"{folder}/{other}")
         attempt = f"attempt-{uuid.uuid4().hex[:8]}"
-        cache_root().mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=cache_root(), prefix=f"work-{name}-"))
+        artifact_cache().mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=artifact_cache(), prefix=f"work-{name}-"))
         output, checkpoints = scratch / "output", scratch / CHECKPOINTS
         output.mkdir()
         checkpoints.mkdir()
@@ -307,7 +310,7 @@ class ObjectStorage(Storage):
         for other in self._names(folder):
             if other not in (workspace.attempt, "lease"):
                 self.delete_tree(f"{folder}/{other}")
-        self._into_cache(workspace.output, cache_root() / f"{manifest.stage}-{manifest.content}")
+        self._into_cache(workspace.output, _cached(manifest))
         shutil.rmtree(workspace.output.parent, ignore_errors=True)
 
     def abandon(self, workspace: Workspace) -> None:

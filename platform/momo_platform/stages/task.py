@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,35 +34,37 @@ class TaskSpec:
     lease: str | None = None
 
 
-class LazyInputs(Mapping[str, Artifact]):
-    """Role → Artifact, looked up when first asked for: an early starter asks when they exist."""
+class LazyArtifacts(Mapping[str, Artifact]):
+    """Role or name → Artifact, looked up, checked and (from object storage) fetched when it is
+    asked for. `keys` maps to (stage name, fingerprint)."""
 
-    def __init__(self, spec: TaskSpec, storage: Storage) -> None:
-        self._spec, self._storage = spec, storage
+    def __init__(self, keys: Mapping[str, tuple[str, str]], storage: Storage) -> None:
+        self._keys, self._storage = keys, storage
 
     def manifest(self, role: str) -> Manifest:
-        """An input's manifest, without a look at its files."""
-        name, fingerprint = self._spec.inputs[role]
+        """A manifest, without a look at its files."""
+        name, fingerprint = self._keys[role]
         manifest = self._storage.manifest(name, fingerprint)
         if manifest is None:
             raise RuntimeError(f"input {role} ({name}/{fingerprint}) does not exist")
         return manifest
 
     def __getitem__(self, role: str) -> Artifact:
-        name, fingerprint = self._spec.inputs[role]
-        artifact = self._storage.artifact(name, fingerprint)
-        if artifact is None:
-            raise RuntimeError(f"input {role} ({name}/{fingerprint}) does not exist")
-        if problem := self._storage.problem(artifact.manifest):
+        name, fingerprint = self._keys[role]
+        manifest = self.manifest(role)
+        if problem := self._storage.problem(manifest):
             place = self._storage.folder(name, fingerprint)
             raise UserError(f"{place}: {problem}; run again with --rerun {name}")
-        return artifact
+        return Artifact(name, fingerprint, self._storage.attempt_path(manifest), manifest)
 
-    def __iter__(self):
-        return iter(self._spec.inputs)
+    def __contains__(self, role: object) -> bool:
+        return role in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._spec.inputs)
+        return len(self._keys)
 
 
 def run_stage(
@@ -85,7 +87,7 @@ def run_stage(
             resolve_inputs,
         )
         started = time.time()
-        inputs = LazyInputs(spec, storage)
+        inputs = LazyArtifacts(spec.inputs, storage)
         metrics = spec.run(spec.config, inputs, context) or {}
         manifest = Manifest(
             stage=spec.name,

@@ -172,19 +172,6 @@ def test_of_two_drivers_one_works_and_the_other_waits_or_takes_over(tmp_path):
     kill(mine)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 6 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small tmpfs can't be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_leaves_no_manifest_and_earlier_artifacts_whole(small_disk):
     storage = Storage(small_disk / "runs")
     first = Stage("first", write_noise, Noise(1))
