@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -18,7 +18,7 @@ from momo.config import ModelConfig
 from momo.embeddings import normalise_pixels
 from momo.model import MoMo
 from momo.tokenizer import encode_texts, load_tokenizer
-from momo.transforms import stack_pictures
+from momo.transforms import stack_pictures, upright
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 Picture = str | os.PathLike[str] | Image.Image
@@ -71,11 +71,11 @@ def load(path: str | os.PathLike[str]) -> Embedder:
 def open_picture(picture: Picture) -> Image.Image:
     """A PIL picture, read whole. Raises FileNotFoundError or ValueError that names the file."""
     if isinstance(picture, Image.Image):
-        return ImageOps.exif_transpose(picture)
+        return upright(picture)
     try:
         with Image.open(picture) as opened:
             opened.load()
-            return ImageOps.exif_transpose(opened)  # as the training pictures are
+            return upright(opened)
     except FileNotFoundError:
         raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
     except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes

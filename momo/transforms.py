@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import ExifTags, Image
 from tokenizers import Tokenizer
 
 from momo.config import ModelConfig
@@ -36,8 +36,32 @@ def decode(raw: bytes) -> Image.Image:
     return to_rgb(image)
 
 
+_TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says, as the pictures trained on are.
+
+    `ImageOps.exif_transpose` also writes the EXIF anew and fails where a field of it is malformed.
+    """
+    method = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if method is None else image.transpose(method)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, alpha composited on white."""
+    """RGB, alpha composited on white, 16-bit greyscale scaled to 8 bits."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        shift = 8 if image.mode != "I" or values.max(initial=0) > 255 else 0
+        return Image.fromarray((values.clip(0, 65535) >> shift).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -6,9 +6,10 @@ from making_batches import CONFIG
 from PIL import Image
 
 import momo
-from momo.export import load_model, save
+from momo.export import load_model, open_picture, save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
+from momo.transforms import to_rgb
 
 
 @pytest.fixture
@@ -76,3 +77,13 @@ def test_mistakes_are_named(exported, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
         momo.load(folder)
+
+
+def test_pictures_are_opened_as_those_trained_on_were(exported, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    exif[0x829A] = 1.5  # exposure time: read back as a ratio that can't be packed again
+    Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_picture(tmp_path / "turned.jpg").size == (20, 40)
+    deep = Image.fromarray(np.full((16, 16), 0x8000, np.uint16))
+    assert to_rgb(deep).getpixel((0, 0)) == (128, 128, 128)
