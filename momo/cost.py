@@ -1,14 +1,18 @@
-"""What a batch costs in training: tokens and floating-point operations, from its shapes."""
+"""What a batch costs in training: tokens, floating-point operations and memory, from its shapes.
+
+No torch: plans import this file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from momo.config import ModelConfig, TaskConfig
-from momo.masking import trim_padding
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class EncoderPass:
     """`rows` sequences of `length` tokens through the encoder, with what its heads then do.
 
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
-    `decoded_length` tokens.
+    `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
+    applies.
     """
 
     rows: int
@@ -24,25 +29,37 @@ class EncoderPass:
     words: float = 0.0
     decoded: int = 0
     decoded_length: int = 0
+    cached: bool = False
 
 
 def encoder_passes(
     config: TaskConfig, modality: str, batch: Mapping[str, Tensor]
 ) -> list[EncoderPass]:
-    """The passes of one forward. Masked words are counted from the ratio."""
+    """The passes of one forward of `batch`. Masked words are counted from the ratio."""
+    from momo.masking import trim_padding
+
     rows = len(next(iter(batch.values())))
+    length = trim_padding(batch["ids"]) if "ids" in batch else 0
+    noise = batch.get("noise_image", batch["noise"] if modality == "image" else None)
+    return passes_of(config, modality, rows, length, 0 if noise is None else noise.shape[1])
+
+
+def passes_of(
+    config: TaskConfig, modality: str, rows: int, length: int, patches: int
+) -> list[EncoderPass]:
+    """The passes of one forward of `rows` samples: texts of `length`, pictures of `patches`."""
     if modality == "image":
-        patches = batch["noise"].shape[1]
         kept = round(patches * (1.0 - config.image_mask_ratio))
         return [EncoderPass(rows, 1 + kept, decoded=rows, decoded_length=1 + patches)]
-    length = trim_padding(batch["ids"])
     if modality == "text":
         return [EncoderPass(rows, length, words=rows * length * config.text_mask_ratio)]
-    patches = batch["noise_image"].shape[1]
     objectives = config.objectives
     passes = []
     if "contrastive" in objectives:
-        passes = [EncoderPass(rows, 1 + patches), EncoderPass(rows, length)]
+        passes = [
+            EncoderPass(rows, 1 + patches, cached=True),
+            EncoderPass(rows, length, cached=True),
+        ]
     if objectives.keys() & {"matching", "pair_mlm", "pair_mim"}:
         kept = round(patches * (1.0 - config.pair_image_mask_ratio))
         false = round(rows * config.matching_fraction) if "matching" in objectives else 0
@@ -78,3 +95,93 @@ def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
             config.mlp_ratio,
         )
     return 3 * total
+
+
+def _block_parameters(width: int, ratio: float) -> int:
+    return int((4 + 2 * ratio) * width**2 + (9 + ratio) * width)
+
+
+def parameter_counts(config: ModelConfig) -> dict[str, int]:
+    """Parameters by the part of the model they belong to, as `momo.model.MoMo` has them."""
+    width, inner = config.width, config.decoder_width
+    values, positions = 3 * config.patch_size**2, 1 + config.num_patches
+    return {
+        "blocks": config.depth * _block_parameters(width, config.mlp_ratio) + 2 * width,
+        "image_embedding": (values + 3 + positions) * width,
+        "text_embedding": (config.vocab_size + config.max_text_length + 1) * width,
+        "pixel_decoder": (width + 4 + positions) * inner
+        + config.decoder_depth * _block_parameters(inner, config.mlp_ratio)
+        + (inner + 1) * values,
+        "word_head": (width + 3) * width + config.vocab_size,
+        "contrastive": 2 * width * config.embed_dim + 1,
+        "matching": (width + 2) * width + 1,
+    }
+
+
+def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
+    """Parameters that a stage trains; the rest is frozen and has no gradient or moments."""
+    counts, modalities, objectives = parameter_counts(config), task.modalities, task.objectives
+    used = {
+        "blocks": True,
+        "image_embedding": "image" in modalities or "pair" in modalities,
+        "text_embedding": "text" in modalities or "pair" in modalities,
+        "pixel_decoder": "mim" in objectives or "pair_mim" in objectives,
+        "word_head": "mlm" in objectives or "pair_mlm" in objectives,
+        "contrastive": "contrastive" in objectives,
+        "matching": "matching" in objectives,
+    }
+    return sum(counts[part] for part, needed in used.items() if needed)
+
+
+def _kept_by_block(width: int, ratio: float, *, half: bool) -> float:
+    """Bytes a token that a block keeps for its backward pass.
+
+    Both norms' inputs and outputs, q, k, v, attention's output twice (once laid out for the
+    projection), and the MLP's activation before and after GELU. Under bf16 autocast all but the
+    norms' inputs are bf16.
+    """
+    inputs, others = 2 * width, (2 + 3 + 2 + 2 * ratio) * width
+    return 4 * inputs + (2 if half else 4) * others
+
+
+def activation_bytes(
+    config: ModelConfig,
+    passes: Sequence[EncoderPass],
+    *,
+    half: bool = False,
+    checkpointing: bool = False,
+    chunk: int = 0,
+) -> float:
+    """Bytes that a forward of `passes` keeps for its backward, both at their largest.
+
+    `half`: bf16 autocast; `checkpointing`: the encoder's blocks keep their inputs only; `chunk`:
+    rows at a time of gradient caching, 0 for none. Attention keeps no matrix of scores.
+    """
+    encoder = _kept_by_block(config.width, config.mlp_ratio, half=half)
+    decoder = _kept_by_block(config.decoder_width, config.mlp_ratio, half=half)
+    layers = 4 * config.width * config.depth + encoder if checkpointing else encoder * config.depth
+    total = largest_chunk = 0.0
+    for one in passes:
+        if one.cached and chunk:
+            rows = min(chunk, one.rows)
+            part = replace(one, rows=rows, cached=False)
+            inner = activation_bytes(config, [part], half=half, checkpointing=checkpointing)
+            largest_chunk = max(largest_chunk, inner)
+            continue
+        tokens = one.rows * one.length
+        total += tokens * (layers + 4 * 2 * config.width)
+        # Logits, their logarithms and their gradient.
+        total += one.words * config.vocab_size * (4 + 4 + 4 + (2 if half else 0))
+        total += one.decoded * one.decoded_length * config.decoder_depth * decoder
+    return total + largest_chunk
+
+
+def state_bytes(
+    parameters: int, *, shards: int = 1, replicas: bool = False, ema: bool = False
+) -> float:
+    """Bytes of weights, gradients and AdamW's two moments in fp32, over `shards` devices.
+
+    `replicas`: DDP's buckets hold the gradients once more. `ema`: averaged weights.
+    """
+    per_parameter = 4 + 4 + 8 + (4 if replicas else 0) + (4 if ema else 0)
+    return parameters * per_parameter / shards

@@ -65,7 +65,12 @@ class RunOptions:
     cluster: str = "auto"
     """auto (a running Ray cluster, else a private one), local, or an address."""
     plan: bool = False
-    """Print what would run and why, then end. Needs neither Ray nor torch."""
+    """Print what would run and why, and what training would cost; then end. Needs neither Ray nor
+    torch."""
+    gpu: str = "A100"
+    """The accelerator that `--plan` counts hours for."""
+    mfu: float = 0.35
+    """The share of its peak that `--plan` takes training to reach."""
     only: tuple[str, ...] = ()
     """Run these stages only (patterns)."""
     until: str | None = None
@@ -78,6 +83,9 @@ class RunOptions:
     The same batches either way; for all three stages."""
     verbose: bool = False
     """Show Ray's own messages instead of sending them to the log file."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, mfu=(0.001, 1.0))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-_RUN_OPTIONS = ("storage", "cluster", "plan", "only", "until", "rerun", "ingest", "verbose")
+_RUN_OPTIONS = (
+    *("storage", "cluster", "plan", "gpu", "mfu"),
+    *("only", "until", "rerun", "ingest", "verbose"),
+)
 
 
 def _short_options(arguments: Sequence[str]) -> list[str]:
@@ -113,6 +116,7 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from pipelines.epochs import print_epochs, source_epochs
+    from pipelines.estimates import device_named, estimates, print_estimates
     from pipelines.graph import build_graph
 
     storage = open_storage(config.run.storage)
@@ -126,8 +130,10 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     )
     if config.run.plan:
         console = Console()
+        device = device_named(config.run.gpu)
         print_plan(plan, console)
         print_epochs(source_epochs(plan, storage), console)
+        print_estimates(estimates(plan, config), config, device, console)
         return 0
     storage.create()
     if plan.to_run:

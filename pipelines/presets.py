@@ -18,6 +18,7 @@ from momo_platform.data.images import ImageConfig
 from momo_platform.training.config import (
     LoggingConfig,
     OptimizerConfig,
+    Precision,
     ScalingConfig,
     TrainConfig,
 )
@@ -36,11 +37,13 @@ def _train(
     batches: Mapping[str, int],
     scaling: ScalingConfig,
     logging: LoggingConfig,
+    precision: Precision = "fp32",
     **optimizer: float,
 ) -> TrainConfig:
     return TrainConfig(
         steps=steps,
         batch_sizes=dict(batches),
+        precision=precision,
         optimizer=OptimizerConfig(**optimizer),  # type: ignore[arg-type]
         scaling=scaling,
         logging=logging,
@@ -104,8 +107,13 @@ def smoke() -> PipelineConfig:
 
 def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineConfig:
     scaling = ScalingConfig(
-        num_workers=workers, cpus_per_worker=8, gpus_per_worker=1, reader_processes=3
+        num_workers=workers,
+        cpus_per_worker=8,
+        gpus_per_worker=1,
+        reader_processes=3,
+        activation_checkpointing=True,  # with it all stages fit 80 GB (`--plan`)
     )
+    stage3 = replace(_STAGE3, contrastive_chunk=128)
     logging = LoggingConfig(every_steps=50, checkpoint_every_steps=1000, wandb=True)
     image, text, pair = (batches[k] for k in ("image", "text", "pair"))
 
@@ -116,6 +124,7 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
             sizes,
             scaling,
             logging,
+            precision="auto",
             learning_rate=min(rate, 1e-3),
             warmup_steps=10_000,
         )
@@ -125,7 +134,7 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
         model=SIZES[name],
         stage1=TrainingStage(_STAGE1, train(250_000, {"image": image})),
         stage2=TrainingStage(_STAGE2, train(150_000, {"image": image // 2, "text": text})),
-        stage3=TrainingStage(_STAGE3, train(100_000, {"text": text, "pair": pair})),
+        stage3=TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
         has_corpora=False,
         images=SourceOptions(),
         picture=ImageConfig(size_cap=256, encoding="jpeg"),

@@ -12,25 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Dense bf16 FLOP/s of the makers' data sheets, by a part of the device's name; first match counts.
-PEAK_FLOPS: tuple[tuple[str, float], ...] = (
-    ("B200", 2.25e15),
-    ("H200", 9.89e14),
-    ("H100 PCIe", 7.56e14),
-    ("H100", 9.89e14),
-    ("A100", 3.12e14),
-    ("L40S", 3.62e14),
-    ("L4", 1.21e14),
-    ("A10", 1.25e14),
-)
+from momo_platform.training.hardware import accelerator
 
 
 def peak_flops(device: torch.device) -> float | None:
     """The device's peak in bf16, None where it is not known (every CPU)."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS if part in name), None)
+    found = accelerator(torch.cuda.get_device_name(device))
+    return found.flops if found else None
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,0 +1,223 @@
+"""What the training loop costs: gradient schedules, and TorchTrainer beside a bare loop.
+
+    python experiments/benchmarks/training.py [--quick] [--only WORD]
+
+Size `small` (22M encoder) on random batches, one process; fp32 on CPUs. Peer of `accumulate` is
+`joint`: the same losses summed before one backward. Peer of the TorchTrainer is the same `Trainer`
+in a process of its own without Ray, as many threads; steady steps/s are those between the first
+and the last. Schedules and memory are measured in processes of their own, in turn.
+About 12 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.harness import Row, compare, document
+from momo.config import SIZES, TaskConfig
+from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainConfig
+
+LENGTH = {"text": 64, "pair": 32}
+# Activations of about equal size in each modality, well above those of the weights' state.
+SCHEDULE_BATCHES = {"image": 36, "text": 44, "pair": 8}
+LOOP_BATCHES = {"image": 16, "text": 16, "pair": 4}
+
+
+class RandomBatches:
+    """A modality's loader: the same batch at every step."""
+
+    seconds_waiting = 0.0
+
+    def __init__(self, modality: str, rows: int) -> None:
+        model, rng = SIZES["small"], np.random.default_rng(0)
+        size = model.image_size
+        length = LENGTH.get(modality, 0)
+        pixels = rng.integers(0, 255, (rows, 3, size, size), dtype=np.uint8)
+        ids = rng.integers(5, model.vocab_size, (rows, length), dtype=np.int64)
+        patches = rng.random((rows, model.num_patches), dtype=np.float32)
+        words = rng.random((rows, length, 3), dtype=np.float32)
+        self.batch = {
+            "image": {"pixels": pixels, "noise": patches},
+            "text": {"ids": ids, "noise": words},
+            "pair": {
+                "pixels": pixels,
+                "ids": ids,
+                "noise_image": patches,
+                "noise_text": words,
+                "noise_match": rng.random(rows, dtype=np.float32),
+            },
+        }[modality]
+
+    def iterate(self, start: int) -> Iterator[Mapping[str, np.ndarray]]:
+        """Endless."""
+        while True:
+            yield self.batch
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def build(recipe: None, inputs: Any, train: TrainConfig, rank: int, world_size: int) -> Any:
+    """A stage's builder: size `small`, all modalities of the batches, nothing saved."""
+    from momo.model import build_model
+    from momo.tasks import MoMoTask
+    from momo_platform.training.task import TrainingSetup
+
+    modalities: Any = tuple(train.batch_sizes)
+    task = MoMoTask(build_model(SIZES["small"]), TaskConfig(modalities=modalities))
+    loaders = {m: RandomBatches(m, n // world_size) for m, n in train.batch_sizes.items()}
+    return TrainingSetup(task, loaders, lambda task, folder: None)
+
+
+def train_config(schedule: Any, batches: Mapping[str, int], steps: int) -> TrainConfig:
+    """One worker with all cores; no checkpoint but the last, one record at the end."""
+    return TrainConfig(
+        steps=steps,
+        batch_sizes=batches,
+        gradient_schedule=schedule,
+        scaling=ScalingConfig(num_workers=1, cpus_per_worker=1),
+        logging=LoggingConfig(
+            every_steps=10**6, checkpoint_every_steps=10**6, tensorboard=False, wandb=False
+        ),
+    )
+
+
+def bare_run(schedule: str, batches: Mapping[str, int], steps: int) -> dict[str, float]:
+    """For a process of its own: seconds a step and the peak memory in MB."""
+    from momo_platform.training.diagnostics import peak_memory_bytes
+    from momo_platform.training.loop import Trainer
+
+    train, marks = train_config(schedule, batches, steps), {}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(build(None, {}, train, 0, 1), train, Path(folder), progress=marks.update)
+        trainer.run()
+        device = trainer.device
+    return {
+        "seconds": (marks["last_step_at"] - marks["first_step_at"]) / (steps - 1),
+        "memory": peak_memory_bytes(device) / 2**20,
+    }
+
+
+def in_a_process(schedule: str, batches: Mapping[str, int], steps: int) -> dict[str, float]:
+    """`bare_run` there."""
+    arguments = json.dumps([schedule, batches, steps])
+    done = subprocess.run(
+        [sys.executable, __file__, "--bare", arguments], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def schedule_rows(runs: int) -> list[Row]:
+    """`accumulate` beside `joint`, three modalities."""
+    found: dict[str, list[dict[str, float]]] = {"accumulate": [], "joint": []}
+    for run in range(runs):
+        for schedule, values in found.items():
+            values.append(in_a_process(schedule, SCHEDULE_BATCHES, 4))
+        shown = {s: {k: round(x, 2) for k, x in v[-1].items()} for s, v in found.items()}
+        print(f"{run + 1}/{runs}: {shown}", file=sys.stderr, flush=True)
+
+    def row(field: str, unit: str, most: float) -> Row:
+        ours, joint = ([v[field] for v in found[s]] for s in ("accumulate", "joint"))
+        name = "seconds an update" if field == "seconds" else "peak memory"
+        return compare(f"accumulate: {name}", ours, "joint", joint, unit=unit, largest_ratio=most)
+
+    return [row("seconds", "s", 1.02), row("memory", "MB", 0.6)]
+
+
+@dataclass
+class _Context:
+    """What `run_torch_trainer` asks of a stage's context."""
+
+    output: Path
+    checkpoints: Path
+    marks: Path
+    name: str = "benchmark"
+
+    def progress(self, values: dict[str, Any]) -> None:
+        """Called on the worker, in a process of its own."""
+        with self.marks.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def _no_inputs() -> dict[str, Path]:
+    return {}
+
+
+def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
+    """Seconds a step under TorchTrainer."""
+    from momo_platform.training.stage import run_torch_trainer
+
+    context = _Context(folder / "out", folder / "checkpoints", folder / "marks")
+    for path in (context.output, context.checkpoints):
+        path.mkdir(parents=True)
+    run_torch_trainer(
+        builder="experiments.benchmarks.training:build",
+        recipe=None,
+        train=train_config("accumulate", batches, steps),
+        resolve_inputs=_no_inputs,
+        context=context,
+    )
+    marks: dict[str, float] = {}
+    for line in context.marks.read_text().splitlines():
+        marks |= json.loads(line)
+    return (marks["last_step_at"] - marks["first_step_at"]) / (steps - 1)
+
+
+def torch_trainer_rows(runs: int) -> list[Row]:
+    """Steady steps/s under TorchTrainer beside the bare loop."""
+    from momo_platform.cluster import start_ray
+    from momo_platform.console import silence
+
+    steps = 12
+    ours, bare = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with silence(folder / "ray.log"), start_ray("local"):
+            for run in range(runs):
+                bare.append(1 / in_a_process("accumulate", LOOP_BATCHES, steps)["seconds"])
+                ours.append(1 / ray_run(folder / str(run), LOOP_BATCHES, steps))
+    print(f"steps/s: TorchTrainer {ours}, bare loop {bare}", file=sys.stderr, flush=True)
+    return [
+        compare(
+            "steady steps/s under TorchTrainer",
+            ours,
+            "the same loop without Ray",
+            bare,
+            unit="steps/s",
+            least_ratio=0.97,
+        )
+    ]
+
+
+def main() -> int:
+    """Print the JSON document; exit code 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
+    parser.add_argument("--only", default="", help="schedules or torchtrainer")
+    parser.add_argument("--bare", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        print(json.dumps(bare_run(*json.loads(options.bare))))
+        return 0
+    runs = 1 if options.quick else 5
+    parts: dict[str, Callable[[int], list[Row]]] = {
+        "schedules": schedule_rows,
+        "torchtrainer": torch_trainer_rows,
+    }
+    rows = [row for name, part in parts.items() if options.only in name for row in part(runs)]
+    print(document(rows))
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
