@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from momo.block import Block
 from momo.config import ModelConfig
 from momo.embeddings import sine_cosine_positions
 
@@ -24,7 +24,7 @@ class PixelDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + config.num_patches, width))
         self.blocks = nn.ModuleList(
-            Block(width, config.decoder_heads, config.mlp_ratio, qkv_bias=True)
+            Block(width, config.decoder_heads, config.mlp_ratio)
             for _ in range(config.decoder_depth)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)

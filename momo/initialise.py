@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from momo.model import MoMo
@@ -102,6 +101,8 @@ def _fit(name: str, value: Tensor, model: MoMo) -> Tensor:
     if name == _PATCHES and value.ndim == 4:  # [D, 3, p, p] → values in (row, column, channel)
         return value.permute(0, 2, 3, 1).flatten(1)
     if name == _POSITIONS and value.ndim == 3 and _square(value.shape[1] - 1):
+        from timm.layers.pos_embed import resample_abs_pos_embed  # slow to import, seldom needed
+
         side = model.config.image_size // model.config.patch_size
         return resample_abs_pos_embed(value, [side, side], num_prefix_tokens=1)
     return value

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from momo.block import Block
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
@@ -27,8 +27,7 @@ class MoMo(nn.Module):
         self.image_embedding = ImageEmbedding(config)
         self.text_embedding = TextEmbedding(config)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True)
-            for _ in range(config.depth)
+            Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)  # as in ViT and MAE, for their weights
         self.pixel_decoder = PixelDecoder(config)
@@ -64,7 +63,7 @@ class MoMo(nn.Module):
     def _encode(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         attention_mask = None if mask is None else mask[:, None, None, :]
         for block in self.blocks:
-            tokens = block(tokens, attn_mask=attention_mask)
+            tokens = block(tokens, attention_mask)
         return self.norm(tokens)
 
     def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:

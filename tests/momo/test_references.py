@@ -1,5 +1,8 @@
 """Objectives and encoder against independent computations: transformers, timm, plain torch."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from making_batches import CONFIG, make_batch
@@ -13,6 +16,7 @@ from transformers import (
     ViTMAEForPreTraining,
 )
 
+from momo.block import Block
 from momo.config import SIZES, TaskConfig
 from momo.embeddings import normalise_pixels, patchify
 from momo.masking import mask_tokens, random_patch_keep
@@ -272,6 +276,25 @@ def test_parameter_counts_with_decoder_and_heads_apart(size, encoder, decoder, h
     assert counts["heads"] == pytest.approx(heads * 1e6, rel=0.05), counts
     everything = sum(p.numel() for p in model.parameters())
     assert everything == encoder_parameters(model) + sum(counts.values())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_block_gives_the_bits_of_timm(masked):
+    from timm.models.vision_transformer import Block as Theirs
+
+    ours, theirs = Block(64, 4, 4.0), Theirs(64, 4, 4.0, qkv_bias=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 7, 64, requires_grad=True)
+    mask = (torch.arange(7) < torch.tensor([[7], [4], [1]]))[:, None, None] if masked else None
+    outputs = ours(x, mask), theirs(x, attn_mask=mask)
+    assert torch.equal(*outputs)
+    gradients = [torch.autograd.grad(o.square().sum(), x)[0] for o in outputs]
+    assert torch.equal(*gradients)
+
+
+def test_a_worker_imports_neither_timm_nor_torchvision():
+    code = "import sys, pipelines.build; assert not {'timm', 'torchvision'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_blocks_are_those_of_timm_in_the_layout_of_its_vision_transformer():
