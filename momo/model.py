@@ -13,6 +13,10 @@ from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
 
+CPU_TOKENS = 1536
+"""Tokens that inference on a CPU takes through the blocks at a time: what one block makes of more
+falls out of the caches, and every larger tensor is fresh memory that the system must clear."""
+
 
 class MoMo(nn.Module):
     """The shared encoder with its heads.
@@ -61,6 +65,16 @@ class MoMo(nn.Module):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def _encode(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        if torch.is_grad_enabled() or tokens.device.type != "cpu":
+            return self._through_blocks(tokens, mask)
+        if mask is not None and bool(mask.all()):
+            mask = None
+        rows = max(1, CPU_TOKENS // tokens.shape[1])
+        parts = tokens.split(rows)
+        masks = [None] * len(parts) if mask is None else mask.split(rows)
+        return torch.cat([self._through_blocks(p, m) for p, m in zip(parts, masks, strict=True)])
+
+    def _through_blocks(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         attention_mask = None if mask is None else mask[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens, attention_mask)
@@ -107,7 +121,11 @@ class MoMo(nn.Module):
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, T] → unit vectors [B, E]."""
-        return self.project_text(self.encode_text(ids, mask), mask)
+        return self.embed_embedded_text(self.text_embedding(ids), mask)
+
+    def embed_embedded_text(self, text: Tensor, mask: Tensor) -> Tensor:
+        """As `embed_text`, from embeddings [B, T, D]."""
+        return self.project_text(self._encode(text, mask), mask)
 
     def word_logits(self, tokens: Tensor) -> Tensor:
         """Masked positions' tokens [M, D] → logits [M, V]."""

@@ -128,24 +128,26 @@ class MoMoTask(nn.Module):
         pixels, present = normalise_pixels(batch["pixels"]), ids != PAD
         keys = pair_keys(ids, batch.get("group"))
         losses: dict[str, Loss] = {}
+        joint = bool(weights.keys() & {"matching", "pair_mlm", "pair_mim"})
+        words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
+        # Embedded together: each backward of the table of words would fill one of its size.
+        text, masked_text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
 
         rows = ids.shape[0]
         similarity = torch.zeros(rows, rows, device=ids.device)
         if "contrastive" in weights:
             chunk = self.config.contrastive_chunk
             image_emb = in_chunks(model.embed_image, chunk, pixels)
-            text_emb = in_chunks(model.embed_text, chunk, ids, present)
+            text_emb = in_chunks(model.embed_embedded_text, chunk, text, present)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")
             similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
-        if not weights.keys() & {"matching", "pair_mlm", "pair_mim"}:
+        if not joint:
             return losses
 
         keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)
-        words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
-        image = model.image_embedding(pixels, keep)
-        text = model.text_embedding(words.ids)
+        image, text = model.image_embedding(pixels, keep), masked_text
         image_rows = text_rows = torch.arange(rows, device=ids.device)
         if "matching" in weights:
             noise = batch["noise_match"]

@@ -113,7 +113,8 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
         reader_processes=3,
         activation_checkpointing=True,  # with it all stages fit 80 GB (`--plan`)
     )
-    stage3 = replace(_STAGE3, contrastive_chunk=128)
+    # False pairs of a quarter of the batch: 1,024 an update, for 8 % less computing than of half.
+    stage3 = replace(_STAGE3, contrastive_chunk=128, matching_fraction=0.25)
     logging = LoggingConfig(every_steps=50, checkpoint_every_steps=1000, wandb=True)
     image, text, pair = (batches[k] for k in ("image", "text", "pair"))
 

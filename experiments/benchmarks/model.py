@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from experiments.benchmarks.harness import Row, compare, document
 from momo.config import SIZES, TaskConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
+from pipelines.presets import PRESETS
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -174,8 +176,10 @@ def updater(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]
 
 
 def momo_pair_updater(rows: int, real: int) -> Callable[[], None]:
-    """Stage 3's pair objectives: contrastive, matching, masked text and image."""
-    task = MoMoTask(build_model(SIZES["base"]), TaskConfig(modalities=("pair",))).to(DEVICE)
+    """Stage 3's pair objectives as preset base has them: contrastive, matching, masked text and
+    image; no gradient caching at this batch."""
+    recipe = replace(PRESETS["base"]().stage3.task, modalities=("pair",), contrastive_chunk=0)
+    task = MoMoTask(build_model(SIZES["base"]), recipe).to(DEVICE)
     generator = torch.Generator().manual_seed(2)
 
     def noise(*shape: int) -> Tensor:
@@ -346,8 +350,8 @@ def main() -> int:
         return 0
     runs = 1 if options.quick else 5
     parts: dict[str, Callable[[], list[Row]]] = {
-        "inference": lambda: inference_rows(runs, 4),
-        "mim": lambda: [mim_row(runs, 8)],
+        "inference": lambda: inference_rows(runs, 32),
+        "mim": lambda: [mim_row(runs, 16)],
         "update": lambda: pair_update_rows(runs, 4),
         "memory": lambda: memory_rows(4),
     }
