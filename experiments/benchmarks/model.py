@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from experiments.benchmarks.harness import Row, compare, document
 from momo.config import SIZES, TaskConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
+from momo_platform.training.diagnostics import peak_memory_bytes
 from pipelines.presets import PRESETS
 
 CUDA = torch.cuda.is_available()
@@ -316,10 +316,7 @@ def print_memory(name: str, rows: int, real: int) -> None:
     update = MEMORY_CALLS[name](rows, real)
     update()
     update()
-    if CUDA:
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_memory_bytes(DEVICE) / 2**20)
 
 
 def memory_rows(rows: int) -> list[Row]:
