@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from making_batches import CONFIG, make_batch
 
 from momo.config import TaskConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
+from tests.ranks import run_ranks
 
 
 def build_task() -> MoMoTask:
@@ -23,29 +23,26 @@ def pair_batch() -> dict:
     return batch | {"group": torch.tensor([0, 1, 2, 3, 4, 0, 6, 7])}
 
 
-def run_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def run_rank(rank: int, world_size: int, folder: str) -> None:
     task = build_task()
     losses = task("pair", {k: v[rank * 4 : rank * 4 + 4] for k, v in pair_batch().items()})
     total = torch.zeros(())
     for loss in losses.values():
         count = loss.count.clone()
         dist.all_reduce(count)
-        total = total + loss.sum * 2 / count  # times the world size: ranks are averaged
+        total = total + loss.sum * world_size / count  # times the world size: ranks are averaged
     total.backward()
     gradients = {}
     for name, parameter in task.named_parameters():
         if parameter.grad is not None:
             dist.all_reduce(parameter.grad)
-            gradients[name] = parameter.grad / 2
+            gradients[name] = parameter.grad / world_size
     if rank == 0:
         torch.save(gradients, f"{folder}/gradients.pt")
-    dist.destroy_process_group()
 
 
 def test_two_ranks_give_the_gradient_of_the_global_batch(tmp_path: Path):
-    multiprocessing.spawn(run_rank, args=(str(tmp_path),), nprocs=2)
+    run_ranks(run_rank, 2, str(tmp_path))
     gradients = torch.load(tmp_path / "gradients.pt")
     task = build_task()
     losses = task("pair", pair_batch())

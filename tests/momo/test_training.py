@@ -1,14 +1,11 @@
 """MoMo's task under the training loop: sharding, precision, checkpointing, caching, averages."""
 
-import gc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from making_batches import CONFIG, make_batch
 
 from momo.config import TaskConfig
@@ -25,6 +22,7 @@ from momo_platform.training.gradients import backward_pass, flat_gradient
 from momo_platform.training.loop import Trainer
 from momo_platform.training.records import read_records
 from momo_platform.training.task import TouchedTask, TrainingSetup
+from tests.ranks import run_ranks
 
 ALL = ("image", "text", "pair")
 # Matching negatives are drawn among a rank's own rows, so they depend on the world size.
@@ -144,24 +142,16 @@ def test_compiled_blocks_give_the_same_losses(tmp_path):
     )
 
 
-def _rank(rank, folder, name, train):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/store-{name}-{train.steps}", rank=rank, world_size=2
-    )
-    trainer = make_trainer(f"{folder}/{name}", train, rank, 2)
+def _rank(rank, world_size, folder, name, train):
+    trainer = make_trainer(f"{folder}/{name}", train, rank, world_size)
     assert trainer.sharded == (train.scaling.sharding == "fsdp2")
     trainer.run()
     task = trainer.finish()
     torch.save(task.state_dict(), f"{folder}/{name}-{rank}.pt")
-    del trainer, task
-    dist.barrier()
-    gc.collect()  # DDP must not hold the group when it ends
-    dist.destroy_process_group()
 
 
 def in_two(folder, name, train):
-    mp.spawn(_rank, (str(folder), name, train), nprocs=2)
+    run_ranks(_rank, 2, str(folder), name, train)
     first, second = (torch.load(folder / f"{name}-{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(first[n], second[n]) for n in first)
     return first

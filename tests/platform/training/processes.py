@@ -1,12 +1,8 @@
-"""Real processes in a gloo group, and runs of the toy task in them."""
+"""Runs of the toy task."""
 
-import gc
-import tempfile
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer
@@ -24,28 +20,6 @@ def config(steps=50, checkpoint_every=1000, **changes):
         ),
         **changes,
     )
-
-
-def _enter(rank, world_size, store, function, arguments):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world_size)
-    function(rank, world_size, *arguments)
-    leave_group()
-
-
-def leave_group():
-    """End the group when all ranks are done and nothing of DDP holds it any more: else gloo's
-    threads may still run when the interpreter ends, which aborts."""
-    dist.barrier()
-    gc.collect()
-    dist.destroy_process_group()
-
-
-def run_ranks(function, world_size, *arguments):
-    """`function(rank, world_size, *arguments)` in so many processes; returns when all are done."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = str(Path(folder) / "store")
-        mp.spawn(_enter, (world_size, store, function, arguments), nprocs=world_size)
 
 
 def make_trainer(rank, world_size, folder, train, loader=ToyLoader, task=ToyTask, **options):

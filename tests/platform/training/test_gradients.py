@@ -1,7 +1,5 @@
 """The gradient schedules against one process with the whole batch."""
 
-import socket
-
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -10,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 from momo_platform.training.gradients import backward_pass, flat_gradient, modalities_of_step
 from momo_platform.training.task import TouchedTask
 from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.ranks import run_ranks
 
 
 def _batches(step, rank=0, world_size=1):
@@ -38,11 +37,7 @@ def test_one_process_equals_the_reference(schedule):
     torch.testing.assert_close(flat_gradient(module), _reference(3), rtol=1e-6, atol=1e-7)
 
 
-def _rank(rank, world_size, port, schedule, results):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
+def _rank(rank, world_size, schedule, results):
     module = DistributedDataParallel(TouchedTask(ToyTask()))
     for step in (3, 4):  # the second step fails where a parameter was left untouched
         module.zero_grad()
@@ -50,18 +45,14 @@ def _rank(rank, world_size, port, schedule, results):
             module, _batches(step, rank, world_size), ToyTask.weights, schedule, diagnose=True
         )
         results[rank, step] = (flat_gradient(module), result.losses, result.gradient_cosines)
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("schedule", ["accumulate", "joint"])
 def test_two_ranks_equal_one_process(schedule):
     """Rows count unevenly on the ranks, so a mean of means would fail here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with mp.get_context("spawn").Manager() as manager:
         results = manager.dict()
-        mp.spawn(_rank, (2, port, schedule, results), nprocs=2)
+        run_ranks(_rank, 2, schedule, results)
         for step in (3, 4):
             expected = _reference(step)
             for rank in (0, 1):

@@ -20,10 +20,10 @@ from tests.platform.training.processes import (
     assert_same_bits,
     config,
     make_trainer,
-    run_ranks,
     weights,
 )
 from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.ranks import run_ranks
 
 
 class OneNan(ToyLoader):
