@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from momo.config import ModelConfig, TaskConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Checkpointing = Literal["none", "elementwise", "blocks"]
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,16 @@ def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
     return sum(counts[part] for part, needed in used.items() if needed)
 
 
-def _kept_by_block(width: int, ratio: float, *, half: bool) -> float:
+def _kept_by_block(width: int, ratio: float, *, half: bool, elementwise: bool = False) -> float:
     """Bytes a token that a block keeps for its backward pass.
 
     Both norms' inputs and outputs, q, k, v, attention's output twice (once laid out for the
     projection), and the MLP's activation before and after GELU. Under bf16 autocast all but the
-    norms' inputs are bf16.
+    norms' inputs are bf16. `elementwise`: norms' outputs and GELU's are made again.
     """
     inputs, others = 2 * width, (2 + 3 + 2 + 2 * ratio) * width
+    if elementwise:
+        others = (3 + 2 + ratio) * width
     return 4 * inputs + (2 if half else 4) * others
 
 
@@ -149,17 +153,24 @@ def activation_bytes(
     passes: Sequence[EncoderPass],
     *,
     half: bool = False,
-    checkpointing: bool = False,
+    checkpointing: Checkpointing = "none",
     chunk: int = 0,
 ) -> float:
     """Bytes that a forward of `passes` keeps for its backward, both at their largest.
 
-    `half`: bf16 autocast; `checkpointing`: the encoder's blocks keep their inputs only; `chunk`:
-    rows at a time of gradient caching, 0 for none. Attention keeps no matrix of scores.
+    `half`: bf16 autocast; `checkpointing`: what is computed twice, `blocks` (the encoder's keep
+    their inputs only) or `elementwise`; `chunk`: rows at a time of gradient caching, 0 for none.
+    Attention keeps no matrix of scores.
     """
-    encoder = _kept_by_block(config.width, config.mlp_ratio, half=half)
-    decoder = _kept_by_block(config.decoder_width, config.mlp_ratio, half=half)
-    layers = 4 * config.width * config.depth + encoder if checkpointing else encoder * config.depth
+    encoder, decoder = (
+        _kept_by_block(
+            width, config.mlp_ratio, half=half, elementwise=checkpointing == "elementwise"
+        )
+        for width in (config.width, config.decoder_width)
+    )
+    layers = encoder * config.depth
+    if checkpointing == "blocks":
+        layers = 4 * config.width * config.depth + encoder
     total = largest_chunk = 0.0
     for one in passes:
         if one.cached and chunk:

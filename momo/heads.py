@@ -37,16 +37,23 @@ class PixelDecoder(nn.Module):
             self.positions.zero_()
             self.positions[0, 1:] = sine_cosine_positions(self.side, self.positions.shape[-1])
 
-    def forward(self, image_tokens: Tensor, keep: Tensor) -> Tensor:
-        """`image_tokens` [B, 1 + K, D] ([CLS] first), `keep` [B, K] → [B, patches, 3·p·p]."""
+    def forward(self, image_tokens: Tensor, keep: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """`image_tokens` [B, 1 + K, D] ([CLS] first), `keep` [B, K] → [B, patches, 3·p·p].
+
+        `wanted` [B, M]: only these patches come out, [B, M, 3·p·p], and the last block computes no
+        others.
+        """
         x = self.input(image_tokens)
         batch, _, width = x.shape
         patches = self.mask_token.to(x.dtype).expand(batch, self.side**2, width)
         patches = patches.scatter(1, keep.unsqueeze(-1).expand(-1, -1, width), x[:, 1:])
         x = torch.cat([x[:, :1], patches], dim=1) + self.positions
-        for block in self.blocks:
-            x = block(x)
-        return self.output(self.norm(x)[:, 1:])
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            x = block(x, queries=None if wanted is None or index < last else 1 + wanted)
+        if wanted is None or not self.blocks:
+            x = x[:, 1:]
+        return self.output(self.norm(x))
 
 
 class WordHead(nn.Module):

@@ -40,15 +40,14 @@ class MaskedTokens:
 def random_patch_keep(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
     """Keep the patches with the least noise (MAE, arXiv 2111.06377, section 3).
 
-    `noise` [B, N] in [0, 1) → `keep` [B, K] ascending patch indices (int64) and `masked` [B, N]
-    bool. At least one patch is kept and, for a ratio above 0, at least one is masked.
+    `noise` [B, N] in [0, 1) → ascending patch indices (int64), `keep` [B, K] and `masked`
+    [B, N - K]. At least one patch is kept and, for a ratio above 0, at least one is masked.
     """
     total = noise.shape[1]
     kept = round(total * (1.0 - mask_ratio))
     kept = max(1, min(kept, total - 1 if mask_ratio > 0 and total > 1 else total))
-    keep = noise.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values
-    masked = torch.ones_like(noise, dtype=torch.bool).scatter_(1, keep, False)
-    return keep, masked
+    order = noise.argsort(dim=1, stable=True)
+    return order[:, :kept].sort(dim=1).values, order[:, kept:].sort(dim=1).values
 
 
 def mask_tokens(

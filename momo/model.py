@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
 
+Recomputed = Literal["elementwise", "blocks"]
 CPU_TOKENS = 1536
 """Tokens that inference on a CPU takes through the blocks at a time: what one block makes of more
 falls out of the caches, and every larger tensor is fresh memory that the system must clear."""
@@ -59,16 +61,24 @@ class MoMo(nn.Module):
         ):
             part.reset()
 
-    def enable_activation_checkpointing(self) -> None:
-        """From now on the encoder's blocks keep their inputs only and compute twice in training."""
+    def enable_activation_checkpointing(self, what: Recomputed = "blocks") -> None:
+        """From now on, in training, `blocks`: the encoder's blocks keep their inputs only and
+        compute twice; `elementwise`: all blocks make their norms and GELU again."""
+        if what == "elementwise":
+            for block in self.modules():
+                if isinstance(block, Block):
+                    block.recompute_elementwise = True
+            return
         for block in self.blocks:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def _encode(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        if torch.is_grad_enabled() or tokens.device.type != "cpu":
+        if tokens.device.type != "cpu":
             return self._through_blocks(tokens, mask)
         if mask is not None and bool(mask.all()):
-            mask = None
+            mask = None  # attention is slower with one
+        if torch.is_grad_enabled():
+            return self._through_blocks(tokens, mask)
         rows = max(1, CPU_TOKENS // tokens.shape[1])
         parts = tokens.split(rows)
         masks = [None] * len(parts) if mask is None else mask.split(rows)

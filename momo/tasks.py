@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from momo.config import TaskConfig
 from momo.cost import encoder_passes, training_flops
-from momo.embeddings import normalise_pixels, patchify
+from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.masking import PAD, MaskedTokens, mask_tokens, random_patch_keep, trim_padding
-from momo.model import MoMo
+from momo.model import MoMo, Recomputed
 from momo.objectives import (
     Loss,
     contrastive_loss,
@@ -79,9 +79,9 @@ class MoMoTask(nn.Module):
         """The transformer blocks: units of sharding and compilation."""
         return list(self.model.blocks)
 
-    def enable_activation_checkpointing(self) -> None:
+    def enable_activation_checkpointing(self, what: Recomputed = "blocks") -> None:
         """Less memory, more computing; equal losses and gradients."""
-        self.model.enable_activation_checkpointing()
+        self.model.enable_activation_checkpointing(what)
 
     def tokens(self, modality: str, batch: Mapping[str, Tensor]) -> int:
         """Tokens that the encoder processes for a batch, padding of its longest text included."""
@@ -109,9 +109,14 @@ class MoMoTask(nn.Module):
     def _image(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
         pixels = normalise_pixels(batch["pixels"])
         keep, masked = random_patch_keep(batch["noise"], self.config.image_mask_ratio)
-        prediction = self.model.pixel_decoder(self.model.encode_image(pixels, keep), keep)
+        tokens = self.model.encode_image(pixels, keep)
+        return {"mim": self._masked_patches(tokens, pixels, keep, masked).named("mim")}
+
+    def _masked_patches(self, tokens: Tensor, pixels: Tensor, keep: Tensor, masked: Tensor) -> Loss:
+        """The loss of the masked patches; the decoder's last block makes no others."""
+        prediction = self.model.pixel_decoder(tokens, keep, masked)
         patches = patchify(pixels, self.model.config.patch_size)
-        return {"mim": mim_loss(prediction, patches, masked).named("mim")}
+        return mim_loss(prediction, take_tokens(patches, masked))
 
     def _text(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
         length = trim_padding(batch["ids"])
@@ -166,9 +171,8 @@ class MoMoTask(nn.Module):
             logits = model.word_logits(text_tokens[:rows][words.selected])
             losses["pair_mlm"] = mlm_loss(logits, ids[words.selected]).named("pair_mlm")
         if "pair_mim" in weights:
-            prediction = model.pixel_decoder(image_tokens[:rows], keep)
-            patches = patchify(pixels, model.config.patch_size)
-            losses["pair_mim"] = mim_loss(prediction, patches, masked).named("pair_mim")
+            loss = self._masked_patches(image_tokens[:rows], pixels, keep, masked)
+            losses["pair_mim"] = loss.named("pair_mim")
         return losses
 
     def _negatives(self, similarity: Tensor, same: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

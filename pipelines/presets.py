@@ -111,7 +111,7 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
         cpus_per_worker=8,
         gpus_per_worker=1,
         reader_processes=3,
-        activation_checkpointing=True,  # with it all stages fit 80 GB (`--plan`)
+        activation_checkpointing="blocks",  # with it all stages fit 80 GB (`--plan`)
     )
     # False pairs of a quarter of the batch: 1,024 an update, for 8 % less computing than of half.
     stage3 = replace(_STAGE3, contrastive_chunk=128, matching_fraction=0.25)

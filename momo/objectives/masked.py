@@ -17,17 +17,15 @@ def patch_targets(patches: Tensor, normalise: bool = True) -> Tensor:
     return (patches - mean) / (variance + 1e-6).sqrt()
 
 
-def mim_loss(
-    prediction: Tensor, patches: Tensor, masked: Tensor, normalise_target: bool = True
-) -> Loss:
+def mim_loss(prediction: Tensor, patches: Tensor, normalise_target: bool = True) -> Loss:
     """Mean squared error a masked patch (MAE, arXiv 2111.06377, section 3).
 
-    `prediction` and `patches` [B, N, 3·p·p], `masked` [B, N] bool. Count: masked patches.
+    `prediction` and `patches` [B, M, 3·p·p], of the masked patches only. Count: masked patches.
     """
     target = patch_targets(patches, normalise_target)
     error = (prediction.float() - target).square().mean(dim=-1)
-    weights = masked.to(error.dtype)
-    return Loss(sum=(error * weights).sum(), count=weights.sum())
+    count = torch.tensor(float(error.numel()), device=error.device)
+    return Loss(sum=error.sum(), count=count)
 
 
 def mlm_loss(logits: Tensor, targets: Tensor) -> Loss:

@@ -47,7 +47,7 @@ def reconstructions(model: MoMo, pairs: HeldOutPairs, count: int) -> list[Recons
     patches = patchify(pixels, size)  # in the scale that the model learns in
     mean = patches.mean(dim=-1, keepdim=True)
     deviation = patches.std(dim=-1, keepdim=True)
-    hidden = masked.unsqueeze(-1)
+    hidden = torch.zeros_like(noise, dtype=torch.bool).scatter(1, masked, True).unsqueeze(-1)
     painted = torch.where(hidden, predicted * deviation + mean, patches)
     grey = torch.where(hidden, torch.zeros_like(patches), patches)
 

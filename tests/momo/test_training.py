@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from making_batches import CONFIG, make_batch
+from torch.utils.flop_counter import FlopCounterMode
 
 from momo.config import TaskConfig
 from momo.cost import encoder_passes, training_flops
@@ -90,6 +91,29 @@ def test_activation_checkpointing_changes_no_bit():
     checkpointed.model.blocks[0].norm1.register_forward_hook(lambda *_: calls.append(1))
     (first, first_losses), (second, second_losses) = gradient(plain), gradient(checkpointed)
     assert len(calls) == 2 * 5  # image, text, and three passes of the pairs, each twice
+    assert torch.equal(first, second)
+    assert first_losses == second_losses
+
+
+def test_elementwise_checkpointing_changes_no_bit_and_computes_no_product_twice():
+    plain, lean = make_task(TaskConfig()), make_task(TaskConfig())
+    lean.enable_activation_checkpointing("elementwise")
+    products, kept = [], []
+    for task in (plain, lean):
+        held: dict[int, torch.Tensor] = {}
+        hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda t, held=held: held.setdefault(t.data_ptr(), t), lambda t: t
+        )
+        with hooks:
+            task("image", make_batch("image"))
+        kept.append(sum(t.numel() for t in held.values()))
+        with FlopCounterMode(display=False) as counter:
+            gradient(task)
+        products.append(counter.get_total_flops())
+        del held
+    assert products[1] < 1.001 * products[0]  # the queries of the decoder's last block, again
+    assert kept[1] < 0.8 * kept[0]
+    (first, first_losses), (second, second_losses) = gradient(plain), gradient(lean)
     assert torch.equal(first, second)
     assert first_losses == second_losses
 
@@ -180,7 +204,7 @@ def assert_close_weights(weights, expected):
 )
 def test_sharded_equals_ddp(tmp_path, changes):
     ddp = replace(TRAIN, **changes)
-    checkpointing = not changes
+    checkpointing = "none" if changes else "blocks"
     sharded = replace(
         ddp, scaling=ScalingConfig(sharding="fsdp2", activation_checkpointing=checkpointing)
     )

@@ -11,6 +11,7 @@ from momo_platform.bounds import check_bounds, check_choice
 GradientSchedule = Literal["accumulate", "alternate", "joint"]
 Precision = Literal["fp32", "bf16", "auto"]
 Sharding = Literal["ddp", "fsdp2"]
+ActivationCheckpointing = Literal["none", "elementwise", "blocks"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
 
@@ -43,7 +44,8 @@ class ScalingConfig:
     """Where a run happens: workers, their resources, threads. Never part of a fingerprint.
 
     `sharding`: `ddp` copies the model to every worker, `fsdp2` shards it with its gradients and
-    moments. `activation_checkpointing` computes blocks twice and keeps less of them.
+    moments. `activation_checkpointing` keeps less for the backward pass: `elementwise` makes norms
+    and activation functions again, which costs little; `blocks` computes whole blocks twice.
     """
 
     num_workers: int = 2
@@ -55,7 +57,7 @@ class ScalingConfig:
     ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
     sharding: Sharding = "ddp"
-    activation_checkpointing: bool = False
+    activation_checkpointing: ActivationCheckpointing = "none"
     compile: bool = False  # torch.compile of the task's blocks
 
     def __post_init__(self) -> None:
@@ -69,7 +71,11 @@ class ScalingConfig:
             reader_processes=(0, None),
             max_restarts=(0, None),
         )
-        check_choice(self, sharding=get_args(Sharding))
+        check_choice(
+            self,
+            sharding=get_args(Sharding),
+            activation_checkpointing=get_args(ActivationCheckpointing),
+        )
 
 
 @dataclass(frozen=True)

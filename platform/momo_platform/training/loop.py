@@ -49,14 +49,15 @@ def _to_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
     """Switch on what the task offers. Raises `UserError` where it does not."""
-    if config.scaling.activation_checkpointing:
+    what = config.scaling.activation_checkpointing
+    if what != "none":
         enable: Any = getattr(task, "enable_activation_checkpointing", None)
         if enable is None:
             raise UserError(
                 f"{type(task).__name__} can't do activation checkpointing: "
-                "set scaling.activation_checkpointing to false"
+                "set scaling.activation_checkpointing to none"
             )
-        enable()
+        enable(what)
     if config.scaling.compile:
         for block in blocks_of(task) or [task]:
             block.compile()

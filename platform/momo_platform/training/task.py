@@ -38,8 +38,8 @@ class Task(Protocol):
     """An `nn.Module` whose forward turns a modality's batch into named losses.
 
     Optional methods: `blocks()` names the repeated blocks (sharding, compilation);
-    `enable_activation_checkpointing()`; `tokens(modality, batch)` and `flops(modality, batch)`
-    give what a batch costs in training, from its shapes, for the log.
+    `enable_activation_checkpointing("elementwise" or "blocks")`; `tokens(modality, batch)` and
+    `flops(modality, batch)` give what a batch costs in training, from its shapes, for the log.
     """
 
     weights: Mapping[str, float]

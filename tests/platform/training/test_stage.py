@@ -73,6 +73,6 @@ def test_a_worker_with_sigterm_saves_and_the_group_goes_on(tmp_path, ray_local):
 
 
 def test_what_a_task_can_not_do_is_the_users_error(tmp_path, ray_local):
-    scaling = dataclasses.replace(TRAIN.scaling, activation_checkpointing=True)
+    scaling = dataclasses.replace(TRAIN.scaling, activation_checkpointing="blocks")
     with pytest.raises(UserError, match="ToyTask can't do activation checkpointing"):
         run(tmp_path, dataclasses.replace(TRAIN, scaling=scaling), [])
