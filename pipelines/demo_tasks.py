@@ -14,6 +14,8 @@ from PIL import Image
 
 from momo.config import ModelConfig
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
+from momo.evaluation.bootstrap import interval_of_mean
+from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
 from momo.evaluation.features import image_features
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
 from momo.evaluation.probe import linear_probe
@@ -102,14 +104,38 @@ def probe(model: MoMo, pictures: Pictures) -> tuple[float, dict[str, float]]:
 def _probe(features: np.ndarray, pictures: Pictures) -> tuple[float, dict[str, float]]:
     train, valid, test = (pictures.part(features, n) for n in ("train", "valid", "test"))
     result = linear_probe(train, valid, test)
-    return result.accuracy, {"validation": result.validation_accuracy, "c": result.c}
+    details = {"validation": result.validation_score, "c": result.c}
+    return result.score, details | _interval(result.predictions == test[1])
 
 
-def retrieval(embedder: Embedder, pairs: HeldOutPairs) -> dict[str, float]:
-    """R@1/5/10 in both directions."""
+def _interval(scores: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
+    """95 % bootstrap over the test part's examples, or over their groups."""
+    low, high = interval_of_mean(scores, groups=groups)
+    return {"low": low, "high": high}
+
+
+def retrieval(embedder: Embedder, pairs: HeldOutPairs) -> dict[str, tuple[float, dict[str, float]]]:
+    """R@10 by direction, with R@1/5/10 and what the vectors look like; concepts are resampled."""
     images = embedder.embed_pixels(pairs.pixels)
     texts = embedder.embed(texts=pairs.captions)
-    return zero_shot_retrieval(images, texts, pairs.image_groups, pairs.text_groups)
+    result = zero_shot_retrieval(images, texts, pairs.image_groups, pairs.text_groups)
+    row_of = {group: row for row, group in enumerate(pairs.text_groups)}
+    own = np.array([row_of[group] for group in pairs.image_groups])
+    details = result.recalls | {
+        "alignment": alignment(images, texts[own]),
+        "uniformity_images": uniformity(images),
+        "uniformity_texts": uniformity(texts),
+        "modality_gap": modality_gap(images, texts),
+        "effective_rank_images": effective_rank(images),
+    }
+    found = {}
+    for direction, ranks, groups in (
+        ("image_to_text", result.image_ranks, pairs.image_groups),
+        ("text_to_image", result.text_ranks, pairs.text_groups),
+    ):
+        interval = _interval((ranks >= 0) & (ranks < 10), groups)
+        found[direction] = (result.recalls[f"{direction}_r@10"], details | interval)
+    return found
 
 
 def _reviews(folder: Path) -> list[dict[str, Any]]:
@@ -133,9 +159,10 @@ def sentiment(
     result = fine_tune(
         embedder.model, train, valid, test, 2, settings, lambda m: tell(f"sentiment, {m}")
     )
-    return result.accuracy, {
-        "validation": result.validation_accuracy,
+    return result.score, {
+        "validation": result.validation_score,
         "best_epoch": result.best_epoch,
+        **_interval(result.predictions == test.labels),
     }
 
 
@@ -176,9 +203,10 @@ def questions(
     result = fine_tune(
         embedder.model, train, valid, test, len(answers), settings, lambda m: tell(f"VQA, {m}")
     )
-    return result.accuracy, {
-        "validation": result.validation_accuracy,
+    return result.score, {
+        "validation": result.validation_score,
         "best_epoch": result.best_epoch,
+        **_interval(result.predictions == test.labels),
     }
 
 

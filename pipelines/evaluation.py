@@ -57,7 +57,8 @@ def _prepare(config: EvaluationConfig) -> None:
 def run_evaluation(
     config: EvaluateConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: inputs model, corpora, images, pairs → {"tasks": {name: {"value", "details"}}}.
+    """Stage: inputs model, corpora, images, pairs → {"tasks": {name: {"value", "low", "high",
+    "details"}}}; low and high are the 95 % bootstrap interval.
 
     A task whose data the corpora lack is left out and named under "not_available".
     """
@@ -73,7 +74,9 @@ def run_evaluation(
     missing: dict[str, str] = {}
 
     def record(name: str, value: float, details: Mapping[str, float]) -> None:
-        results[name] = {"value": value, "details": dict(details)}
+        kept = dict(details)
+        low, high = kept.pop("low"), kept.pop("high")
+        results[name] = {"value": value, "low": low, "high": high, "details": kept}
 
     tell("MNIST probe")
     record("mnist", *demo_tasks.probe(embedder.model, demo_tasks.mnist(folder, size)))
@@ -89,9 +92,8 @@ def run_evaluation(
         missing["retrieval_image_to_text"] = "the pairs have no held-out rows (split test)"
         missing["retrieval_text_to_image"] = missing["retrieval_image_to_text"]
     else:
-        recalls = demo_tasks.retrieval(embedder, held_out)
-        record("retrieval_image_to_text", recalls["image_to_text_r@10"], recalls)
-        record("retrieval_text_to_image", recalls["text_to_image_r@10"], recalls)
+        for direction, found in demo_tasks.retrieval(embedder, held_out).items():
+            record(f"retrieval_{direction}", *found)
     tell("sentiment")
     record("movie_sentiment", *demo_tasks.sentiment(embedder, folder, config.evaluation, tell))
     tell("easy-VQA")

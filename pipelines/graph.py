@@ -254,6 +254,7 @@ def _evaluation(
             "images": graph["prepare-images"],
             "pairs": graph["prepare-pairs"],
         },
+        version=2,
         resources=_ONE_CORE,
         code=("momo.evaluation", "pipelines.evaluation"),
     )

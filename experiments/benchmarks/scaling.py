@@ -113,7 +113,7 @@ def curves(updates: int) -> dict[str, dict[float, dict]]:
         "length": {n: measure("small", max(1, 2048 // n), n, updates) for n in LENGTHS},
         "model": {
             point["parameters"] / 1e6: point
-            for point in (measure(name, 8, 128, updates) for name in MODELS)
+            for point in (measure(name, 16, 64, updates) for name in MODELS)
         },
     }
 
@@ -123,7 +123,7 @@ def plots(found: Mapping[str, Mapping[float, dict]], folder: Path) -> None:
     axes = {
         "batch": "batch, texts of 64 tokens (small)",
         "length": "tokens a text, 2,048 tokens a batch (small)",
-        "model": "million trained parameters, 8 texts of 128 tokens",
+        "model": "million trained parameters, 16 texts of 64 tokens",
     }
     for name, points in found.items():
         time = {n: median_us(p) for n, p in points.items()}

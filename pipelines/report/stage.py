@@ -27,7 +27,8 @@ class ReportConfig:
 
 
 def summarise(tasks: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`{"tasks": {name: {metric, value, baseline, chance, group}}, "groups": {group: mean}}`."""
+    """`{"tasks": {name: {metric, value, low, high, baseline, chance, group}}, "groups": {group:
+    mean}, "covered": {group: [tasks measured, tasks there are]}}`; low and high: 95 % bootstrap."""
     rows: dict[str, Any] = {}
     for info in TASKS:
         if info.name not in tasks:
@@ -36,17 +37,20 @@ def summarise(tasks: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[st
         rows[info.name] = {
             "metric": info.metric,
             "value": tasks[info.name]["value"],
+            "low": tasks[info.name]["low"],
+            "high": tasks[info.name]["high"],
             "baseline": reference.get("baseline"),
             "baseline_method": info.baseline,
             "chance": reference.get("chance"),
             "group": info.group,
             "details": {**tasks[info.name]["details"], **reference.get("details", {})},
         }
-    groups = {}
+    groups, covered = {}, {}
     for group in GROUPS:
         values = [r["value"] for r in rows.values() if r["group"] == group]
         groups[group] = sum(values) / len(values) if values else None
-    return {"tasks": rows, "groups": groups}
+        covered[group] = [len(values), sum(info.group == group for info in TASKS)]
+    return {"tasks": rows, "groups": groups, "covered": covered}
 
 
 def text_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -54,13 +58,14 @@ def text_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
     final = list(stages.values())[-1]
     names = {name: name.partition("-")[0] for name in stages}
     head = f"{'task':<25}{'group':<12}" + "".join(f"{n:>9}" for n in names.values())
-    lines = [head + f"{'baseline':>10}  method", "-" * (len(head) + 24)]
+    lines = [head + f"{'95 %':>13}{'baseline':>10}  method", "-" * (len(head) + 37)]
     for name, row in final["tasks"].items():
         values = "".join(f"{s['tasks'][name]['value']:>9.3f}" for s in stages.values())
         baseline = row["baseline"] if row["baseline"] is not None else math.nan
         beats = "" if row["value"] > baseline else "  (below)"
         method = f"  {row['baseline_method']}{beats}"
-        lines.append(f"{name:<25}{row['group']:<12}{values}{baseline:>10.3f}{method}")
+        interval = f"  {row['low']:.3f}–{row['high']:.3f}"
+        lines.append(f"{name:<25}{row['group']:<12}{values}{interval}{baseline:>10.3f}{method}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from making_batches import CONFIG
 
+from momo.evaluation import retrieval
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
 from momo.evaluation.features import image_features, text_features
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
@@ -16,24 +17,82 @@ def test_probe_separates_what_a_line_separates():
     features = np.eye(3)[labels] * 4 + g.normal(size=(600, 3))
     parts = [(features[a:b], labels[a:b]) for a, b in ((0, 300), (300, 400), (400, 600))]
     result = linear_probe(*parts)
-    assert result.accuracy > 0.9
+    assert result.score > 0.9
     shuffled = [(x, g.permutation(y)) for x, y in parts]
-    assert linear_probe(*shuffled).accuracy < 0.5
-    assert result == linear_probe(*parts)
+    assert linear_probe(*shuffled).score < 0.5
+    again = linear_probe(*parts)
+    assert (again.score, again.c) == (result.score, result.c)
+    assert np.array_equal(again.predictions, result.predictions)
 
 
 def test_retrieval_counts_ties_as_misses_and_any_positive_as_a_hit():
     images = np.eye(4)
     groups = np.arange(4)
-    assert zero_shot_retrieval(images, images, groups, groups)["image_to_text_r@1"] == 1.0
+    assert zero_shot_retrieval(images, images, groups, groups).recalls["image_to_text_r@1"] == 1.0
     constant = np.ones((4, 4))
     tied = zero_shot_retrieval(constant, constant, groups, groups)
-    assert tied["image_to_text_r@1"] == 0.0
+    assert tied.recalls["image_to_text_r@1"] == 0.0
     texts = np.eye(4)[[1, 0, 2, 3]]
     swapped = zero_shot_retrieval(images, texts, groups, groups, ks=(1,))
-    assert swapped == {"image_to_text_r@1": 0.5, "text_to_image_r@1": 0.5}
+    assert swapped.recalls == {"image_to_text_r@1": 0.5, "text_to_image_r@1": 0.5}
     shared = np.array([0, 0, 1, 2])
-    assert zero_shot_retrieval(images, texts, shared, shared)["text_to_image_r@1"] == 1.0
+    assert zero_shot_retrieval(images, texts, shared, shared).recalls["text_to_image_r@1"] == 1.0
+
+
+def brute_ranks(queries, candidates, query_groups, candidate_groups):
+    ranks = []
+    for query, group in zip(queries, query_groups, strict=True):
+        scores = [float(query @ c) for c in candidates]
+        own = [s for s, g in zip(scores, candidate_groups, strict=True) if g == group]
+        strangers = [s for s, g in zip(scores, candidate_groups, strict=True) if g != group]
+        ranks.append(sum(s >= max(own) for s in strangers) if own else -1)
+    return np.array(ranks)
+
+
+@pytest.mark.parametrize("block", [7, 4096])
+def test_retrieval_equals_brute_force_with_several_captions_and_ties(monkeypatch, block):
+    monkeypatch.setattr(retrieval, "BLOCK", block)
+    g = np.random.default_rng(0)
+    images = g.integers(-2, 3, (40, 3)).astype(np.float32)  # small integers: many exact ties
+    texts = g.integers(-2, 3, (90, 3)).astype(np.float32)
+    image_groups, text_groups = g.permutation(40).astype(str), g.integers(0, 45, 90).astype(str)
+    result = zero_shot_retrieval(images, texts, image_groups, text_groups)
+    expected = brute_ranks(images, texts, image_groups, text_groups)
+    assert np.array_equal(result.image_ranks, expected)
+    assert (expected == -1).any()  # pictures without captions
+    other = brute_ranks(texts, images, text_groups, image_groups)
+    assert np.array_equal(result.text_ranks, other)
+    share = np.mean((expected >= 0) & (expected < 5))
+    assert result.recalls["image_to_text_r@5"] == pytest.approx(share)
+
+
+def test_matching_reorders_the_nearest_only():
+    g = np.random.default_rng(0)
+    images, texts = (g.normal(size=(30, 8)).astype(np.float32) for _ in range(2))
+    groups = np.arange(30)
+    plain = zero_shot_retrieval(images, texts, groups, groups)
+    knows = zero_shot_retrieval(
+        images, texts, groups, groups, rerank=lambda i, t: (i == t).astype(float), rerank_top=10
+    )
+    for before, after in (
+        (plain.image_ranks, knows.image_ranks),
+        (plain.text_ranks, knows.text_ranks),
+    ):
+        assert (after[before < 10] == 0).all()
+        assert np.array_equal(after[before >= 10], before[before >= 10])
+
+
+@pytest.mark.parametrize("wrong", ["empty", "nan", "length"])
+def test_retrieval_names_what_is_wrong(wrong):
+    images, texts, groups = np.eye(3), np.eye(3), np.arange(3)
+    if wrong == "empty":
+        texts, message = texts[:0], "no texts"
+    elif wrong == "nan":
+        images, message = images * np.nan, "images hold values that are not finite"
+    else:
+        images, message = images[:2], "2 images, but 3"
+    with pytest.raises(ValueError, match=message):
+        zero_shot_retrieval(images, texts, groups, groups)
 
 
 def test_chance_is_what_random_rankings_reach():
@@ -75,8 +134,10 @@ def test_fine_tuning_learns_repeats_and_leaves_the_model(model, pictures):
     config = FineTuneConfig(epochs=6, batch_size=32, learning_rate=3e-3)
     state = torch.random.get_rng_state()
     result = fine_tune(model, *parts, classes=2, config=config)
-    assert result.accuracy > 0.95
-    assert result == fine_tune(model, *parts, classes=2, config=config)
+    assert result.score > 0.95
+    again = fine_tune(model, *parts, classes=2, config=config)
+    assert (again.score, again.best_epoch) == (result.score, result.best_epoch)
+    assert np.array_equal(again.predictions, result.predictions)
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(before[n].equal(t) for n, t in model.state_dict().items())
 
