@@ -106,7 +106,7 @@ def test_the_report_is_whole(finished):
     assert "emoji_category" in metrics["not_available"]
     for task in metrics["tasks"].values():
         assert {"metric", "value", "baseline", "chance", "group"} <= set(task)
-        assert 0.0 <= task["value"] <= 1.0
+        assert 0.0 <= task["low"] <= task["value"] <= task["high"] <= 1.0
     assert len(metrics["stages"]) == 3
     page = (storage / "latest" / "report" / "index.html").read_text()
     assert page.count("<svg") >= 8

@@ -12,9 +12,9 @@ from pipelines.report.stage import summarise, text_table
 
 def _tasks(value):
     return {
-        "mnist": {"value": value, "details": {"c": 0.1}},
-        "movie_sentiment": {"value": 0.7, "details": {}},
-        "easy_vqa": {"value": 0.9, "details": {}},
+        "mnist": {"value": value, "low": value - 0.01, "high": value + 0.01, "details": {"c": 0.1}},
+        "movie_sentiment": {"value": 0.7, "low": 0.65, "high": 0.75, "details": {}},
+        "easy_vqa": {"value": 0.9, "low": 0.88, "high": 0.92, "details": {}},
     }
 
 
@@ -30,6 +30,7 @@ def test_summary_and_table():
     final = stages["stage2-x"]
     assert final["tasks"]["mnist"]["value"] == 0.92
     assert final["tasks"]["mnist"]["details"] == {"c": 0.1, "random_features": 0.8}
+    assert final["covered"] == {"image": [1, 2], "text": [1, 1], "multimodal": [1, 3]}
     assert final["groups"] == {"image": 0.92, "text": 0.7, "multimodal": 0.9}
     assert "emoji_category" not in final["tasks"]
     lines = text_table(stages).splitlines()
