@@ -35,9 +35,13 @@ format: $(STAMP) ## let ruff fix and format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: $(STAMP)  ## every benchmark, JSON on standard output
-	@$(BIN)/python experiments/benchmarks/startup.py $(ARGS)
-	@$(BIN)/python experiments/benchmarks/graph.py $(ARGS)
-	@$(BIN)/python experiments/benchmarks/data.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/startup.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/graph.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/data.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/model.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/training.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/scaling.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/evaluation.py $(ARGS)
 
 clean:           ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache
