@@ -87,3 +87,19 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> np.
             pieces = pieces[: length - 1] + pieces[-1:]
         ids[row, : len(pieces)] = pieces
     return ids
+
+
+def encode_pairs(
+    tokenizer: Tokenizer, first: Sequence[str], second: Sequence[str], length: int
+) -> np.ndarray:
+    """Ids int64 [pairs, length], [CLS] a [SEP] b [SEP]; the longer text of a pair that is too long
+    is cut, padded with 0. Raises ValueError for lists of other lengths."""
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} first texts, but {len(second)} second ones: give as many")
+    cutting = Tokenizer.from_str(tokenizer.to_str())
+    cutting.enable_truncation(length, strategy="longest_first")
+    ids = np.zeros((len(first), length), dtype=np.int64)
+    pairs = list(zip(first, second, strict=True))
+    for row, encoding in enumerate(cutting.encode_batch_fast(pairs)):
+        ids[row, : len(encoding.ids)] = encoding.ids
+    return ids

@@ -16,7 +16,7 @@ from momo.config import ModelConfig
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
 from momo.evaluation.bootstrap import interval_of_mean
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
-from momo.evaluation.features import image_features
+from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.retrieval import chance_recall, zero_shot_retrieval
@@ -98,7 +98,7 @@ def held_out_pairs(folder: Path, size: int, split: str = "test") -> HeldOutPairs
 
 def probe(model: MoMo, pictures: Pictures) -> tuple[float, dict[str, float]]:
     """Linear probe on the frozen encoder's features."""
-    return _probe(image_features(model, pictures.pixels), pictures)
+    return _probe(MoMoEncoder(model).image_features(pictures.pixels), pictures)
 
 
 def _probe(features: np.ndarray, pictures: Pictures) -> tuple[float, dict[str, float]]:
@@ -157,7 +157,13 @@ def sentiment(
         epochs=config.sentiment_epochs, learning_rate=1e-3, dropout=0.3, seed=config.seed
     )
     result = fine_tune(
-        embedder.model, train, valid, test, 2, settings, lambda m: tell(f"sentiment, {m}")
+        MoMoTrunk(embedder.model),
+        train,
+        valid,
+        test,
+        2,
+        settings,
+        lambda m: tell(f"sentiment, {m}"),
     )
     return result.score, {
         "validation": result.validation_score,
@@ -201,7 +207,13 @@ def questions(
         epochs=config.question_epochs, batch_size=128, learning_rate=1e-3, seed=config.seed
     )
     result = fine_tune(
-        embedder.model, train, valid, test, len(answers), settings, lambda m: tell(f"VQA, {m}")
+        MoMoTrunk(embedder.model),
+        train,
+        valid,
+        test,
+        len(answers),
+        settings,
+        lambda m: tell(f"VQA, {m}"),
     )
     return result.score, {
         "validation": result.validation_score,
@@ -229,7 +241,7 @@ def baselines(
         tell(f"raw pixels and random features on {name}")
         small = pictures.pixels[:, :, ::2, ::2] if raw is None else raw
         value, _ = _probe(raw_pixels(small), pictures)
-        random, _ = _probe(image_features(untrained, pictures.pixels), pictures)
+        random, _ = _probe(MoMoEncoder(untrained).image_features(pictures.pixels), pictures)
         parts = [pictures.part(pictures.labels, p)[1].tolist() for p in ("train", "test")]
         add(name, value, majority(*parts), random_features=random)
     rows = _reviews(folder)

@@ -1,19 +1,18 @@
-"""Fine-tuning the whole encoder on texts or on pictures with texts: classes or a number."""
+"""Fine-tuning a whole encoder on texts, pictures or both: classes, answers or a number."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from momo.embeddings import normalise_pixels
+from momo.evaluation.encoder import Trunk
 from momo.evaluation.metrics import metric_named
-from momo.model import MoMo, mean_of_tokens
 
 
 @dataclass(frozen=True)
@@ -54,75 +53,92 @@ class FineTuneResult:
     predictions: np.ndarray
 
 
+class Pixels(Protocol):
+    """Pictures by their rows: an array, or something that opens them when asked."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> Any:
+        """int64 [B] → uint8 [B, 3, H, W]."""
+
+
 @dataclass(frozen=True)
 class Examples:
-    """`ids` int64 [N, T], `labels` int64 [N] (float for regression).
+    """`labels` int64 [N] (float for regression; any integer where there is none in a test part).
 
-    With pictures also `pixels` uint8 [P, 3, H, W] and `picture` int64 [N], the row of each
-    example's picture.
+    `ids` int64 [N, T]; `pixels`, pictures by row, and `picture` int64 [N], the row of each
+    example's picture (None: its own row). One of both, or pairs. `references` [N], where the metric
+    compares with something else than the labels, as with people's answers in VQA.
     """
 
-    ids: np.ndarray
+    ids: np.ndarray | None
     labels: np.ndarray
-    pixels: np.ndarray | None = None
+    pixels: Pixels | None = None
     picture: np.ndarray | None = None
+    references: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def truth(self) -> Any:
+        """What predictions are compared with."""
+        return self.labels if self.references is None else self.references
+
 
 class Classifier(nn.Module):
-    """The encoder with a linear layer over pooled tokens."""
+    """A copy of the trunk with a linear layer over its vector."""
 
-    def __init__(self, model: MoMo, classes: int, dropout: float) -> None:
+    def __init__(self, trunk: Trunk, classes: int, dropout: float) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(model)
+        self.trunk = copy.deepcopy(trunk)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * model.config.width, classes)
+        self.head = nn.Linear(trunk.width, classes)
 
     def layers(self) -> list[list[nn.Parameter]]:
         """Trained parameters from the input side to the head."""
-        encoder = self.encoder
-        modules: list[tuple[nn.Module, ...]] = [
-            (encoder.image_embedding, encoder.text_embedding),
-            *((block,) for block in encoder.blocks),
-            (encoder.norm, self.head),
-        ]
-        return [[p for module in part for p in module.parameters()] for part in modules]
+        *first, last = self.trunk.layers()
+        return [*first, [*last, *self.head.parameters()]]
 
-    def forward(self, ids: Tensor, pixels: Tensor | None) -> Tensor:
-        mask = ids != 0
-        if pixels is None:
-            text = self.encoder.encode_text(ids, mask)
-            pooled = torch.cat([text[:, 0], mean_of_tokens(text, mask)], dim=1)
-        else:
-            image, text = self.encoder.encode_pair(normalise_pixels(pixels), ids, mask)
-            pooled = torch.cat([image[:, 0], mean_of_tokens(text, mask)], dim=1)
-        return self.head(self.dropout(pooled))
+    def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
+        """`ids` int64 [B, T], `pixels` uint8 [B, 3, H, W] → [B, classes]."""
+        return self.head(self.dropout(self.trunk(ids, pixels)))
 
 
 def _batches(
-    examples: Examples, size: int, order: np.ndarray
-) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    examples: Examples, size: int, order: np.ndarray, device: torch.device, pad: int
+) -> Iterator[tuple[Tensor | None, Tensor | None, Tensor]]:
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        ids = examples.ids[rows]
-        ids = ids[:, : max(1, int((ids != 0).sum(axis=1).max()))]
-        pixels = None
-        if examples.pixels is not None and examples.picture is not None:
-            pixels = torch.from_numpy(examples.pixels[examples.picture[rows]])
-        yield torch.from_numpy(ids), pixels, torch.from_numpy(examples.labels[rows])
+        ids = pixels = None
+        if examples.ids is not None:
+            part = examples.ids[rows]
+            part = part[:, : max(1, int((part != pad).sum(axis=1).max()))]
+            ids = torch.from_numpy(part).to(device)
+        if examples.pixels is not None:
+            pictures = rows if examples.picture is None else examples.picture[rows]
+            pixels = torch.from_numpy(np.asarray(examples.pixels[pictures])).to(device)
+        yield ids, pixels, torch.from_numpy(examples.labels[rows]).to(device)
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, examples: Examples, batch_size: int = 256) -> np.ndarray:
-    """Classes int64 [N], or numbers float32 [N] where there is one output."""
+def outputs_of(classifier: Classifier, examples: Examples, batch_size: int = 256) -> np.ndarray:
+    """float32 [N, classes]."""
     classifier.eval()
+    device, pad = next(classifier.parameters()).device, classifier.trunk.pad
     parts = []
-    for ids, pixels, _ in _batches(examples, batch_size, np.arange(len(examples))):
-        outputs = classifier(ids, pixels)
-        parts.append(outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(dim=1))
+    for ids, pixels, _ in _batches(examples, batch_size, np.arange(len(examples)), device, pad):
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            parts.append(classifier(ids, pixels).float().cpu())
     return torch.cat(parts).numpy()
+
+
+def _predictions(outputs: np.ndarray, config: FineTuneConfig, answers: np.ndarray | None) -> Any:
+    """What the metric takes: numbers, scores of class 1, answers or classes, [N]."""
+    if config.objective == "regression":
+        return outputs[:, 0]
+    if config.metric == "roc_auc":
+        return outputs[:, 1] - outputs[:, 0]
+    chosen = outputs.argmax(axis=1)
+    return chosen if answers is None else answers[chosen]
 
 
 def learning_rates(layers: int, config: FineTuneConfig) -> list[float]:
@@ -131,25 +147,30 @@ def learning_rates(layers: int, config: FineTuneConfig) -> list[float]:
 
 
 def fine_tune(
-    model: MoMo,
+    trunk: Trunk,
     train: Examples,
     valid: Examples,
     test: Examples,
     classes: int,
     config: FineTuneConfig,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    answers: Sequence[str] | None = None,
 ) -> FineTuneResult:
-    """Train a copy of `model`; the given one stays as it is. Seeded and reproducible on CPU.
+    """Train a copy of `trunk`, where its parameters are; seeded and reproducible on CPU. Under bf16
+    on GPUs.
 
-    Raises ValueError for an empty part.
+    `answers` [classes]: predictions are answers, not classes. Raises ValueError for an empty part.
     """
     for name, part in (("train", train), ("valid", valid), ("test", test)):
         if not len(part):
             raise ValueError(f"fine-tuning: the {name} part is empty")
     regression, metric = config.objective == "regression", metric_named(config.metric)
-    with torch.random.fork_rng(devices=[]):
+    names = None if answers is None else np.array(answers, dtype=object)
+    with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        classifier = Classifier(model, 1 if regression else classes, config.dropout)
+        device = next(trunk.parameters()).device
+        classifier = Classifier(trunk, 1 if regression else classes, config.dropout).to(device)
         classifier.requires_grad_(True)
         layers = classifier.layers()
         rates = learning_rates(len(layers), config)
@@ -170,8 +191,10 @@ def fine_tune(
         for epoch in range(1, config.epochs + 1):
             classifier.train()
             order = generator.permutation(len(train))
-            for ids, pixels, labels in _batches(train, config.batch_size, order):
-                outputs = classifier(ids, pixels)
+            batches = _batches(train, config.batch_size, order, device, trunk.pad)
+            for ids, pixels, labels in batches:
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    outputs = classifier(ids, pixels).float()
                 if regression:
                     loss = nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
                 else:
@@ -181,11 +204,13 @@ def fine_tune(
                 nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 schedule.step()
-            score = metric(predict(classifier, valid), valid.labels)
+            score = metric(_predictions(outputs_of(classifier, valid), config, names), valid.truth)
             progress(f"epoch {epoch}/{config.epochs}, validation {score:.3f}")
             if score > best[0]:
                 best = (score, epoch)
                 kept = copy.deepcopy(classifier.state_dict())
-        classifier.load_state_dict(kept)
-        predictions = predict(classifier, test)
-        return FineTuneResult(metric(predictions, test.labels), best[0], best[1], predictions)
+        if kept:
+            classifier.load_state_dict(kept)
+        predictions = _predictions(outputs_of(classifier, test), config, names)
+        score = metric(predictions, test.truth)
+        return FineTuneResult(score, best[0], best[1], np.asarray(predictions))

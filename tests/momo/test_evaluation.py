@@ -5,7 +5,7 @@ from making_batches import CONFIG
 
 from momo.evaluation import retrieval
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
-from momo.evaluation.features import image_features, text_features
+from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.retrieval import chance_recall, zero_shot_retrieval
@@ -106,12 +106,13 @@ def test_chance_is_what_random_rankings_reach():
 
 def test_features_do_not_depend_on_batch_size_or_padding(model):
     pixels = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32), dtype=np.uint8)
-    features = image_features(model, pixels)
+    encoder = MoMoEncoder(model)
+    features = encoder.image_features(pixels)
     assert features.shape[0] == 5
-    np.testing.assert_allclose(image_features(model, pixels, batch_size=2), features, atol=1e-5)
+    np.testing.assert_allclose(encoder.image_features(pixels, batch_size=2), features, atol=1e-5)
     ids = np.array([[2, 9, 3], [2, 3, 0]])
     padded = np.pad(ids, ((0, 0), (0, 4)))
-    np.testing.assert_allclose(text_features(model, padded), text_features(model, ids), atol=1e-5)
+    np.testing.assert_allclose(encoder.text_features(padded), encoder.text_features(ids), atol=1e-5)
 
 
 def examples(rows: int, seed: int, pictures: bool) -> Examples:
@@ -133,9 +134,9 @@ def test_fine_tuning_learns_repeats_and_leaves_the_model(model, pictures):
     parts = [examples(n, s, pictures) for n, s in ((256, 0), (64, 1), (64, 2))]
     config = FineTuneConfig(epochs=6, batch_size=32, learning_rate=3e-3)
     state = torch.random.get_rng_state()
-    result = fine_tune(model, *parts, classes=2, config=config)
+    result = fine_tune(MoMoTrunk(model), *parts, classes=2, config=config)
     assert result.score > 0.95
-    again = fine_tune(model, *parts, classes=2, config=config)
+    again = fine_tune(MoMoTrunk(model), *parts, classes=2, config=config)
     assert (again.score, again.best_epoch) == (result.score, result.best_epoch)
     assert np.array_equal(again.predictions, result.predictions)
     assert torch.equal(state, torch.random.get_rng_state())

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from momo.evaluation.bootstrap import interval, interval_of_mean
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
+from momo.evaluation.encoder import MoMoTrunk
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, learning_rates
 from momo.evaluation.knn import knn
 from momo.evaluation.metrics import METRICS
@@ -121,7 +122,7 @@ def test_the_probe_is_scikit_learns_regression_at_the_chosen_strength():
 
 
 def test_lower_layers_learn_slower(model):
-    classifier = Classifier(model, 2, 0.0)
+    classifier = Classifier(MoMoTrunk(model), 2, 0.0)
     layers = classifier.layers()
     assert len(layers) == CONFIG.depth + 2
     rates = learning_rates(len(layers), FineTuneConfig(learning_rate=1.0, layer_decay=0.5))
@@ -143,8 +144,8 @@ def test_regression_learns_a_number(model):
         epochs=6, batch_size=32, learning_rate=3e-3, objective="regression", metric="pearson",
         layer_decay=0.9,
     )  # fmt: skip
-    result = fine_tune(model, part(256), part(64), part(64), 1, config)
+    result = fine_tune(MoMoTrunk(model), part(256), part(64), part(64), 1, config)
     assert result.score > 0.8
     assert result.predictions.shape == (64,)
     with pytest.raises(ValueError, match="the valid part is empty"):
-        fine_tune(model, part(8), part(0), part(8), 1, config)
+        fine_tune(MoMoTrunk(model), part(8), part(0), part(8), 1, config)

@@ -1,0 +1,303 @@
+"""A model under evaluation: what every protocol asks of it, and MoMo's answer.
+
+Shapes: N items, B a batch, T tokens, D width, E the width of the space of texts and pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from momo.embeddings import normalise_pixels
+from momo.export import CONFIG, load
+from momo.masking import PAD
+from momo.model import MoMo, mean_of_tokens
+from momo.tokenizer import encode_pairs, encode_texts
+
+Capability = Literal["image", "text", "pair", "aligned", "matching", "words"]
+"""What a model can do: encode one modality, encode pairs, put both into one space, tell whether a
+text belongs to a picture, predict masked words."""
+BATCH = 256
+MOST_FEATURES = 2048
+_DEPTH = re.compile(r"(?:^|\.)(?:layers?|blocks|h)\.(\d+)\.")
+
+
+class Trunk(nn.Module, ABC):
+    """The part of a model that is fine-tuned: inputs → one vector an example.
+
+    `width` is its length, `pad` the id that stands for padding in `ids`.
+    """
+
+    width: int
+    pad: int = PAD
+
+    @abstractmethod
+    def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
+        """`ids` int64 [B, T], `pixels` uint8 [B, 3, H, W], one or both → [B, width]."""
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input side to the last norm, by the block they belong to; towers of a
+        model with several count side by side."""
+        return by_depth(self)
+
+
+def by_depth(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Embeddings, each block, the rest (perhaps none); by the numbers in the names."""
+    blocks: dict[int, list[nn.Parameter]] = {}
+    first: list[nn.Parameter] = []
+    last: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        found = _DEPTH.search(name)
+        if found:
+            blocks.setdefault(int(found.group(1)), []).append(parameter)
+        else:
+            (first if "embedding" in name else last).append(parameter)
+    return [first, *(blocks[i] for i in sorted(blocks)), last]
+
+
+class Encoder(ABC):
+    """Base of all models under evaluation. `seen`: what it can do."""
+
+    name: str
+    seen: frozenset[Capability]
+    image_size: int
+    text_length: int
+    pad: int = PAD
+
+    def __init__(self, name: str, device: str | None = None) -> None:
+        self.name = name
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @abstractmethod
+    def tokenize(
+        self, texts: Sequence[str], second: Sequence[str] | None = None, length: int | None = None
+    ) -> np.ndarray:
+        """Ids int64 [N, length], padded with `pad`; with `second`, sentence pairs. A pair that is
+        too long loses the end of its longer text. `length`: at most the model's own."""
+
+    @abstractmethod
+    def trunk(self) -> Trunk:
+        """What `fine_tune` copies and trains."""
+
+    @abstractmethod
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] → the last block's patch tokens [B, side², D]."""
+
+    @abstractmethod
+    def _words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T] → the last block's tokens [B, T, D] and which count, bool [B, T]."""
+
+    def _embed_pixels(self, pixels: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _embed_ids(self, ids: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _in_batches(
+        self, function: Callable[..., Tensor], *arrays: Any, batch_size: int = BATCH
+    ) -> np.ndarray:
+        count = len(arrays[0])
+        parts: list[np.ndarray] = []
+        with torch.inference_mode():
+            for start in range(0, count, batch_size):
+                rows = slice(start, start + batch_size)
+                batch = (torch.from_numpy(np.asarray(a[rows])).to(self.device) for a in arrays)
+                parts.append(function(*batch).float().cpu().numpy())
+        if not parts:
+            raise ValueError(f"{self.name}: nothing to encode")
+        return np.concatenate(parts)
+
+    def _require(self, capability: Capability) -> None:
+        if capability not in self.seen:
+            raise ValueError(f"{self.name} can't do this task: it lacks {capability!r}")
+
+    def image_features(self, pixels: Any, batch_size: int = BATCH) -> np.ndarray:
+        """uint8 [N, 3, H, W] → float32 [N, cells · D]: the last block's patch tokens, averaged
+        over the cells of a grid of at most 4×4, so that at most 2,048 values come out.
+
+        Masked modelling leaves place and content in the patch tokens; their overall mean, which
+        has no place, probes far worse on small models (docs/experiments.md).
+        """
+        self._require("image")
+
+        def pooled(batch: Tensor) -> Tensor:
+            return pool_cells(self._patches(batch))
+
+        return self._in_batches(pooled, pixels, batch_size=batch_size)
+
+    def text_features(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """int64 [N, T] → float32 [N, D]: the tokens' mean."""
+        self._require("text")
+
+        def pooled(batch: Tensor) -> Tensor:
+            return mean_of_tokens(*self._words(batch))
+
+        return self._in_batches(pooled, ids, batch_size=batch_size)
+
+    def embed_pixels(self, pixels: Any, batch_size: int = BATCH) -> np.ndarray:
+        """uint8 [N, 3, H, W] → unit vectors float32 [N, E]."""
+        self._require("aligned")
+        return self._in_batches(self._embed_pixels, pixels, batch_size=batch_size)
+
+    def embed_ids(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """int64 [N, T] → unit vectors float32 [N, E]."""
+        self._require("aligned")
+        return self._in_batches(self._embed_ids, ids, batch_size=batch_size)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors float32 [N, E]."""
+        return self.embed_ids(self.tokenize(texts))
+
+    def match(self, pixels: Any, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """Row by row: how well the text fits the picture, float32 [N]; above 0: it does."""
+        self._require("matching")
+        return self._in_batches(self._match, pixels, ids, batch_size=batch_size)
+
+
+def pool_cells(tokens: Tensor) -> Tensor:
+    """Patch tokens [B, side², D] → [B, cells² · D]."""
+    side, width = math.isqrt(tokens.shape[1]), tokens.shape[2]
+    if side * side != tokens.shape[1]:
+        raise ValueError(f"{tokens.shape[1]} patches make no square")
+    cells = min(side, 4, max(1, math.isqrt(MOST_FEATURES // width)))
+    grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return nn.functional.adaptive_avg_pool2d(grid, cells).flatten(1)
+
+
+class MoMoTrunk(Trunk):
+    """[CLS] and the mean of the tokens; of pairs, the picture's [CLS] and the text's mean."""
+
+    def __init__(self, model: MoMo) -> None:
+        super().__init__()
+        self.encoder = model
+        self.width = 2 * model.config.width
+
+    def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
+        if ids is None:
+            if pixels is None:
+                raise ValueError("give ids, pixels or both")
+            image = self.encoder.encode_image(normalise_pixels(pixels))
+            return torch.cat([image[:, 0], image[:, 1:].mean(dim=1)], dim=1)
+        mask = ids != PAD
+        if pixels is None:
+            text = self.encoder.encode_text(ids, mask)
+            return torch.cat([text[:, 0], mean_of_tokens(text, mask)], dim=1)
+        image, text = self.encoder.encode_pair(normalise_pixels(pixels), ids, mask)
+        return torch.cat([image[:, 0], mean_of_tokens(text, mask)], dim=1)
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        encoder = self.encoder
+        modules: list[tuple[nn.Module, ...]] = [
+            (encoder.image_embedding, encoder.text_embedding),
+            *((block,) for block in encoder.blocks),
+            (encoder.norm,),
+        ]
+        return [[p for module in part for p in module.parameters()] for part in modules]
+
+
+class MoMoEncoder(Encoder):
+    """MoMo, all of it; `tokenizer` is needed for texts only."""
+
+    def __init__(
+        self,
+        model: MoMo,
+        tokenizer: Tokenizer | None = None,
+        *,
+        caption_length: int | None = None,
+        name: str = "momo",
+        device: str | None = None,
+    ) -> None:
+        super().__init__(name, device)
+        self.model = model.eval().to(self.device)
+        self.tokenizer = tokenizer
+        self.seen = frozenset(("image", "text", "pair", "aligned", "matching", "words"))
+        self.image_size = model.config.image_size
+        self.text_length = model.config.max_text_length
+        self.caption_length = min(caption_length or self.text_length, self.text_length)
+
+    def tokenize(
+        self, texts: Sequence[str], second: Sequence[str] | None = None, length: int | None = None
+    ) -> np.ndarray:
+        if self.tokenizer is None:
+            raise ValueError(f"{self.name} has no tokenizer: texts can't be encoded")
+        length = min(length or self.text_length, self.text_length)
+        if second is None:
+            return encode_texts(self.tokenizer, texts, length)
+        return encode_pairs(self.tokenizer, texts, second, length)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return self.embed_ids(self.tokenize(texts, length=self.caption_length))
+
+    def trunk(self) -> Trunk:
+        return MoMoTrunk(self.model)
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(normalise_pixels(pixels))[:, 1:]
+
+    def _words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        mask = ids != PAD
+        return self.model.encode_text(ids, mask), mask
+
+    def _embed_pixels(self, pixels: Tensor) -> Tensor:
+        return self.model.embed_image(normalise_pixels(pixels))
+
+    def _embed_ids(self, ids: Tensor) -> Tensor:
+        ids = ids[:, : max(1, int((ids != PAD).sum(dim=1).max()))]
+        return self.model.embed_text(ids, ids != PAD)
+
+    def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        image, _ = self.model.encode_pair(normalise_pixels(pixels), ids, ids != PAD)
+        return self.model.matching(image[:, 0])
+
+
+def load_encoder(
+    path: str | os.PathLike[str], name: str | None = None, device: str | None = None
+) -> Encoder:
+    """An exported MoMo or a `transformers` model by its folder.
+
+    Raises FileNotFoundError or ValueError that names the folder and what it lacks.
+    """
+    folder = Path(path)
+    file = folder / CONFIG
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no {CONFIG}: give the folder of an exported MoMo or of a transformers "
+            "model (save_pretrained)"
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}): save the model again") from error
+    name = name or folder.name
+    if "model" in config:
+        embedder = load(folder)
+        return MoMoEncoder(
+            embedder.model,
+            embedder.tokenizer,
+            caption_length=embedder.text_length,
+            name=name,
+            device=device,
+        )
+    from momo.evaluation.foreign import load_foreign
+
+    return load_foreign(folder, config, name, device)
+
+
+def chunks(count: int, size: int = BATCH) -> Iterator[slice]:
+    """Slices that cover `count` rows."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -1,0 +1,85 @@
+"""What the pretraining heads reach on held-out data: masked words, matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from momo.evaluation.encoder import BATCH, Encoder, MoMoEncoder, chunks
+from momo.masking import PAD, mask_tokens
+
+
+@dataclass(frozen=True)
+class MaskedWords:
+    """`right` bool [M], whether a masked word was found; `row` int64 [M], the text it is in."""
+
+    right: np.ndarray
+    row: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+
+def masked_words(
+    encoder: MoMoEncoder, ids: np.ndarray, *, ratio: float = 0.15, seed: int = 0
+) -> MaskedWords:
+    """Hide `ratio` of the words of each text (`ids` int64 [N, T], padding 0), as in training, and
+    let the model name them. Raises ValueError where there is nothing to hide."""
+    noise = np.random.Generator(np.random.Philox(seed)).random((*ids.shape, 3), dtype=np.float32)
+    right, row = [], []
+    model = encoder.model
+    with torch.inference_mode():
+        for rows in chunks(len(ids)):
+            batch = torch.from_numpy(ids[rows]).to(encoder.device)
+            masked = mask_tokens(
+                batch,
+                batch != PAD,
+                torch.from_numpy(noise[rows]).to(encoder.device),
+                vocab_size=model.config.vocab_size,
+                ratio=ratio,
+            )
+            if not masked.selected.any():
+                continue
+            tokens = model.encode_text(masked.ids, batch != PAD)
+            found = model.word_logits(tokens[masked.selected]).argmax(dim=-1)
+            right.append((found == batch[masked.selected]).cpu().numpy())
+            row.append(masked.selected.nonzero()[:, 0].cpu().numpy() + rows.start)
+    if not right:
+        raise ValueError("masked words: the texts hold no word to hide")
+    return MaskedWords(np.concatenate(right), np.concatenate(row))
+
+
+def mismatched(groups: np.ndarray, seed: int = 0) -> np.ndarray:
+    """For each row another row of another group, int64 [N]: false pairs.
+
+    Every row is drawn once where the groups allow it. Raises ValueError for fewer than two groups.
+    """
+    groups = np.asarray(groups)
+    if len(np.unique(groups)) < 2:
+        raise ValueError("matching: false pairs need at least two groups")
+    generator = np.random.Generator(np.random.Philox(seed))
+    count = len(groups)
+    others = generator.permutation(count)
+    for _ in range(100):
+        wrong = np.flatnonzero(groups[others] == groups)
+        if not len(wrong):
+            return others
+        swap = generator.integers(count, size=len(wrong))
+        for row, other in zip(wrong, swap, strict=True):
+            others[row], others[other] = others[other], others[row]
+    for row in np.flatnonzero(groups[others] == groups):  # one group has most of the rows
+        others[row] = generator.choice(np.flatnonzero(groups != groups[row]))
+    return others
+
+
+def matching_scores(
+    encoder: Encoder, pixels: np.ndarray, ids: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all true pairs (row by row) and of as many false ones: [2N] and truth bool [2N]."""
+    others = mismatched(groups, seed)
+    scores = [encoder.match(pixels, part, BATCH) for part in (ids, ids[others])]
+    truth = np.repeat([True, False], len(ids))
+    return np.concatenate(scores), truth

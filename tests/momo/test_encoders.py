@@ -1,0 +1,303 @@
+"""Other people's models, tiny and random, through the interface that ours goes through."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from making_batches import CONFIG
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+import momo
+from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk, load_encoder, pool_cells
+from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
+from momo.evaluation.heads import masked_words, matching_scores, mismatched
+from momo.tokenizer import encode_pairs, train_wordpiece
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(60))]
+TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9"]
+VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+          "num_attention_heads": 2, "image_size": 32, "patch_size": 8}  # fmt: skip
+TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "vocab_size": len(WORDS),
+        "max_position_embeddings": 24}  # fmt: skip
+
+
+def tokenizer(kind):
+    """BERT's; CLIP's pads with the token that ends a text; SigLIP's ends texts with </s>."""
+    names = {"clip": ("[CLS]", "[SEP]", "[SEP]"), "siglip": (None, "[SEP]", "[SEP]")}
+    start, end, pad = names.get(kind, ("[CLS]", "[SEP]", "[PAD]"))
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    front = f"{start} " if start else ""
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{front}$A {end}",
+        pair=f"{front}$A {end} $B {end}",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token=pad, unk_token="[UNK]", sep_token=end,
+        cls_token="[CLS]", eos_token=end, model_max_length=24,
+    )  # fmt: skip
+
+
+def clip():
+    text = {**TEXT, "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 3}
+    config = hf.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12)
+    return hf.CLIPModel(config), hf.CLIPImageProcessor()
+
+
+def siglip():
+    text = {**TEXT, "projection_size": 16}
+    config = hf.SiglipConfig(text_config=text, vision_config=VISION)
+    return hf.SiglipModel(config), hf.SiglipImageProcessor()
+
+
+def flava():
+    small = {k: VISION[k] for k in list(VISION)[:4]}
+    config = hf.FlavaConfig(
+        image_config=VISION,
+        text_config=TEXT,
+        multimodal_config={**small, "hidden_size": 24, "num_attention_heads": 3},
+        projection_dim=12,
+    )
+    return hf.FlavaModel(config), hf.CLIPImageProcessor()
+
+
+def vit():
+    return hf.ViTModel(hf.ViTConfig(**VISION)), hf.ViTImageProcessor()
+
+
+def dinov2():
+    return hf.Dinov2Model(hf.Dinov2Config(**VISION)), hf.ViTImageProcessor()
+
+
+def mae():
+    return hf.ViTMAEModel(hf.ViTMAEConfig(**VISION)), hf.ViTImageProcessor()
+
+
+def bert():
+    return hf.BertModel(hf.BertConfig(**TEXT)), None
+
+
+def roberta():
+    config = {**TEXT, "max_position_embeddings": 26, "pad_token_id": 0, "type_vocab_size": 1}
+    return hf.RobertaModel(hf.RobertaConfig(**config)), None
+
+
+def distilbert():
+    return hf.DistilBertModel(
+        hf.DistilBertConfig(dim=16, hidden_dim=32, n_layers=2, n_heads=2, vocab_size=len(WORDS))
+    ), None
+
+
+KINDS = {
+    "clip": (clip, {"image", "text", "pair", "aligned"}),
+    "siglip": (siglip, {"image", "text", "pair", "aligned"}),
+    "flava": (flava, {"image", "text", "pair", "aligned"}),
+    "vit": (vit, {"image"}),
+    "dinov2": (dinov2, {"image"}),
+    "mae": (mae, {"image"}),
+    "bert": (bert, {"text"}),
+    "roberta": (roberta, {"text"}),
+    "distilbert": (distilbert, {"text"}),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    for name, (make, can) in KINDS.items():
+        model, processor = make()
+        model.eval().save_pretrained(root / name)
+        if processor is not None:
+            processor.save_pretrained(root / name)
+        if "text" in can:
+            tokenizer(name).save_pretrained(root / name)
+    return root
+
+
+def pixels(count=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (count, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_model_can_do_and_the_shapes(folders, name):
+    encoder = load_encoder(folders / name, device="cpu")
+    assert encoder.seen == KINDS[name][1]
+    if "image" in encoder.seen:
+        assert encoder.image_size == 32
+        features = encoder.image_features(pixels())
+        assert features.shape == (3, 16 * 16)  # 4 × 4 patches of 16
+        np.testing.assert_allclose(encoder.image_features(pixels(), 2), features, atol=1e-5)
+    if "text" in encoder.seen:
+        ids = encoder.tokenize(TEXTS)
+        features = encoder.text_features(ids)
+        alone = encoder.text_features(encoder.tokenize(TEXTS[1:2]))
+        assert features.shape == (3, 16)
+        np.testing.assert_allclose(features[1:2], alone, atol=1e-5)
+        if name != "siglip":  # which reads its padding
+            cut = encoder.text_features(encoder.tokenize(TEXTS, length=8))
+            np.testing.assert_allclose(features, cut, atol=1e-5)
+        assert encoder.tokenize(TEXTS, length=4).shape[1] == (24 if name == "siglip" else 4)
+    for capability in ("matching", "words", "aligned"):
+        if capability not in encoder.seen:
+            with pytest.raises(ValueError, match=f"lacks '{capability}'"):
+                encoder._require(capability)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "flava"])
+def test_embeddings_are_those_of_the_library(folders, name):
+    encoder = load_encoder(folders / name, device="cpu")
+    model = hf.AutoModel.from_pretrained(folders / name).eval()
+    processor = hf.AutoImageProcessor.from_pretrained(folders / name)
+    with torch.inference_mode():
+        std = torch.tensor(processor.image_std).view(3, 1, 1)
+        mean = torch.tensor(processor.image_mean).view(3, 1, 1)
+        values = (torch.from_numpy(pixels()) / 255.0 - mean) / std
+        image = model.get_image_features(pixel_values=values).pooler_output
+        padding = "max_length" if name == "siglip" else "longest"
+        inputs = tokenizer(name)(TEXTS, return_tensors="pt", padding=padding, max_length=24)
+        inputs.pop("token_type_ids", None)
+        if name == "siglip":
+            inputs.pop("attention_mask")
+        text = model.get_text_features(**inputs).pooler_output
+    first = lambda x: x[:, 0] if x.ndim == 3 else x  # noqa: E731
+    unit = torch.nn.functional.normalize
+    np.testing.assert_allclose(encoder.embed_pixels(pixels()), unit(first(image)), atol=1e-5)
+    np.testing.assert_allclose(encoder.embed_texts(TEXTS), unit(first(text)), atol=1e-5)
+
+
+def test_berts_pairs_have_two_segments(folders):
+    encoder = load_encoder(folders / "bert", device="cpu")
+    ids = encoder.tokenize(["w1 w2"], ["w3"], 10)
+    inputs, mask = encoder.body.text_inputs(torch.from_numpy(ids))
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0, 0, 0]]
+    assert mask.sum() == 6
+
+
+def test_maes_features_hide_nothing_and_keep_their_places(folders):
+    encoder = load_encoder(folders / "mae", device="cpu")
+    first = encoder.image_features(pixels())
+    changed = pixels()
+    changed[:, :, :8, :8] = 0
+    second = encoder.image_features(changed)
+    distance = np.abs(first - second).reshape(3, 16, 16).mean(axis=1)  # by cell, feature-major
+    cells = np.abs(first - second).reshape(3, 16, 4, 4).mean(axis=1)
+    assert (cells[:, 0, 0] > 1.5 * cells.reshape(3, -1)[:, 1:].mean(axis=1)).all()
+    assert distance.shape == (3, 16)
+    np.testing.assert_array_equal(first, encoder.image_features(pixels()))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_model_is_fine_tuned_by_the_same_code(folders, name):
+    encoder = load_encoder(folders / name, device="cpu")
+    g = np.random.default_rng(0)
+
+    def part(count):
+        labels = g.integers(0, 2, count)
+        ids = shown = None
+        if "text" in encoder.seen:
+            ids = encoder.tokenize([f"w{1 + y} w9 w{g.integers(10, 50)}" for y in labels])
+        if "image" in encoder.seen:
+            noise = g.integers(0, 60, (count, 3, 32, 32))
+            shown = (noise + labels[:, None, None, None] * 150).astype(np.uint8)
+        return Examples(ids, labels, shown)
+
+    config = FineTuneConfig(epochs=4, batch_size=16, learning_rate=5e-3, layer_decay=0.9)
+    result = fine_tune(encoder.trunk(), part(128), part(32), part(32), 2, config)
+    assert result.score > 0.9
+    layers = Classifier(encoder.trunk(), 2, 0.0).layers()
+    assert len(layers) == 4  # embeddings, two blocks, the rest with the head
+    assert sum(p.numel() for part in layers for p in part) == sum(
+        p.numel() for p in Classifier(encoder.trunk(), 2, 0.0).parameters()
+    )
+
+
+def test_a_missing_processor_or_an_unknown_model_says_so(folders, tmp_path):
+    model, _ = vit()
+    model.save_pretrained(tmp_path / "bare")
+    with pytest.raises(ValueError, match="no picture processor"):
+        load_encoder(tmp_path / "bare")
+    model, _ = bert()
+    model.save_pretrained(tmp_path / "words")
+    with pytest.raises(ValueError, match="no tokenizer"):
+        load_encoder(tmp_path / "words")
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        load_encoder(tmp_path / "nothing")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        load_encoder(tmp_path / "x")
+    (tmp_path / "x" / "config.json").write_text(json.dumps({"model_type": "no-such-thing"}))
+    with pytest.raises(ValueError, match="can't be loaded"):
+        load_encoder(tmp_path / "x")
+
+
+def test_momo_by_both_of_its_folders_gives_the_same(model, tmp_path):
+    words = train_wordpiece(["a red apple", "a green tree and some more words"] * 3, 120)
+    from momo.export import save
+    from momo.hf.convert import from_exported
+
+    save(model, tmp_path / "own", words.to_str(), {"text_length": 16})
+    for part in from_exported(tmp_path / "own"):
+        part.save_pretrained(tmp_path / "hf")
+    one, other = (load_encoder(tmp_path / n, device="cpu") for n in ("own", "hf"))
+    texts = ["a red apple", "more words"]
+    np.testing.assert_allclose(one.embed_texts(texts), other.embed_texts(texts), atol=1e-6)
+    np.testing.assert_allclose(
+        one.embed_texts(texts), momo.load(tmp_path / "own").embed(texts=texts), atol=1e-6
+    )
+    np.testing.assert_allclose(one.embed_pixels(pixels()), other.embed_pixels(pixels()), atol=1e-6)
+    pairs = one.tokenize(texts, ["some tree", "a " * 40], 12)
+    assert (pairs != 0).sum(axis=1).tolist() == [8, 12]
+    assert (pairs == 3).sum(axis=1).tolist() == [2, 2]  # two [SEP], also where it was cut
+    with pytest.raises(ValueError, match="give as many"):
+        encode_pairs(words, texts, ["x"], 12)
+
+
+def test_features_have_at_most_2048_values():
+    for width, cells in ((64, 4), (128, 4), (192, 3), (384, 2), (768, 1)):
+        assert pool_cells(torch.zeros(1, 196, width)).shape == (1, cells * cells * width)
+    with pytest.raises(ValueError, match="no square"):
+        pool_cells(torch.zeros(1, 5, 8))
+
+
+def test_matching_and_masked_words(model):
+    g = np.random.default_rng(0)
+    encoder = MoMoEncoder(model, device="cpu")
+    ids = g.integers(5, CONFIG.vocab_size, (40, 12))
+    ids[:, 0], ids[:, 9], ids[:, 10:] = 2, 3, 0
+    found = masked_words(encoder, ids)
+    assert 0.0 <= found.accuracy <= 1.0
+    assert 30 < len(found.right) < 70  # 15 % of 320
+    assert set(found.row) <= set(range(40))
+    again = masked_words(encoder, ids)
+    np.testing.assert_array_equal(found.right, again.right)
+    with pytest.raises(ValueError, match="no word to hide"):
+        masked_words(encoder, np.array([[2, 3, 0]]))
+    groups = np.arange(40) // 4
+    scores, truth = matching_scores(encoder, pixels(40), ids, groups)
+    assert scores.shape == truth.shape == (80,)
+    assert truth.sum() == 40
+
+
+@pytest.mark.parametrize(
+    "groups", [np.arange(50), np.repeat([0, 1], [48, 2]), np.repeat([0, 1, 2], [5, 5, 5])]
+)
+def test_false_pairs_are_false(groups):
+    others = mismatched(groups)
+    assert (groups[others] != groups).all()
+    assert np.array_equal(others, mismatched(groups))
+    if len(np.unique(groups)) == len(groups):
+        assert sorted(others) == list(range(len(groups)))
+    with pytest.raises(ValueError, match="at least two groups"):
+        mismatched(np.zeros(4))
+
+
+def test_a_copy_is_trained(model):
+    trunk = MoMoTrunk(model)
+    classifier = Classifier(trunk, 2, 0.0)
+    assert classifier.trunk is not trunk
