@@ -1,0 +1,1 @@
+"""The evaluation suite: which tasks there are, their data, and a graph node for each."""

@@ -1,0 +1,126 @@
+"""What loaders give: pictures that are opened when asked for, with labels, captions or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from momo.transforms import stack_pictures
+
+_HELD_PIXELS = 2**31  # bytes: fewer are decoded once and kept
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`open(items[i])` gives picture i."""
+
+    items: Sequence[Any]
+    open: Callable[[Any], Image.Image]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def pixels(self, rows: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+        """uint8 [rows, 3, size, size]."""
+        return stack_pictures([self.open(self.items[int(i)]) for i in rows], size)
+
+
+class LazyPixels:
+    """`pixels[rows]`, decoded when asked for; all at once where they fit into 2 GB."""
+
+    def __init__(self, pictures: Pictures, size: int) -> None:
+        self.pictures, self.size = pictures, size
+        self.held: np.ndarray | None = None
+        if len(pictures) * 3 * size * size <= _HELD_PIXELS:
+            self.held = pictures.pixels(range(len(pictures)), size)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        if self.held is not None:
+            return self.held[rows]
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
+        return self.pictures.pixels(chosen, self.size)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """`labels[i]` of picture i and its part, `split[i]` of train, valid, test.
+
+    `class_names` [C] by label, where the labels are numbers with names.
+    """
+
+    pictures: Pictures
+    labels: np.ndarray
+    split: np.ndarray
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Held-out pictures and captions; those of one group belong together."""
+
+    pictures: Pictures
+    image_groups: np.ndarray
+    captions: list[str]
+    text_groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, sentence pairs (`second`) or questions about pictures (`picture`: row of each).
+
+    `labels` [N]: classes, or numbers where `classes` is 1. `answers`: the classes' names and
+    `references` what people said, where the metric compares those. `groups`: what belongs together
+    when the interval is computed. `length`: tokens that are enough.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+    split: np.ndarray
+    classes: int
+    second: list[str] | None = None
+    pictures: Pictures | None = None
+    picture: np.ndarray | None = None
+    answers: tuple[str, ...] | None = None
+    references: list[Any] | None = None
+    groups: np.ndarray | None = None
+    length: int = 128
+
+
+@dataclass(frozen=True)
+class NotAvailable:
+    """Why a data set can't be used although its place exists."""
+
+    reason: str
+
+
+Items = Labelled | Captioned | Texts | NotAvailable
+
+
+def carve(split: np.ndarray, share: float = 0.1, most: int = 10_000, seed: int = 0) -> np.ndarray:
+    """Give a part of the training rows to `valid`, where there is none."""
+    if "valid" in split:
+        return split
+    rows = np.flatnonzero(split == "train")
+    generator = np.random.Generator(np.random.Philox(seed))
+    count = min(most, max(1, int(len(rows) * share)))
+    split = split.copy()
+    split[generator.permutation(rows)[:count]] = "valid"
+    return split
+
+
+def evenly(split: np.ndarray, limit: int) -> np.ndarray:
+    """Rows [≤ N] of which each part keeps `limit`, evenly spread (0: all)."""
+    if not limit:
+        return np.arange(len(split))
+    kept = []
+    for part in np.unique(split):
+        rows = np.flatnonzero(split == part)
+        kept.append(rows[:: -(-len(rows) // limit)])
+    return np.sort(np.concatenate(kept))

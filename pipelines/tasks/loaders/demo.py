@@ -1,0 +1,110 @@
+"""The demo's own sets: from its corpora, and the held-out parts of what was prepared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from momo.export import open_picture
+from momo.transforms import decode
+from momo_platform.data.sink import DATA
+from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
+
+_SENTIMENT_TOKENS, _QUESTION_TOKENS = 32, 16
+
+
+def _digit(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(255 - pixels).convert("RGB")
+
+
+def demo_mnist(argument: str, roots: Mapping[str, Path]) -> Items:
+    """3,500 digits to train on, 500 for validation, 1,000 to test; dark on white."""
+    data = np.load(roots["corpora"] / "tasks" / "mnist.npz")
+    count = len(data["labels"])
+    split = np.array(["train"] * count, dtype=object)
+    split[int(count * 0.7) : int(count * 0.8)] = "valid"
+    split[int(count * 0.8) :] = "test"
+    return Labelled(Pictures(data["pictures"], _digit), data["labels"], split)
+
+
+def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
+    """Prepared pictures that have a label, split by concept."""
+    columns = ["image", "label", "split"]
+    table = pq.read_table(roots["images"] / DATA, columns=columns, filters=[("label", "!=", "")])
+    rows = table.to_pylist()
+    split = np.array([r["split"] for r in rows], dtype=object)
+    names = np.array([r["label"] for r in rows], dtype=str)
+    if {"train", "valid", "test"} - set(split) or len(np.unique(names[split == "train"])) < 2:
+        return NotAvailable("the pictures have no labels in all three splits")
+    classes, labels = np.unique(names, return_inverse=True)
+    pictures = Pictures([r["image"] for r in rows], decode)
+    shown = tuple(str(c).replace("&", "and").lower() for c in classes)
+    return Labelled(pictures, labels.reshape(-1), split, shown)
+
+
+def demo_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
+    """Every held-out picture; each concept's caption is the first of its first row."""
+    columns = ["image", "captions", "group", "split"]
+    table = pq.read_table(roots["pairs"] / DATA, columns=columns, filters=[("split", "==", "test")])
+    rows = table.to_pylist()
+    if not rows:
+        return NotAvailable("the pairs have no held-out rows (split test)")
+    captions: dict[str, str] = {}
+    for row in rows:
+        captions.setdefault(row["group"], row["captions"][0])
+    return Captioned(
+        Pictures([r["image"] for r in rows], decode),
+        np.array([r["group"] for r in rows]),
+        list(captions.values()),
+        np.array(list(captions)),
+    )
+
+
+def _jsonl(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.open(encoding="utf-8")]
+
+
+def demo_reviews(argument: str, roots: Mapping[str, Path]) -> Items:
+    """Movie-review snippets, positive or not."""
+    rows = _jsonl(roots["corpora"] / "tasks" / "reviews.jsonl")
+    return Texts(
+        [r["text"] for r in rows],
+        np.array([r["label"] for r in rows], dtype=np.int64),
+        np.array([r["split"] for r in rows], dtype=object),
+        2,
+        length=_SENTIMENT_TOKENS,
+    )
+
+
+def demo_questions(argument: str, roots: Mapping[str, Path]) -> Items:
+    """easy-VQA; the last tenth of the training pictures is the validation part."""
+    folder = roots["corpora"] / "tasks"
+    texts, given, split, picture, files = [], [], [], [], []
+    for part in ("train", "test"):
+        rows = _jsonl(folder / f"vqa-{part}.jsonl")
+        count = 1 + max(r["image"] for r in rows)
+        for row in rows:
+            texts.append(row["question"])
+            given.append(row["answer"])
+            valid = part == "train" and row["image"] >= int(count * 0.9)
+            split.append("valid" if valid else part)
+            picture.append(len(files) + row["image"])
+        files += [folder / f"vqa-{part}" / f"{n}.png" for n in range(count)]
+    known = sorted({a for a, part in zip(given, split, strict=True) if part != "test"})
+    index = {answer: i for i, answer in enumerate(known)}
+    return Texts(
+        texts,
+        np.array([index.get(a, -1) for a in given], dtype=np.int64),
+        np.array(split, dtype=object),
+        len(known),
+        pictures=Pictures(files, open_picture),
+        picture=np.array(picture, dtype=np.int64),
+        groups=np.array(picture, dtype=np.int64),
+        length=_QUESTION_TOKENS,
+    )

