@@ -53,7 +53,22 @@ class EvaluationConfig:
     question_epochs: int = 1
     question_limit: int = 12_000
     """Training questions of easy-VQA that are used, evenly spread; 0: all."""
+    learning_rate: float = 1e-3
+    """Of every fine-tuning, at its peak."""
+    layer_decay: float = 1.0
+    """Each layer learns at this times the rate of the one above."""
+    limit: int = 0
+    """Use so many examples of each part at most, evenly spread, for a quick look; 0: all."""
+    stages: tuple[str, ...] = ("stage1-images", "stage2-joint", "stage3-pairs")
+    """The training stages whose models are evaluated; diagnostic tasks only for the last."""
+    tasks: tuple[str, ...] = ("demo",)
+    """Suites or patterns of task names; `pipelines/evaluate.py --list` shows them."""
+    data: str = field(default="", metadata=MECHANICS)
+    """Folder with the public data sets; what is missing there is shown as not available."""
     threads: int = field(default=1, metadata=MECHANICS)
+    cpus: float = field(default=1.0, metadata=MECHANICS)
+    gpus: float = field(default=0.0, metadata=MECHANICS)
+    """Of each task that runs a model."""
 
 
 @dataclass(frozen=True)

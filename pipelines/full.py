@@ -99,10 +99,12 @@ _RUN_OPTIONS = (
 
 
 def _short_options(arguments: Sequence[str]) -> list[str]:
-    """`--plan` and its kind stand for `--run.plan`."""
+    """`--plan` and its kind stand for `--run.plan`, `--tasks` and `--data` for `--evaluation.…`."""
     result = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
+        if name in ("--tasks", "--data"):
+            name = "--evaluation." + name.removeprefix("--")
         if name.startswith("--") and name.removeprefix("--").removeprefix("no-") in _RUN_OPTIONS:
             option = name.removeprefix("--")
             negated = option.startswith("no-")

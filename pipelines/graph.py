@@ -19,10 +19,12 @@ from momo_platform.data.prepare import (
 from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import ScalingConfig
-from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions, TrainingStage
+from pipelines.config import PipelineConfig, SourceOptions, TrainingStage
 from pipelines.demo.corpora import LICENCES, run_demo_corpora
-from pipelines.evaluation import BaselinesConfig, EvaluateConfig, run_baselines, run_evaluation
 from pipelines.report.stage import ReportConfig, run_report
+from pipelines.tasks.baselines import BaselinesConfig, run_baselines
+from pipelines.tasks.registry import choose
+from pipelines.tasks.stages import Suite, build_suite
 from pipelines.tokenizer import TokenizerConfig, run_tokenizer
 from pipelines.training import ROLES, StageRecipe, run_training, weights_digest
 
@@ -201,18 +203,28 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         code = ("momo_platform.data",)
         mixed[kind] = add(Stage(f"mix-{kind}", runs[kind][2], mix, inputs, version=2, code=code))
 
+    sources = {"corpora": corpora, "images": prepared["images"], "pairs": prepared["pairs"]}
     baselines = add(
         Stage(
             "baselines",
             run_baselines,
-            BaselinesConfig(config.evaluation, config.model),
-            {"corpora": corpora, "images": prepared["images"], "pairs": prepared["pairs"]},
+            BaselinesConfig.of(config.evaluation, config.model),
+            sources,
+            version=2,
             resources=_ONE_CORE,
-            code=("momo.evaluation", "pipelines.evaluation"),
+            code=("momo.evaluation", "pipelines.tasks"),
         )
     )
+    chosen = choose(config.evaluation.tasks)
+    if not config.evaluation.stages:
+        raise UserError(f"--evaluation.stages: name at least one of {', '.join(TRAINING_STAGES)}")
+    if unknown := [n for n in config.evaluation.stages if n not in TRAINING_STAGES]:
+        raise UserError(
+            f"--evaluation.stages {' '.join(unknown)}: no such training stage; there are "
+            f"{', '.join(TRAINING_STAGES)}"
+        )
     previous: Stage | None = None
-    evaluations: dict[str, Stage] = {}
+    suites: dict[str, Suite] = {}
     stages = dict(zip(TRAINING_STAGES, (config.stage1, config.stage2, config.stage3), strict=True))
     for name, stage in stages.items():
         inputs = {ROLES[m]: mixed[ROLES[m]] for m in stage.task.modalities}
@@ -220,17 +232,26 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         if previous is not None:
             inputs["previous"] = previous
         previous = add(_training_stage(name, stage, config, inputs))
-        evaluations[name] = add(_evaluation(name, config.evaluation, previous, graph))
+        if name in config.evaluation.stages:
+            last = name == TRAINING_STAGES[-1]
+            tasks = [t for t in chosen if last or t.group != "diagnostic"]
+            suites[name] = build_suite(previous, name, tasks, config.evaluation, sources)
+            graph.update(_with_inputs(suites[name].stages))
     assert previous is not None
     export = add(Stage("export", run_export, ExportConfig(), {"model": previous}, version=2))
     add(
         Stage(
             "report",
             run_report,
-            ReportConfig(config.preset, TRAINING_STAGES),
+            ReportConfig(
+                config.preset,
+                TRAINING_STAGES,
+                {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+                {n: s.missing for n, s in suites.items()},
+            ),
             {
                 **{name: graph[name] for name in TRAINING_STAGES},
-                **{f"evaluate-{name}": stage for name, stage in evaluations.items()},
+                **{n: node for suite in suites.values() for n, node in suite.stages.items()},
                 "export": export,
                 "baselines": baselines,
                 **{f"prepare-{kind}": prepared[kind] for kind in kinds},
@@ -241,20 +262,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
     return graph
 
 
-def _evaluation(
-    name: str, evaluation: EvaluationConfig, model: Stage, graph: Mapping[str, Stage]
-) -> Stage:
-    return Stage(
-        f"evaluate-{name}",
-        run_evaluation,
-        EvaluateConfig(evaluation),
-        {
-            "model": model,
-            "corpora": graph["corpora"],
-            "images": graph["prepare-images"],
-            "pairs": graph["prepare-pairs"],
-        },
-        version=2,
-        resources=_ONE_CORE,
-        code=("momo.evaluation", "pipelines.evaluation"),
-    )
+def _with_inputs(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """With the features that they read."""
+    features = (s.inputs["features"] for s in stages.values() if "features" in s.inputs)
+    return {s.name: s for s in (*features, *stages.values())}

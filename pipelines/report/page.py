@@ -14,6 +14,7 @@ from momo_platform.data.listing import Kind
 from momo_platform.stages import Artifact
 from pipelines.report.charts import Points, colour_of, line_chart
 from pipelines.report.corpora import read_corpus
+from pipelines.tasks.registry import GROUPS
 
 if TYPE_CHECKING:
     from pipelines.report.stage import ReportConfig
@@ -55,16 +56,21 @@ def render(
     inputs: Mapping[str, Artifact],
     stages: Mapping[str, Mapping[str, Any]],
     trainings: Sequence[Training],
-    not_available: Mapping[str, str],
+    markdown: str,
 ) -> str:
     """The whole page as HTML, without outside resources."""
     from momo.export import load
-    from pipelines.demo_tasks import held_out_pairs
-    from pipelines.report.pictures import nearest_pictures, reconstructions
+    from pipelines.report.pictures import HeldOutPairs, nearest_pictures, reconstructions
+    from pipelines.tasks.items import Captioned
+    from pipelines.tasks.loaders import load_items
 
     embedder = load(inputs["export"].path / "model")
     size = embedder.model.config.image_size
-    pairs = held_out_pairs(inputs["prepare-pairs"].path, size)
+    items = load_items("demo-pairs", {"pairs": inputs["prepare-pairs"].path})
+    pairs = None
+    if isinstance(items, Captioned):
+        pixels = items.pictures.pixels(range(len(items.pictures)), size)
+        pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -91,7 +97,9 @@ def render(
         final=list(stages.values())[-1],
         trainings=trainings,
         corpora=[read_corpus(inputs[f"prepare-{kind}"].path) for kind in KINDS],
-        not_available=not_available,
+        not_available=list(stages.values())[-1]["not_available"],
+        groups=GROUPS,
+        markdown=markdown,
         graph=graph,
         colour=colour_of(0),
         reconstructions=(

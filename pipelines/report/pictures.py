@@ -11,8 +11,17 @@ from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, u
 from momo.export import Embedder
 from momo.masking import random_patch_keep
 from momo.model import MoMo
-from pipelines.demo_tasks import HeldOutPairs
 from pipelines.report.charts import data_uri
+
+
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """Held-out pictures, uint8 [N, 3, S, S], and the captions of their groups."""
+
+    pixels: np.ndarray
+    image_groups: np.ndarray
+    captions: list[str]
+    text_groups: np.ndarray
 
 
 @dataclass(frozen=True)

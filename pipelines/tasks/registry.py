@@ -48,11 +48,18 @@ class Task:
     protocol: str
     metric: str = "accuracy"
     epochs: int = 3
+    batch_size: int = 64
+    dropout: float = 0.1
     baseline: str = ""
 
     @property
     def suite(self) -> str:
         return self.name.partition("/")[0]
+
+    @property
+    def node(self) -> str:
+        """What its stages are called; tasks that read other numbers of one result share it."""
+        return f"{self.protocol}-{self.data}".replace("_", "-")
 
 
 def _torchvision(name: str, kind: str, licence: str, needs: str) -> DataSet:
@@ -114,10 +121,10 @@ TASKS = {
     for task in (
         Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
         Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
-        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, baseline="TF-IDF"),
+        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF"),
         Task("demo/image_to_text", "multimodal", "demo-pairs", "retrieval", "image_to_text_r@10", baseline="chance"),
         Task("demo/text_to_image", "multimodal", "demo-pairs", "retrieval", "text_to_image_r@10", baseline="chance"),
-        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, baseline='always "yes"'),
+        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"'),
         Task("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
         Task("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
         Task("demo/image_to_text_matching", "diagnostic", "demo-pairs", "reranked", "image_to_text_r@10", baseline="chance"),

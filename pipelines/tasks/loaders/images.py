@@ -34,7 +34,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "CLEVRClassification": {"train": {"split": "train"}, "test": {"split": "val"}},
     "FER2013": _PARTS,
     "RenderedSST2": _WITH_VAL,
-    "Country211": {"train": {"split": "train"}, "valid": {"split": "valid"}, "test": {"split": "test"}},
+    "Country211": {**_PARTS, "valid": {"split": "valid"}},
     # These come without parts: drawn here from the seed, by class.
     "Caltech101": {"": {}},
     "EuroSAT": {"": {}},
@@ -42,22 +42,16 @@ _ARGUMENTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }  # fmt: skip
 
 
-class _LabelsOnly:
-    """In place of decoding: torchvision's data sets give labels only with their pictures."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def labels(self) -> np.ndarray:
-        data = self.data
-        for name in ("targets", "labels", "_labels", "y"):
-            if hasattr(data, name) and len(getattr(data, name)) == len(data):
-                return np.asarray(getattr(data, name), dtype=np.int64)
-        if hasattr(data, "_samples"):
-            samples = data._samples() if callable(data._samples) else data._samples
-            if len(samples) == len(data):
-                return np.asarray([label for *_, label in samples], dtype=np.int64)
-        return np.asarray([data[i][1] for i in range(len(data))], dtype=np.int64)
+def _labels(data: Any) -> np.ndarray:
+    """Without decoding where torchvision keeps them beside the pictures, as most sets do."""
+    for name in ("targets", "labels", "_labels", "y"):
+        found = getattr(data, name, None)
+        if found is not None and len(found) == len(data):
+            return np.asarray(found, dtype=np.int64)
+    samples = getattr(data, "_samples", None)
+    if isinstance(samples, list) and len(samples) == len(data):
+        return np.asarray([label for *_, label in samples], dtype=np.int64)
+    return np.asarray([data[i][1] for i in range(len(data))], dtype=np.int64)
 
 
 def _shuffled_parts(labels: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -87,7 +81,7 @@ def torchvision(argument: str, roots: Mapping[str, Path]) -> Items:
                 f"{DATA_SETS[name].how_to_get}"
             ) from error
         sets.append(data)
-        labels.append(_LabelsOnly(data).labels())
+        labels.append(_labels(data))
         split += [part] * len(data)
     places = [(data, i) for data in sets for i in range(len(data))]
     both = np.concatenate(labels)

@@ -276,7 +276,10 @@ class Execution:
             status.detail = ""
         status.started = time.time()
         self._set(status, "starting" if early else "running")
-        task = self.task.options(num_cpus=stage.resources.num_cpus, name=stage.name)
+        own = stage.resources
+        task = self.task.options(
+            num_cpus=own.num_cpus, num_gpus=own.num_gpus or None, name=stage.name
+        )
         reporter = Reporter(self.board, stage.name)
         ref = task.remote(spec, reporter, InputResolver(self.board, spec, wait=early))
         self.refs[ref] = stage.name

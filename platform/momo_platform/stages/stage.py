@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 class Resources:
     """What a stage needs; never part of its fingerprint.
 
-    `num_cpus` is what the stage's own task takes; `workers`, `worker_cpus`, `worker_gpus` are
-    what the training workers that it starts take. `early_start` lets the executor start the
-    stage's processes while its inputs are still being made: the stage then waits for them inside.
-    `data_cpus` is what the Ray Data tasks that it starts need at least.
+    `num_cpus` and `num_gpus` are what the stage's own task takes; `workers`, `worker_cpus`,
+    `worker_gpus` are what the training workers that it starts take. `early_start` lets the executor
+    start the stage's processes while its inputs are still being made: the stage then waits for them
+    inside. `data_cpus` is what the Ray Data tasks that it starts need at least.
     """
 
     num_cpus: float = 0.0
+    num_gpus: float = 0.0
     workers: int = 0
     worker_cpus: float = 0.0
     worker_gpus: float = 0.0
@@ -33,7 +34,7 @@ class Resources:
         """Ray resource name → amount that must be free at once."""
         needed = {
             "CPU": self.num_cpus + self.workers * self.worker_cpus,
-            "GPU": self.workers * self.worker_gpus,
+            "GPU": self.num_gpus + self.workers * self.worker_gpus,
         }
         return {name: amount for name, amount in needed.items() if amount}
 

@@ -1,0 +1,241 @@
+"""The evaluation suite on any model: exported MoMos and transformers models by their folders.
+
+    python pipelines/evaluate.py --model runs/latest/model --tasks demo
+    python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
+        --tasks image 'glue/*' multimodal --data ~/data --against flava-paper last-week=old/report
+    python pipelines/evaluate.py --list
+
+Every protocol on every data set is a node of the graph: run in parallel, cached, resumable. A task
+whose data set is missing is shown as not available, with how to get it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages import (
+    Artifact,
+    Context,
+    Stage,
+    StageFailed,
+    Storage,
+    UserError,
+    make_plan,
+    open_storage,
+    print_plan,
+)
+from momo_platform.stages.manifest import sha256_of
+from momo_platform.training.config import MECHANICS
+from pipelines.config import EvaluationConfig, RunOptions
+from pipelines.presets import PRESETS
+from pipelines.report.comparison import ComparisonConfig, run_comparison
+from pipelines.report.summary import read_run
+from pipelines.tasks.registry import DATA_SETS, TASKS, choose
+from pipelines.tasks.stages import Suite, build_suite, check_unique
+
+_CORPORA = ("corpora", "prepare-images", "prepare-pairs", "baselines")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`model`: folders, or NAME=FOLDER; `against`: reports, metrics.json or published figures."""
+
+    model: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ("demo",)
+    """Suites, task names or patterns of them."""
+    data: str = ""
+    """Folder with the public data sets."""
+    against: tuple[str, ...] = ()
+    """[NAME=]PLACE of earlier results; or flava-paper."""
+    preset: str = "demo"
+    """Whose corpora the demo's tasks come from."""
+    limit: int = 0
+    """Use so many examples of each part at most, for a quick look; 0: all."""
+    learning_rate: float | None = None
+    """Of fine-tunings; default: the preset's (demo 0.001, base 0.00005)."""
+    layer_decay: float | None = None
+    """Default: the preset's."""
+    seed: int = 0
+    cpus: float = 1.0
+    gpus: float = 0.0
+    """Of each task that runs a model."""
+    storage: str = "runs"
+    cluster: str = "auto"
+    plan: bool = False
+    list: bool = False
+    """Show every task and end."""
+    verbose: bool = False
+
+    def evaluation(self) -> EvaluationConfig:
+        """The suite's settings."""
+        if self.limit < 0:
+            raise UserError(f"--limit {self.limit}: give 0 (all) or more")
+        if self.preset not in PRESETS:
+            raise UserError(
+                f"--preset {self.preset}: no such preset; there are {', '.join(PRESETS)}"
+            )
+        base = PRESETS[self.preset]().evaluation
+        rate = base.learning_rate if self.learning_rate is None else self.learning_rate
+        decay = base.layer_decay if self.layer_decay is None else self.layer_decay
+        return replace(
+            base,
+            seed=self.seed,
+            learning_rate=rate,
+            layer_decay=decay,
+            limit=self.limit,
+            tasks=self.tasks,
+            data=self.data,
+            threads=max(1, int(self.cpus)),
+            cpus=self.cpus,
+            gpus=self.gpus,
+        )
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A model's folder by the digest of its files."""
+
+    digest: str
+    path: str = field(default="", metadata=MECHANICS)
+
+
+def run_given_model(
+    config: GivenModel, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: a copy of the folder as `model/`, so that results stay with what they are of."""
+    import shutil
+
+    shutil.copytree(config.path, context.output / "model")
+    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
+
+
+def _given(text: str) -> tuple[str, Stage]:
+    name, equals, place = text.partition("=")
+    folder = Path(place if equals else text).expanduser().absolute()
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"--model {text}: {folder} holds no config.json; give the folder of an exported MoMo or "
+            "of a transformers model (save_pretrained)"
+        )
+    if not equals:
+        name = folder.parent.name if folder.name == "model" else folder.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--model {text}: the name {name!r} may hold letters, digits, . _ - only")
+    digests = [f"{p.name} {sha256_of(p)}" for p in sorted(folder.iterdir()) if p.is_file()]
+    config = GivenModel("\n".join(digests), str(folder))
+    return name, Stage(f"model-{name}", run_given_model, config)
+
+
+def build_graph(options: Options) -> dict[str, Stage]:
+    """All stages by name; the last is `comparison`. Raises UserError for bad input."""
+    from pipelines.graph import build_graph as build_full
+
+    evaluation = options.evaluation()
+    tasks = choose(options.tasks)
+    if not options.model:
+        raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
+    models = [_given(m) for m in options.model]
+    check_unique([name for name, _ in models])
+    graph: dict[str, Stage] = {}
+    sources: dict[str, Stage] = {}
+    preset = PRESETS[options.preset]()
+    if any(DATA_SETS[t.data].inputs for t in tasks) and preset.has_corpora:
+        full = build_full(preset)
+        graph.update({name: full[name] for name in _CORPORA})
+        sources = {"corpora": full["corpora"]}
+        sources |= {kind: full[f"prepare-{kind}"] for kind in ("images", "pairs")}
+    suites: dict[str, Suite] = {}
+    for name, model in models:
+        graph[model.name] = model
+        suites[name] = build_suite(model, name, tasks, evaluation, sources)
+        graph.update(suites[name].stages)
+    inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
+    if "baselines" in graph:
+        inputs["baselines"] = graph["baselines"]
+    graph["comparison"] = Stage(
+        "comparison",
+        run_comparison,
+        ComparisonConfig(
+            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.missing for n, s in suites.items()},
+            dict(read_run(a) for a in options.against),
+        ),
+        inputs,
+        code=("pipelines.report",),
+    )
+    return graph
+
+
+def show_tasks() -> None:
+    """A line a task."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for title in ("task", "group", "protocol", "metric", "source", "licence"):
+        table.add_column(title, overflow="fold")
+    for task in TASKS.values():
+        data = DATA_SETS[task.data]
+        row = (task.name, task.group, task.protocol, task.metric, data.source, data.licence)
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def _run(options: Options, arguments: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from pipelines.full import execute_plan
+
+    if options.list:
+        show_tasks()
+        return 0
+    storage = open_storage(options.storage)
+    plan = make_plan([build_graph(options)["comparison"]], storage)
+    if options.plan:
+        print_plan(plan, Console())
+        return 0
+    storage.create()
+    run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
+    if plan.to_run:
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), arguments)
+    _finish(storage, plan["comparison"].fingerprint)
+    return 0
+
+
+def _finish(storage: Storage, fingerprint: str) -> None:
+    artifact = storage.artifact("comparison", fingerprint)
+    assert artifact is not None
+    report = artifact.path / "report"
+    print((report / "table.txt").read_text(encoding="utf-8"))
+    print(f"report: {report / 'index.html'} (also table.md, metrics.json)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
+    import tyro
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = tyro.cli(Options, args=arguments, prog="evaluate.py", description=__doc__)
+    try:
+        return _run(options, arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except StageFailed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

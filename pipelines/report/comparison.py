@@ -1,0 +1,67 @@
+"""The stage behind `pipelines/evaluate.py`: several models' results, side by side."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages import Artifact, Context
+from pipelines.report.stage import summaries
+from pipelines.report.summary import Summary, deltas, markdown_table, text_table
+from pipelines.tasks.registry import GROUPS
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """As `ReportConfig`; `others`: values by task of the named runs to compare with."""
+
+    evaluations: Mapping[str, Mapping[str, str]]
+    missing: Mapping[str, Mapping[str, str]]
+    others: Mapping[str, Mapping[str, float]]
+
+
+def run_comparison(
+    config: ComparisonConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: metrics.json (the last model's rows on top, as a report's), table.md, table.txt and
+    index.html in `report/`."""
+    output = context.output / "report"
+    output.mkdir()
+    models = summaries(config.evaluations, config.missing, inputs)
+    against = {
+        label: {name: deltas(model, values) for name, model in models.items()}
+        for label, values in config.others.items()
+    }
+    last = list(models.values())[-1]
+    metrics = {**last, "models": models, "deltas": against}
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    table = markdown_table(models, config.others)
+    (output / "table.md").write_text(table, encoding="utf-8")
+    (output / "table.txt").write_text(text_table(models), encoding="utf-8")
+    commit = next((a.manifest.git_commit for a in inputs.values()), None) or "unknown"
+    (output / "index.html").write_text(_page(models, against, commit), encoding="utf-8")
+    return {"groups": {name: model["groups"] for name, model in models.items()}}
+
+
+def _page(models: Mapping[str, Summary], against: Mapping[str, Any], commit: str) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    tasks = {n: {"name": n, **row} for m in models.values() for n, row in m["tasks"].items()}
+    return environment.get_template("evaluation.html.jinja").render(
+        models=models,
+        groups=GROUPS,
+        tasks=list(tasks.values()),
+        deltas=against,
+        commit=commit,
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        missing=[(n, t, why) for n, m in models.items() for t, why in m["not_available"].items()],
+    )

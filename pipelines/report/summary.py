@@ -1,0 +1,192 @@
+"""Results by task → rows, group averages, deltas against other runs, and their tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages import UserError
+from pipelines.tasks.registry import DATA_SETS, GROUPS, Task
+
+Summary = dict[str, Any]
+PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    # FLAVA's own figures (arXiv 2112.04482): 241M parameters, 70M pairs.
+    "flava-paper": {
+        "multimodal/coco_image_to_text_r1": 0.427,
+        "multimodal/coco_text_to_image_r1": 0.384,
+        "multimodal/flickr30k_image_to_text_r1": 0.677,
+        "multimodal/flickr30k_text_to_image_r1": 0.652,
+        "multimodal/vqav2": 0.728,
+        "glue/sst2": 0.909,
+    }
+}
+
+
+def summarise(
+    tasks: Sequence[Task],
+    results: Mapping[str, Mapping[str, Any]],
+    missing: Mapping[str, str],
+    baselines: Mapping[str, Any],
+) -> Summary:
+    """`results`: what each task's stage returned.
+
+    → `tasks` {name: {group, protocol, metric, value, low, high, baseline, chance, details, …}},
+    `groups` {group: mean or None}, `covered` {group: [measured, asked for]}, `not_available` {name:
+    why}. A group's mean is over the tasks that were measured; `covered` says over how many.
+    """
+    rows: dict[str, Any] = {}
+    absent = dict(missing)
+    for task in tasks:
+        found = results.get(task.name)
+        if found is None:
+            absent.setdefault(task.name, "was not run")
+            continue
+        if "not_available" in found:
+            absent[task.name] = found["not_available"]
+            continue
+        reference = baselines.get(task.name, {})
+        rows[task.name] = {
+            "group": task.group,
+            "protocol": task.protocol,
+            "metric": task.metric,
+            **found["values"][task.metric],
+            "seed": found["seed"],
+            "baseline": reference.get("baseline"),
+            "baseline_method": task.baseline,
+            "chance": reference.get("chance"),
+            "licence": DATA_SETS[task.data].licence,
+            "details": {**found["details"], **reference.get("details", {})},
+        }
+    groups: dict[str, float | None] = {}
+    covered = {}
+    for group in GROUPS:
+        values = [r["value"] for r in rows.values() if r["group"] == group]
+        groups[group] = sum(values) / len(values) if values else None
+        covered[group] = [len(values), sum(task.group == group for task in tasks)]
+    return {"tasks": rows, "groups": groups, "covered": covered, "not_available": absent}
+
+
+def deltas(summary: Summary, other: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """{group: {"delta": mean of summary - other over their common tasks, "tasks": how many}}."""
+    found = {}
+    for group in GROUPS:
+        rows = summary["tasks"].items()
+        common = [r["value"] - other[n] for n, r in rows if r["group"] == group and n in other]
+        if common:
+            found[group] = {"delta": sum(common) / len(common), "tasks": len(common)}
+    return found
+
+
+def read_run(name: str) -> tuple[str, dict[str, float]]:
+    """`[NAME=]PLACE` → the name and its values by task.
+
+    The place is a `metrics.json`, a folder that holds one (a report, `runs/latest`), or a published
+    set of figures. Raises UserError for anything else.
+    """
+    label, equals, place = name.partition("=")
+    place = place if equals else name
+    if place in PUBLISHED:
+        return (label if equals else place), dict(PUBLISHED[place])
+    path = Path(place).expanduser()
+    choices = [path, path / "metrics.json", path / "report" / "metrics.json"]
+    file = next((c for c in choices if c.is_file()), None)
+    if file is None:
+        raise UserError(
+            f"--against {name}: no metrics.json there; give a report's folder, its metrics.json or "
+            f"one of {', '.join(PUBLISHED)}"
+        )
+    try:
+        tasks = json.loads(file.read_text(encoding="utf-8"))["tasks"]
+        values = {task: float(row["value"]) for task, row in tasks.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--against {file}: not a report's metrics.json ({error!r})") from error
+    return (label if equals else path.resolve().name), values
+
+
+def text_table(models: Mapping[str, Summary]) -> str:
+    """For a terminal: a row a task, a column a model, then the last one's interval and baseline."""
+    final = list(models.values())[-1]
+    names = {name: name.partition("-")[0] if len(models) > 1 else name for name in models}
+    if len(set(names.values())) < len(names):
+        names = {name: name for name in models}
+    widths = {name: max(9, len(short) + 2) for name, short in names.items()}
+    head = f"{'task':<29}{'group':<12}" + "".join(f"{s:>{widths[n]}}" for n, s in names.items())
+    lines = [head + f"{'95 %':>13}{'baseline':>10}  method", "-" * (len(head) + 37)]
+    for name, row in final["tasks"].items():
+        values = "".join(
+            f"{m['tasks'][name]['value']:>{widths[n]}.3f}"
+            if name in m["tasks"]
+            else f"{'–':>{widths[n]}}"
+            for n, m in models.items()
+        )
+        line = f"{name:<29}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
+        if row["baseline"] is not None:
+            beats = "" if row["value"] > row["baseline"] else "  (below)"
+            line += f"{row['baseline']:>10.3f}  {row['baseline_method']}{beats}"
+        lines.append(line)
+    for group, value in final["groups"].items():
+        if value is not None:
+            done, of = final["covered"][group]
+            lines.append(f"mean, {group}: {value:.3f} ({done} of {of} tasks)")
+    for name, reason in final["not_available"].items():
+        lines.append(f"{name}: not available, {reason}")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def markdown_table(
+    models: Mapping[str, Summary], others: Mapping[str, Mapping[str, float]] | None = None
+) -> str:
+    """A column a model with 95 % intervals; averages with what they cover; deltas of every model
+    against each of `others` over their common tasks; what is not available and why."""
+    names = list(models)
+    asked = dict.fromkeys(t for m in models.values() for t in (*m["tasks"], *m["not_available"]))
+    known = {t: row for m in models.values() for t, row in m["tasks"].items()}
+    head = ["task", "group", "metric", *names, "baseline"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for task in (t for t in asked if t in known):
+        row = known[task]
+        cells = []
+        for model in models.values():
+            found = model["tasks"].get(task)
+            cells.append(
+                f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})" if found else "–"
+            )
+        method = f" {row['baseline_method']}" if row["baseline"] is not None else ""
+        baseline = _cell(row["baseline"]) + method
+        lines.append(
+            "| " + " | ".join([task, row["group"], row["metric"], *cells, baseline]) + " |"
+        )
+    for group in GROUPS:
+        cells = [
+            "**{}** ({} of {})".format(_cell(m["groups"][group]), *m["covered"][group])
+            for m in models.values()
+        ]
+        lines.append("| " + " | ".join([f"**mean, {group}**", "", "", *cells, ""]) + " |")
+    for label, values in (others or {}).items():
+        found = [deltas(m, values) for m in models.values()]
+        for group in GROUPS:
+            if any(group in d for d in found):
+                cells = [
+                    f"{d[group]['delta']:+.3f} ({d[group]['tasks']} common)" if group in d else "–"
+                    for d in found
+                ]
+                lines.append(
+                    "| " + " | ".join([f"Δ against {label}, {group}", "", "", *cells, ""]) + " |"
+                )
+    gone = [(t, n, m["not_available"][t]) for n, m in models.items() for t in m["not_available"]]
+    if gone:
+        lines += ["", "Not available:", ""]
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for task, name, reason in gone:
+            reasons.setdefault((task, reason), []).append(name)
+        for (task, reason), which in reasons.items():
+            of = "" if len(which) == len(names) else f" ({', '.join(which)})"
+            lines.append(f"- {task}{of}: {reason}")
+    return "\n".join(lines) + "\n"
