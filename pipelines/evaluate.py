@@ -76,9 +76,8 @@ class Options:
         if self.limit < 0:
             raise UserError(f"--limit {self.limit}: give 0 (all) or more")
         if self.preset not in PRESETS:
-            raise UserError(
-                f"--preset {self.preset}: no such preset; there are {', '.join(PRESETS)}"
-            )
+            known = ", ".join(PRESETS)
+            raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
         base = PRESETS[self.preset]().evaluation
         rate = base.learning_rate if self.learning_rate is None else self.learning_rate
         decay = base.layer_decay if self.layer_decay is None else self.layer_decay
@@ -119,8 +118,8 @@ def _given(text: str) -> tuple[str, Stage]:
     folder = Path(place if equals else text).expanduser().absolute()
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"--model {text}: {folder} holds no config.json; give the folder of an exported MoMo or "
-            "of a transformers model (save_pretrained)"
+            f"--model {text}: {folder} holds no config.json; give the folder of an exported MoMo "
+            "or of a transformers model (save_pretrained)"
         )
     if not equals:
         name = folder.parent.name if folder.name == "model" else folder.name
