@@ -95,7 +95,7 @@ DATA_SETS = {
         _torchvision("gtsrb", "GTSRB", "CC0", "gtsrb"),
         _torchvision("pcam", "PCAM", "CC0", "pcam"),
         _torchvision("clevr", "CLEVRClassification", "CC-BY 4.0", "clevr"),
-        _torchvision("fer2013", "FER2013", _RESEARCH, "fer2013"),
+        _torchvision("fer2013", "FER2013", _RESEARCH, "fer2013/fer2013.csv"),
         _torchvision("sun397", "SUN397", _RESEARCH, "SUN397"),
         _torchvision("rendered_sst2", "RenderedSST2", "not stated", "rendered-sst2"),
         _torchvision("country211", "Country211", "CC by picture", "country211"),

@@ -112,11 +112,19 @@ def start_ray(
     if address != "local":
         ray.init(address, **options)
         return RayConnection(address, owned=False, notice=notice)
-    ray.init(
-        "local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=object_store_mb * 2**20,
-        **options,
-    )
+    try:
+        ray.init(
+            "local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=object_store_mb * 2**20,
+            **options,
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # Ray raises a bare Exception
+            raise
+        raise UserError(
+            "Ray did not start in time on this machine: too much else runs on it; try again later, "
+            "or give --cluster the address of a running one"
+        ) from error
     return RayConnection("local", owned=True, notice=notice)

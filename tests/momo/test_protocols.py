@@ -149,3 +149,54 @@ def test_regression_learns_a_number(model):
     assert result.predictions.shape == (64,)
     with pytest.raises(ValueError, match="the valid part is empty"):
         fine_tune(MoMoTrunk(model), part(8), part(0), part(8), 1, config)
+
+
+def test_choices_never_depend_on_the_test_part(model):
+    """The test part's labels are swapped for others: what was chosen and predicted is the same."""
+    g = np.random.default_rng(0)
+    labels = g.integers(0, 3, 240)
+    features = (np.eye(3)[labels] + 0.8 * g.normal(size=(240, 3))).astype(np.float32)
+    parts = [(features[a:b], labels[a:b]) for a, b in ((0, 120), (120, 180), (180, 240))]
+    other = (parts[2][0], (parts[2][1] + 1) % 3)
+    one, two = linear_probe(*parts), linear_probe(*parts[:2], other)
+    assert (one.c, one.validation_score) == (two.c, two.validation_score)
+    assert np.array_equal(one.predictions, two.predictions)
+    near, far = knn(*parts), knn(*parts[:2], other)
+    assert (near.k, near.validation_accuracy) == (far.k, far.validation_accuracy)
+    assert np.array_equal(near.predictions, far.predictions)
+
+    def texts(rows, shift):
+        found = np.random.default_rng(rows).integers(20, 40, (rows, 6))
+        return Examples(found, (found[:, 2] + shift) % 2)
+
+    config = FineTuneConfig(epochs=3, batch_size=16)
+    runs = [
+        fine_tune(MoMoTrunk(model), texts(48, 0), texts(24, 0), texts(25, shift), 2, config)
+        for shift in (0, 1)
+    ]
+    assert runs[0].best_epoch == runs[1].best_epoch
+    assert runs[0].validation_score == runs[1].validation_score
+    assert np.array_equal(runs[0].predictions, runs[1].predictions)
+    assert runs[0].score == pytest.approx(1 - runs[1].score)
+
+
+def test_answers_are_scored_as_people_gave_them(model):
+    g = np.random.default_rng(1)
+    answers = ("red", "2")
+    people = {0: ["red"] * 7 + ["dark red"] * 3, 1: ["two"] * 10}
+
+    def part(rows):
+        labels = g.integers(0, 2, rows)
+        ids = g.integers(20, 40, (rows, 6))
+        ids[:, 0], ids[:, 5], ids[:, 2] = 2, 3, 7 + labels
+        return Examples(ids, labels, references=[people[int(y)] for y in labels])
+
+    config = FineTuneConfig(epochs=5, batch_size=32, learning_rate=3e-3, metric="vqa_accuracy")
+    result = fine_tune(MoMoTrunk(model), part(256), part(64), part(64), 2, config, answers=answers)
+    assert result.score > 0.95
+    assert set(result.predictions) == set(answers)
+    memes = FineTuneConfig(epochs=3, batch_size=32, learning_rate=3e-3, metric="roc_auc")
+    plain = [Examples(p.ids, p.labels) for p in (part(256), part(64), part(64))]
+    scores = fine_tune(MoMoTrunk(model), *plain, 2, memes)
+    assert scores.score > 0.95
+    assert scores.predictions.dtype == np.float32

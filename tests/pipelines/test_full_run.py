@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import momo
+from momo.transforms import decode
+from momo_platform.data.near import NEAR_BITS, LookIndex, look_of
 from pipelines import embed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +81,7 @@ def test_running_again_when_all_is_done_takes_seconds(finished):
     assert time.time() - started < 30
     assert "report:" in done.stdout
     plan = subprocess.run(command(storage, *extra, "--plan"), capture_output=True, text=True)
-    assert plan.stdout.count("cached") >= 17
+    assert plan.stdout.count("cached") >= 40
     assert "known after" not in plan.stdout
     assert "Epochs of each source" in plan.stdout
 
@@ -103,7 +106,8 @@ def test_the_report_is_whole(finished):
     metrics = json.loads((storage / "latest" / "report" / "metrics.json").read_text())
     assert set(metrics["groups"]) == {"image", "text", "multimodal"}
     # The own pictures have no labels: that task says so instead of leaving a hole.
-    assert "emoji_category" in metrics["not_available"]
+    assert "demo/emoji_category" in metrics["not_available"]
+    assert metrics["covered"] == {"image": [1, 2], "text": [1, 1], "multimodal": [3, 3]}
     for task in metrics["tasks"].values():
         assert {"metric", "value", "baseline", "chance", "group"} <= set(task)
         assert 0.0 <= task["low"] <= task["value"] <= task["high"] <= 1.0
@@ -113,7 +117,41 @@ def test_the_report_is_whole(finished):
     assert page.count("data:image/png") > 20
     # A sample of a corpus may hold an address; the page itself loads nothing.
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?https?:""", page)
-    assert "retrieval_image_to_text" in output
+    assert "demo/image_to_text" in output
+    table = (storage / "latest" / "report" / "table.md").read_text()
+    assert "**mean, multimodal**" in table
+    assert "- demo/emoji_category: the pictures have no labels" in table
+
+
+def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finished):
+    _, storage, _, _ = finished
+    pairs = pq.read_table(next(storage.glob("prepare-pairs/*/attempt-*/data.parquet"))).to_pylist()
+    images = pq.read_table(
+        next(storage.glob("prepare-images/*/attempt-*/data.parquet"))
+    ).to_pylist()
+    held_out = [r for r in (*pairs, *images) if r["split"] != "train"]
+    index = LookIndex(NEAR_BITS)
+    for row in held_out:
+        index.add(look_of(decode(row["image"])), row["source"], row["key"])
+    assert len(index) > 50
+    assert index.find(look_of(decode(held_out[0]["image"]))) is not None  # it would be found
+    groups = {r["group"] for r in held_out}
+    captions = {c for r in held_out for c in r.get("captions", ())}
+    read = 0
+    for kind in ("images", "pairs"):  # what training reads
+        for file in storage.glob(f"mix-{kind}/*/attempt-*/shards/*.parquet"):
+            for row in pq.read_table(file).to_pylist():
+                read += 1
+                assert index.find(look_of(decode(row["image"]))) is None, read
+                assert not row.get("group") or row["group"] not in groups
+                assert not captions & set(row.get("captions", ()))
+    assert read > 200
+    reviews = next(storage.glob("corpora/*/attempt-*/tasks/reviews.jsonl")).read_text().splitlines()
+    tested = {r["text"] for r in map(json.loads, reviews) if r["split"] != "train"}
+    texts = pq.read_table(next(storage.glob("prepare-text/*/attempt-*/data.parquet"))).to_pylist()
+    trained = {r["text"] for r in texts if r["split"] == "train"}
+    assert len(trained) > 200
+    assert not tested & trained
 
 
 def test_the_model_embeds(finished, tmp_path, capsys):

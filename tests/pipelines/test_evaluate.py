@@ -1,0 +1,119 @@
+"""`pipelines/evaluate.py` through Ray: two models, public data in tiny copies, one set missing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from momo.config import ModelConfig
+from momo.export import save
+from momo.model import build_model
+from momo.tokenizer import train_wordpiece
+from pipelines import evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*arguments):
+    full = str(ROOT / "pipelines" / "evaluate.py")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    return subprocess.run(
+        [sys.executable, full, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("evaluate")
+    generator = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for number, name in enumerate(("dark", "bright")):
+            folder = root / "data" / "kitti" / part / name
+            folder.mkdir(parents=True)
+            for i in range(20):
+                pixels = generator.integers(0, 60, (20, 20, 3)) + 150 * number
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    glue = root / "data" / "glue" / "sst2"
+    glue.mkdir(parents=True)
+    for split, rows in (("train", 60), ("validation", 20)):
+        words = [f"{('good', 'bad')[i % 2]} film number {i}" for i in range(rows)]
+        table = pa.table({"sentence": words, "label": [1 - i % 2 for i in range(rows)]})
+        pq.write_table(table, glue / f"{split}-00000-of-00001.parquet")
+    words = train_wordpiece(["good bad film number 1 2 3 4 5 6 7 8 9 0"] * 3, 80)
+    for seed, name in enumerate(("one", "two")):
+        config = ModelConfig(width=32, depth=2, heads=2, image_size=32, vocab_size=80, embed_dim=16)
+        save(build_model(config, seed), root / name, words.to_str())
+    arguments = ["--model", root / "one", f"other={root / 'two'}", "--data", root / "data"]
+    arguments += ["--tasks", "image/kitti", "glue/sst2", "glue/rte", "--learning-rate", "0.003"]
+    arguments += ["--storage", root / "runs", "--cluster", "local", "--against", "flava-paper"]
+    done = command(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, arguments, done.stdout
+
+
+def test_the_tables_hold_both_models_and_what_is_missing(place):
+    root, _, output = place
+    report = next(root.glob("runs/comparison/*/attempt-*/report"))
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert set(metrics["models"]) == {"one", "other"}
+    for model in metrics["models"].values():
+        assert model["tasks"]["image/kitti"]["value"] == 1.0
+        assert model["covered"] == {"image": [1, 1], "text": [1, 2], "multimodal": [0, 0]}
+        assert "load_dataset('nyu-mll/glue', 'rte')" in model["not_available"]["glue/rte"]
+    assert metrics["deltas"]["flava-paper"]["one"]["text"]["tasks"] == 1
+    table = (report / "table.md").read_text()
+    assert "| task | group | metric | one | other | baseline |" in table
+    assert "Δ against flava-paper, text" in table
+    page = (report / "index.html").read_text()
+    assert "1 of 2 tasks" in page
+    assert "http" not in page.replace("https://", "http").split("<body>")[0]
+    assert "glue/rte: not available" in output
+
+
+def test_again_it_is_cached_and_a_new_model_costs_only_its_own(place):
+    root, arguments, _ = place
+    plan = command(*arguments, "--plan")
+    assert " run " not in plan.stdout, plan.stdout
+    more = command(*arguments[:3], f"third={root / 'two'}", *arguments[3:], "--plan")
+    running = [line.split()[0] for line in more.stdout.splitlines() if " run " in line]
+    assert running
+    assert all("third" in name or name == "comparison" for name in running)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], ["--model", "runs/latest/model"]),
+        (["--model", "/none"], ["--model /none", "config.json"]),
+        (["--model", "{one}", "{one}"], ["two models are named one", "NAME=PATH"]),
+        (["--model", "a b={one}"], ["'a b'", "letters"]),
+        (["--model", "{one}", "--tasks", "glue/sst"], ["glue/sst", "did you mean glue/sst2"]),
+        (["--model", "{one}", "--against", "/none"], ["--against /none", "metrics.json"]),
+        (["--model", "{one}", "--preset", "dmeo"], ["dmeo", "demo"]),
+        (["--model", "{one}", "--limit", "-1"], ["--limit -1"]),
+    ],
+)
+def test_bad_input_names_the_option_and_the_remedy(place, arguments, words, capsys):
+    root, _, _ = place
+    arguments = [a.format(one=root / "one") for a in arguments]
+    assert evaluate.main([*arguments, "--storage", str(root / "unused")]) == 2
+    error = capsys.readouterr().err
+    for word in words:
+        assert word in error
+
+
+def test_the_list_names_every_task(capsys):
+    assert evaluate.main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("demo/mnist", "image/imagenet", "glue/stsb", "multimodal/vqav2"):
+        assert name in shown
