@@ -36,7 +36,7 @@ def load_foreign(
 
     try:
         full = AutoConfig.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder)
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32)  # also of saved bf16
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} can't be loaded as a transformers model ({error}); save it with "

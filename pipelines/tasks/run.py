@@ -242,7 +242,8 @@ def on_model(
     if config.protocol == "masked_words":
         if not isinstance(encoder, MoMoEncoder):
             return {"not_available": _lacks(encoder, "words") or "other words"}
-        chosen = np.flatnonzero(items.split == "test")
+        chosen = evenly(items.split, config.limit)
+        chosen = chosen[items.split[chosen] == "test"]
         texts = [items.texts[i] for i in chosen]
         found = masked_words(encoder, encoder.tokenize(texts, length=items.length))
         bounds = interval_of_mean(found.right, groups=found.row, seed=config.seed)

@@ -123,6 +123,15 @@ def pixels(count=3, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (count, 3, 32, 32), dtype=np.uint8)
 
 
+def test_weights_saved_as_bf16_are_computed_in_fp32(folders, tmp_path):
+    model = hf.AutoModel.from_pretrained(folders / "vit").to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    hf.ViTImageProcessor().save_pretrained(tmp_path)
+    features = load_encoder(tmp_path, device="cpu").image_features(pixels())
+    whole = load_encoder(folders / "vit", device="cpu").image_features(pixels())
+    np.testing.assert_allclose(features, whole, atol=0.1)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_what_a_model_can_do_and_the_shapes(folders, name):
     encoder = load_encoder(folders / name, device="cpu")
