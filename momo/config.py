@@ -96,6 +96,8 @@ class TaskConfig:
 
     A weight of 0 switches the objective off and spares its computation. `matching_fraction` is
     the share of a batch's rows that get an in-batch hard negative.
+    `shared_passes`: one joint pass, both modalities masked, serves masked modelling and matching.
+    Without, each has its own, where only what it predicts is masked: more computing, for ablations.
     `contrastive_chunk` above 0 embeds that many rows at a time for the contrastive loss and again
     in the backward pass, so that memory no longer grows with the batch; the loss stays the same.
     """
@@ -112,6 +114,7 @@ class TaskConfig:
     pair_image_mask_ratio: float = 0.5
     pair_text_mask_ratio: float = 0.3
     matching_fraction: float = 0.5
+    shared_passes: bool = True
     # Changes how the loss is computed, not what: no part of a fingerprint.
     contrastive_chunk: int = field(default=0, metadata={"semantic": False})
 
@@ -133,7 +136,7 @@ class TaskConfig:
                     raise ValueError(f"task.{member.name}={value} must not be negative")
                 if not math.isfinite(value):
                     raise ValueError(f"task.{member.name}={value} must be finite")
-            elif member.name not in ("modalities", "contrastive_chunk") and not 0.0 <= value <= 1.0:
+            elif isinstance(value, float) and not 0.0 <= value <= 1.0:
                 raise ValueError(f"task.{member.name}={value} must lie between 0 and 1")
 
     @property

@@ -63,11 +63,19 @@ def passes_of(
             EncoderPass(rows, length, cached=True),
         ]
     if objectives.keys() & {"matching", "pair_mlm", "pair_mim"}:
-        kept = round(patches * (1.0 - config.pair_image_mask_ratio))
+        kept = 1 + round(patches * (1.0 - config.pair_image_mask_ratio))
         false = round(rows * config.matching_fraction) if "matching" in objectives else 0
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
         decoded = rows if "pair_mim" in objectives else 0
-        passes.append(EncoderPass(rows + false, 1 + kept + length, words, decoded, 1 + patches))
+        if config.shared_passes:
+            one = EncoderPass(rows + false, kept + length, words, decoded, 1 + patches)
+            return [*passes, one]
+        if "matching" in objectives:
+            passes.append(EncoderPass(rows + false, 1 + patches + length))
+        if "pair_mlm" in objectives:
+            passes.append(EncoderPass(rows, 1 + patches + length, words))
+        if "pair_mim" in objectives:
+            passes.append(EncoderPass(rows, kept + length, 0.0, decoded, 1 + patches))
     return passes
 
 

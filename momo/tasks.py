@@ -152,28 +152,63 @@ class MoMoTask(nn.Module):
             return losses
 
         keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)
-        image, text = model.image_embedding(pixels, keep), masked_text
-        image_rows = text_rows = torch.arange(rows, device=ids.device)
+        own = torch.arange(rows, device=ids.device)
+        image_rows = text_rows = own
         if "matching" in weights:
             noise = batch["noise_match"]
             image_other, text_other = self._negatives(similarity, same_meaning(keys, keys), noise)
-            image_rows = torch.cat([image_rows, image_other])
-            text_rows = torch.cat([text_rows, text_other])
-        # One pass for the true pairs and the false ones, masked alike.
-        image_tokens, text_tokens = model.encode_embedded_pair(
-            image[image_rows], text[text_rows], present[text_rows]
-        )
+            image_rows = torch.cat([own, image_other])
+            text_rows = torch.cat([own, text_other])
+
+        joint = self._joint(pixels, keep, text, masked_text, present, image_rows, text_rows)
         if "matching" in weights:
+            image_tokens, _ = joint["matching"]
             matches = torch.arange(len(image_rows), device=ids.device) < rows
             logits = model.matching(image_tokens[:, 0])
             losses["matching"] = matching_loss(logits, matches).named("matching")
         if "pair_mlm" in weights:
+            _, text_tokens = joint["pair_mlm"]
             logits = model.word_logits(text_tokens[:rows][words.selected])
             losses["pair_mlm"] = mlm_loss(logits, ids[words.selected]).named("pair_mlm")
         if "pair_mim" in weights:
+            image_tokens, _ = joint["pair_mim"]
             loss = self._masked_patches(image_tokens[:rows], pixels, keep, masked)
             losses["pair_mim"] = loss.named("pair_mim")
         return losses
+
+    def _joint(
+        self,
+        pixels: Tensor,
+        keep: Tensor,
+        text: Tensor,
+        masked_text: Tensor,
+        present: Tensor,
+        image_rows: Tensor,
+        text_rows: Tensor,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Objective → image and text tokens of its joint pass, the true pairs first; matching has
+        the false ones (`image_rows`, `text_rows`) too."""
+        model, weights = self.model, self.weights
+        own = torch.arange(len(text), device=text.device)
+
+        def encode(
+            image: Tensor, text: Tensor, images: Tensor = own, texts: Tensor = own
+        ) -> tuple[Tensor, Tensor]:
+            return model.encode_embedded_pair(image[images], text[texts], present[texts])
+
+        if self.config.shared_passes:  # the true pairs and the false ones, masked alike
+            image = model.image_embedding(pixels, keep)
+            return dict.fromkeys(weights, encode(image, masked_text, image_rows, text_rows))
+        found = {}
+        if weights.keys() & {"matching", "pair_mlm"}:
+            image = model.image_embedding(pixels)
+            if "matching" in weights:
+                found["matching"] = encode(image, text, image_rows, text_rows)
+            if "pair_mlm" in weights:
+                found["pair_mlm"] = encode(image, masked_text)
+        if "pair_mim" in weights:
+            found["pair_mim"] = encode(model.image_embedding(pixels, keep), text)
+        return found
 
     def _negatives(self, similarity: Tensor, same: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the pictures and of the texts that make false pairs, [M] each.

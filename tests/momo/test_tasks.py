@@ -54,6 +54,27 @@ def test_exactly_the_trainable_parameters_get_gradients(model, modalities):
         assert parameter.requires_grad == (parameter.grad is not None), name
 
 
+def test_separate_passes_mask_only_what_they_predict(model):
+    batch = make_batch("pair")
+    # Other masks: matching in its own pass sees neither, in the shared pass both.
+    noise = {n: 1 - batch[n] for n in ("noise_image", "noise_text")}
+    for shared in (False, True):
+        task = MoMoTask(model, TaskConfig(shared_passes=shared))
+        losses = (task("pair", b)["matching"].sum for b in (batch, batch | noise))
+        assert torch.equal(*losses) is not shared
+    task = MoMoTask(model, TaskConfig(shared_passes=False))
+    losses = task("pair", batch)
+    assert set(losses) == {"contrastive", "matching", "pair_mlm", "pair_mim"}
+    unmasked = batch | {"pixels": batch["pixels"].flip(0)}
+    # The words' pass sees the whole picture: with another half hidden its loss stays as it is.
+    other = dict(batch, noise_image=1 - batch["noise_image"])
+    again = task("pair", other)
+    torch.testing.assert_close(again["pair_mlm"].sum, losses["pair_mlm"].sum)
+    assert again["pair_mim"].sum != losses["pair_mim"].sum
+    assert task("pair", unmasked)["pair_mlm"].sum != losses["pair_mlm"].sum
+    assert task.flops("pair", batch) > 1.5 * MoMoTask(model, TaskConfig()).flops("pair", batch)
+
+
 def test_padding_beyond_the_longest_text_changes_nothing(model):
     task = MoMoTask(model, TaskConfig())
     batch = make_batch("pair", length=16)
