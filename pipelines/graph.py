@@ -204,18 +204,20 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
         mixed[kind] = add(Stage(f"mix-{kind}", runs[kind][2], mix, inputs, version=2, code=code))
 
     sources = {"corpora": corpora, "images": prepared["images"], "pairs": prepared["pairs"]}
-    baselines = add(
-        Stage(
-            "baselines",
-            run_baselines,
-            BaselinesConfig.of(config.evaluation, config.model),
-            sources,
-            version=2,
-            resources=_ONE_CORE,
-            code=("momo.evaluation", "pipelines.tasks"),
-        )
-    )
     chosen = choose(config.evaluation.tasks)
+    baselines: dict[str, Stage] = {}
+    if any(task.baseline for task in chosen):
+        baselines["baselines"] = add(
+            Stage(
+                "baselines",
+                run_baselines,
+                BaselinesConfig.of(config.evaluation, config.model),
+                sources,
+                version=2,
+                resources=_ONE_CORE,
+                code=("momo.evaluation", "pipelines.tasks"),
+            )
+        )
     if not config.evaluation.stages:
         raise UserError(f"--evaluation.stages: name at least one of {', '.join(TRAINING_STAGES)}")
     if unknown := [n for n in config.evaluation.stages if n not in TRAINING_STAGES]:
@@ -253,7 +255,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
                 **{name: graph[name] for name in TRAINING_STAGES},
                 **{n: node for suite in suites.values() for n, node in suite.stages.items()},
                 "export": export,
-                "baselines": baselines,
+                **baselines,
                 **{f"prepare-{kind}": prepared[kind] for kind in kinds},
             },
             code=("pipelines.report",),

@@ -107,22 +107,26 @@ def read_run(name: str) -> tuple[str, dict[str, float]]:
 
 
 def text_table(models: Mapping[str, Summary]) -> str:
-    """For a terminal: a row a task, a column a model, then the last one's interval and baseline."""
+    """For a terminal: a row a task, a column a model, then the interval of the last model that has
+    it, and the baseline; averages are the last model's."""
     final = list(models.values())[-1]
     names = {name: name.partition("-")[0] if len(models) > 1 else name for name in models}
     if len(set(names.values())) < len(names):
         names = {name: name for name in models}
     widths = {name: max(9, len(short) + 2) for name, short in names.items()}
-    head = f"{'task':<29}{'group':<12}" + "".join(f"{s:>{widths[n]}}" for n, s in names.items())
+    rows = {task: row for m in models.values() for task, row in m["tasks"].items()}
+    wide = max((len(task) for task in rows), default=4) + 2
+    head = f"{'task':<{wide}}{'group':<12}"
+    head += "".join(f"{s:>{widths[n]}}" for n, s in names.items())
     lines = [head + f"{'95 %':>13}{'baseline':>10}  method", "-" * (len(head) + 37)]
-    for name, row in final["tasks"].items():
+    for name, row in rows.items():
         values = "".join(
             f"{m['tasks'][name]['value']:>{widths[n]}.3f}"
             if name in m["tasks"]
             else f"{'–':>{widths[n]}}"
             for n, m in models.items()
         )
-        line = f"{name:<29}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
+        line = f"{name:<{wide}}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
         if row["baseline"] is not None:
             beats = "" if row["value"] > row["baseline"] else "  (below)"
             line += f"{row['baseline']:>10.3f}  {row['baseline_method']}{beats}"

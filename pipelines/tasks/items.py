@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,19 +25,26 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.items)
 
-    def pixels(self, rows: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
-        """uint8 [rows, 3, size, size]."""
-        return stack_pictures([self.open(self.items[int(i)]) for i in rows], size)
+    def pixels(self, rows: Sequence[int] | np.ndarray, size: int, threads: int = 1) -> np.ndarray:
+        """uint8 [rows, 3, size, size]; decoders let other threads run."""
+
+        def one(row: int) -> np.ndarray:
+            return stack_pictures([self.open(self.items[row])], size)
+
+        if threads == 1:
+            return np.concatenate([one(int(i)) for i in rows])
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(one, (int(i) for i in rows))))
 
 
 class LazyPixels:
     """`pixels[rows]`, decoded when asked for; all at once where they fit into 2 GB."""
 
-    def __init__(self, pictures: Pictures, size: int) -> None:
-        self.pictures, self.size = pictures, size
+    def __init__(self, pictures: Pictures, size: int, threads: int = 1) -> None:
+        self.pictures, self.size, self.threads = pictures, size, threads
         self.held: np.ndarray | None = None
         if len(pictures) * 3 * size * size <= _HELD_PIXELS:
-            self.held = pictures.pixels(range(len(pictures)), size)
+            self.held = pictures.pixels(range(len(pictures)), size, threads)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -45,7 +53,7 @@ class LazyPixels:
         if self.held is not None:
             return self.held[rows]
         chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
-        return self.pictures.pixels(chosen, self.size)
+        return self.pictures.pixels(chosen, self.size, self.threads)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def _labelled(
     parts: list[np.ndarray] = []
     vectors: list[np.ndarray] = []
     for start in range(0, len(rows), BATCH):
-        pixels = items.pictures.pixels(rows[start : start + BATCH], encoder.image_size)
+        pixels = items.pictures.pixels(
+            rows[start : start + BATCH], encoder.image_size, config.threads
+        )
         parts.append(encoder.image_features(pixels))
         if aligned:
             vectors.append(encoder.embed_pixels(pixels))
@@ -112,7 +114,8 @@ def _captioned(
     vectors = []
     for start in range(0, len(items.pictures), BATCH):
         rows = range(start, min(start + BATCH, len(items.pictures)))
-        vectors.append(encoder.embed_pixels(items.pictures.pixels(rows, encoder.image_size)))
+        pixels = items.pictures.pixels(rows, encoder.image_size, config.threads)
+        vectors.append(encoder.embed_pixels(pixels))
         context.progress({"step": rows.stop, "total": len(items.pictures)})
     return {
         "image_embeddings": np.concatenate(vectors),
@@ -255,7 +258,8 @@ def on_model(
 
 def _matched(config: ProtocolConfig, encoder: Encoder, items: Captioned) -> dict[str, Any]:
     """The matching head: accuracy on true and false pairs, or on top of retrieval."""
-    pixels = items.pictures.pixels(range(len(items.pictures)), encoder.image_size)
+    rows = range(len(items.pictures))
+    pixels = items.pictures.pixels(rows, encoder.image_size, config.threads)
     ids = encoder.tokenize(items.captions, length=getattr(encoder, "caption_length", None))
     if config.protocol == "matching":
         row_of = {group: row for row, group in enumerate(items.text_groups.tolist())}
@@ -288,7 +292,9 @@ def _fine_tuned(
     assert config.tuning is not None
     tuning = config.tuning
     ids = encoder.tokenize(items.texts, items.second, items.length)
-    pixels = LazyPixels(items.pictures, encoder.image_size) if items.pictures else None
+    pixels = (
+        LazyPixels(items.pictures, encoder.image_size, config.threads) if items.pictures else None
+    )
     allowed = np.zeros(len(items.texts), dtype=bool)
     allowed[evenly(items.split, config.limit)] = True
     rows_of = {p: np.flatnonzero(allowed & (items.split == p)) for p in ("train", "valid", "test")}

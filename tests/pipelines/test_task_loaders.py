@@ -575,3 +575,4 @@ def test_limits_and_lazy_pictures(tmp_path, monkeypatch):
     assert held.held is not None
     np.testing.assert_array_equal(lazy[np.array([2, 0])], held[np.array([2, 0])])
     np.testing.assert_array_equal(lazy[1:3], held[1:3])
+    np.testing.assert_array_equal(pictures.pixels([2, 0, 1], 16, threads=3), held[[2, 0, 1]])
