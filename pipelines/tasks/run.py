@@ -19,15 +19,17 @@ from momo.evaluation.metrics import metric_named, soft_vqa_scores
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.retrieval import RetrievalResult, zero_shot_retrieval
 from momo.evaluation.zero_shot import class_embeddings, classify
-from momo_platform.stages import Artifact, Context
+from momo_platform.stages import Artifact, Context, UserError
 from pipelines.tasks.items import (
     Captioned,
     Items,
     Labelled,
     LazyPixels,
     NotAvailable,
+    Pictures,
     Texts,
     evenly,
+    limited,
 )
 from pipelines.tasks.loaders import load_items
 from pipelines.tasks.stages import FeaturesConfig, Place, ProtocolConfig
@@ -46,7 +48,10 @@ def _start(
 ) -> tuple[Encoder, Items] | str:
     """The model and the data, or why there is nothing to do."""
     torch.set_num_threads(threads)
-    items = load_items(place.data, _roots(place, inputs))
+    try:
+        items = load_items(place.data, _roots(place, inputs))
+    except UserError as error:  # its digest changes when it is mended
+        return str(error)
     if isinstance(items, NotAvailable):
         return items.reason
     return load_encoder(inputs["model"].path / "model"), items
@@ -100,6 +105,7 @@ def _labelled(
         "features": np.concatenate(parts),
         "labels": items.labels[rows],
         "split": items.split[rows].astype(str),
+        "groups": (np.arange(len(rows)) if items.groups is None else items.groups[rows]),
     }
     if aligned:
         arrays["image_embeddings"] = np.concatenate(vectors)
@@ -110,7 +116,7 @@ def _labelled(
 def _captioned(
     encoder: Encoder, items: Captioned, config: FeaturesConfig, context: Context
 ) -> dict[str, np.ndarray]:
-    items = _limited(items, config.limit)
+    items = limited(items, config.limit)
     vectors = []
     for start in range(0, len(items.pictures), BATCH):
         rows = range(start, min(start + BATCH, len(items.pictures)))
@@ -123,22 +129,6 @@ def _captioned(
         "image_groups": items.image_groups,
         "text_groups": items.text_groups,
     }
-
-
-def _limited(items: Captioned, limit: int) -> Captioned:
-    groups = list(dict.fromkeys(items.image_groups.tolist()))
-    if not limit or len(groups) <= limit:
-        return items
-    kept = set(groups[:: -(-len(groups) // limit)])
-    images = [i for i, g in enumerate(items.image_groups.tolist()) if g in kept]
-    texts = [i for i, g in enumerate(items.text_groups.tolist()) if g in kept]
-    pictures = type(items.pictures)([items.pictures.items[i] for i in images], items.pictures.open)
-    return Captioned(
-        pictures,
-        items.image_groups[images],
-        [items.captions[i] for i in texts],
-        items.text_groups[texts],
-    )
 
 
 def _value(value: float, bounds: tuple[float, float]) -> dict[str, float]:
@@ -177,28 +167,34 @@ def on_features(
             arrays["text_groups"],
             _KS,
         )
-        return _retrieved(config, result, arrays) | {"seed": config.seed}
+        return _retrieved(config, result, arrays) | _settings(config)
     if config.protocol == "zero_shot":
         if "class_embeddings" not in arrays:
             return {"not_available": "needs names of classes and a space of texts and pictures"}
         test = arrays["split"] == "test"
         found, _ = classify(arrays["image_embeddings"][test], arrays["class_embeddings"])
-        return _result(config, _scored(config, found, arrays["labels"][test]), {})
+        groups = arrays["groups"][test]
+        return _result(config, _scored(config, found, arrays["labels"][test], groups), {})
     parts = []
     for part in ("train", "valid", "test"):
         rows = arrays["split"] == part
         parts.append((arrays["features"][rows], arrays["labels"][rows]))
+    groups = arrays["groups"][arrays["split"] == "test"]
     if config.protocol == "knn":
         near = knn(*parts)
         details: dict[str, float] = {"k": near.k, "validation": near.validation_accuracy}
-        return _result(config, _scored(config, near.predictions, parts[2][1]), details)
+        return _result(config, _scored(config, near.predictions, parts[2][1], groups), details)
     probe = linear_probe(*parts, metric=metric_named(config.metric))
     details = {"c": probe.c, "validation": probe.validation_score}
-    return _result(config, _scored(config, probe.predictions, parts[2][1]), details)
+    return _result(config, _scored(config, probe.predictions, parts[2][1], groups), details)
 
 
 def _result(config: ProtocolConfig, value: dict[str, float], details: Mapping[str, Any]) -> Result:
-    return {"values": {config.metric: value}, "details": dict(details), "seed": config.seed}
+    return {"values": {config.metric: value}, "details": dict(details), **_settings(config)}
+
+
+def _settings(config: ProtocolConfig) -> dict[str, int]:
+    return {"seed": config.seed, "limit": config.limit}
 
 
 def _retrieved(
@@ -240,7 +236,7 @@ def on_model(
     if isinstance(items, Captioned):
         if lack := _lacks(encoder, "aligned", "matching"):
             return {"not_available": lack}
-        return _matched(config, encoder, _limited(items, config.limit))
+        return _matched(config, encoder, limited(items, config.limit))
     assert isinstance(items, Texts)
     if config.protocol == "masked_words":
         if not isinstance(encoder, MoMoEncoder):
@@ -283,7 +279,7 @@ def _matched(config: ProtocolConfig, encoder: Encoder, items: Captioned) -> dict
         rerank=lambda rows, others: encoder.match(pixels[rows], ids[others]),
         rerank_top=_RERANKED,
     )
-    return _retrieved(config, result, arrays) | {"seed": config.seed}
+    return _retrieved(config, result, arrays) | _settings(config)
 
 
 def _fine_tuned(
@@ -292,23 +288,29 @@ def _fine_tuned(
     assert config.tuning is not None
     tuning = config.tuning
     ids = encoder.tokenize(items.texts, items.second, items.length)
-    pixels = (
-        LazyPixels(items.pictures, encoder.image_size, config.threads) if items.pictures else None
-    )
     allowed = np.zeros(len(items.texts), dtype=bool)
     allowed[evenly(items.split, config.limit)] = True
     rows_of = {p: np.flatnonzero(allowed & (items.split == p)) for p in ("train", "valid", "test")}
     if tuning.limit and len(rows_of["train"]) > tuning.limit:
         rows_of["train"] = rows_of["train"][:: -(-len(rows_of["train"]) // tuning.limit)]
+    pixels, pictures_of = None, dict[str, np.ndarray]()
+    if items.pictures is not None and items.picture is not None:
+        used, picture = np.unique(
+            items.picture[np.concatenate(list(rows_of.values()))], return_inverse=True
+        )
+        shown = Pictures([items.pictures.items[i] for i in used], items.pictures.open)
+        pixels = LazyPixels(shown, encoder.image_size, config.threads)
+        ends = np.cumsum([len(rows) for rows in rows_of.values()])[:-1]
+        pictures_of = dict(zip(rows_of, np.split(picture.reshape(-1), ends), strict=True))
     train, valid, test = (
         Examples(
             ids[rows],
             items.labels[rows],
             pixels,
-            items.picture[rows] if items.picture is not None else None,
+            pictures_of.get(part),
             [items.references[i] for i in rows] if items.references is not None else None,
         )
-        for rows in rows_of.values()
+        for part, rows in rows_of.items()
     )
     settings = FineTuneConfig(
         epochs=tuning.epochs,
@@ -336,5 +338,6 @@ def _fine_tuned(
         "validation": result.validation_score,
         "best_epoch": result.best_epoch,
         "training_examples": len(train),
+        "learning_rate": tuning.learning_rate,
     }
     return _result(config, value, details)

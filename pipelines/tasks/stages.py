@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig
-from pipelines.tasks.registry import DATA_SETS, FEATURE_PROTOCOLS, DataSet, Task
+from pipelines.tasks.registry import DATA_SETS, FEATURE_PROTOCOLS, TASKS, DataSet, Task
 
 _MOST_LISTED = 20_000
 _CODE = ("momo.evaluation", "pipelines.tasks")
@@ -107,7 +108,7 @@ def _entries(path: Path) -> Iterator[str]:
 def locate(data: DataSet, folder: str) -> Place | str:
     """Where a data set lies, or why it is not available and how to get it.
 
-    The digest is over the first 20,000 files' names, sizes and times.
+    The digest is over names, sizes and times of the first 20,000 files of each place that it needs.
     """
     if not data.needs:
         return Place(data.name)
@@ -116,12 +117,10 @@ def locate(data: DataSet, folder: str) -> Place | str:
     root = Path(folder).expanduser().absolute()
     if missing := [n for n in data.needs if not (root / n).exists()]:
         return f"{', '.join(missing)} not in {folder}; {data.how_to_get}"
-    digest, listed = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     for need in data.needs:
-        for line in _entries(root / need):
+        for line in islice(_entries(root / need), _MOST_LISTED):
             digest.update(line.encode("utf-8", "surrogateescape"))
-            if (listed := listed + 1) >= _MOST_LISTED:
-                break
     return Place(data.name, digest.hexdigest()[:16], str(root))
 
 
@@ -154,7 +153,8 @@ def build_suite(
     features: dict[str, Stage] = {}
     made: dict[str, Stage] = {}
     on_model = Resources(num_cpus=evaluation.cpus, num_gpus=evaluation.gpus)
-    needs_embeddings = {t.data for t in tasks if t.protocol in ("zero_shot", "retrieval")}
+    # Of any task, chosen or not: a task more must not make the others' features anew.
+    aligned = {t.data for t in TASKS.values() if t.protocol in ("zero_shot", "retrieval")}
     for task in tasks:
         data = DATA_SETS[task.data]
         place = locate(data, evaluation.data)
@@ -187,7 +187,7 @@ def build_suite(
                     FeaturesConfig(
                         place,
                         evaluation.limit,
-                        task.data in needs_embeddings,
+                        task.data in aligned,
                         evaluation.threads,
                     ),
                     inputs,

@@ -1,6 +1,7 @@
 """Other people's models, tiny and random, through the interface that ours goes through."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -187,6 +188,35 @@ def test_berts_pairs_have_two_segments(folders):
     assert mask.sum() == 6
 
 
+@pytest.mark.parametrize("name", [n for n, (_, can) in KINDS.items() if "text" in can])
+def test_the_second_sentence_counts(folders, name):
+    encoder = load_encoder(folders / name, device="cpu")
+    trunk = encoder.trunk().eval()
+    with torch.inference_mode():
+        one, other = (
+            trunk(torch.from_numpy(encoder.tokenize(["w1 w2"], [second], 12)), None)
+            for second in ("w3 w4", "w8 w9")
+        )
+    assert (one - other).abs().max() > 1e-4
+
+
+def test_a_checkpoint_without_weights_is_refused_and_without_a_pooler_is_not(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    for name, part in (("whole", "layer.0"), ("pooler", "pooler")):
+        shutil.copytree(folders / "bert", tmp_path / name)
+        file = tmp_path / name / "model.safetensors"
+        kept = {k: v for k, v in load_file(file).items() if part not in k}
+        save_file(kept, file, {"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 16 weights of a bert model"):
+        load_encoder(tmp_path / "whole", device="cpu")
+    trunk = load_encoder(tmp_path / "pooler", device="cpu").trunk().eval()
+    ids = torch.tensor([[2, 9, 3]])
+    with torch.inference_mode():
+        first = hf.AutoModel.from_pretrained(folders / "bert").eval()(ids).last_hidden_state[:, 0]
+        torch.testing.assert_close(trunk(ids, None)[:, :16], first)
+
+
 def test_maes_features_hide_nothing_and_keep_their_places(folders):
     encoder = load_encoder(folders / "mae", device="cpu")
     first = encoder.image_features(pixels())
@@ -240,6 +270,10 @@ def test_a_missing_processor_or_an_unknown_model_says_so(folders, tmp_path):
     (tmp_path / "x" / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         load_encoder(tmp_path / "x")
+    convnext = hf.ConvNextModel(hf.ConvNextConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1]))
+    convnext.save_pretrained(tmp_path / "convnext")
+    with pytest.raises(ValueError, match="don't know how to evaluate a convnext model"):
+        load_encoder(tmp_path / "convnext")
     (tmp_path / "x" / "config.json").write_text(json.dumps({"model_type": "no-such-thing"}))
     with pytest.raises(ValueError, match="can't be loaded"):
         load_encoder(tmp_path / "x")
@@ -260,6 +294,11 @@ def test_momo_by_both_of_its_folders_gives_the_same(model, tmp_path):
         one.embed_texts(texts), momo.load(tmp_path / "own").embed(texts=texts), atol=1e-6
     )
     np.testing.assert_allclose(one.embed_pixels(pixels()), other.embed_pixels(pixels()), atol=1e-6)
+    half = from_exported(tmp_path / "own")
+    half[0].to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    half[1].save_pretrained(tmp_path / "half")
+    found = load_encoder(tmp_path / "half", device="cpu").embed_pixels(pixels())
+    np.testing.assert_allclose(found, one.embed_pixels(pixels()), atol=0.05)
     pairs = one.tokenize(texts, ["some tree", "a " * 40], 12)
     assert (pairs != 0).sum(axis=1).tolist() == [8, 12]
     assert (pairs == 3).sum(axis=1).tolist() == [2, 2]  # two [SEP], also where it was cut

@@ -101,6 +101,12 @@ def test_again_it_is_cached_and_a_new_model_costs_only_its_own(place):
         (["--model", "{one}", "--against", "/none"], ["--against /none", "metrics.json"]),
         (["--model", "{one}", "--preset", "dmeo"], ["dmeo", "demo"]),
         (["--model", "{one}", "--limit", "-1"], ["--limit -1"]),
+        (["--model", "{one}", "--learning-rate", "-1"], ["--learning-rate -1"]),
+        (["--model", "{one}", "--layer-decay", "3"], ["--layer-decay 3"]),
+        (
+            ["--model", "{one}", "--against", "a=flava-paper", "a=flava-paper"],
+            ["two runs are named a", "NAME=PLACE"],
+        ),
     ],
 )
 def test_bad_input_names_the_option_and_the_remedy(place, arguments, words, capsys):
@@ -110,6 +116,21 @@ def test_bad_input_names_the_option_and_the_remedy(place, arguments, words, caps
     error = capsys.readouterr().err
     for word in words:
         assert word in error
+
+
+def test_large_models_are_tuned_gently_and_baselines_obey_the_limit(place):
+    root, _, _ = place
+    large = root / "run=1" / "large"
+    large.mkdir(parents=True)
+    (large / "config.json").write_text(json.dumps({"text_config": {"hidden_size": 768}}))
+    options = evaluate.Options(
+        model=(str(root / "one"), str(large)), tasks=("demo",), limit=20, data=str(root / "data")
+    )
+    graph = evaluate.build_graph(options)
+    tuned = {n: s.config.tuning for n, s in graph.items() if n.startswith("fine-tune-demo-rev")}
+    rates = {n.rpartition("-")[2]: (t.learning_rate, t.layer_decay) for n, t in tuned.items()}
+    assert rates == {"one": (1e-3, 1.0), "large": (5e-5, 0.75)}
+    assert graph["baselines"].config.limit == 20
 
 
 def test_the_list_names_every_task(capsys):

@@ -16,11 +16,12 @@ from pipelines.report.summary import (
 from pipelines.tasks.registry import TASKS, choose
 
 
-def result(metric, value):
+def result(metric, value, limit=0):
     return {
         "values": {metric: {"value": value, "low": value - 0.01, "high": value + 0.01}},
         "details": {"c": 0.1},
         "seed": 0,
+        "limit": limit,
     }
 
 
@@ -53,6 +54,15 @@ def test_deltas_are_over_common_tasks():
     assert found == {"text": {"delta": pytest.approx(0.1), "tasks": 1}}
 
 
+def test_limited_runs_are_marked_and_not_compared(tmp_path):
+    found = summarise([TASKS["glue/sst2"]], {"glue/sst2": result("accuracy", 0.9, 200)}, {}, {})
+    assert deltas(found, PUBLISHED["flava-paper"]) == {}
+    assert "A quick look: at most 200 examples" in markdown_table({"x": found})
+    assert "at most 200 examples" in text_table({"x": found})
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    assert read_run(str(tmp_path))[1] == {}
+
+
 def test_tables():
     models = {"ours": summary(), "theirs": summary(sst2=0.7)}
     table = markdown_table(models, {"flava-paper": PUBLISHED["flava-paper"]})
@@ -77,7 +87,12 @@ def test_named_runs(tmp_path):
         name, values = read_run(f"then={place}")
         assert name == "then"
         assert values["glue/sst2"] == 0.9
-    assert read_run(str(folder.parent))[0] == "old"
+    for place in (folder.parent, folder, folder / "metrics.json"):
+        assert read_run(str(place))[0] == "old"
+    odd = tmp_path / "lr=0.1"
+    folder.parent.rename(odd)
+    assert read_run(str(odd))[0] == "lr=0.1"
+    odd.rename(folder.parent)
     assert read_run("flava-paper")[1]["multimodal/vqav2"] == 0.728
     with pytest.raises(UserError, match="no metrics.json"):
         read_run("nowhere")

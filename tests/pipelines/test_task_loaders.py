@@ -257,7 +257,6 @@ def imagenet_files(root):
         ({"n01440764": ("tench", "Tinca"), "n01443537": ("goldfish",)}, ["n01440764"]),
         root / "meta.bin",
     )
-    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"")
     return 24, 2
 
 
@@ -528,7 +527,7 @@ def test_a_task_from_files_to_a_value_with_its_interval(name, model, tmp_path):
     found = run_task(name, model, tmp_path, tmp_path)
     value = found["values"][TASKS[name].metric]
     assert -1.0 <= value["low"] <= value["value"] <= value["high"] <= 1.0
-    assert found["seed"] == 0
+    assert (found["seed"], found["limit"]) == (0, 0)
     if name == "multimodal/vqav2":
         assert value["value"] > 0.9  # brightness answers it
     if name == "image/food101":

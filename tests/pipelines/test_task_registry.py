@@ -68,6 +68,22 @@ def test_what_is_missing_says_how_to_get_it(tmp_path):
     assert locate(data, str(tmp_path)).digest != place.digest
 
 
+def test_every_file_that_is_read_is_needed(tmp_path):
+    for name in ("hateful_memes", "snli_ve", "vqav2", "imagenet", "kitti"):
+        data = DATA_SETS[name]
+        for need in data.needs:
+            place = tmp_path / name / need
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("x") if "." in place.name else place.mkdir(exist_ok=True)
+        first = locate(data, str(tmp_path / name))
+        for need in data.needs:
+            place = tmp_path / name / need
+            (place / "new.jpg" if place.is_dir() else place).write_text("more")
+            second = locate(data, str(tmp_path / name))
+            assert second.digest != first.digest, need
+            first = second
+
+
 def suite(tasks, tmp_path, **changes):
     model = Stage("model-x", run_given_model, GivenModel("abc", "/somewhere"))
     evaluation = replace(EvaluationConfig(), data=str(tmp_path), **changes)
@@ -93,6 +109,8 @@ def test_features_are_computed_once_and_rows_of_one_result_share_it(tmp_path):
         "retrieval-coco-x",
         "zero-shot-cifar10-x",
     ]
+    alone = suite(["image/cifar10"], tmp_path).nodes["image/cifar10"].inputs["features"]
+    assert alone == found.nodes["image/cifar10"].inputs["features"]  # a task more changes nothing
     features = {id(s.inputs["features"]) for s in found.stages.values()}
     assert len(features) == 2
     probe = found.nodes["image/cifar10"].inputs["features"]

@@ -35,7 +35,7 @@ def demo_mnist(argument: str, roots: Mapping[str, Path]) -> Items:
 
 def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
     """Prepared pictures that have a label, split by concept."""
-    columns = ["image", "label", "split"]
+    columns = ["image", "label", "split", "group"]
     table = pq.read_table(roots["images"] / DATA, columns=columns, filters=[("label", "!=", "")])
     rows = table.to_pylist()
     split = np.array([r["split"] for r in rows], dtype=object)
@@ -45,7 +45,8 @@ def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
     classes, labels = np.unique(names, return_inverse=True)
     pictures = Pictures([r["image"] for r in rows], decode)
     shown = tuple(str(c).replace("&", "and").lower() for c in classes)
-    return Labelled(pictures, labels.reshape(-1), split, shown)
+    groups = np.array([r["group"] or f"row {i}" for i, r in enumerate(rows)])
+    return Labelled(pictures, labels.reshape(-1), split, shown, groups)
 
 
 def demo_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
