@@ -116,7 +116,7 @@ def locate(data: DataSet, folder: str) -> Place | str:
         return f"no data folder given (--data); {data.how_to_get}"
     root = Path(folder).expanduser().absolute()
     if missing := [n for n in data.needs if not (root / n).exists()]:
-        return f"{', '.join(missing)} not in {folder}; {data.how_to_get}"
+        return f"{', '.join(missing)} not in the folder of --data; {data.how_to_get}"
     digest = hashlib.sha256()
     for need in data.needs:
         for line in islice(_entries(root / need), _MOST_LISTED):

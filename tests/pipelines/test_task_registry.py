@@ -60,7 +60,7 @@ def test_what_is_missing_says_how_to_get_it(tmp_path):
     data = DATA_SETS["glue-sst2"]
     assert "--data" in locate(data, "")
     reason = locate(data, str(tmp_path))
-    assert "glue/sst2 not in" in reason
+    assert "glue/sst2 not in the folder of --data" in reason
     assert "datasets.load_dataset('nyu-mll/glue', 'sst2')" in reason
     (tmp_path / "glue" / "sst2").mkdir(parents=True)
     place = locate(data, str(tmp_path))
