@@ -90,6 +90,9 @@ SIZES: Mapping[str, ModelConfig] = MappingProxyType(
 )
 
 
+_NO_RATIOS = ("modalities", "contrastive_chunk", "shared_passes")
+
+
 @dataclass(frozen=True)
 class TaskConfig:
     """Which modalities a training stage sees, the weight of each objective and its masking.
@@ -136,7 +139,7 @@ class TaskConfig:
                     raise ValueError(f"task.{member.name}={value} must not be negative")
                 if not math.isfinite(value):
                     raise ValueError(f"task.{member.name}={value} must be finite")
-            elif isinstance(value, float) and not 0.0 <= value <= 1.0:
+            elif member.name not in _NO_RATIOS and not 0.0 <= value <= 1.0:
                 raise ValueError(f"task.{member.name}={value} must lie between 0 and 1")
 
     @property

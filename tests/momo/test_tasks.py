@@ -116,6 +116,8 @@ def test_settings_that_make_no_sense_are_refused(model):
         TaskConfig(modalities=("image",), mim=0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         TaskConfig(image_mask_ratio=1.5)
+    with pytest.raises(ValueError, match="matching_fraction=2 must lie between 0 and 1"):
+        TaskConfig(matching_fraction=2)
     with pytest.raises(ValueError, match="audio"):
         TaskConfig(modalities=("audio",))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not 'text'"):
