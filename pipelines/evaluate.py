@@ -23,7 +23,6 @@ from momo_platform.stages import (
     Artifact,
     Context,
     Stage,
-    StageFailed,
     Storage,
     UserError,
     make_plan,
@@ -33,6 +32,7 @@ from momo_platform.stages import (
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig, RunOptions
+from pipelines.full import execute_plan, exit_code
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run, split_name
@@ -152,9 +152,7 @@ def _width(folder: Path) -> int:
 def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
     """Values by run. Raises UserError for two runs of one name."""
     runs = [read_run(a) for a in against]
-    twice = sorted({n for n, _ in runs if [m for m, _ in runs].count(n) > 1})
-    if twice:
-        raise UserError(f"--against: two runs are named {', '.join(twice)}; write NAME=PLACE")
+    check_unique([name for name, _ in runs], "--against: two runs are named {}; write NAME=PLACE")
     return dict(runs)
 
 
@@ -167,7 +165,8 @@ def build_graph(options: Options) -> dict[str, Stage]:
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     models = [_given(m) for m in options.model]
-    check_unique([name for name, _ in models])
+    names = [name for name, _ in models]
+    check_unique(names, "two models are named {}: write --model NAME=PATH")
     graph: dict[str, Stage] = {}
     sources: dict[str, Stage] = {}
     preset = PRESETS[options.preset]()
@@ -221,8 +220,6 @@ def show_tasks() -> None:
 def _run(options: Options, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
-    from pipelines.full import execute_plan
-
     if options.list:
         show_tasks()
         return 0
@@ -253,17 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = tyro.cli(Options, args=arguments, prog="evaluate.py", description=__doc__)
-    try:
-        return _run(options, arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except StageFailed as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(options, arguments), "the same command goes on where it was")
 
 
 if __name__ == "__main__":

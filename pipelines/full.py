@@ -13,7 +13,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,8 +69,16 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_code(
+        lambda: run(parse(_short_options(arguments)), arguments),
+        "the same command goes on from the last checkpoint",
+    )
+
+
+def exit_code(work: Callable[[], int], after_interrupt: str) -> int:
+    """What `work` returns, or the code of the error that it ended with, told in a line."""
     try:
-        return run(parse(_short_options(arguments)), arguments)
+        return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -78,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"\ninterrupted; {after_interrupt}", file=sys.stderr)
         return 130
     except OSError as error:
         import errno

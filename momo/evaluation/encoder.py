@@ -73,7 +73,6 @@ class Encoder(ABC):
     seen: frozenset[Capability]
     image_size: int
     text_length: int
-    pad: int = PAD
 
     def __init__(self, name: str, device: str | None = None) -> None:
         self.name = name
@@ -83,8 +82,8 @@ class Encoder(ABC):
     def tokenize(
         self, texts: Sequence[str], second: Sequence[str] | None = None, length: int | None = None
     ) -> np.ndarray:
-        """Ids int64 [N, length], padded with `pad`; with `second`, sentence pairs. A pair that is
-        too long loses the end of its longer text. `length`: at most the model's own."""
+        """Ids int64 [N, length], padded with the trunk's `pad`; with `second`, sentence pairs. A
+        pair that is too long loses the end of its longer text. `length`: at most the model's own."""
 
     @abstractmethod
     def trunk(self) -> Trunk:
@@ -110,11 +109,9 @@ class Encoder(ABC):
     def _in_batches(
         self, function: Callable[..., Tensor], *arrays: Any, batch_size: int = BATCH
     ) -> np.ndarray:
-        count = len(arrays[0])
         parts: list[np.ndarray] = []
         with torch.inference_mode():
-            for start in range(0, count, batch_size):
-                rows = slice(start, start + batch_size)
+            for rows in chunks(len(arrays[0]), batch_size):
                 batch = (torch.from_numpy(np.asarray(a[rows])).to(self.device) for a in arrays)
                 parts.append(function(*batch).float().cpu().numpy())
         if not parts:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from momo.evaluation.encoder import Capability, Encoder, Trunk
+from momo.evaluation.encoder import Capability, Encoder, MoMoEncoder, Trunk
 from momo.model import mean_of_tokens
 
 PADDING = -1
@@ -93,7 +93,6 @@ def _check_sizes(folder: Path, config: Any) -> None:
 def _momo(folder: Path, name: str, device: str | None) -> Encoder:
     from transformers import AutoTokenizer
 
-    from momo.evaluation.encoder import MoMoEncoder
     from momo.hf.modeling import MoMoModel
 
     try:
@@ -119,14 +118,16 @@ def _as_vector(output: Any) -> Tensor:
 
 
 class _Body(Trunk):
-    """The wrapped model with its picture and token inputs."""
+    """The wrapped model with its picture and token inputs; its towers' names, empty: itself."""
 
     pad = PADDING
     model: Any
+    picture_tower = text_tower = ""
 
     def __init__(self, model: Any, image: Mapping[str, Any], text: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
+        self.count = image.get("patches", 0)
         self.text_settings = text
         self.mean: Tensor
         self.std: Tensor
@@ -147,8 +148,12 @@ class _Body(Trunk):
             inputs["token_type_ids"] = ((ends.cumsum(dim=1) - ends) > 0).long() * mask
         return inputs, mask
 
-    def patches(self, pixels: Tensor, tower: Any, count: int) -> tuple[Tensor, Tensor]:
+    def _tower(self, name: str) -> Any:
+        return getattr(self.model, name) if name else self.model
+
+    def patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The patch tokens [B, count, D], after [CLS] and registers, and the model's summary."""
+        tower, count = self._tower(self.picture_tower), self.count
         if getattr(tower.config, "mask_ratio", 0):  # MAE: nothing hidden, in order
             tower.config.mask_ratio = 0.0
         extra = {}
@@ -159,9 +164,10 @@ class _Body(Trunk):
         output = tower(pixel_values=self.pixel_values(pixels), **extra)
         return output.last_hidden_state[:, -count:], self.summary(output)
 
-    def words(self, ids: Tensor, tower: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def words(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens [B, T, D], which of them count, bool [B, T], and the model's summary."""
         inputs, mask = self.text_inputs(ids)
-        output = tower(**inputs)
+        output = self._tower(self.text_tower)(**inputs)
         return output.last_hidden_state, mask, self.summary(output)
 
     def summary(self, output: Any) -> Tensor:
@@ -176,12 +182,12 @@ class _Body(Trunk):
 class _OnePicture(_Body):
     def __init__(self, model: Any, image: Mapping[str, Any], text: Mapping[str, Any]) -> None:
         super().__init__(model, image, text)
-        self.count, self.width = image["patches"], 2 * model.config.hidden_size
+        self.width = 2 * model.config.hidden_size
 
     def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
         if pixels is None or ids is not None:
             raise ValueError("this model encodes pictures only")
-        tokens, summary = self.patches(pixels, self.model, self.count)
+        tokens, summary = self.patches(pixels)
         return torch.cat([summary, tokens.mean(dim=1)], dim=1)
 
 
@@ -193,7 +199,7 @@ class _OneText(_Body):
     def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
         if ids is None or pixels is not None:
             raise ValueError("this model encodes texts only")
-        tokens, mask, summary = self.words(ids, self.model)
+        tokens, mask, summary = self.words(ids)
         return torch.cat([summary, mean_of_tokens(tokens, mask)], dim=1)
 
 
@@ -201,9 +207,10 @@ class _Both(_Body):
     """The picture's summary, the text's, and the mean of its tokens (a causal text tower ends its
     summary at the first of two sentences), side by side: a missing modality is zeros."""
 
+    picture_tower, text_tower = "vision_model", "text_model"
+
     def __init__(self, model: Any, image: Mapping[str, Any], text: Mapping[str, Any]) -> None:
         super().__init__(model, image, text)
-        self.count = image["patches"]
         config = model.config
         text_width = config.text_config.hidden_size
         self.widths = (config.vision_config.hidden_size, text_width, text_width)
@@ -215,9 +222,9 @@ class _Both(_Body):
             raise ValueError("give ids, pixels or both")
         parts = [torch.zeros(len(present), w, device=present.device) for w in self.widths]
         if pixels is not None:
-            parts[0] = self.patches(pixels, self.model.vision_model, self.count)[1]
+            parts[0] = self.patches(pixels)[1]
         if ids is not None:
-            tokens, mask, parts[1] = self.words(ids, self.model.text_model)
+            tokens, mask, parts[1] = self.words(ids)
             parts[2] = mean_of_tokens(tokens, mask)
         return torch.cat(parts, dim=1)
 
@@ -226,9 +233,10 @@ class _Flava(_Body):
     """FLAVA's image, text and multimodal encoders: [CLS] and the tokens' mean of the one that
     takes what is given."""
 
+    picture_tower, text_tower = "image_model", "text_model"
+
     def __init__(self, model: Any, image: Mapping[str, Any], text: Mapping[str, Any]) -> None:
         super().__init__(model, image, text)
-        self.count = image["patches"]
         config = model.config
         parts = (config.image_config, config.text_config, config.multimodal_config)
         self.widest = max(part.hidden_size for part in parts)
@@ -243,12 +251,12 @@ class _Flava(_Body):
         if pixels is None:
             if ids is None:
                 raise ValueError("give ids, pixels or both")
-            tokens, mask, _ = self.words(ids, model.text_model)
+            tokens, mask, _ = self.words(ids)
             return self._joined(tokens[:, 0], mean_of_tokens(tokens, mask))
         image = model.image_model(pixel_values=self.pixel_values(pixels)).last_hidden_state
         if ids is None:
             return self._joined(image[:, 0], image[:, 1:].mean(dim=1))
-        tokens, mask, _ = self.words(ids, model.text_model)
+        tokens, mask, _ = self.words(ids)
         joint = torch.cat(
             [model.image_to_mm_projection(image), model.text_to_mm_projection(tokens)], dim=1
         )
@@ -262,10 +270,9 @@ class _Flava(_Body):
 
 
 class TransformersEncoder(Encoder):
-    """What all of them share; subclasses say which towers there are."""
+    """What all of them share; subclasses say what they can do and how they are read."""
 
     seen: frozenset[Capability]
-    pad = PADDING
     body_class: type[_Body]
 
     def __init__(self, model: Any, folder: Path, name: str, device: str | None = None) -> None:
@@ -352,17 +359,11 @@ class TransformersEncoder(Encoder):
     def trunk(self) -> Trunk:
         return self.body
 
-    def _picture_tower(self) -> Any:
-        return self.model
-
-    def _text_tower(self) -> Any:
-        return self.model
-
     def _patches(self, pixels: Tensor) -> Tensor:
-        return self.body.patches(pixels, self._picture_tower(), self.body.count)[0]  # type: ignore[attr-defined]
+        return self.body.patches(pixels)[0]
 
     def _words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, mask, _ = self.body.words(ids, self._text_tower())
+        tokens, mask, _ = self.body.words(ids)
         return tokens, mask
 
     def _embed_pixels(self, pixels: Tensor) -> Tensor:
@@ -396,21 +397,9 @@ class TwoTowers(TransformersEncoder):
     seen = frozenset(("image", "text", "pair", "aligned"))
     body_class = _Both
 
-    def _picture_tower(self) -> Any:
-        return self.model.vision_model
-
-    def _text_tower(self) -> Any:
-        return self.model.text_model
-
 
 class FlavaEncoder(TransformersEncoder):
     """FLAVA (arXiv 2112.04482): pairs go through its multimodal encoder."""
 
     seen = frozenset(("image", "text", "pair", "aligned"))
     body_class = _Flava
-
-    def _picture_tower(self) -> Any:
-        return self.model.image_model
-
-    def _text_tower(self) -> Any:
-        return self.model.text_model

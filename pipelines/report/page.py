@@ -97,7 +97,6 @@ def render(
         final=list(stages.values())[-1],
         trainings=trainings,
         corpora=[read_corpus(inputs[f"prepare-{kind}"].path) for kind in KINDS],
-        not_available=list(stages.values())[-1]["not_available"],
         groups=GROUPS,
         markdown=markdown,
         graph=graph,

@@ -11,13 +11,13 @@ import torch
 
 from momo.evaluation.bootstrap import interval, interval_of_mean
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
-from momo.evaluation.encoder import BATCH, Capability, Encoder, MoMoEncoder, load_encoder
+from momo.evaluation.encoder import Capability, Encoder, MoMoEncoder, chunks, load_encoder
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
 from momo.evaluation.heads import masked_words, matching_scores
 from momo.evaluation.knn import knn
 from momo.evaluation.metrics import metric_named, soft_vqa_scores
 from momo.evaluation.probe import linear_probe
-from momo.evaluation.retrieval import RetrievalResult, zero_shot_retrieval
+from momo.evaluation.retrieval import Rerank, zero_shot_retrieval
 from momo.evaluation.zero_shot import class_embeddings, classify
 from momo_platform.stages import Artifact, Context, UserError
 from pipelines.tasks.items import (
@@ -93,14 +93,12 @@ def _labelled(
     aligned = config.embeddings and "aligned" in encoder.seen and bool(items.class_names)
     parts: list[np.ndarray] = []
     vectors: list[np.ndarray] = []
-    for start in range(0, len(rows), BATCH):
-        pixels = items.pictures.pixels(
-            rows[start : start + BATCH], encoder.image_size, config.threads
-        )
+    for part in chunks(len(rows)):
+        pixels = items.pictures.pixels(rows[part], encoder.image_size, config.threads)
         parts.append(encoder.image_features(pixels))
         if aligned:
             vectors.append(encoder.embed_pixels(pixels))
-        context.progress({"step": start + len(pixels), "total": len(rows)})
+        context.progress({"step": part.stop, "total": len(rows)})
     arrays = {
         "features": np.concatenate(parts),
         "labels": items.labels[rows],
@@ -118,11 +116,11 @@ def _captioned(
 ) -> dict[str, np.ndarray]:
     items = limited(items, config.limit)
     vectors = []
-    for start in range(0, len(items.pictures), BATCH):
-        rows = range(start, min(start + BATCH, len(items.pictures)))
+    for part in chunks(len(items.pictures)):
+        rows = range(part.start, part.stop)
         pixels = items.pictures.pixels(rows, encoder.image_size, config.threads)
         vectors.append(encoder.embed_pixels(pixels))
-        context.progress({"step": rows.stop, "total": len(items.pictures)})
+        context.progress({"step": part.stop, "total": len(items.pictures)})
     return {
         "image_embeddings": np.concatenate(vectors),
         "text_embeddings": encoder.embed_texts(items.captions),
@@ -160,14 +158,7 @@ def on_features(
     torch.set_num_threads(config.threads)
     arrays = {n: np.load(artifact.path / f"{n}.npy") for n in artifact.metrics["arrays"]}
     if config.protocol == "retrieval":
-        result = zero_shot_retrieval(
-            arrays["image_embeddings"],
-            arrays["text_embeddings"],
-            arrays["image_groups"],
-            arrays["text_groups"],
-            _KS,
-        )
-        return _retrieved(config, result, arrays) | _settings(config)
+        return _retrieved(config, arrays)
     if config.protocol == "zero_shot":
         if "class_embeddings" not in arrays:
             return {"not_available": "needs names of classes and a space of texts and pictures"}
@@ -197,25 +188,35 @@ def _settings(config: ProtocolConfig) -> dict[str, int]:
     return {"seed": config.seed, "limit": config.limit}
 
 
+def _first_captions(
+    image_groups: np.ndarray, text_groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the pictures that have a caption, and of the first caption of each: int64 [M]."""
+    row_of: dict[Any, int] = {}
+    for row, group in enumerate(text_groups.tolist()):
+        row_of.setdefault(group, row)
+    own = [(i, row_of[g]) for i, g in enumerate(image_groups.tolist()) if g in row_of]
+    rows, captions = zip(*own, strict=True)
+    return np.array(rows), np.array(captions)
+
+
 def _retrieved(
-    config: ProtocolConfig, result: RetrievalResult, arrays: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+    config: ProtocolConfig, arrays: Mapping[str, np.ndarray], rerank: Rerank | None = None
+) -> Result:
     """R@k both ways; whole groups are drawn for the intervals."""
+    images, texts = arrays["image_embeddings"], arrays["text_embeddings"]
+    both = arrays["image_groups"], arrays["text_groups"]
+    result = zero_shot_retrieval(images, texts, *both, _KS, rerank=rerank, rerank_top=_RERANKED)
     values = {}
     for direction, ranks, groups in (
-        ("image_to_text", result.image_ranks, arrays["image_groups"]),
-        ("text_to_image", result.text_ranks, arrays["text_groups"]),
+        ("image_to_text", result.image_ranks, both[0]),
+        ("text_to_image", result.text_ranks, both[1]),
     ):
         for k in _KS:
             hits = (ranks >= 0) & (ranks < k)
             bounds = interval_of_mean(hits, groups=groups, seed=config.seed)
             values[f"{direction}_r@{k}"] = _value(float(hits.mean()), bounds)
-    images, texts = arrays["image_embeddings"], arrays["text_embeddings"]
-    row_of: dict[Any, int] = {}
-    for row, group in enumerate(arrays["text_groups"].tolist()):
-        row_of.setdefault(group, row)
-    own = [(i, row_of[g]) for i, g in enumerate(arrays["image_groups"].tolist()) if g in row_of]
-    rows, others = (np.array(side) for side in zip(*own, strict=True))
+    rows, others = _first_captions(*both)
     details = {
         "alignment": alignment(images[rows], texts[others]),
         "uniformity_images": uniformity(images),
@@ -223,7 +224,7 @@ def _retrieved(
         "modality_gap": modality_gap(images, texts),
         "effective_rank_images": effective_rank(images),
     }
-    return {"values": values, "details": details}
+    return {"values": values, "details": details, **_settings(config)}
 
 
 def on_model(
@@ -239,8 +240,9 @@ def on_model(
         return _matched(config, encoder, limited(items, config.limit))
     assert isinstance(items, Texts)
     if config.protocol == "masked_words":
-        if not isinstance(encoder, MoMoEncoder):
-            return {"not_available": _lacks(encoder, "words") or "other words"}
+        if lack := _lacks(encoder, "words"):
+            return {"not_available": lack}
+        assert isinstance(encoder, MoMoEncoder)
         chosen = evenly(items.split, config.limit)
         chosen = chosen[items.split[chosen] == "test"]
         texts = [items.texts[i] for i in chosen]
@@ -258,10 +260,10 @@ def _matched(config: ProtocolConfig, encoder: Encoder, items: Captioned) -> dict
     pixels = items.pictures.pixels(rows, encoder.image_size, config.threads)
     ids = encoder.tokenize(items.captions, length=getattr(encoder, "caption_length", None))
     if config.protocol == "matching":
-        row_of = {group: row for row, group in enumerate(items.text_groups.tolist())}
-        own = np.array([row_of[g] for g in items.image_groups.tolist()])
-        scores, truth = matching_scores(encoder, pixels, ids[own], items.image_groups, config.seed)
-        groups = np.concatenate([items.image_groups, items.image_groups])
+        shown, own = _first_captions(items.image_groups, items.text_groups)
+        groups = items.image_groups[shown]
+        scores, truth = matching_scores(encoder, pixels[shown], ids[own], groups, config.seed)
+        groups = np.concatenate([groups, groups])
         value = _scored(config, scores > 0, truth, groups)
         return _result(config, value, {"roc_auc": metric_named("roc_auc")(scores, truth)})
     arrays = {
@@ -270,16 +272,7 @@ def _matched(config: ProtocolConfig, encoder: Encoder, items: Captioned) -> dict
         "image_groups": items.image_groups,
         "text_groups": items.text_groups,
     }
-    result = zero_shot_retrieval(
-        arrays["image_embeddings"],
-        arrays["text_embeddings"],
-        arrays["image_groups"],
-        arrays["text_groups"],
-        _KS,
-        rerank=lambda rows, others: encoder.match(pixels[rows], ids[others]),
-        rerank_top=_RERANKED,
-    )
-    return _retrieved(config, result, arrays) | _settings(config)
+    return _retrieved(config, arrays, lambda rows, others: encoder.match(pixels[rows], ids[others]))
 
 
 def _fine_tuned(

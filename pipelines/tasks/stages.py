@@ -226,8 +226,7 @@ def _tuning(task: Task, evaluation: EvaluationConfig) -> Tuning | None:
     )
 
 
-def check_unique(tags: Sequence[str]) -> None:
-    """Raise UserError for a name that two models have."""
-    twice = sorted({t for t in tags if tags.count(t) > 1})
-    if twice:
-        raise UserError(f"two models are named {', '.join(twice)}: write --model NAME=PATH")
+def check_unique(names: Sequence[str], message: str) -> None:
+    """Raise UserError, `message` with the names in it, for names that come more than once."""
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise UserError(message.format(", ".join(twice)))
