@@ -83,7 +83,7 @@ class Encoder(ABC):
         self, texts: Sequence[str], second: Sequence[str] | None = None, length: int | None = None
     ) -> np.ndarray:
         """Ids int64 [N, length], padded with the trunk's `pad`; with `second`, sentence pairs. A
-        pair that is too long loses the end of its longer text. `length`: at most the model's own."""
+        pair that is too long loses the end of its longer text. `length`: at most the model's."""
 
     @abstractmethod
     def trunk(self) -> Trunk:
