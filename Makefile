@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup demo test test-slow lint format bench clean help
+.PHONY: setup demo test test-slow lint format bench dashboard clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
@@ -42,6 +42,9 @@ bench: $(STAMP)  ## every benchmark, JSON on standard output
 	-@$(BIN)/python experiments/benchmarks/training.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/scaling.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/evaluation.py $(ARGS)
+
+dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep NAME")
+	@$(BIN)/python -m momo_platform.sweeps.dashboard $(ARGS)
 
 clean:           ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -26,6 +26,10 @@ class ModelConfig:
 
     `max_text_length` is the number of learned text positions (tokens); `embed_dim` the width of
     the contrastive embeddings; the `decoder_*` fields shape the MAE pixel decoder.
+    `tower_depth` 0 is MoMo: all layers shared. Above 0, for ablations, it is FLAVA's topology
+    (arXiv 2112.04482): pictures and texts go through that many layers of their own, pairs through
+    both towers and then through `depth` layers more. `linear_init`: how linear layers are drawn,
+    Xavier uniform as in MAE, or normal of 0.02 as in BERT.
     """
 
     image_size: int = 64
@@ -40,12 +44,18 @@ class ModelConfig:
     decoder_depth: int = 1
     decoder_heads: int = 4
     embed_dim: int = 128
+    tower_depth: int = 0
+    linear_init: Literal["xavier", "normal"] = "xavier"
 
     def __post_init__(self) -> None:
         for name in ("depth", "vocab_size", "embed_dim", "decoder_depth", "max_text_length"):
             least = {"vocab_size": 8, "max_text_length": 3}.get(name, 1)
             if getattr(self, name) < least:
                 raise ValueError(f"model.{name}={getattr(self, name)}: give at least {least}")
+        if self.linear_init not in ("xavier", "normal"):
+            raise ValueError(f"model.linear_init={self.linear_init!r}: give xavier or normal")
+        if self.tower_depth < 0:
+            raise ValueError(f"model.tower_depth={self.tower_depth}: give 0 or more")
         if not 0.0 < self.mlp_ratio < math.inf:
             raise ValueError(f"model.mlp_ratio={self.mlp_ratio}: give a finite number above 0")
         for whole, part in (

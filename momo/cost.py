@@ -23,7 +23,7 @@ class EncoderPass:
 
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
     `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
-    applies.
+    applies. `image_length`: of a pair, how many of the tokens are the picture's.
     """
 
     rows: int
@@ -32,6 +32,17 @@ class EncoderPass:
     decoded: int = 0
     decoded_length: int = 0
     cached: bool = False
+    image_length: int = 0
+
+    def layers(self, config: ModelConfig) -> list[tuple[int, int]]:
+        """(blocks, length of their sequences) that the tokens go through, one after another or,
+        for a pair in towers, side by side."""
+        if not config.tower_depth:
+            return [(config.depth, self.length)]
+        if not self.image_length:
+            return [(config.tower_depth, self.length)]
+        own = [self.image_length, self.length - self.image_length]
+        return [*((config.tower_depth, length) for length in own), (config.depth, self.length)]
 
 
 def encoder_passes(
@@ -68,14 +79,19 @@ def passes_of(
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
         decoded = rows if "pair_mim" in objectives else 0
         if config.shared_passes:
-            one = EncoderPass(rows + false, kept + length, words, decoded, 1 + patches)
+            one = EncoderPass(
+                *(rows + false, kept + length, words, decoded, 1 + patches), image_length=kept
+            )
             return [*passes, one]
         if "matching" in objectives:
-            passes.append(EncoderPass(rows + false, 1 + patches + length))
+            joint = 1 + patches + length
+            passes.append(EncoderPass(rows + false, joint, image_length=1 + patches))
         if "pair_mlm" in objectives:
-            passes.append(EncoderPass(rows, 1 + patches + length, words))
+            joint = 1 + patches + length
+            passes.append(EncoderPass(rows, joint, words, image_length=1 + patches))
         if "pair_mim" in objectives:
-            passes.append(EncoderPass(rows, kept + length, 0.0, decoded, 1 + patches))
+            sizes = (rows, kept + length, 0.0, decoded, 1 + patches)
+            passes.append(EncoderPass(*sizes, image_length=kept))
     return passes
 
 
@@ -92,10 +108,10 @@ def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
     """
     total = 0.0
     for one in passes:
-        tokens = one.rows * one.length
-        total += _transformer_flops(
-            tokens, one.length, config.width, config.depth, config.mlp_ratio
-        )
+        for depth, length in one.layers(config):
+            total += _transformer_flops(
+                one.rows * length, length, config.width, depth, config.mlp_ratio
+            )
         total += 2 * one.words * (config.width**2 + config.width * config.vocab_size)
         total += _transformer_flops(
             one.decoded * one.decoded_length,
@@ -115,8 +131,12 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """Parameters by the part of the model they belong to, as `momo.model.MoMo` has them."""
     width, inner = config.width, config.decoder_width
     values, positions = 3 * config.patch_size**2, 1 + config.num_patches
+    a_block = _block_parameters(width, config.mlp_ratio)
+    tower = config.tower_depth * a_block + 2 * width if config.tower_depth else 0
     return {
-        "blocks": config.depth * _block_parameters(width, config.mlp_ratio) + 2 * width,
+        "blocks": config.depth * a_block + 2 * width,
+        "image_tower": tower,
+        "text_tower": tower,
         "image_embedding": (values + 3 + positions) * width,
         "text_embedding": (config.vocab_size + config.max_text_length + 1) * width,
         "pixel_decoder": (width + 4 + positions) * inner
@@ -131,8 +151,11 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
     """Parameters that a stage trains; the rest is frozen and has no gradient or moments."""
     counts, modalities, objectives = parameter_counts(config), task.modalities, task.objectives
+    joint = bool(objectives.keys() & {"matching", "pair_mlm", "pair_mim"})
     used = {
-        "blocks": True,
+        "blocks": joint or not config.tower_depth,
+        "image_tower": "image" in modalities or "pair" in modalities,
+        "text_tower": "text" in modalities or "pair" in modalities,
         "image_embedding": "image" in modalities or "pair" in modalities,
         "text_embedding": "text" in modalities or "pair" in modalities,
         "pixel_decoder": "mim" in objectives or "pair_mim" in objectives,
@@ -176,9 +199,9 @@ def activation_bytes(
         )
         for width in (config.width, config.decoder_width)
     )
-    layers = encoder * config.depth
+    kept, again = encoder, 0.0  # of a block; of one that is computed again
     if checkpointing == "blocks":
-        layers = 4 * config.width * config.depth + encoder
+        kept, again = 4.0 * config.width, encoder
     total = largest_chunk = 0.0
     for one in passes:
         if one.cached and chunk:
@@ -188,7 +211,8 @@ def activation_bytes(
             largest_chunk = max(largest_chunk, inner)
             continue
         tokens = one.rows * one.length
-        total += tokens * (layers + 4 * 2 * config.width)
+        total += one.rows * sum(n * length * kept for n, length in one.layers(config))
+        total += tokens * (again + 4 * 2 * config.width)
         # Logits, their logarithms and their gradient.
         total += one.words * config.vocab_size * (4 + 4 + 4 + (2 if half else 0))
         total += one.decoded * one.decoded_length * config.decoder_depth * decoder

@@ -21,7 +21,8 @@ _SHOWN = 6
 
 
 def load_mae(model: MoMo, source: Source) -> tuple[str, ...]:
-    """Fill the image half and the shared blocks of `model` from a MAE encoder (arXiv 2111.06377).
+    """Fill the image half and the shared blocks (or the image tower) of `model` from a MAE encoder
+    (arXiv 2111.06377).
 
     `source`: a `.safetensors` or PyTorch file, or a state dict, with the names of timm's
     VisionTransformer (`vit_base_patch16_224.mae`), which MAE's own checkpoints share. Positions
@@ -85,14 +86,14 @@ def _read(source: Source) -> dict[str, Tensor]:
 
 def _targets(model: MoMo) -> dict[str, Tensor]:
     """timm's name → our parameter."""
-    image = model.image_embedding
+    image, layers = model.image_embedding, model.image_tower or model
     return {
         _CLS: image.cls,
         _POSITIONS: image.positions,
         _PATCHES: image.projection.weight,
         _PATCH_BIAS: image.projection.bias,
-        **{f"blocks.{name}": p for name, p in model.blocks.named_parameters()},
-        **{f"norm.{name}": p for name, p in model.norm.named_parameters()},
+        **{f"blocks.{name}": p for name, p in layers.blocks.named_parameters()},
+        **{f"norm.{name}": p for name, p in layers.norm.named_parameters()},
     }
 
 

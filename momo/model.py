@@ -20,11 +20,23 @@ CPU_TOKENS = 1536
 falls out of the caches, and every larger tensor is fresh memory that the system must clear."""
 
 
+class Layers(nn.Module):
+    """Transformer blocks and the norm behind them."""
+
+    def __init__(self, config: ModelConfig, depth: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+
+
 class MoMo(nn.Module):
     """The shared encoder with its heads.
 
     Shapes: B batch, K kept patches, T text tokens, D width, E embedding width. Text masks are
-    bool [B, T], True for tokens; every row needs at least one.
+    bool [B, T], True for tokens; every row needs at least one. `image_tower` and `text_tower` are
+    None unless `config.tower_depth` is above 0.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -36,6 +48,8 @@ class MoMo(nn.Module):
             Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)  # as in ViT and MAE, for their weights
+        self.image_tower = Layers(config, config.tower_depth) if config.tower_depth else None
+        self.text_tower = Layers(config, config.tower_depth) if config.tower_depth else None
         self.pixel_decoder = PixelDecoder(config)
         self.word_head = WordHead(config)
         self.contrastive = ContrastiveHead(config)
@@ -43,10 +57,13 @@ class MoMo(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise: Xavier for linear layers as in MAE, 0.02 normal for embeddings."""
+        """Initialise: linear layers as `config.linear_init` says, 0.02 normal for embeddings."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                if self.config.linear_init == "xavier":
+                    nn.init.xavier_uniform_(module.weight)
+                else:
+                    nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
@@ -69,34 +86,36 @@ class MoMo(nn.Module):
                 if isinstance(block, Block):
                     block.recompute_elementwise = True
             return
-        for block in self.blocks:
+        for block in self.encoder_blocks():
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
-    def _encode(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def encoder_blocks(self) -> list[nn.Module]:
+        """The shared blocks, and those of the towers where there are any."""
+        towers = [t for t in (self.image_tower, self.text_tower) if t is not None]
+        return [block for layers in (*towers, self) for block in layers.blocks]
+
+    def _encode(self, tokens: Tensor, mask: Tensor | None, layers: nn.Module | None) -> Tensor:
+        """Through a tower (`layers`), or through the shared blocks (None)."""
+        layers = self if layers is None else layers
         if tokens.device.type != "cpu":
-            return self._through_blocks(tokens, mask)
+            return _through_blocks(layers, tokens, mask)
         if mask is not None and bool(mask.all()):
             mask = None  # attention is slower with one
         if torch.is_grad_enabled():
-            return self._through_blocks(tokens, mask)
+            return _through_blocks(layers, tokens, mask)
         rows = max(1, CPU_TOKENS // tokens.shape[1])
         parts = tokens.split(rows)
         masks = [None] * len(parts) if mask is None else mask.split(rows)
-        return torch.cat([self._through_blocks(p, m) for p, m in zip(parts, masks, strict=True)])
-
-    def _through_blocks(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        attention_mask = None if mask is None else mask[:, None, None, :]
-        for block in self.blocks:
-            tokens = block(tokens, attention_mask)
-        return self.norm(tokens)
+        done = [_through_blocks(layers, p, m) for p, m in zip(parts, masks, strict=True)]
+        return torch.cat(done)
 
     def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Normalised float `pixels` [B, 3, H, W], `keep` [B, K] or None → [B, 1 + K, D]."""
-        return self._encode(self.image_embedding(pixels, keep), None)
+        return self._encode(self.image_embedding(pixels, keep), None, self.image_tower)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`ids` [B, T] int64, `mask` [B, T] bool → [B, T, D]."""
-        return self._encode(self.text_embedding(ids), mask)
+        return self._encode(self.text_embedding(ids), mask, self.text_tower)
 
     def encode_pair(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, keep: Tensor | None = None
@@ -112,7 +131,10 @@ class MoMo(nn.Module):
         """As `encode_pair`, from embeddings [B, 1 + K, D] and [B, T, D]."""
         length = image.shape[1]
         seen = torch.ones(mask.shape[0], length, dtype=torch.bool, device=mask.device)
-        joint = self._encode(torch.cat([image, text], dim=1), torch.cat([seen, mask], dim=1))
+        if self.image_tower is not None:
+            image = self._encode(image, None, self.image_tower)
+            text = self._encode(text, mask, self.text_tower)
+        joint = self._encode(torch.cat([image, text], dim=1), torch.cat([seen, mask], dim=1), None)
         return joint[:, :length], joint[:, length:]
 
     def project_image(self, image_tokens: Tensor) -> Tensor:
@@ -135,11 +157,18 @@ class MoMo(nn.Module):
 
     def embed_embedded_text(self, text: Tensor, mask: Tensor) -> Tensor:
         """As `embed_text`, from embeddings [B, T, D]."""
-        return self.project_text(self._encode(text, mask), mask)
+        return self.project_text(self._encode(text, mask, self.text_tower), mask)
 
     def word_logits(self, tokens: Tensor) -> Tensor:
         """Masked positions' tokens [M, D] → logits [M, V]."""
         return self.word_head(tokens, self.text_embedding.words.weight)
+
+
+def _through_blocks(layers: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    attention_mask = None if mask is None else mask[:, None, None, :]
+    for block in layers.blocks:  # type: ignore[union-attr]
+        tokens = block(tokens, attention_mask)
+    return layers.norm(tokens)  # type: ignore[operator]
 
 
 def mean_of_tokens(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -157,5 +186,8 @@ def build_model(config: ModelConfig, seed: int = 0) -> MoMo:
 
 def encoder_parameters(model: MoMo) -> int:
     """Parameters of the encoder with its embeddings, without the training heads."""
-    parts = (model.image_embedding, model.text_embedding, model.blocks, model.norm)
+    parts = (
+        *(model.image_embedding, model.text_embedding, model.blocks, model.norm),
+        *(tower for tower in (model.image_tower, model.text_tower) if tower is not None),
+    )
     return sum(p.numel() for part in parts for p in part.parameters())

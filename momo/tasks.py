@@ -71,13 +71,18 @@ class MoMoTask(nn.Module):
             model.contrastive: "contrastive" in weights,
             model.matching: "matching" in weights,
         }
+        if model.image_tower is not None and model.text_tower is not None:
+            used[model.image_tower] = used[model.image_embedding]
+            used[model.text_tower] = used[model.text_embedding]
+            joint = bool(weights.keys() & {"matching", "pair_mlm", "pair_mim"})
+            used |= {model.blocks: joint, model.norm: joint}
         model.requires_grad_(True)
         for part, needed in used.items():
             part.requires_grad_(needed)
 
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks: units of sharding and compilation."""
-        return list(self.model.blocks)
+        return self.model.encoder_blocks()
 
     def enable_activation_checkpointing(self, what: Recomputed = "blocks") -> None:
         """Less memory, more computing; equal losses and gradients."""

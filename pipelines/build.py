@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from momo.config import ModelConfig
 from momo.export import WEIGHTS, load_model, save
 from momo.initialise import load_mae
 from momo.model import build_model
@@ -41,8 +42,32 @@ def build_setup(
     elif recipe.initial_weights:
         load_mae(model, checked_weights(recipe))
     tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
-    tokenizer = load_tokenizer(tokenizer_file)
-    config = recipe.model
+    loaders = build_loaders(
+        *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
+        *(rank, world_size),
+    )
+
+    def save_finished(task: nn.Module, folder: Path) -> None:
+        assert isinstance(task, MoMoTask)
+        tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
+        length = {"text_length": recipe.pair_text_length}
+        save(task.model, folder / "model", tokenizer_json, length)
+        assert (folder / "model" / WEIGHTS).exists()
+
+    return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)
+
+
+def build_loaders(
+    modalities: Sequence[str],
+    inputs: Mapping[str, Path],
+    train: TrainConfig,
+    config: ModelConfig,
+    pair_text_length: int,
+    rank: int,
+    world_size: int,
+) -> dict[str, Loader]:
+    """Each modality's batches; of `config` the picture's and the patches' size are used."""
+    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
     transforms: dict[str, Any] = {
         "image": partial(image_batch, uniform=uniform, config=config),
         "text": partial(text_batch, uniform=uniform),
@@ -51,10 +76,10 @@ def build_setup(
             uniform=uniform,
             config=config,
             tokenizer=tokenizer,
-            length=recipe.pair_text_length,
+            length=pair_text_length,
         ),
     }
-    loaders = {
+    return {
         modality: Loader(
             ShardDataset(inputs[_ROLES[modality]] / SHARDS),
             transforms[modality],
@@ -66,14 +91,5 @@ def build_setup(
             processes=train.scaling.reader_processes,
             ingest=train.scaling.ingest,
         )
-        for modality in recipe.task.modalities
+        for modality in modalities
     }
-
-    def save_finished(task: nn.Module, folder: Path) -> None:
-        assert isinstance(task, MoMoTask)
-        tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
-        length = {"text_length": recipe.pair_text_length}
-        save(task.model, folder / "model", tokenizer_json, length)
-        assert (folder / "model" / WEIGHTS).exists()
-
-    return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)

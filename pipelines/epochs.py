@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from momo_platform.stages import Plan, PlanEntry, Storage
+from momo_platform.training.config import ONE_AT_A_TIME
 from pipelines.training import ROLES, StageRecipe
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class SourceEpochs:
 
 
 def _samples(recipe: StageRecipe, modality: str) -> float:
-    """Samples of a modality in the whole stage; with `alternate` on average over seeds."""
+    """Samples of a modality in the whole stage; one modality a step: on average over seeds."""
     modalities = recipe.task.modalities
     steps = float(recipe.train.steps)
-    if recipe.train.gradient_schedule == "alternate":
+    if recipe.train.gradient_schedule in ONE_AT_A_TIME:
         steps /= len(modalities)
     return steps * recipe.train.batch_sizes[modality]
 

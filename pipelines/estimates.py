@@ -19,6 +19,7 @@ from momo.cost import (
     training_flops,
 )
 from momo_platform.stages import Plan, UserError
+from momo_platform.training.config import ONE_AT_A_TIME
 from momo_platform.training.hardware import ACCELERATORS, Accelerator
 from pipelines.config import PipelineConfig
 from pipelines.training import StageRecipe
@@ -60,9 +61,9 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
     """From the recipe's shapes, with texts at their greatest length."""
     model, task, train = recipe.model, recipe.task, recipe.train
     scaling = train.scaling
-    workers, half = scaling.num_workers, train.precision == "bf16"
+    workers, half = max(1, scaling.num_workers), train.precision == "bf16"
     half = half or (train.precision == "auto" and scaling.gpus_per_worker > 0)
-    turns = len(task.modalities) if train.gradient_schedule == "alternate" else 1
+    turns = len(task.modalities) if train.gradient_schedule in ONE_AT_A_TIME else 1
     flops, samples, kept = 0.0, {}, []
     for modality in task.modalities:
         size = train.batch_sizes[modality]
@@ -134,7 +135,10 @@ def print_estimates(
     if not found:
         return
     counts = parameter_counts(config.model)
-    encoder = counts["blocks"] + counts["image_embedding"] + counts["text_embedding"]
+    encoder = sum(
+        counts[part]
+        for part in ("blocks", "image_tower", "text_tower", "image_embedding", "text_embedding")
+    )
     console.print()
     table = Table(box=None, pad_edge=False, title="Cost of training", title_justify="left")
     gpus = any(one.on_gpus for one in found)

@@ -92,6 +92,18 @@ def _sources(
     )
 
 
+def training_resources(scaling: ScalingConfig) -> Resources:
+    """What a training stage takes: its workers', or its own where it trains in its own process."""
+    if not scaling.num_workers:
+        return Resources(num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker)
+    return Resources(
+        workers=scaling.num_workers,
+        worker_cpus=scaling.cpus_per_worker,
+        worker_gpus=scaling.gpus_per_worker,
+        early_start=True,
+    )
+
+
 def _training_stage(
     name: str, stage: TrainingStage, config: PipelineConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
@@ -100,7 +112,7 @@ def _training_stage(
         scaling = replace(scaling, ingest=config.run.ingest)
         stage = replace(stage, train=replace(stage.train, scaling=scaling))
     for modality, size in stage.train.batch_sizes.items():
-        if size % scaling.num_workers:
+        if scaling.num_workers and size % scaling.num_workers:
             raise UserError(
                 f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
                 f"train.scaling.num_workers={scaling.num_workers}"
@@ -122,12 +134,7 @@ def _training_stage(
         recipe,
         inputs,
         version=2,
-        resources=Resources(
-            workers=scaling.num_workers,
-            worker_cpus=scaling.cpus_per_worker,
-            worker_gpus=scaling.gpus_per_worker,
-            early_start=True,
-        ),
+        resources=training_resources(scaling),
         code=("momo", "momo_platform.training", "pipelines.build"),
     )
 
@@ -225,17 +232,23 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             f"--evaluation.stages {' '.join(unknown)}: no such training stage; there are "
             f"{', '.join(TRAINING_STAGES)}"
         )
+    given = dict(zip(TRAINING_STAGES, (config.stage1, config.stage2, config.stage3), strict=True))
+    trained = {name: stage for name, stage in given.items() if stage.train.steps}
+    if not trained.keys() & set(config.evaluation.stages):
+        raise UserError(
+            f"--evaluation.stages {' '.join(config.evaluation.stages)}: none of them is trained; "
+            f"steps are above 0 for {', '.join(trained) or 'no stage'}"
+        )
     previous: Stage | None = None
     suites: dict[str, Suite] = {}
-    stages = dict(zip(TRAINING_STAGES, (config.stage1, config.stage2, config.stage3), strict=True))
-    for name, stage in stages.items():
+    for name, stage in trained.items():
         inputs = {ROLES[m]: mixed[ROLES[m]] for m in stage.task.modalities}
         inputs["tokenizer"] = tokenizer
         if previous is not None:
             inputs["previous"] = previous
         previous = add(_training_stage(name, stage, config, inputs))
         if name in config.evaluation.stages:
-            last = name == TRAINING_STAGES[-1]
+            last = name == list(trained)[-1]
             tasks = [t for t in chosen if last or t.group != "diagnostic"]
             suites[name] = build_suite(previous, name, tasks, config.evaluation, sources)
             graph.update(_with_inputs(suites[name].stages))
@@ -247,12 +260,12 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             run_report,
             ReportConfig(
                 config.preset,
-                TRAINING_STAGES,
+                tuple(trained),
                 {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
                 {n: s.missing for n, s in suites.items()},
             ),
             {
-                **{name: graph[name] for name in TRAINING_STAGES},
+                **{name: graph[name] for name in trained},
                 **{n: node for suite in suites.values() for n, node in suite.stages.items()},
                 "export": export,
                 **baselines,

@@ -1,7 +1,40 @@
 """For all tests."""
 
+import os
 import signal
+import sys
+from pathlib import Path
+
+import pytest
 
 # Started with `&` from a script, a process ignores Ctrl-C, and so would the runs that tests stop.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def ray_local():
+    """Ray with two CPUs; ended with the session."""
+    import ray
+
+    # Workers take their import path from the environment, not from pytest's `pythonpath`.
+    here = Path(__file__).parent / "platform"
+    paths = [
+        str(here),
+        str(here / "stages"),
+        str(here / "data"),
+        str(here / "sweeps"),
+        *(path for path in sys.path if path),
+    ]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield ray
+    ray.shutdown()

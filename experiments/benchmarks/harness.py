@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from momo_platform.machine import machine_description
 from momo_platform.stages.manifest import git_commit
 
 
@@ -68,17 +67,11 @@ def compare(
     )
 
 
-def machine() -> str:
-    """Processor count, memory, system: enough to tell machines apart."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{os.cpu_count()} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
-
-
 def document(rows: Sequence[Row]) -> str:
     """The benchmark's result as JSON."""
     return json.dumps(
         {
-            "machine": machine(),
+            "machine": machine_description(),
             "commit": git_commit(),
             "date": datetime.date.today().isoformat(),
             "rows": [asdict(row) for row in rows],

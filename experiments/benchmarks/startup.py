@@ -5,26 +5,39 @@ while the stage before trains hides it. Peer: a TorchTrainer with an empty loop,
 same Ray, in turn with ours. Ours: stage start → first optimizer step, plus last step → stage end,
 data and model included; the training in between is left out.
 
+A trial of a sweep: the time from one trial's end to the next one's, where each trains two steps of
+preset smoke on shared corpora. Peer: Tune trials that each start a TorchTrainer with an empty loop.
+
     python experiments/benchmarks/startup.py [--quick] > experiments/results/startup-DATE.json
 
-Cost: about 8 minutes on two cores. Results: experiments/results/.
+Cost: about 11 minutes on two cores. Results: experiments/results/.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
+
+from ray import tune
 
 from experiments.benchmarks.harness import compare, document
 from momo_platform.cluster import start_ray
 from momo_platform.console import silence
-from momo_platform.stages import Storage, make_plan
+from momo_platform.overrides import with_settings
+from momo_platform.stages import Stage, Storage, make_plan
 from momo_platform.stages.executor import StageStatus, execute
+from momo_platform.sweeps import Settings, Sweep
+from momo_platform.sweeps.driver import SweepOptions, run_sweep
+from momo_platform.training.config import ScalingConfig
 from pipelines.config import PipelineConfig
 from pipelines.graph import TRAINING_STAGES, build_graph
 from pipelines.presets import PRESETS
@@ -91,6 +104,60 @@ def benchmark_config(steps: int) -> PipelineConfig:
     return config
 
 
+def _trials(config: PipelineConfig, arms: range) -> Sweep:
+    """Trials that each train stage 1 for two steps, with a rate that no other has."""
+    rates = {f"rate {i}": {"stage1.train.optimizer.learning_rate": 1e-4 * (i + 1)} for i in arms}
+    return Sweep(f"fixed-{arms.start}", _stage1, "steps", base=config, arms=rates)
+
+
+def _stage1(base: PipelineConfig, history: Sequence[Settings], seed: int) -> Stage:
+    scaling = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
+    changes = {"stage1.train.steps": 2, "stage1.train.scaling": scaling, **history[-1]}
+    return build_graph(with_settings(base, changes))[TRAINING_STAGES[0]]
+
+
+class Ends(tune.Callback):
+    """When each trial ended."""
+
+    times: ClassVar[list[float]] = []
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self.times.append(time.time())
+
+    def between(self) -> list[float]:
+        """Seconds from one end to the next; forgets them."""
+        found = [b - a for a, b in itertools.pairwise(self.times)]
+        self.times.clear()
+        return found
+
+
+def trial_seconds(folder: str, storage: Storage, config: PipelineConfig, arms: range) -> float:
+    """Our sweep, one trial at a time: the median of all but the first."""
+    sweep, ends = _trials(config, arms), Ends()
+    options = SweepOptions(storage=storage.uri, concurrency=1, verbose=True)
+    run_sweep(sweep, options, callbacks=[ends])
+    return statistics.median(ends.between())
+
+
+def plain_trial_seconds(folder: str, trials: int) -> float:
+    """Tune and TorchTrainer with an empty loop and one worker, one trial at a time."""
+
+    def trial(parameters: dict[str, Any]) -> None:
+        _fit_plain(folder, 1, 0.5)
+        tune.report({"done": 1})
+
+    ends = Ends()
+    tune.Tuner(
+        tune.with_resources(trial, {"CPU": 0.1}),
+        param_space={"number": tune.grid_search(list(range(trials)))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=1),
+        run_config=tune.RunConfig(
+            name=f"plain-{time.time_ns()}", storage_path=folder, verbose=0, callbacks=[ends]
+        ),
+    ).fit()
+    return statistics.median(ends.between())
+
+
 def main() -> int:
     """Print the JSON document; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -100,6 +167,8 @@ def main() -> int:
     config = benchmark_config(300)
     ours: dict[str, list[float]] = {name: [] for name in TRAINING_STAGES}
     plain: list[float] = []
+    trial: list[float] = []
+    plain_trial: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage(f"{folder}/runs")
         storage.create()
@@ -117,9 +186,12 @@ def main() -> int:
                 execute(make_plan([target], storage, rerun=["stage*"]), storage, clock)
                 for name in TRAINING_STAGES:
                     ours[name].append(clock.overhead(name))
+                trial.append(trial_seconds(folder, storage, config, range(run * 4, run * 4 + 4)))
+                plain_trial.append(plain_trial_seconds(folder, 3))
                 print(
                     f"run {run + 1}/{runs}: plain {plain[-1]:.1f} s, "
-                    + ", ".join(f"{name} {values[-1]:.1f} s" for name, values in ours.items()),
+                    + ", ".join(f"{name} {values[-1]:.1f} s" for name, values in ours.items())
+                    + f", trial {trial[-1]:.1f} s, plain trial {plain_trial[-1]:.1f} s",
                     file=progress,
                     flush=True,
                 )
@@ -134,6 +206,15 @@ def main() -> int:
         )
         for index, (name, values) in enumerate(ours.items())
     ]
+    rows.append(
+        compare(
+            "a trial of a sweep: two steps of training, and all that is not",
+            trial,
+            "Tune trial that starts a TorchTrainer with an empty loop",
+            plain_trial,
+            largest_value=10.0,
+        )
+    )
     print(document(rows))
     return 0 if all(row.met for row in rows) else 1
 

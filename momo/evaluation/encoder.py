@@ -198,8 +198,11 @@ class MoMoTrunk(Trunk):
 
     def layers(self) -> list[list[nn.Parameter]]:
         encoder = self.encoder
+        towers = [t for t in (encoder.image_tower, encoder.text_tower) if t is not None]
+        own = zip(*([*tower.blocks, tower.norm] for tower in towers), strict=True) if towers else ()
         modules: list[tuple[nn.Module, ...]] = [
             (encoder.image_embedding, encoder.text_embedding),
+            *own,
             *((block,) for block in encoder.blocks),
             (encoder.norm,),
         ]

@@ -39,6 +39,8 @@ class MoMoConfig(PretrainedConfig):
     decoder_depth: int = ModelConfig.decoder_depth
     decoder_heads: int = ModelConfig.decoder_heads
     embed_dim: int = ModelConfig.embed_dim
+    tower_depth: int = ModelConfig.tower_depth
+    linear_init: str = ModelConfig.linear_init
     text_length: int | None = None
     pad_token_id: int | None = 0
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.charts import bar_chart
 from momo_platform.data.card import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
-from pipelines.report.charts import bar_chart
 
 
 @dataclass(frozen=True)

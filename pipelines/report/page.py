@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from momo_platform.charts import Points, colour_of, line_chart
 from momo_platform.data.listing import Kind
 from momo_platform.stages import Artifact
-from pipelines.report.charts import Points, colour_of, line_chart
 from pipelines.report.corpora import read_corpus
 from pipelines.tasks.registry import GROUPS
 

@@ -11,7 +11,7 @@ from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, u
 from momo.export import Embedder
 from momo.masking import random_patch_keep
 from momo.model import MoMo
-from pipelines.report.charts import data_uri
+from momo_platform.charts import data_uri
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class RayConnection:
-    """A connected Ray. `owned`: started here, so it ends here. `notice`: a line to show, or ''."""
+    """A connected Ray. `owned`: started here, so it ends here. `notice`: a line to show, or ''.
+    `dashboard`: its dashboard's host and port, or ''."""
 
     address: str
     owned: bool
     notice: str = ""
+    dashboard: str = ""
 
     def stop(self) -> None:
         """End the Ray that was started here; leave a cluster that was found, disconnected."""
@@ -92,11 +94,13 @@ def start_ray(
     num_cpus: int | None = None,
     object_store_mb: int = 512,
     verbose: bool = False,
+    dashboard: bool = False,
 ) -> RayConnection:
     """Connect to a cluster, or start a private Ray on this machine.
 
     `address` is `auto`, `local`, `host:port` or `ray://…`; `num_cpus` and `object_store_mb` hold
-    for a private Ray only. Raises UserError when the address does not answer.
+    for a private Ray only, as does `dashboard` (on 127.0.0.1). Raises UserError when the address
+    does not answer.
     """
     address, notice = find_address(address)
     for name, value in _ENVIRONMENT.items():
@@ -113,10 +117,10 @@ def start_ray(
         ray.init(address, **options)
         return RayConnection(address, owned=False, notice=notice)
     try:
-        ray.init(
+        context = ray.init(
             "local",
             num_cpus=num_cpus,
-            include_dashboard=False,
+            include_dashboard=dashboard,
             object_store_memory=object_store_mb * 2**20,
             **options,
         )
@@ -127,4 +131,5 @@ def start_ray(
             "Ray did not start in time on this machine: too much else runs on it; try again later, "
             "or give --cluster the address of a running one"
         ) from error
-    return RayConnection("local", owned=True, notice=notice)
+    url = str(getattr(context, "dashboard_url", "") or "")
+    return RayConnection("local", owned=True, notice=notice, dashboard=url)

@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
+from momo_platform.charts import bar_chart, line_chart
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.report.charts import bar_chart, line_chart
 from pipelines.report.corpora import read_corpus
 
 

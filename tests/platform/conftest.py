@@ -1,40 +1,11 @@
-"""A private Ray, an S3 server and a small disk for the tests that need one."""
+"""An S3 server and a small disk for the tests that need one."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def ray_local():
-    """Ray with two CPUs; ended with the session."""
-    import ray
-
-    # Workers take their import path from the environment, not from pytest's `pythonpath`.
-    here = Path(__file__).parent
-    paths = [
-        str(here),
-        str(here / "stages"),
-        str(here / "data"),
-        *(path for path in sys.path if path),
-    ]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=200 * 2**20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -278,7 +278,10 @@ class Execution:
         self._set(status, "starting" if early else "running")
         own = stage.resources
         task = self.task.options(
-            num_cpus=own.num_cpus, num_gpus=own.num_gpus or None, name=stage.name
+            num_cpus=own.num_cpus,
+            num_gpus=own.num_gpus or None,
+            name=stage.name,
+            scheduling_strategy="DEFAULT",  # not in the placement group of a sweep's trial
         )
         reporter = Reporter(self.board, stage.name)
         ref = task.remote(spec, reporter, InputResolver(self.board, spec, wait=early))

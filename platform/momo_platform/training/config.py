@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 from momo_platform.bounds import check_bounds, check_choice
 
-GradientSchedule = Literal["accumulate", "alternate", "joint"]
+GradientSchedule = Literal["accumulate", "alternate", "joint", "sequential"]
+# One modality a step: a step of these costs a part of what one of the others costs.
+ONE_AT_A_TIME: tuple[GradientSchedule, ...] = ("alternate", "sequential")
 Precision = Literal["fp32", "bf16", "auto"]
 Sharding = Literal["ddp", "fsdp2"]
 ActivationCheckpointing = Literal["none", "elementwise", "blocks"]
@@ -43,9 +45,12 @@ class OptimizerConfig:
 class ScalingConfig:
     """Where a run happens: workers, their resources, threads. Never part of a fingerprint.
 
-    `sharding`: `ddp` copies the model to every worker, `fsdp2` shards it with its gradients and
-    moments. `activation_checkpointing` keeps less for the backward pass: `elementwise` makes norms
-    and activation functions again, which costs little; `blocks` computes whole blocks twice.
+    `num_workers` 0 trains in the stage's own process, which is warm when it trained before: a
+    start costs a second or two where a group of workers costs ten. For small models and sweeps;
+    with 0 or 1 the same batches are seen. `sharding`: `ddp` copies the model to every worker,
+    `fsdp2` shards it with its gradients and moments. `activation_checkpointing` keeps less for
+    the backward pass: `elementwise` makes norms and activation functions again, which costs
+    little; `blocks` computes whole blocks twice.
     """
 
     num_workers: int = 2
@@ -63,7 +68,7 @@ class ScalingConfig:
     def __post_init__(self) -> None:
         check_bounds(
             self,
-            num_workers=(1, None),
+            num_workers=(0, None),
             cpus_per_worker=(0.0, None),
             gpus_per_worker=(0.0, None),
             threads_per_worker=(0, None),
@@ -100,9 +105,10 @@ class TrainConfig:
     `batch_sizes` maps each modality to its global batch (samples an update over all workers).
     `gradient_schedule`: `accumulate` runs forward and backward for every modality and updates
     once; `alternate` takes one modality a step, in an order drawn from the seed; `joint` sums all
-    losses before one backward. `precision`: `bf16` runs the forward under autocast with weights in
-    fp32; `auto` does so on CUDA only. `ema_decay` above 0 averages the weights over updates; the
-    finished model is then the average.
+    losses before one backward; `sequential` takes one modality after another, each for its share
+    of the steps, in the order of the task. `steps` 0 leaves the run out. `precision`: `bf16` runs
+    the forward under autocast with weights in fp32; `auto` does so on CUDA only. `ema_decay`
+    above 0 averages the weights over updates; the finished model is then the average.
     """
 
     steps: int
@@ -117,7 +123,7 @@ class TrainConfig:
     logging: LoggingConfig = field(default=LoggingConfig(), metadata=MECHANICS)
 
     def __post_init__(self) -> None:
-        check_bounds(self, steps=(1, None), max_skipped_steps=(0, None), ema_decay=(0.0, 0.9999999))
+        check_bounds(self, steps=(0, None), max_skipped_steps=(0, None), ema_decay=(0.0, 0.9999999))
         check_choice(self, precision=get_args(Precision))
         for modality, size in self.batch_sizes.items():
             if size < 1:

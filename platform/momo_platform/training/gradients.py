@@ -1,4 +1,4 @@
-"""The three gradient schedules: accumulate, alternate, joint.
+"""The gradient schedules: accumulate, alternate, joint, sequential.
 
 All of them divide each loss by its count over *all* ranks, so that the averaged gradient equals
 the one of a single process with the whole batch.
@@ -34,9 +34,12 @@ class StepResult:
 
 
 def modalities_of_step(
-    schedule: GradientSchedule, modalities: Sequence[str], seed: int, step: int
+    schedule: GradientSchedule, modalities: Sequence[str], seed: int, step: int, steps: int
 ) -> tuple[str, ...]:
-    """Which modalities a step uses; `alternate` draws one from (seed, step), equal on all ranks."""
+    """Which modalities step `step` of `steps` uses, equal on all ranks; `alternate` draws one from
+    (seed, step)."""
+    if schedule == "sequential":
+        return (modalities[step * len(modalities) // steps],)
     if schedule != "alternate":
         return tuple(modalities)
     digest = hashlib.sha256(f"{seed}:{step}".encode()).digest()

@@ -144,7 +144,7 @@ class Trainer:
 
     def _train(self, log: RunLog | None, writer: CheckpointWriter) -> dict[str, float]:
         config, every = self.config, self.config.logging
-        # `alternate` uses a modality in some steps only: its loader counts its own uses.
+        # Where a step uses one modality only: its loader counts its own uses.
         used = self._uses_before(self.start_step)
         iterators = {n: loader.iterate(used[n]) for n, loader in self.setup.loaders.items()}
         record: dict[str, float] = {}
@@ -207,8 +207,9 @@ class Trainer:
         raise TrainingInterrupted(f"asked to stop; the checkpoint of step {step} is written")
 
     def _modalities(self, step: int) -> tuple[str, ...]:
-        schedule, seed = self.config.gradient_schedule, self.config.seed
-        return modalities_of_step(schedule, tuple(self.setup.loaders), seed, step)
+        config, modalities = self.config, tuple(self.setup.loaders)
+        schedule, seed = config.gradient_schedule, config.seed
+        return modalities_of_step(schedule, modalities, seed, step, config.steps)
 
     def _uses_before(self, step: int) -> dict[str, int]:
         """How many batches of each modality the steps before `step` took."""

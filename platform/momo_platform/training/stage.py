@@ -117,6 +117,8 @@ def run_torch_trainer(
     A worker that dies of its machine (killed, out of memory, node lost) restarts the group at the
     newest checkpoint, up to `scaling.max_restarts` times; an exception of the code never does.
     A worker asked to leave (SIGTERM) makes the group save its step first.
+    With `scaling.num_workers` 0 the loop runs in this process (TorchTrainer's local mode); if the
+    process dies, the executor starts the stage again.
     Raises the first failing worker's error.
     """
     from ray.exceptions import RayActorError
@@ -139,6 +141,8 @@ def run_torch_trainer(
     if scaling.gpus_per_worker:
         resources["GPU"] = scaling.gpus_per_worker
     ray_folder = context.checkpoints / "ray-train"
+    if not scaling.num_workers:
+        interrupt.install()
     for attempt in range(scaling.max_restarts + 1):
         trainer = TorchTrainer(
             _worker,
@@ -151,7 +155,7 @@ def run_torch_trainer(
             run_config=RunConfig(
                 name=f"{context.name}-{time.time_ns()}",
                 storage_path=str(ray_folder),
-                callbacks=[_interrupt_handler()],
+                callbacks=[_interrupt_handler()] if scaling.num_workers else [],
             ),
         )
         try:
@@ -168,6 +172,11 @@ def run_torch_trainer(
             if isinstance(cause, UserError):
                 raise cause from None
             raise WorkerFailed(str(first)) from None
+        except TrainingInterrupted:  # of this process
+            if attempt == scaling.max_restarts:
+                raise
+            context.progress({"message": f"asked to leave, restart {attempt + 1}"})
+            interrupt.install()
     shutil.rmtree(ray_folder, ignore_errors=True)
     shutil.copyfile(context.checkpoints / FILE_NAME, context.output / FILE_NAME)
     result = json.loads((context.output / "result.json").read_text())

@@ -64,9 +64,9 @@ def test_two_ranks_equal_one_process(schedule):
 
 
 def test_alternate_draws_every_modality_from_the_seed():
-    drawn = [modalities_of_step("alternate", ("a", "b"), 5, step) for step in range(40)]
+    drawn = [modalities_of_step("alternate", ("a", "b"), 5, step, 40) for step in range(40)]
     assert set(drawn) == {("a",), ("b",)}
-    assert drawn == [modalities_of_step("alternate", ("a", "b"), 5, step) for step in range(40)]
+    assert drawn == [modalities_of_step("alternate", ("a", "b"), 5, step, 40) for step in range(40)]
 
 
 def test_a_non_finite_loss_is_seen():
@@ -75,3 +75,8 @@ def test_a_non_finite_loss_is_seen():
     batches["b"]["used"][0] = 1.0
     module = TouchedTask(ToyTask())
     assert not backward_pass(module, batches, module.task.weights, "accumulate").finite
+
+
+def test_sequential_takes_one_modality_after_another():
+    used = [modalities_of_step("sequential", ("a", "b", "c"), 5, step, 7) for step in range(7)]
+    assert used == [("a",)] * 3 + [("b",)] * 2 + [("c",)] * 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from momo_platform.training.checkpoint import newest_checkpoint
-from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
+from momo_platform.training.config import ONE_AT_A_TIME, LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer, TrainingDiverged
 from momo_platform.training.records import read_records
 from momo_platform.training.task import TrainingSetup
@@ -39,13 +39,13 @@ class FailingLoader(ToyLoader):
             yield batch
 
 
-@pytest.mark.parametrize("schedule", ["accumulate", "alternate", "joint"])
+@pytest.mark.parametrize("schedule", ["accumulate", "alternate", "joint", "sequential"])
 def test_interrupted_equals_uninterrupted_bit_for_bit(tmp_path, schedule):
     config = dataclasses.replace(CONFIG, gradient_schedule=schedule)
     whole = _trainer(tmp_path / "whole", config)
     whole.run()
     loaders = {"a": FailingLoader("a", 12), "b": ToyLoader("b", 12)}
-    if schedule == "alternate":
+    if schedule in ONE_AT_A_TIME:
         first = _trainer(tmp_path / "cut", config)
         first._update = _stop_at(first, 7)  # type: ignore[method-assign]
     else:

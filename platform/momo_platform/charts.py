@@ -16,8 +16,13 @@ _COLOURS = ("#2f6fde", "#d9622b", "#2e9e6b", "#8a4fd0", "#c23a6b", "#7a7a2a")
 Points = Sequence[tuple[float, float]]
 
 
-def line_chart(series: Mapping[str, Points], label: str) -> str:
-    """An SVG chart of (x, y) series with axes' ends labelled; '' when there are no points."""
+def line_chart(
+    series: Mapping[str, Points], label: str, colours: Mapping[str, int] | None = None
+) -> str:
+    """An SVG chart of (x, y) series with axes' ends labelled; '' when there are no points.
+
+    `colours`: the number of each series' colour, by default in their order.
+    """
     points = [p for values in series.values() for p in values]
     if not points:
         return ""
@@ -32,17 +37,20 @@ def line_chart(series: Mapping[str, Points], label: str) -> str:
 
     base = _HEIGHT - _BOTTOM
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">',
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">',
         f'<path class="axis" d="M{_LEFT} {_TOP}V{base}H{_WIDTH - 8}"/>',
         f'<text x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{y1:.3g}</text>',
         f'<text x="{_LEFT - 4}" y="{base}" text-anchor="end">{y0:.3g}</text>',
         f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{x0:g}</text>',
         f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">step {x1:g}</text>',
     ]
-    for index, values in enumerate(series.values()):
-        colour = _COLOURS[index % len(_COLOURS)]
+    for index, (name, values) in enumerate(series.items()):
+        colour = colour_of(index if colours is None else colours[name])
         line = " ".join(place(p) for p in values)
-        parts.append(f'<polyline fill="none" stroke="{colour}" points="{line}"/>')
+        parts.append(
+            f'<polyline fill="none" stroke="{colour}" points="{line}">'
+            f"<title>{escape(name)}</title></polyline>"
+        )
     return "".join(parts) + "</svg>"
 
 
@@ -84,3 +92,17 @@ def data_uri(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+_STYLE = (
+    "text{font:10px system-ui,sans-serif;fill:#68707c}.axis{stroke:#c3c9d2;fill:none}"
+    "polyline{stroke-width:1.6}.bar{fill:#2f6fde}.whisker{stroke-width:2;fill:none}"
+)
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, on white, with the styles that a page would give it."""
+    head, _, rest = svg.partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return f"{head}><style>{_STYLE}</style>{ground}{rest}\n"

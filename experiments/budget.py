@@ -1,0 +1,102 @@
+"""What an experiment may cost: the config that its arms start from, and equal compute for all.
+
+| budget | a trial and seed | for |
+|---|---|---|
+| smoke | seconds | tests |
+| hour | a quarter of the demo's steps | the experiments of this folder on two cores |
+| demo | the demo's own | a night |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from momo_platform.overrides import with_settings
+from momo_platform.training.config import LoggingConfig, ScalingConfig
+from pipelines.config import EvaluationConfig, PipelineConfig
+from pipelines.estimates import estimate_stage
+from pipelines.presets import PRESETS
+from pipelines.training import StageRecipe
+
+Budget = Literal["smoke", "hour", "demo"]
+STAGES = ("stage1", "stage2", "stage3")
+# A trial trains in its stage's own process, on one core: no group of workers to start.
+_SCALING = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
+_STEPS: Mapping[Budget, tuple[int, int, int]] = {
+    "smoke": (10, 10, 10),
+    "hour": (90, 110, 130),
+    "demo": (350, 450, 450),
+}
+_DEMO_TASKS = (
+    *("demo/mnist", "demo/emoji_category", "demo/movie_sentiment"),
+    *("demo/image_to_text", "demo/text_to_image", "demo/easy_vqa"),
+)
+_EVALUATION: Mapping[Budget, EvaluationConfig] = {
+    "smoke": EvaluationConfig(
+        tasks=("demo/mnist", "demo/movie_sentiment", "demo/image_to_text", "demo/text_to_image"),
+        sentiment_epochs=1,
+        limit=400,
+    ),
+    "hour": EvaluationConfig(tasks=_DEMO_TASKS, sentiment_epochs=1, question_limit=6_000),
+    "demo": EvaluationConfig(tasks=_DEMO_TASKS),
+}
+
+
+def base_config(budget: Budget) -> PipelineConfig:
+    """The demo's corpora, model and recipe (preset smoke's for tests) with the budget's steps."""
+    config = PRESETS["smoke" if budget == "smoke" else "demo"]()
+    changes: dict[str, Any] = {"evaluation": _EVALUATION[budget]}
+    for name, steps in zip(STAGES, _STEPS[budget], strict=True):
+        optimizer = getattr(config, name).train.optimizer
+        changes |= {
+            f"{name}.train.steps": steps,
+            f"{name}.train.scaling": _SCALING,
+            f"{name}.train.logging": LoggingConfig(
+                every_steps=5, checkpoint_every_steps=100, tensorboard=False
+            ),
+            f"{name}.train.optimizer.warmup_steps": min(optimizer.warmup_steps, 1 + steps // 9),
+        }
+    return with_settings(config, changes)
+
+
+def training_flops(config: PipelineConfig) -> dict[str, float]:
+    """Stage → floating-point operations of its training, texts taken at their greatest length."""
+    found = {}
+    for name in STAGES:
+        stage = getattr(config, name)
+        recipe = StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)
+        found[name] = estimate_stage(name, recipe, config.packed_text_length).flops
+    return found
+
+
+def equal_compute(base: PipelineConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with the steps that make training cost what the base's costs, in FLOP.
+
+    The stages that `settings` change take more or fewer steps; where they only leave stages out,
+    all that remain do.
+    """
+    config = with_settings(base, settings)
+    before, after = training_flops(base), training_flops(config)
+    trained = [n for n in STAGES if after[n] > 0]
+    changed = [
+        n for n in trained if config.model != base.model or getattr(config, n) != getattr(base, n)
+    ]
+    scaled = changed or trained
+    left = sum(before.values()) - sum(after[n] for n in trained if n not in scaled)
+    factor = left / sum(after[n] for n in scaled)
+    if abs(factor - 1.0) < 0.005:
+        return dict(settings)
+    steps = {n: max(1, round(getattr(config, n).train.steps * factor)) for n in scaled}
+    return {**settings, **{f"{name}.train.steps": count for name, count in steps.items()}}
+
+
+def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict[str, Any]:
+    """The same change in several stages: `train.gradient_schedule` → `stage1.train.…`, …"""
+    return {f"{stage}.{path}": value for stage in stages}
+
+
+def with_model(base: PipelineConfig, **fields: Any) -> dict[str, Any]:
+    """Settings that change the model's fields."""
+    return {"model": replace(base.model, **fields)}

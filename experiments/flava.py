@@ -1,0 +1,179 @@
+"""The headline in miniature: MoMo beside FLAVA's own topology and recipe, on the same corpora.
+
+Hypothesis (the paper's): MoMo is better on multimodal (+3.1) and picture tasks (+1.1) and equal on
+text (-0.1), with 2/5 of FLAVA's parameters.
+
+    python experiments/flava.py [--budget smoke|hour|demo] [--plan]
+
+FLAVA is `transformers.FlavaForPreTraining` with at least 2.2 times MoMo's encoder parameters, its
+published objectives and weights, its order (picture encoder alone, text encoder alone, then
+pictures, texts and pairs, one data set a step), MoMo's batches, optimizer and corpora. Its picture
+targets, DALL-E's codes, are on a hub; k-means of patches stands in (`flava_baseline/stages.py`).
+Two arms: as many samples of every modality as MoMo (equal tokens), and as much training
+compute (equal compute, counted by torch, forward and backward). `FLAVA, half rate` shows that the
+learning rate is not what decides.
+
+Cost: about an hour on two cores: four arms, three seeds.
+
+Result: not run yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from experiments.budget import STAGES
+from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe, FlavaShape
+from experiments.flava_baseline.stages import run_codebook, run_flava_training
+from experiments.run import Experiment, main
+from momo_platform.overrides import with_settings
+from momo_platform.stages import Stage
+from momo_platform.sweeps import Settings
+from momo_platform.training.config import TrainConfig
+from pipelines.config import PipelineConfig
+from pipelines.graph import build_graph, training_resources
+from pipelines.trials import TrialBase, build_trial, scores_of, with_seed
+
+FLAVA = "flava"
+NAMES = ("flava-images", "flava-text", "flava-joint")
+_MODALITIES = (("image",), ("text",), ("image", "text", "pair"))
+
+
+def shape_of(config: PipelineConfig) -> FlavaShape:
+    """MoMo's width; 5/4 of its depth in each tower and 3/4 on top: 2.3 times its parameters."""
+    model = config.model
+    return FlavaShape(
+        image_size=model.image_size,
+        patch_size=model.patch_size,
+        vocab_size=model.vocab_size,
+        width=model.width,
+        depth=round(1.25 * model.depth),
+        multimodal_depth=round(0.75 * model.depth),
+        heads=model.heads,
+        max_text_length=model.max_text_length,
+        embed_dim=model.embed_dim,
+    )
+
+
+def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> list[FlavaRecipe]:
+    """Three stages that see, at `steps` 1, the samples that MoMo's see; `rate` times its learning
+    rate."""
+    one, two, three = (getattr(config, name).train for name in STAGES)
+    sizes = {
+        "image": two.batch_sizes["image"],
+        "text": three.batch_sizes["text"],
+        "pair": three.batch_sizes["pair"],
+    }
+    pictures = two.steps  # of stage 2's pictures and stage 3's texts and pairs, a step each
+    trains = (
+        replace(one, steps=one.steps),
+        replace(two, batch_sizes={"text": two.batch_sizes["text"]}),
+        replace(
+            three,
+            batch_sizes=sizes,
+            gradient_schedule="alternate",
+            steps=2 * three.steps + pictures,
+        ),
+    )
+    return [
+        FlavaRecipe(
+            shape_of(config), modalities, _scaled(train, rate, steps), config.pair_text_length
+        )
+        for modalities, train in zip(_MODALITIES, trains, strict=True)
+    ]
+
+
+def _scaled(train: TrainConfig, rate: float, steps: float) -> TrainConfig:
+    optimizer = replace(train.optimizer, learning_rate=train.optimizer.learning_rate * rate)
+    return replace(train, steps=max(1, round(train.steps * steps)), optimizer=optimizer)
+
+
+@cache
+def _flops_a_row(
+    kind: str, text_length: int, packed: int, shape: Any, task: Any
+) -> dict[str, float]:
+    from experiments.flava_baseline.flops import flava_flops, momo_flops
+
+    if kind == FLAVA:
+        return flava_flops(shape, text_length, packed)
+    return momo_flops(shape, task, text_length, packed)
+
+
+def compute(config: PipelineConfig, flava: Sequence[FlavaRecipe] = ()) -> float:
+    """Training FLOP of MoMo's three stages, or of `flava`'s: counted a row, times rows."""
+    total = 0.0
+    text, packed = config.pair_text_length, config.packed_text_length
+    for recipe in flava:
+        counted = _flops_a_row(FLAVA, text, packed, recipe.shape, None)
+        turns = len(recipe.modalities)
+        total += sum(
+            counted[m] * recipe.train.batch_sizes[m] * recipe.train.steps / turns
+            for m in recipe.modalities
+        )
+    if flava:
+        return total
+    for name in STAGES:
+        stage = getattr(config, name)
+        counted = _flops_a_row("momo", text, packed, config.model, stage.task)
+        total += sum(
+            counted[m] * stage.train.batch_sizes[m] * stage.train.steps
+            for m in stage.task.modalities
+        )
+    return total
+
+
+def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+    """MoMo; FLAVA at equal tokens, at equal compute, and at half the learning rate."""
+    ratio = compute(base) / compute(base, recipes(base))
+    return {
+        "MoMo": {},
+        "FLAVA, equal tokens": {FLAVA: True},
+        "FLAVA, equal compute": {FLAVA: True, "steps": ratio},
+        "FLAVA, equal tokens, half rate": {FLAVA: True, "rate": 0.5},
+    }
+
+
+def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Stage:
+    """The scores of MoMo, or of FLAVA where the settings say so."""
+    settings = dict(history[-1])
+    if not settings.pop(FLAVA, False):
+        return build_trial(base, history, seed)
+    rate, steps = settings.pop("rate", 1.0), settings.pop("steps", 1.0)
+    config = with_seed(with_settings(base.config, settings), seed)
+    graph = build_graph(config)
+    shape = shape_of(config)
+    codebook = Stage(
+        "flava-codebook",
+        run_codebook,
+        CodebookConfig(shape.codebook_size, shape.image_size, shape.patch_size),
+        {"images": graph["mix-images"]},
+        code=("experiments.flava_baseline",),
+    )
+    trained: list[Stage] = []
+    for name, recipe in zip(NAMES, recipes(config, rate, steps), strict=True):
+        inputs = {"codebook": codebook, "tokenizer": graph["tokenizer"]}
+        roles = {"image": "images", "text": "text", "pair": "pairs"}
+        inputs |= {roles[m]: graph[f"mix-{roles[m]}"] for m in recipe.modalities}
+        if trained:
+            inputs["previous"] = trained[-1]
+        trained.append(
+            Stage(
+                name,
+                run_flava_training,
+                recipe,
+                inputs,
+                resources=training_resources(recipe.train.scaling),
+                code=("experiments.flava_baseline", "momo_platform.training"),
+            )
+        )
+    return scores_of(trained[-1], trained[:-1], config, graph)
+
+
+EXPERIMENT = Experiment("flava", arms, equal=False, build=build_either)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT, __doc__))

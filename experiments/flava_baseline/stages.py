@@ -1,0 +1,55 @@
+"""FLAVA's stages for the graph: visual words, training. Light: torch comes on the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe
+from momo_platform.stages import Artifact, Context
+from momo_platform.training.stage import run_torch_trainer
+
+CODES = "codes.npy"
+
+
+def run_codebook(
+    config: CodebookConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: input images (shards) → `codes.npy` float32 [K, 3 p²].
+
+    FLAVA's own targets are those of DALL-E's discrete VAE, which is on a hub; k-means of patches
+    stands in for it, trained on the same training pictures.
+    """
+    import numpy as np
+    import torch
+    from sklearn.cluster import MiniBatchKMeans
+
+    from experiments.flava_baseline.task import normalised_patches
+    from momo.transforms import decode, stack_pictures
+    from momo_platform.data.mix import SHARDS
+    from momo_platform.data.shards import ShardDataset
+
+    shards = ShardDataset(inputs["images"].path / SHARDS)
+    rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
+    pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
+    pixels = stack_pictures(pictures, config.image_size)
+    patches = normalised_patches(torch.from_numpy(pixels), config.patch_size).flatten(0, 1).numpy()
+    means = MiniBatchKMeans(config.size, random_state=config.seed, n_init=1, batch_size=4096)
+    means.fit(patches)
+    np.save(context.output / CODES, means.cluster_centers_.astype(np.float32), allow_pickle=False)
+    used = len(np.unique(means.labels_))
+    return {"patches": len(patches), "used": used, "inertia": float(means.inertia_)}
+
+
+def run_flava_training(
+    config: FlavaRecipe, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: as `pipelines.training.run_training`, and input codebook; writes `model/` in
+    `transformers`' format with tokenizer and processor."""
+    return run_torch_trainer(
+        builder="experiments.flava_baseline.build:build_setup",
+        recipe=config,
+        train=config.train,
+        resolve_inputs=context.resolve_inputs,
+        context=context,
+    )

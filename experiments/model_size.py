@@ -1,0 +1,176 @@
+"""Do larger models gain, and how predictably? Five sizes by one dial, `depth`.
+
+Hypothesis: the loss falls as a power of the encoder's parameters, at equal tokens; at equal compute
+a middle size is best, since small ones can't learn it and large ones see too little.
+
+    python experiments/model_size.py [--budget smoke|hour|demo] [--depth 2 3 4 5 6] [--plan]
+
+`depth` d: d layers of width 32 d with d heads, decoder of width 16 d, learning rate times 4 / d.
+Each size is trained on equal tokens, and again with the steps that make its training cost what
+depth 4 costs. The fit leaves the largest size out once and is compared with it.
+
+Cost: about an hour on two cores: nine arms, three seeds, nothing shared but the corpora.
+
+Result: not run yet.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.budget import STAGES, Budget, base_config, equal_compute
+from experiments.run import RESULTS, Experiment, ExperimentOptions, run
+from experiments.scaling_law import chart, extrapolate, fit
+from momo.config import ModelConfig
+from momo.cost import parameter_counts
+from momo_platform.charts import standalone
+from momo_platform.overrides import with_settings
+from momo_platform.stages import UserError, open_storage
+from momo_platform.sweeps import Settings
+from momo_platform.sweeps.driver import sweep_folder
+from momo_platform.sweeps.rows import Results, read_results
+from pipelines.config import PipelineConfig
+from pipelines.full import exit_code
+
+METRIC = "total_loss"
+_REFERENCE = 4
+_STEPS: Mapping[Budget, tuple[int, int, int]] = {
+    "smoke": (8, 8, 8),
+    "hour": (50, 60, 70),
+    "demo": (350, 450, 450),
+}
+
+
+@dataclass(frozen=True)
+class SizeOptions(ExperimentOptions):
+    """What the size ladder can be told."""
+
+    depth: tuple[int, ...] = (2, 3, 4, 5, 6)
+    """The sizes; at least four, so that three are left where the largest is held out."""
+
+
+def base(budget: Budget) -> PipelineConfig:
+    """The budget's config with few steps and two quick tasks."""
+    steps = zip(STAGES, _STEPS[budget], strict=True)
+    tasks = ("demo/mnist", "demo/image_to_text", "demo/text_to_image")
+    changes: dict[str, Any] = {f"{name}.train.steps": count for name, count in steps}
+    return with_settings(base_config(budget), changes | {"evaluation.tasks": tasks})
+
+
+def of_depth(config: PipelineConfig, depth: int) -> dict[str, Any]:
+    """The settings of one rung of the ladder."""
+    rates = {
+        f"{name}.train.optimizer.learning_rate": getattr(config, name).train.optimizer.learning_rate
+        * _REFERENCE
+        / depth
+        for name in STAGES
+    }
+    shape = {"width": 32 * depth, "depth": depth, "heads": depth}
+    decoder = {"decoder_width": 16 * depth, "decoder_heads": depth}
+    return {**{f"model.{k}": v for k, v in (shape | decoder).items()}, **rates}
+
+
+def arms(depths: Sequence[int], config: PipelineConfig) -> Mapping[str, Settings]:
+    """depth 4 first; at equal tokens, then at equal compute."""
+    if len(set(depths)) < 4 or min(depths) < 1:
+        raise UserError(f"--depth {' '.join(map(str, depths))}: give at least four sizes from 1 up")
+    reference = of_depth(config, _REFERENCE)
+    level = with_settings(config, reference)
+    found: dict[str, Settings] = {f"depth {_REFERENCE}": reference}
+    for depth in sorted(set(depths) - {_REFERENCE}):
+        found[f"depth {depth}, equal tokens"] = of_depth(config, depth)
+    for depth in sorted(set(depths) - {_REFERENCE}):
+        found[f"depth {depth}, equal compute"] = equal_compute(level, of_depth(config, depth))
+    return found
+
+
+def block_parameters(settings: Settings) -> int:
+    """Parameters of the encoder's blocks."""
+    values = {k.removeprefix("model."): v for k, v in settings.items() if k.startswith("model.")}
+    return parameter_counts(ModelConfig(**values))["blocks"]
+
+
+def losses(results: Results, ending: str) -> dict[float, list[float]]:
+    """Block parameters → losses by seed, of the arms with this ending and of the reference."""
+    rows = [r for r in results.rows if r.label.endswith(ending) or "," not in r.label]
+    found = {float(block_parameters(r.history[0])): r.values(METRIC) for r in rows if r.seeds}
+    return dict(sorted(found.items()))
+
+
+def conclude(results: Results) -> dict[str, Any]:
+    """The fit, what it says of the largest size, and the best size at equal compute."""
+    tokens, compute = losses(results, "equal tokens"), losses(results, "equal compute")
+    best = min(compute, key=lambda size: sum(compute[size]) / len(compute[size]))
+    extrapolation = extrapolate(tokens)
+    return {
+        "law": asdict(fit(tokens)),
+        "extrapolation": {**asdict(extrapolation), "error": extrapolation.error},
+        "compute_optimal_parameters": best,
+        "equal_tokens": {f"{size:g}": values for size, values in tokens.items()},
+        "equal_compute": {f"{size:g}": values for size, values in compute.items()},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """As every experiment, and then the fit."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = tyro.cli(
+        SizeOptions, args=given, description=__doc__, prog="experiments/model_size.py"
+    )
+    again = "the same command goes on where it was"
+    return exit_code(lambda: _main(options, given), again)
+
+
+def _main(options: SizeOptions, given: Sequence[str]) -> int:
+    experiment = Experiment(
+        "model_size",
+        partial(arms, options.depth),
+        equal=False,
+        metric=METRIC,
+        mode="min",
+        show=("groups/*", "parameters", "loss/*", "training_seconds"),
+        base=base,
+    )
+    code = run(experiment, options, given)
+    if code or options.plan:
+        return code
+    storage = open_storage(options.storage)
+    folder = sweep_folder(storage, options.name or f"model_size-{options.budget}")
+    results = read_results(folder / "results.json")
+    found, tokens = conclude(results), losses(results, "equal tokens")
+    compute = losses(results, "equal compute")
+    drawn = chart(
+        {"equal tokens": tokens, "equal compute": compute},
+        {"equal tokens": fit(tokens)},
+        "parameters of the encoder's blocks",
+        "loss of stage 3, all objectives",
+    )
+    _write(folder / "report", "law", found, drawn)
+    if options.publish:
+        _write(RESULTS, f"model_size-law-{results.created[:10]}", found, drawn)
+    law, beyond = found["law"], found["extrapolation"]
+    print(
+        f"loss = {law['a']:.3g} · parameters^-{law['b']:.4f} (95 %: {law['low']:.4f} – "
+        f"{law['high']:.4f}); without the largest size the law predicts {beyond['predicted']:.3f} "
+        f"({beyond['low']:.3f} – {beyond['high']:.3f}) for it, measured {beyond['measured']:.3f} "
+        f"({beyond['error']:+.1%}); best at equal compute: "
+        f"{found['compute_optimal_parameters']:,.0f} block parameters"
+    )
+    return 0
+
+
+def _write(folder: Path, name: str, found: Mapping[str, Any], drawn: str) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The command line that all experiments share: arms → a sweep, its report, its record."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.budget import Budget, base_config, equal_compute, training_flops
+from momo_platform.overrides import with_settings
+from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
+from momo_platform.sweeps import Settings, Sweep
+from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from pipelines.config import PipelineConfig
+from pipelines.full import exit_code
+from pipelines.trials import TrialBase, build_trial, command_of
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class ExperimentOptions(SweepOptions):
+    """What every experiment can be told."""
+
+    budget: Budget = "hour"
+    """What a trial may cost: smoke (seconds), hour (the whole experiment on two cores), demo."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each arm is trained and evaluated once with each."""
+    only: tuple[str, ...] = ()
+    """Run these arms only; the first arm, which the others are compared with, always runs."""
+    name: str = ""
+    """The sweep's name; by default the experiment's and the budget."""
+    plan: bool = False
+    """Print the arms, what they change and what is to run; then end. Without Ray."""
+    publish: bool = False
+    """Copy the table, the rows and the chart to experiments/results/."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`arms(base)`: name → what it changes in the base config; the first is the reference. Steps
+    are chosen so that all cost the same compute, unless `equal` is False."""
+
+    name: str
+    arms: Callable[[PipelineConfig], Mapping[str, Settings]]
+    equal: bool = True
+    metric: str = "macro"
+    show: tuple[str, ...] = ("groups/*", "tasks/*", "training_seconds")
+    mode: Any = "max"
+    base: Callable[[Budget], PipelineConfig] = base_config
+    build: Callable[[Any, Sequence[Settings], int], Stage] = build_trial
+
+
+def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as those of `pipelines/full.py`; a sweep with a failed trial ends with 1."""
+    import tyro
+
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = tyro.cli(
+        ExperimentOptions, args=given, description=doc, prog=f"experiments/{experiment.name}.py"
+    )
+    return exit_code(
+        lambda: run(experiment, options, given), "the same command goes on where it was"
+    )
+
+
+def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
+    """The sweep. Raises UserError for an arm that is none."""
+    base = experiment.base(options.budget)
+    arms = dict(experiment.arms(base))
+    if unknown := [name for name in options.only if name not in arms]:
+        raise UserError(f"--only {' '.join(unknown)}: no such arm; there are {', '.join(arms)}")
+    first = next(iter(arms))
+    if options.only:
+        arms = {name: arms[name] for name in arms if name in (first, *options.only)}
+    if experiment.equal:
+        arms = {name: equal_compute(base, settings) for name, settings in arms.items()}
+    return Sweep(
+        name=options.name or f"{experiment.name}-{options.budget}",
+        build=experiment.build,
+        base=TrialBase(base),
+        metric=experiment.metric,
+        mode=experiment.mode,
+        arms=arms,
+        seeds=options.seeds,
+        show=experiment.show,
+        curves=("loss/*",),
+        command=partial(command_of, base) if experiment.build is build_trial else None,
+    )
+
+
+def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[str]) -> int:
+    """Plan, or run the sweep and write its report."""
+    sweep = sweep_of(experiment, options)
+    if options.plan:
+        print_arms(sweep, options)
+        return 0
+    command = ["python", f"experiments/{experiment.name}.py", *arguments]
+    results = run_sweep(sweep, options, command)
+    from momo_platform.sweeps.report import write_report
+
+    folder = sweep_folder(open_storage(options.storage), sweep.name)
+    page = write_report(results, sweep, options.storage, folder)
+    print((page.parent / "table.md").read_text(encoding="utf-8"))
+    print(f"report: {page}")
+    if options.publish:
+        publish(experiment.name, folder, results.created[:10])
+    failed = [row.label for row in results.rows if row.state == "failed"]
+    if failed:
+        print(f"failed: {', '.join(failed)}; their errors are in the report", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def publish(name: str, folder: Path, date: str) -> None:
+    """The record of a real run: a table, its rows, its chart."""
+    from momo_platform.charts import standalone
+    from momo_platform.sweeps.report import forest
+    from momo_platform.sweeps.rows import read_results
+
+    RESULTS.mkdir(exist_ok=True)
+    shutil.copyfile(folder / "report" / "table.md", RESULTS / f"{name}-{date}.md")
+    shutil.copyfile(folder / "results.json", RESULTS / f"{name}-{date}.json")
+    if chart := forest(read_results(folder / "results.json")):
+        (RESULTS / f"{name}-{date}.svg").write_text(standalone(chart), encoding="utf-8")
+    print(f"published: experiments/results/{name}-{date}.md, .json, .svg")
+
+
+def print_arms(sweep: Sweep, options: ExperimentOptions) -> None:
+    """A table: arm, what it changes, training FLOP, stages to run of all."""
+    from rich.console import Console
+    from rich.table import Table
+
+    storage = open_storage(options.storage)
+    table = Table(box=None, pad_edge=False)
+    for title in ("arm", "changes", "FLOP", "stages to run"):
+        table.add_column(title, overflow="fold")
+    for name, settings in sweep.arms.items():
+        plans = [make_plan([sweep.build(sweep.base, [settings], s)], storage) for s in sweep.seeds]
+        run = sum(len(p.to_run) for p in plans)
+        told = ", ".join(f"{path}={_short(value)}" for path, value in settings.items()) or "nothing"
+        table.add_row(name, told, _flops(sweep, settings), f"{run} of {_count(plans)}")
+    Console().print(table)
+    print(f"{sweep.trials} arms, seeds {list(sweep.seeds)}; stages that arms share run once")
+
+
+def _flops(sweep: Sweep, settings: Settings) -> str:
+    if sweep.build is not build_trial:
+        return "–"
+    return f"{sum(training_flops(with_settings(sweep.base.config, settings)).values()):.2e}"
+
+
+def _count(plans: Sequence[Plan]) -> int:
+    return sum(len(plan.entries) for plan in plans)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

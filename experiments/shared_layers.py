@@ -1,0 +1,38 @@
+"""Do shared layers cost quality? All shared, towers of equal total size, FLAVA's topology.
+
+Hypothesis: one transformer for both modalities is as good as towers of the same total size, and
+close to FLAVA's topology with 2.5 times the layers.
+
+    python experiments/shared_layers.py [--budget smoke|hour|demo] [--plan]
+
+Cost: up to an hour on two cores: three arms, three seeds, nothing shared.
+
+Result: not run yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from experiments.budget import with_model
+from experiments.run import Experiment, main
+from momo_platform.sweeps import Settings
+from pipelines.config import PipelineConfig
+
+
+def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+    """Layers: depth; 1/4 + 1/4 + 1/2 of it; and as many in each tower and half as many on top."""
+    depth = base.model.depth
+    half = max(1, depth // 4)
+    return {
+        "all layers shared": {},
+        "towers, equal size": with_model(base, tower_depth=half, depth=depth - 2 * half),
+        "FLAVA's topology": with_model(base, tower_depth=depth, depth=max(1, depth // 2)),
+    }
+
+
+EXPERIMENT = Experiment("shared_layers", arms)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT, __doc__))

@@ -1,0 +1,157 @@
+"""One trial of a sweep: the pipeline's graph with some fields changed, ending in its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from momo.config import TaskConfig
+from momo_platform.overrides import as_options, with_settings
+from momo_platform.stages import Artifact, Context, Stage, UserError
+from momo_platform.sweeps import Settings
+from pipelines.config import PipelineConfig, TrainingStage
+from pipelines.graph import TRAINING_STAGES, build_graph
+from pipelines.tasks.registry import choose
+from pipelines.tasks.stages import Suite, build_suite
+from pipelines.training import StageRecipe
+
+
+@dataclass(frozen=True)
+class TrialBase:
+    """What all trials of a sweep start from: the config, and in how many segments the last training
+    stage is trained (population-based training; else 1)."""
+
+    config: PipelineConfig
+    segments: int = 1
+
+
+@dataclass(frozen=True)
+class ScoresConfig:
+    """Task → the stage that ran it; task → why not."""
+
+    tasks: Mapping[str, str]
+    missing: Mapping[str, str]
+
+
+def run_scores(
+    config: ScoresConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: the evaluations of one model → {"macro": mean of the groups' means, "groups": {group:
+    mean}, "tasks": {name: value}, "parameters", "training_seconds", "loss": {objective: mean over
+    the last fifth of the last training stage's records}, "total_loss": their weighted sum}."""
+    from momo_platform.training.records import FILE_NAME, read_records
+    from pipelines.report.stage import summaries
+
+    summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs)["model"]
+    if summary["not_available"]:
+        absent = "; ".join(f"{name}: {why}" for name, why in summary["not_available"].items())
+        raise UserError(f"a trial needs all its tasks: {absent}")
+    trained = [inputs[name].metrics for name in inputs if name.startswith("trained-")]
+    last = inputs["model"].metrics
+    groups = {group: mean for group, mean in summary["groups"].items() if mean is not None}
+    records = read_records(inputs["model"].path / FILE_NAME)
+    losses: dict[str, list[float]] = {}
+    for record in records[-max(1, len(records) // 5) :]:
+        for key, value in record.items():
+            if key.startswith("loss/") and value is not None:
+                losses.setdefault(key.removeprefix("loss/"), []).append(value)
+    means = {name: sum(values) / len(values) for name, values in losses.items()}
+    recipe = inputs["model"].manifest.config
+    weights = TaskConfig(**recipe["task"]).objectives if "task" in recipe else {}
+    return {
+        "macro": sum(groups.values()) / len(groups) if groups else None,
+        "groups": groups,
+        "tasks": {name: row["value"] for name, row in summary["tasks"].items()},
+        "parameters": last["parameters"],
+        "training_seconds": sum(m["seconds_training"] for m in (*trained, last)),
+        "loss": means,
+        "total_loss": sum(weights.get(name, 1.0) * value for name, value in means.items()),
+    }
+
+
+def with_seed(config: PipelineConfig, seed: int) -> PipelineConfig:
+    """All training and evaluation from `seed`; corpora, their order in the shards and the tokenizer
+    stay, so that they are made once."""
+
+    def seeded(stage: TrainingStage) -> TrainingStage:
+        return replace(stage, train=replace(stage.train, seed=seed))
+
+    return replace(
+        config,
+        stage1=seeded(config.stage1),
+        stage2=seeded(config.stage2),
+        stage3=seeded(config.stage3),
+        evaluation=replace(config.evaluation, seed=seed),
+    )
+
+
+def build_trial(base: TrialBase, history: Sequence[Settings], seed: int) -> Stage:
+    """The `scores` stage of the config with `history`'s settings (one for each segment so far).
+
+    Raises UserError for settings that the config refuses.
+    """
+    configs = [with_seed(with_settings(base.config, settings), seed) for settings in history]
+    config = configs[-1]
+    trained = [n for n, s in zip(TRAINING_STAGES, _stages(config), strict=True) if s.train.steps]
+    if not trained:
+        raise UserError("a trial needs a training stage with steps above 0")
+    evaluation = replace(config.evaluation, stages=(trained[-1],))
+    graph = build_graph(replace(config, evaluation=evaluation))
+    model = graph[trained[-1]]
+    if base.segments > 1:
+        model = _in_segments(model, trained[-1], configs, base.segments)
+    earlier = [graph[name] for name in trained[:-1]]
+    return scores_of(model, earlier, config, graph)
+
+
+def scores_of(
+    model: Stage, earlier: Sequence[Stage], config: PipelineConfig, graph: Mapping[str, Stage]
+) -> Stage:
+    """The stage that scores a trained model by the config's tasks; `earlier` are the training
+    stages before it, `graph` has the corpora."""
+    tasks = choose(config.evaluation.tasks)
+    sources = {
+        "corpora": graph["corpora"],
+        "images": graph["prepare-images"],
+        "pairs": graph["prepare-pairs"],
+    }
+    suite: Suite = build_suite(model, model.name, tasks, config.evaluation, sources)
+    return Stage(
+        "scores",
+        run_scores,
+        ScoresConfig({task: node.name for task, node in suite.nodes.items()}, suite.missing),
+        {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
+        code=("pipelines.trials", "pipelines.report.summary"),
+    )
+
+
+def _stages(config: PipelineConfig) -> tuple[TrainingStage, ...]:
+    return config.stage1, config.stage2, config.stage3
+
+
+def _in_segments(
+    stage: Stage, name: str, configs: Sequence[PipelineConfig], segments: int
+) -> Stage:
+    """The training stage as a chain, a link for each config; each trains its part of the steps and
+    starts from the weights (not the moments) of the one before."""
+    number = TRAINING_STAGES.index(name)
+    previous = stage.inputs.get("previous")
+    link = stage
+    for index, config in enumerate(configs):
+        one = _stages(config)[number]
+        train = replace(one.train, steps=max(1, one.train.steps // segments))
+        recipe: StageRecipe = replace(stage.config, task=one.task, train=train)
+        inputs = {role: s for role, s in stage.inputs.items() if role != "previous"}
+        if previous is not None:
+            inputs["previous"] = previous
+        link = replace(
+            stage, name=f"{name}-part{index + 1}of{segments}", config=recipe, inputs=inputs
+        )
+        previous = link
+    return link
+
+
+def command_of(config: PipelineConfig, settings: Settings) -> str:
+    """What runs these settings as a whole job of its own."""
+    return " ".join(["python pipelines/full.py --preset", config.preset, *as_options(settings)])

@@ -1,0 +1,162 @@
+"""A sweep's report: one page without outside resources, and its table as Markdown."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from momo_platform.charts import Points, colour_of, line_chart
+from momo_platform.console import duration
+from momo_platform.stages import open_storage
+from momo_platform.stages.storage import Storage
+from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
+from momo_platform.sweeps.rows import Results, Row
+from momo_platform.sweeps.study import importance, plain
+from momo_platform.sweeps.sweep import ARM, Sweep
+from momo_platform.training.records import FILE_NAME, read_records
+
+PAGE, TABLE = "index.html", "table.md"
+_MOST_CURVES = 12
+
+
+def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict[str, Points]:
+    """`stage: record` → (step, value) of the first seed, of all stages that kept records.
+
+    What is no longer in the storage is left out.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, fingerprint in (next(iter(row.stages.values()), {})).items():
+        manifest = storage.manifest(name, fingerprint)
+        if manifest is None or FILE_NAME not in manifest.files:
+            continue
+        artifact = storage.artifact(name, fingerprint)
+        if artifact is None:
+            continue
+        for record in read_records(artifact.path / FILE_NAME):
+            for key, value in record.items():
+                if value is not None and any(fnmatch.fnmatchcase(key, p) for p in patterns):
+                    found.setdefault(f"{name}: {key}", []).append((record["step"], value))
+    return dict(found)
+
+
+def markdown(results: Results) -> str:
+    """The table, best first: means with 95 % intervals over seeds, differences paired by seed."""
+    reference, shown = results.reference, list(results.shown)
+    head = ["trial", "seeds", *shown]
+    if reference is not None:
+        head.append(f"Δ {results.metric} against {reference.label}")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in results.ranked:
+        cells = [row.label, str(len(row.seeds)), *(str(row.estimate(m) or "–") for m in shown)]
+        if reference is not None:
+            delta = row.difference(reference, results.metric) if row is not reference else None
+            cells.append(str(delta) if delta else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    for row in results.rows:
+        if row.state != "done":
+            told = row.error.splitlines()[0] if row.error else f"at step {row.steps}"
+            lines.append(
+                "| " + " | ".join([row.label, f"{row.state}: {told}"]) + " |" * (len(head) - 1)
+            )
+    lines += [
+        "",
+        f"Mean and 95 % interval (Student's t) over seeds {list(results.definition['seeds'])}; "
+        f"best is the {'largest' if results.mode == 'max' else 'smallest'} {results.metric}.",
+        "",
+        f"Command: `{results.command}`; commit {results.commit[:12] or 'unknown'}; "
+        f"{results.machine}; {results.created[:10]}; {duration(results.seconds)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path) -> Path:
+    """Writes `report/index.html` and `report/table.md`; returns the page's path."""
+    import jinja2
+
+    storage, output = open_storage(storage_uri), folder / "report"
+    output.mkdir(exist_ok=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    ranked = results.ranked
+    best = ranked[0] if ranked else None
+    settings = best.history[-1] if best else {}
+    page = environment.get_template("report.html.jinja").render(
+        results=results,
+        took=duration(results.seconds),
+        ranked=[_cells(results, row) for row in ranked],
+        others=[row for row in results.rows if row.state != "done"],
+        reference=results.reference,
+        best=best,
+        settings=settings,
+        command=sweep.command(settings) if sweep.command and best else "",
+        forest=forest(results),
+        parallel=_parallel(results),
+        importance=shares_chart(importance(sweep, results.rows), "importance"),
+        curves=_charts(storage, ranked, sweep.curves),
+        colours={row.label: colour_of(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
+        markdown=markdown(results),
+    )
+    (output / PAGE).write_text(page, encoding="utf-8")
+    (output / TABLE).write_text(markdown(results), encoding="utf-8")
+    return output / PAGE
+
+
+def _cells(results: Results, row: Row) -> dict[str, Any]:
+    reference = results.reference
+    delta = None
+    if reference is not None and row is not reference:
+        delta = row.difference(reference, results.metric)
+    return {
+        "label": row.label,
+        "values": [str(row.estimate(m) or "–") for m in results.shown],
+        "delta": str(delta) if delta else "–",
+        "seeds": len(row.seeds),
+        "took": duration(row.seconds),
+        "history": row.history,
+    }
+
+
+def forest(results: Results) -> str:
+    """Differences from the reference, a line an arm."""
+    reference = results.reference
+    if reference is None:
+        return ""
+    found = {}
+    for row in results.ranked:
+        delta = row.difference(reference, results.metric) if row is not reference else None
+        if delta is not None:
+            found[row.label] = (delta.mean, delta.low, delta.high)
+    return forest_chart(found, f"difference in {results.metric} from {reference.label}")
+
+
+def _parallel(results: Results) -> str:
+    """An axis a parameter (arms are none), then an axis a shown metric; a line a trial."""
+    lines = {}
+    for row in results.ranked:
+        values = {n: plain(v) for n, v in row.parameters.items() if n != ARM}
+        for metric in results.shown:
+            found = row.estimate(metric)
+            if found is not None:
+                values[metric] = found.mean
+        lines[row.label] = values
+    return parallel_chart(lines, "parallel coordinates")
+
+
+def _charts(
+    storage: Storage, ranked: Sequence[Row], patterns: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(stage: record, SVG with a line a trial)."""
+    charts: dict[str, dict[str, Points]] = {}
+    for row in ranked[:_MOST_CURVES]:
+        for name, points in learning_curves(storage, row, patterns).items():
+            charts.setdefault(name, {})[row.label] = points
+    order: Mapping[str, int] = {row.label: i for i, row in enumerate(ranked)}
+    return [
+        (name, line_chart(series, name, colours={label: order[label] for label in series}))
+        for name, series in charts.items()
+    ]

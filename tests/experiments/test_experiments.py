@@ -1,0 +1,139 @@
+"""The experiments' arms, equal compute and fits, without Ray; each at the smoke budget with it."""
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.budget import STAGES, base_config, equal_compute, training_flops
+from experiments.run import ExperimentOptions, run, sweep_of
+from experiments.scaling_law import chart, extrapolate, fit
+from momo_platform.charts import standalone
+from momo_platform.overrides import with_settings
+from momo_platform.stages import UserError
+from momo_platform.sweeps.rows import read_results
+
+NAMES = (
+    *("gradient_schedule", "images_in_stage3", "initialisation", "mask_ratios"),
+    *("modality_weights", "objectives", "shared_layers", "shared_passes", "training_stages"),
+)
+HERE = Path(__file__).parents[2] / "experiments"
+
+
+def experiment(name):
+    return importlib.import_module(f"experiments.{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arms_build_and_cost_the_same(name):
+    module = experiment(name)
+    sweep = sweep_of(module.EXPERIMENT, ExperimentOptions(budget="hour"))
+    reference = sum(training_flops(sweep.base.config).values())
+    first = next(iter(sweep.arms.values()))
+    assert first == {}
+    for label, settings in sweep.arms.items():
+        target = sweep.build(sweep.base, [settings], 1)
+        assert target.name == "scores"
+        flops = sum(training_flops(with_settings(sweep.base.config, settings)).values())
+        if module.EXPERIMENT.equal:
+            assert flops == pytest.approx(reference, rel=0.02), label
+    names = [name for name in ("Hypothesis", "Cost:", "Result:") if name not in module.__doc__]
+    assert names == []
+    assert f"python experiments/{name}.py" in module.__doc__
+
+
+def test_a_change_in_a_late_stage_leaves_the_early_ones_alone():
+    base = base_config("hour")
+    settings = equal_compute(base, {"stage3.task.matching": 0.0})
+    assert settings["stage3.train.steps"] > base.stage3.train.steps
+    assert not any(name.startswith(("stage1", "stage2")) for name in settings)
+    without = equal_compute(base, {"stage1.train.steps": 0})
+    assert {n.partition(".")[0] for n in without} == set(STAGES)
+
+
+def test_an_unknown_arm_is_told():
+    module = experiment("objectives")
+    with pytest.raises(UserError, match=r"--only without mtaching: no such arm; there are all"):
+        sweep_of(module.EXPERIMENT, ExperimentOptions(only=("without mtaching",)))
+    sweep = sweep_of(module.EXPERIMENT, ExperimentOptions(only=("without matching",)))
+    assert list(sweep.arms) == ["all four", "without matching"]
+
+
+def test_a_plan_needs_no_ray(tmp_path, capsys):
+    module = experiment("objectives")
+    options = ExperimentOptions(budget="smoke", plan=True, storage=str(tmp_path / "runs"))
+    assert run(module.EXPERIMENT, options, []) == 0
+    printed = capsys.readouterr().out
+    assert "without matching" in printed
+    assert "stage3.task.matching=0.0" in printed.replace("\n", "")
+
+
+def test_a_power_law_is_found_and_foretells():
+    draw = np.random.default_rng(0)
+    sizes = [1e4, 1e5, 1e6, 1e7]
+    noise = draw.normal(1.0, 0.01, size=3)
+    losses = {s: [5.0 * s**-0.1 * n for n in noise] for s in sizes}
+    law = fit(losses)
+    assert law.b == pytest.approx(0.1, abs=1e-6)
+    assert law.low <= law.b <= law.high
+    beyond = extrapolate(losses)
+    assert beyond.size == 1e7
+    assert beyond.error == pytest.approx(0.0, abs=1e-6)
+    bent = {**losses, 1e7: [2.0] * 3}  # above the law: a floor that it does not know
+    assert extrapolate(bent).error < -0.4
+    drawn = chart({"t": losses}, {"t": law}, "size", "loss")
+    assert "exponent 0.100" in standalone(drawn)
+    with pytest.raises(ValueError, match="2 sizes"):
+        fit({1.0: [1.0], 2.0: [0.5]})
+    with pytest.raises(ValueError, match="above 0"):
+        fit({1.0: [1.0], 2.0: [0.5], 3.0: [-0.5]})
+
+
+def test_the_ladder_has_one_dial():
+    module = experiment("model_size")
+    base = module.base("hour")
+    arms = module.arms((2, 3, 4, 6), base)
+    assert next(iter(arms)) == "depth 4"
+    assert len(arms) == 7
+    sizes = [module.block_parameters(arms[f"depth {d}, equal tokens"]) for d in (2, 3, 6)]
+    assert sizes == sorted(sizes)
+    level = sum(training_flops(with_settings(base, arms["depth 4"])).values())
+    for depth in (2, 3, 6):
+        equal = with_settings(base, arms[f"depth {depth}, equal compute"])
+        assert sum(training_flops(equal).values()) == pytest.approx(level, rel=0.02)
+        assert equal.model.width == 32 * depth
+    with pytest.raises(UserError, match="at least four sizes"):
+        module.arms((2, 3), base)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*NAMES, "model_size", "flava"])
+def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
+    """One storage for all: they share the corpora and what else is equal."""
+    storage = str(tmp_path_factory.getbasetemp() / "smoke-experiments")
+    module = experiment(name)
+    if name == "model_size":
+        given = ["--budget", "smoke", "--seeds", "0", "--storage", storage]
+        assert module.main([*given, "--depth", "1", "2", "3", "4", "--verbose"]) == 0
+    else:
+        options = ExperimentOptions(budget="smoke", seeds=(0,), storage=storage, verbose=True)
+        assert run(module.EXPERIMENT, options, []) == 0
+    folder = Path(storage) / "sweeps" / f"{name}-smoke"
+    results = read_results(folder / "results.json")
+    assert {row.state for row in results.rows} == {"done"}
+    assert all(0.0 <= row.values("groups/image")[0] <= 1.0 for row in results.rows)
+    assert (folder / "report" / "index.html").stat().st_size > 10_000
+    if name == "model_size":
+        law = json.loads((folder / "report" / "law.json").read_text())
+        assert law["extrapolation"]["measured"] > 0
+    if name == "flava":
+        ours, *theirs = results.rows
+        assert all(r.values("parameters")[0] > ours.values("parameters")[0] for r in theirs)
+
+
+def test_options_are_those_of_every_sweep():
+    fields = {f.name for f in dataclasses.fields(ExperimentOptions)}
+    assert {"resume", "fresh", "concurrency", "optuna", "wandb", "budget", "seeds"} <= fields

@@ -1,0 +1,161 @@
+"""The sweep's pages in a real headless Chromium, with a real small sweep behind them."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from sweep_toys import build
+
+from momo_platform.stages import UserError
+from momo_platform.sweeps import Choice, Sweep
+from momo_platform.sweeps.dashboard import DashboardOptions, chosen, serve
+from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from momo_platform.sweeps.report import write_report
+
+CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None or shutil.which("chromedriver") is None,
+    reason="chromium and chromedriver (Debian: chromium, chromium-driver) are not installed",
+)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, ray_local):
+    """A sweep of six trials with its report."""
+    folder = tmp_path_factory.mktemp("dash")
+    sweep = Sweep(
+        "pages",
+        build,
+        "score",
+        base={"folder": str(folder), "step_seconds": 0.3},
+        space={"quality": Choice((0.2, 0.4, 0.8)), "steps": Choice((5, 6))},
+        seeds=(0, 1),
+        command=lambda settings: f"run --quality {settings['quality']}",
+    )
+    options = SweepOptions(storage=str(folder / "runs"), verbose=True)
+    results = run_sweep(sweep, options)
+    from momo_platform.stages import open_storage
+
+    own = sweep_folder(open_storage(options.storage), sweep.name)
+    page = write_report(results, sweep, options.storage, own)
+    return folder, results, page
+
+
+@pytest.fixture
+def browser(tmp_path):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.set_page_load_timeout(60)
+        yield driver
+
+
+def wait_for(browser, script, seconds=60):
+    """Until the page's JavaScript gives something true; returns it."""
+    deadline = time.time() + seconds
+    while time.time() < deadline:
+        if found := browser.execute_script(f"return {script}"):
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"{script} stayed false on {browser.current_url}")
+
+
+@needs_chromium
+def test_the_report_shows_rows_curves_and_the_best_command(finished, browser):
+    _, _, page = finished
+    browser.get(page.as_uri())
+    rows = wait_for(browser, "document.querySelectorAll('#trials tbody tr').length")
+    assert rows == 6
+    first = browser.execute_script("return document.querySelector('#trials tbody tr').textContent")
+    assert "quality=0.8" in first
+    assert browser.execute_script("return document.querySelector('#command').textContent") == (
+        "run --quality 0.8"
+    )
+    for part, shape in (
+        ("#curves", "polyline"),
+        ("#parallel", "polyline"),
+        ("#importance", "rect"),
+    ):
+        drawn = browser.execute_script(
+            f"return [...document.querySelectorAll('{part} {shape}')]"
+            ".filter(e => e.getBoundingClientRect().width > 0).length"
+        )
+        assert drawn >= {"#importance": 2}.get(part, 6), part
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').length")
+    assert loaded == 0  # self-contained
+    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+@needs_chromium
+def test_the_dashboards_pages_load_with_the_sweeps_rows(finished, browser):
+    folder, _, _ = finished
+    with serve(DashboardOptions(storage=str(folder / "runs"), port=18090)) as links:
+        by_name = {link.name: link for link in links}
+        browser.get(links[0].url)
+        assert "pages" in browser.title
+        browser.execute_script("document.querySelector('#links a').click()")
+        wait_for(browser, "document.querySelectorAll('#trials tbody tr').length == 6")
+
+        browser.get(by_name["Optuna"].url)
+        wait_for(browser, "document.body.innerText.includes('pages')")
+        api = by_name["Optuna"].url + "api/studies"
+        studies = json.load(urllib.request.urlopen(api))["study_summaries"]
+        assert [s["study_name"] for s in studies] == ["pages"]
+        number = studies[0]["study_id"]
+        browser.get(f"{by_name['Optuna'].url}dashboard/studies/{number}/trialTable")
+        wait_for(browser, "document.body.innerText.includes('Complete')")
+
+        board = by_name["TensorBoard"].url
+        deadline = time.time() + 30
+        while time.time() < deadline:
+            tags = json.load(urllib.request.urlopen(f"{board}data/plugin/scalars/tags"))
+            if any("loss/toy" in of_run for of_run in tags.values()):
+                break
+            time.sleep(0.5)
+        assert any("loss/toy" in of_run for of_run in tags.values()), tags
+        browser.get(board)
+        wait_for(browser, "!!document.querySelector('tb-webapp')")
+        assert "not logged in" in by_name["Weights & Biases"].told
+        processes = [link.url for link in links if link.url]
+    for url in processes:  # nothing stays behind
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(url, timeout=2)
+
+
+def test_no_sweep_and_an_unknown_one_are_told(tmp_path, finished):
+    with pytest.raises(UserError, match="no sweeps yet"):
+        chosen(DashboardOptions(storage=str(tmp_path)))
+    folder, _, _ = finished
+    options = DashboardOptions(sweep="pgaes", storage=str(folder / "runs"))
+    with pytest.raises(UserError, match="--sweep pgaes: none of pages"):
+        chosen(options)
+    assert chosen(dataclasses.replace(options, sweep="")).name == "pages"
+
+
+def test_the_dashboard_is_a_command(finished):
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "momo_platform.sweeps.dashboard", "--sweep", "none"],
+        capture_output=True,
+        text=True,
+        cwd=finished[0],
+        timeout=100,
+    )
+    assert done.returncode == 2
+    assert "error: --sweep none: none of pages" in done.stderr

@@ -1,0 +1,154 @@
+"""Statistics, settings and charts of sweeps, without Ray."""
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from momo_platform.charts import line_chart, standalone
+from momo_platform.overrides import as_options, with_settings
+from momo_platform.stages import UserError
+from momo_platform.sweeps import Choice, Interval, Sweep
+from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
+from momo_platform.sweeps.rows import Results, Row, estimate, read_results, shown_metrics
+from momo_platform.sweeps.sweep import numbers
+
+FINITE = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(FINITE, min_size=2, max_size=9))
+def test_an_estimate_is_students_interval(values):
+    found = estimate(values)
+    assert found.mean == pytest.approx(np.mean(values))
+    error = stats.sem(values)
+    if error > 0:
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_seed_has_no_interval():
+    assert (estimate([0.5]).low, str(estimate([0.5]))) == (None, "0.5")
+    with pytest.raises(ValueError, match="no values"):
+        estimate([])
+
+
+def row(label, seeds, state="done"):
+    return Row(label, label, {"arm": label}, [{}], state, {s: {"m": v} for s, v in seeds.items()})
+
+
+def test_differences_are_paired_by_seed():
+    a, b = row("a", {"0": 1.0, "1": 5.0, "2": 9.0}), row("b", {"2": 8.5, "0": 0.5, "7": 3.0})
+    found = a.difference(b, "m")
+    assert (found.mean, found.n, found.low) == (0.5, 2, 0.5)
+    assert a.difference(row("c", {"9": 1.0}), "m") is None
+
+
+def test_results_come_back_from_their_file_and_others_are_refused(tmp_path):
+    definition = {"arms": {"a": {}, "b": {}}, "seeds": [0]}
+    rows = [row("a", {"0": 1.0}), row("b", {"0": 3.0}), row("c", {}, "failed")]
+    results = Results("s", "m", "max", "c", "", "x", "now", 1.0, definition, ["m"], rows)
+    results.write(tmp_path / "results.json")
+    again = read_results(tmp_path / "results.json")
+    assert again == results
+    assert [r.label for r in again.ranked] == ["b", "a"]
+    assert again.reference == rows[0]
+    (tmp_path / "other.json").write_text('{"rows": 3}')
+    with pytest.raises(UserError, match=r"other.json: not a sweep's results"):
+        read_results(tmp_path / "other.json")
+    with pytest.raises(UserError, match=r"none.json: No such file"):
+        read_results(tmp_path / "none.json")
+
+
+def test_numbers_and_what_is_shown():
+    metrics = {"a": 1, "b": {"c": 2.5, "d": float("nan"), "e": {"f": 3}}, "g": "text", "h": True}
+    assert numbers(metrics) == {"a": 1.0, "b/c": 2.5, "b/e/f": 3.0}
+    rows = [Row("t", "t", {}, [], "done", {"0": {"m": 1.0, "b/c": 2.0, "b/d": 3.0, "z": 0.0}})]
+    assert shown_metrics("m", ["b/*"], rows) == ["m", "b/c", "b/d"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"arms": {}, "space": {}}, "arms or a space"),
+        ({"space": {"q": Choice((1,))}}, "arms or a space"),
+        ({"seeds": (1, 1)}, r"seeds \[1, 1\]"),
+        ({"arms": {}, "space": {"q": Interval(0, 1)}}, "a grid has no intervals"),
+        ({"search": "optuna"}, "needs a space"),
+        ({"name": "a/b"}, "without spaces and slashes"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(change, words):
+    good = {"name": "s", "build": print, "metric": "m", "arms": {"a": {}}}
+    with pytest.raises(UserError, match=words):
+        Sweep(**{**good, **change})
+
+
+def test_a_grid_names_all_its_settings():
+    sweep = Sweep("s", print, "m", space={"x.a": Choice((1, 2)), "y": Choice(("u", "v", "w"))})
+    assert sweep.trials == 6
+    assert len(list(sweep.examples())) == 6
+    assert sweep.label({"x.a": 0.12345, "y": "u"}) == "a=0.123 y=u"
+
+
+@dataclass(frozen=True)
+class Inner:
+    low: int = 1
+    high: int = 2
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.low > self.high:
+            raise ValueError(f"low={self.low} above high={self.high}")
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    sizes: dict[str, int] = field(default_factory=lambda: {"image": 1})
+    on: bool = True
+
+
+def test_settings_change_fields_by_their_paths():
+    changed = with_settings(
+        Outer(), {"inner.high": 9, "inner.low": 5, "sizes.image": 4, "on": False}
+    )
+    assert changed == Outer(Inner(5, 9), {"image": 4}, False)
+    assert with_settings(Outer(), {"inner": Inner(0, 0)}).inner == Inner(0, 0)
+    assert with_settings(Outer(), {"sizes.text": 3}).sizes == {"image": 1, "text": 3}
+    assert with_settings(Outer(), {}) == Outer()
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"inner.hihg": 1}, "inner.hihg: no such field, did you mean high"),
+        ({"on.low": 1}, "on is a single value"),
+        ({"inner.low": 7}, "inner: low=7 above high=2"),
+    ],
+)
+def test_settings_that_lead_nowhere_are_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        with_settings(Outer(), settings)
+
+
+def test_settings_as_options():
+    settings = {"a.b_c": 0.5, "a.on": False, "x": ("p", "q"), "sizes.image": 3}
+    assert as_options(settings) == [
+        *("--a.b-c", "0.5", "--a.no-on", "--x", "p", "q", "--sizes.image", "3")
+    ]
+
+
+def test_charts_are_well_formed():
+    charts = [
+        forest_chart({"a<b": (0.1, -0.1, 0.3), "c": (0.2, None, None)}, "d&e"),
+        parallel_chart({"t": {"x": 1e-4, "y": "u", "m": 0.5}, "s": {"x": 1.0, "m": 0.25}}, "p"),
+        shares_chart({"a": 0.75, "b": 0.25}, "w"),
+        line_chart({"a<b": [(0, 1.0), (1, 0.5)]}, "l", {"a<b": 7}),
+    ]
+    for chart in charts:
+        assert ElementTree.fromstring(standalone(chart)).tag.endswith("svg")
+    assert forest_chart({}, "") == parallel_chart({"a": {"m": 1}}, "") == shares_chart({}, "") == ""
