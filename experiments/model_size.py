@@ -44,7 +44,7 @@ METRIC = "total_loss"
 _REFERENCE = 4
 _STEPS: Mapping[Budget, tuple[int, int, int]] = {
     "smoke": (8, 8, 8),
-    "hour": (50, 60, 70),
+    "hour": (90, 110, 130),
     "demo": (350, 450, 450),
 }
 

@@ -203,7 +203,9 @@ def build_suite(
                 code=_CODE,
             )
         else:
-            stage = Stage(name, run_on_model, config, inputs, resources=on_model, code=_CODE)
+            stage = Stage(
+                name, run_on_model, config, inputs, version=2, resources=on_model, code=_CODE
+            )
         made[name] = nodes[task.name] = stage
     return Suite(nodes, missing)
 

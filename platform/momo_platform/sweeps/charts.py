@@ -124,4 +124,7 @@ def shares_chart(shares: Mapping[str, float], label: str) -> str:
 
 
 def _open(width: float, height: float, label: str) -> str:
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{1.3 * width:g}px" role="img" '
+        f'aria-label="{escape(label)}">'
+    )

@@ -28,8 +28,9 @@ from momo_platform.sweeps.sweep import ARM, Choice, Interval, Sweep
 from momo_platform.sweeps.trial import ROW, STEP, WATCHED, is_population, row_of
 
 TUNE, DEFINITION, RESULTS = "tune", "sweep.json", "results.json"
-# A trial's own actor only waits: with a share of a CPU, stages would find none whole.
-_TRIAL_CPUS = 0.0
+# A trial's own actor only waits: with a share of a CPU, its stages would find none whole. Tune
+# refuses a trial without resources, so it takes what its process takes, in bytes.
+_TRIAL = {"memory": 300e6}
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _fit(
     def trial(parameters: dict[str, Any]) -> None:
         run_trial(parameters, sweep, uri, board)
 
-    trainable = tune.with_resources(trial, tune.PlacementGroupFactory([{"CPU": _TRIAL_CPUS}]))
+    trainable = tune.with_resources(trial, tune.PlacementGroupFactory([_TRIAL]))
     place = folder / TUNE
     if tune.Tuner.can_restore(str(place)):
         tuner = tune.Tuner.restore(

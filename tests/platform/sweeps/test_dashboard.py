@@ -117,8 +117,8 @@ def test_the_dashboards_pages_load_with_the_sweeps_rows(finished, browser):
         studies = json.load(urllib.request.urlopen(api))["study_summaries"]
         assert [s["study_name"] for s in studies] == ["pages"]
         number = studies[0]["study_id"]
-        browser.get(f"{by_name['Optuna'].url}dashboard/studies/{number}/trialTable")
-        wait_for(browser, "document.body.innerText.includes('Complete')")
+        browser.get(f"{by_name['Optuna'].url}dashboard/studies/{number}/trials")
+        wait_for(browser, "document.body.innerText.includes('6 Trials')")
 
         board = by_name["TensorBoard"].url
         deadline = time.time() + 30
