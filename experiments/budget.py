@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from momo_platform.overrides import with_settings
@@ -101,6 +100,6 @@ def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict
     return {f"{stage}.{path}": value for stage in stages}
 
 
-def with_model(base: PipelineConfig, **fields: Any) -> dict[str, Any]:
+def with_model(**fields: Any) -> dict[str, Any]:
     """Settings that change the model's fields."""
-    return {"model": replace(base.model, **fields)}
+    return {f"model.{name}": value for name, value in fields.items()}

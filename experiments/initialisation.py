@@ -30,7 +30,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
         "stage 1": {},
         "random": {"stage1.train.steps": 0},
         "stage 1 twice as long": {"stage1.train.steps": twice},
-        "stage 1, normal 0.02": with_model(base, linear_init="normal"),
+        "stage 1, normal 0.02": with_model(linear_init="normal"),
     }
 
 

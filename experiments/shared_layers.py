@@ -27,8 +27,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     half = max(1, depth // 4)
     return {
         "all layers shared": {},
-        "towers, equal size": with_model(base, tower_depth=half, depth=depth - 2 * half),
-        "FLAVA's topology": with_model(base, tower_depth=depth, depth=max(1, depth // 2)),
+        "towers, equal size": with_model(tower_depth=half, depth=max(1, depth - 2 * half)),
+        "FLAVA's topology": with_model(tower_depth=depth, depth=max(1, depth // 2)),
     }
 
 

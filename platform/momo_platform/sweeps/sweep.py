@@ -113,6 +113,13 @@ class Sweep:
             raise UserError(f"sweep {self.name}: search={self.search} needs a space, not arms")
         if self.search == "grid" and any(isinstance(v, Interval) for v in self.space.values()):
             raise UserError(f"sweep {self.name}: a grid has no intervals: give choices")
+        for arm, settings in self.arms.items():
+            for path, value in settings.items():
+                if not _is_plain(value):
+                    raise UserError(
+                        f"sweep {self.name}, arm {arm}: {path} is a {type(value).__name__}; give "
+                        "numbers, text, booleans or tuples of them, by their own paths"
+                    )
         if self.samples < 1:
             raise UserError(f"sweep {self.name}: samples={self.samples}: give at least 1")
         if self.stopping.method == "pbt" and self.search == "optuna":
@@ -179,6 +186,12 @@ def _drawn(value: Choice | Interval, draw: random.Random) -> Any:
     number = draw.uniform(low, high)
     number = math.exp(number) if value.log else number
     return round(number) if value.integer else number
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _short(value: Any) -> str:

@@ -78,6 +78,7 @@ def test_numbers_and_what_is_shown():
         ({"seeds": (1, 1)}, r"seeds \[1, 1\]"),
         ({"arms": {}, "space": {"q": Interval(0, 1)}}, "a grid has no intervals"),
         ({"search": "optuna"}, "needs a space"),
+        ({"arms": {"a": {"x.y": Choice((1,))}}}, "arm a: x.y is a Choice"),
         ({"name": "a/b"}, "without spaces and slashes"),
     ],
 )
