@@ -47,10 +47,14 @@ def test_help_is_there():
         (["--images.source", "/does/not/exist"], ["--images.source", "/does/not/exist", "give"]),
         (["--preset", "base"], ["base", "--images.source"]),
         (["--text.weight", "2.0"], ["--text.weight", "--text.source"]),
-        (["--stage1.train.steps", "-5"], ["steps=-5", "stage1.train", "at least 1"]),
+        (["--stage1.train.steps", "-5"], ["steps=-5", "stage1.train", "at least 0"]),
         (["--stage1.train.batch-sizes.image", "0"], ["image=0", "at least 1"]),
         (["--stage1.train.optimizer.learning-rate", "nan"], ["learning_rate=nan"]),
-        (["--stage1.train.scaling.num-workers", "0"], ["num_workers=0"]),
+        (["--stage1.train.scaling.num-workers", "-1"], ["num_workers=-1"]),
+        (
+            ["--stage3.train.steps", "0", "--evaluation.stages", "stage3-pairs"],
+            ["none of them is trained", "stage1-images, stage2-joint"],
+        ),
         (["--model.depth", "0"], ["model.depth=0"]),
         (["--picture.size-cap", "0"], ["size_cap=0"]),
         (["--picture.background", "nocolor"], ["nocolor", "#ffffff"]),
@@ -86,6 +90,19 @@ def test_worker_counts_and_places_never_enter_a_fingerprint():
     assert {n: fingerprint(s) for n, s in ours.items()} == {
         n: fingerprint(s) for n, s in theirs.items()
     }
+
+
+def test_a_stage_without_steps_is_left_out():
+    config = PRESETS["demo"]()
+    none = replace(config.stage2, train=replace(config.stage2.train, steps=0))
+    graph = build_graph(replace(config, stage2=none))
+    assert "stage2-joint" not in graph
+    assert graph["stage3-pairs"].inputs["previous"] is graph["stage1-images"]
+    assert not any(name.endswith("stage2-joint") for name in graph)
+    assert graph["report"].config.training_stages == ("stage1-images", "stage3-pairs")
+    last = replace(config.stage3, train=replace(config.stage3.train, steps=0))
+    graph = build_graph(replace(config, stage3=last))
+    assert graph["export"].inputs["model"] is graph["stage2-joint"]
 
 
 def test_a_changed_learning_rate_reruns_what_depends_on_it():

@@ -36,7 +36,7 @@ def read_run(catalog: Catalog, text: str) -> Run:
     Raises UserError for anything else.
     """
     label, equals, place = text.partition("=")
-    if not equals or Path(text).exists():
+    if not equals or ":" in label or "/" in label or Path(text).exists():
         label, place = "", text
     manifest = _of_sweep(catalog, place) or catalog.find(place)
     config: dict[str, str] = {}

@@ -213,7 +213,8 @@ def _fit(
         follower.say("going on with the trials that are not finished")
     else:
         shutil.rmtree(place, ignore_errors=True)
-        search = _search(sweep, options, folder)
+        most = 0 if is_population(sweep) else concurrency  # a population waits for its slowest
+        search = _search(sweep, options, folder, most)
         tuner = tune.Tuner(
             trainable,
             param_space=_space(sweep),
@@ -223,7 +224,7 @@ def _fit(
                 else sweep.samples,
                 search_alg=search,
                 scheduler=_scheduler(sweep),
-                max_concurrent_trials=None if is_population(sweep) else concurrency,
+                max_concurrent_trials=most if sweep.search == "optuna" else None,
                 reuse_actors=not is_population(sweep),
                 trial_dirname_creator=lambda one: one.trial_id,
             ),
@@ -260,11 +261,11 @@ def _domain(value: Choice | Interval, search: str) -> Any:
     return tune.loguniform(low, high) if value.log else tune.uniform(low, high)
 
 
-def _search(sweep: Sweep, options: SweepOptions, folder: Path) -> Any:
+def _search(sweep: Sweep, options: SweepOptions, folder: Path, concurrency: int) -> Any:
     if sweep.search != "optuna":
         from ray.tune.search.basic_variant import BasicVariantGenerator
 
-        return BasicVariantGenerator(random_state=sweep.search_seed)
+        return BasicVariantGenerator(max_concurrent=concurrency, random_state=sweep.search_seed)
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 

@@ -97,6 +97,15 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path, ray_local):
     assert sum(line.startswith("start 0.5") for line in lines(tmp_path)) == 3  # taken from storage
 
 
+def test_no_more_trials_run_at_once_than_asked(tmp_path, ray_local):
+    base = {"folder": str(tmp_path), "step_seconds": 0.1, "cpus": 0.5}
+    two = {name: ARMS[name] for name in ("plain", "better")}
+    sweep = Sweep("single", build, "score", base=base, arms=two)
+    run_sweep(sweep, options(tmp_path, concurrency=1))
+    kinds = [line.split()[0] for line in lines(tmp_path) if line != "common"]
+    assert kinds == ["start", "done"] * 2
+
+
 def test_asha_stops_trials_and_their_processes(tmp_path, ray_local):
     sweep = Sweep(
         "halving",

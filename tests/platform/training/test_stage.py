@@ -18,14 +18,19 @@ from tests.platform.training.toy import ToyLoader, ToyTask
 
 
 class TakenBackOnce(ToyLoader):
-    """The second rank's process gets SIGTERM at step 5 of the first attempt."""
+    """The last rank's process gets SIGTERM at step 5 of the first attempt."""
 
     def __init__(self, *arguments, flag):
         super().__init__(*arguments)
         self.flag = Path(flag)
 
     def batch(self, step):
-        if step == 5 and self.rank == 1 and self.name == "a" and not self.flag.exists():
+        if (
+            step == 5
+            and self.rank == self.world_size - 1
+            and self.name == "a"
+            and not self.flag.exists()
+        ):
             self.flag.touch()
             os.kill(os.getpid(), signal.SIGTERM)
         if step == 6 and self.flag.exists():
@@ -70,6 +75,28 @@ def test_a_worker_with_sigterm_saves_and_the_group_goes_on(tmp_path, ray_local):
     assert (tmp_path / "output" / "saved").exists()
     records = read_records(tmp_path / "output" / "metrics.jsonl")
     assert [r["step"] for r in records] == list(range(1, 13))
+
+
+def test_without_workers_it_trains_in_this_process_and_gives_the_same(tmp_path, ray_local):
+    alone = dataclasses.replace(TRAIN, scaling=dataclasses.replace(TRAIN.scaling, num_workers=0))
+    messages = []
+    try:
+        result = run(tmp_path / "alone", alone, messages)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert result["world_size"] == 1
+    assert result["resumed_at_step"] in (6, 7)
+    assert any("asked to leave, restart 1" in m.get("message", "") for m in messages)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "flag").touch()  # nobody is asked to leave
+    run(tmp_path / "two", TRAIN, [])
+    ours, theirs = (
+        read_records(tmp_path / name / "output" / "metrics.jsonl") for name in ("alone", "two")
+    )
+    assert [r["step"] for r in ours] == list(range(1, 13))
+    for one, other in zip(ours, theirs, strict=True):
+        losses = {k: v for k, v in one.items() if k.startswith("loss/")}
+        assert losses == pytest.approx({k: other[k] for k in losses}, rel=1e-4)
 
 
 def test_what_a_task_can_not_do_is_the_users_error(tmp_path, ray_local):
