@@ -63,12 +63,12 @@ def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> li
     """Three stages that see, at `steps` 1, the samples that MoMo's see; `rate` times its learning
     rate."""
     one, two, three = (getattr(config, name).train for name in STAGES)
+    pictures = two.batch_sizes["image"] * two.steps / three.steps  # in as many steps as pairs
     sizes = {
-        "image": two.batch_sizes["image"],
+        "image": round(pictures),
         "text": three.batch_sizes["text"],
         "pair": three.batch_sizes["pair"],
     }
-    pictures = two.steps  # of stage 2's pictures and stage 3's texts and pairs, a step each
     trains = (
         replace(one, steps=one.steps),
         replace(two, batch_sizes={"text": two.batch_sizes["text"]}),
@@ -76,7 +76,7 @@ def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> li
             three,
             batch_sizes=sizes,
             gradient_schedule="alternate",
-            steps=2 * three.steps + pictures,
+            steps=3 * three.steps,
         ),
     )
     return [

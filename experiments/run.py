@@ -109,7 +109,7 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
     print(f"report: {page}")
     if options.publish:
         publish(experiment.name, folder, results.created[:10])
-    failed = [row.label for row in results.rows if row.state == "failed"]
+    failed = [row.label for row in results.rows if row.state in ("failed", "not run")]
     if failed:
         print(f"failed: {', '.join(failed)}; their errors are in the report", file=sys.stderr)
     return 1 if failed else 0

@@ -103,15 +103,21 @@ class Embedder:
         images: Sequence[Picture] | None = None,
         batch_size: int = 256,
     ) -> np.ndarray:
-        """float32 [N, embed_dim]; give `texts` or `images` (paths or PIL pictures), not both.
+        """float32 [N, embed_dim] of `texts` or of `images` (paths or PIL pictures); with both, as
+        many of each, of pairs: the unit vector between the text's and the picture's.
 
-        Raises ValueError for a picture that can't be read and for neither or both arguments,
-        TypeError for one text or picture that is not in a list.
+        Raises ValueError for a picture that can't be read, for neither argument and for pairs that
+        are not as many, TypeError for one text or picture that is not in a list.
         """
-        if (texts is None) == (images is None):
-            raise ValueError("embed takes texts=[...] or images=[...], one of the two")
+        if texts is None and images is None:
+            raise ValueError("embed takes texts=[...], images=[...] or both")
         if isinstance(texts, str) or isinstance(images, str | os.PathLike | Image.Image):
             raise TypeError("embed takes a list: write texts=[text] or images=[image]")
+        if texts is not None and images is not None:
+            if len(texts) != len(images):
+                raise ValueError(f"{len(texts)} texts, {len(images)} images: pairs need as many")
+            total = self.embed(texts) + self.embed(images=images)
+            return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         parts = []
         if texts is not None:
             for start in range(0, len(texts), batch_size):

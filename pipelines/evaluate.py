@@ -121,7 +121,7 @@ def run_given_model(
     return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
 
 
-def _given(text: str) -> tuple[str, Stage]:
+def given_model(text: str) -> tuple[str, Stage]:
     name, equals, place = split_name(text)
     folder = Path(place).expanduser().absolute()
     if not (folder / "config.json").is_file():
@@ -164,7 +164,7 @@ def build_graph(options: Options) -> dict[str, Stage]:
     tasks = choose(options.tasks)
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
-    models = [_given(m) for m in options.model]
+    models = [given_model(m) for m in options.model]
     names = [name for name, _ in models]
     check_unique(names, "two models are named {}: write --model NAME=PATH")
     graph: dict[str, Stage] = {}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from momo.config import TaskConfig
-from momo_platform.overrides import as_options, with_settings
+from momo_platform.overrides import as_options, differences, with_settings
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph import TRAINING_STAGES, build_graph
+from pipelines.presets import PRESETS
 from pipelines.tasks.registry import choose
 from pipelines.tasks.stages import Suite, build_suite
 from pipelines.training import StageRecipe
@@ -140,7 +142,8 @@ def _in_segments(
     link = stage
     for index, config in enumerate(configs):
         one = _stages(config)[number]
-        train = replace(one.train, steps=max(1, one.train.steps // segments))
+        seed = one.train.seed + 1_000_003 * index  # other batches in every link
+        train = replace(one.train, steps=max(1, one.train.steps // segments), seed=seed)
         recipe: StageRecipe = replace(stage.config, task=one.task, train=train)
         inputs = {role: s for role, s in stage.inputs.items() if role != "previous"}
         if previous is not None:
@@ -152,6 +155,9 @@ def _in_segments(
     return link
 
 
-def command_of(config: PipelineConfig, settings: Settings) -> str:
-    """What runs these settings as a whole job of its own."""
-    return " ".join(["python pipelines/full.py --preset", config.preset, *as_options(settings)])
+def command_of(base: PipelineConfig, settings: Settings) -> str:
+    """What trains and evaluates these settings, on `base`, as a whole job of its own."""
+    preset = PRESETS[base.preset]()
+    config = with_settings(base, settings)
+    options = as_options(differences(config, preset))
+    return shlex.join(["python", "pipelines/full.py", "--preset", base.preset, *options])

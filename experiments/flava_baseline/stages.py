@@ -34,7 +34,8 @@ def run_codebook(
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
     pixels = stack_pictures(pictures, config.image_size)
     patches = normalised_patches(torch.from_numpy(pixels), config.patch_size).flatten(0, 1).numpy()
-    means = MiniBatchKMeans(config.size, random_state=config.seed, n_init=1, batch_size=4096)
+    make: Any = MiniBatchKMeans
+    means = make(config.size, random_state=config.seed, n_init=1, batch_size=4096)
     means.fit(patches)
     np.save(context.output / CODES, means.cluster_centers_.astype(np.float32), allow_pickle=False)
     used = len(np.unique(means.labels_))

@@ -1,4 +1,8 @@
-"""FLAVA's objectives as `transformers.FlavaForPreTraining` computes them, for our training loop."""
+"""FLAVA's objectives as `transformers.FlavaForPreTraining` computes them, for our training loop.
+
+Pictures and texts alone go through their masked pass only: the class runs an unmasked one too,
+which no loss reads (a test compares the losses).
+"""
 
 from __future__ import annotations
 
@@ -103,13 +107,12 @@ class FlavaTask(nn.Module):
         return torch.zeros(noise.shape, dtype=torch.bool).scatter(1, masked, True)
 
     def _images(self, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        out = self.model(
-            pixel_values=normalise_pixels(pixels),
-            bool_masked_pos=self._patch_mask(noise),
-            mim_labels=self._visual_words(pixels),
-            return_loss=True,
-        )
-        return {"mim": out.loss_info.mim}
+        masked = self._patch_mask(noise)
+        tokens = self.model.flava.image_model(
+            pixel_values=normalise_pixels(pixels), bool_masked_pos=masked
+        ).last_hidden_state[:, 1:]
+        logits = self.model.mim_head(tokens[masked])
+        return {"mim": nn.functional.cross_entropy(logits, self._visual_words(pixels)[masked])}
 
     def _masked(self, ids: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         words = mask_tokens(
@@ -125,21 +128,22 @@ class FlavaTask(nn.Module):
         length = trim_padding(ids)
         ids = ids[:, :length]
         masked, labels = self._masked(ids, noise[:, :length])
-        out = self.model(
-            input_ids=ids,
-            input_ids_masked=masked,
-            attention_mask=(ids != PAD).long(),
-            mlm_labels=labels,
-            return_loss=True,
-        )
-        return {"mlm": out.loss_info.mlm}
+        tokens = self.model.flava.text_model(
+            input_ids=masked, attention_mask=(ids != PAD).long()
+        ).last_hidden_state
+        chosen = labels != _IGNORED
+        logits = self.model.mlm_head(tokens[chosen])
+        return {"mlm": nn.functional.cross_entropy(logits, labels[chosen])}
 
     def _pairs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         length = trim_padding(batch["ids"])
         ids = batch["ids"][:, :length]
         false = batch["noise_match"] < self.recipe.itm_ratio
-        other = torch.roll(ids, 1, dims=0)
-        ids = torch.where(false[:, None], other, ids)
+        if int(false.sum()) < 2:
+            false = torch.zeros_like(false)
+        # Texts change places among the false pairs: a true pair's text is nobody else's.
+        ids = ids.clone()
+        ids[false] = ids[false].roll(1, dims=0)
         masked, labels = self._masked(ids, batch["noise_text"][:, :length])
         out = self.model(
             input_ids=ids,

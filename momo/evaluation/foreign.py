@@ -253,18 +253,13 @@ class _Flava(_Body):
                 raise ValueError("give ids, pixels or both")
             tokens, mask, _ = self.words(ids)
             return self._joined(tokens[:, 0], mean_of_tokens(tokens, mask))
-        image = model.image_model(pixel_values=self.pixel_values(pixels)).last_hidden_state
+        values = self.pixel_values(pixels)
         if ids is None:
+            image = model.image_model(pixel_values=values).last_hidden_state
             return self._joined(image[:, 0], image[:, 1:].mean(dim=1))
-        tokens, mask, _ = self.words(ids)
-        joint = torch.cat(
-            [model.image_to_mm_projection(image), model.text_to_mm_projection(tokens)], dim=1
-        )
-        config = model.multimodal_model.config
-        seen = torch.ones(len(ids), image.shape[1] + bool(config.use_cls_token), device=ids.device)
-        output = model.multimodal_model(
-            joint, attention_mask=torch.cat([seen, mask.float()], dim=1)
-        ).last_hidden_state
+        # The model's own forward: what it gives its multimodal encoder has no final norm.
+        inputs, mask = self.text_inputs(ids)
+        output = model(pixel_values=values, **inputs).multimodal_embeddings
         text = output[:, -ids.shape[1] :]
         return self._joined(output[:, 0], mean_of_tokens(text, mask))
 

@@ -28,7 +28,11 @@ def _changed(value: Any, changes: list[tuple[list[str], Any]], place: str) -> An
     for path, new in changes:
         below.setdefault(path[0], []).append((path[1:], new))
     if isinstance(value, Mapping):
-        names, get = list(value), value.__getitem__
+        names = list(value)
+
+        def get(name: str) -> Any:
+            return value[name]
+
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
 
@@ -50,6 +54,21 @@ def _changed(value: Any, changes: list[tuple[list[str], Any]], place: str) -> An
         return dataclasses.replace(value, **parts)
     except (ValueError, TypeError) as error:
         raise UserError(f"{place or type(value).__name__}: {error}") from error
+
+
+def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
+    """The settings that make `config` of `base`: path → value of every leaf that differs."""
+    if isinstance(config, Mapping) and isinstance(base, Mapping):
+        pairs = {str(k): (v, base.get(k)) for k, v in config.items()}
+    elif dataclasses.is_dataclass(config) and type(config) is type(base):
+        names = [f.name for f in dataclasses.fields(config)]
+        pairs = {name: (getattr(config, name), getattr(base, name)) for name in names}
+    else:
+        return {prefix.rstrip("."): config} if config != base else {}
+    found: dict[str, Any] = {}
+    for name, (own, other) in pairs.items():
+        found |= differences(own, other, f"{prefix}{name}.")
+    return found
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:

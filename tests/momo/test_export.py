@@ -67,7 +67,7 @@ def test_one_text_must_still_be_a_list(exported):
 def test_mistakes_are_named(exported, tmp_path):
     folder, _ = exported
     embedder = momo.load(folder)
-    with pytest.raises(ValueError, match="one of the two"):
+    with pytest.raises(ValueError, match="texts=.*images=.*or both"):
         embedder.embed()
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
         embedder.embed(images=[tmp_path / "absent.png"])

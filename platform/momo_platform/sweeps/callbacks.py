@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 from ray import tune
@@ -18,7 +17,7 @@ class TellTrials(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         if self.follower is not None:
-            self.follower.started.setdefault(trial.trial_id, time.time())
+            self.follower.begin(trial)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         if self.follower is not None:

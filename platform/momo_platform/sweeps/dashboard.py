@@ -180,8 +180,24 @@ def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
     template = environment.get_template("dashboard.html.jinja")
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def _in_report(self) -> bool:
+            """Whether a file of the report is asked for; its path is then that below the report."""
+            found = self.path.startswith("/report/")
+            if found:
+                self.path = self.path.removeprefix("/report")
+            return found
+
+        def do_HEAD(self) -> None:
+            if self._in_report():
+                super().do_HEAD()
+            else:
+                self.send_error(404)
+
+        def list_directory(self, path: object) -> None:
+            self.send_error(404)
+
         def do_GET(self) -> None:
-            if self.path in ("/report", "/report/") or self.path.startswith("/report/"):
+            if self._in_report():
                 super().do_GET()
                 return
             if self.path != "/":
@@ -198,7 +214,7 @@ def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Quiet."""
 
-    handler = functools.partial(Handler, directory=str(folder))
+    handler = functools.partial(Handler, directory=str(folder / "report"))
     server = http.server.ThreadingHTTPServer((HOST, port), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

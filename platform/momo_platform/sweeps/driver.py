@@ -1,14 +1,17 @@
-"""Runs a sweep on Ray Tune: checks it, resumes it, follows it, writes its rows."""
+"""Runs a sweep on Ray: checks it, goes on where it was, follows it, writes its rows."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +26,18 @@ from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.dashboard import RAY_URL
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, shown_metrics
-from momo_platform.sweeps.study import add_row, open_study, study_url
-from momo_platform.sweeps.sweep import ARM, Choice, Interval, Sweep
-from momo_platform.sweeps.trial import ROW, STEP, WATCHED, is_population, row_of
+from momo_platform.sweeps.study import delete_study, open_study, study_url
+from momo_platform.sweeps.sweep import Sweep
 
-TUNE, DEFINITION, RESULTS = "tune", "sweep.json", "results.json"
-# A trial's own actor only waits: with a share of a CPU, its stages would find none whole. Tune
-# refuses a trial without resources, so it takes what its process takes, in bytes.
-_TRIAL = {"memory": 300e6}
+DEFINITION, RESULTS = "sweep.json", "results.json"
+_ENVIRONMENT: Mapping[str, str] = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the driver; what is saved is enough to go on
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",  # a stopped trial cancels its tasks first
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -71,53 +78,88 @@ def run_sweep(
 ) -> Results:
     """Run what is missing of the sweep and return all rows, failed ones too.
 
-    `callbacks` are more of Tune's own. Writes results.json and report/ to `sweep_folder`. Raises
-    UserError for a sweep that was defined otherwise, and for one that the cluster can't hold,
-    before any trial starts; KeyboardInterrupt when it was interrupted.
+    `callbacks` are more of Tune's own. Writes results.json to `sweep_folder`. Raises UserError for
+    a sweep that was defined otherwise, that another process runs, or that the cluster can't hold,
+    before any trial starts and anything is forgotten; KeyboardInterrupt when it was interrupted.
     """
     storage = open_storage(options.storage)
     folder = sweep_folder(storage, sweep.name)
     _check_begun(sweep, folder, options)
     storage.create()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DEFINITION).write_text(json.dumps(sweep.definition(), indent=1), encoding="utf-8")
     from momo_platform.console import silence
 
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    log = folder / "logs" / f"{stamp}.log"
+    log = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
     started = time.time()
     with ExitStack() as stack:
+        stack.enter_context(_alone(folder))
         stream = stack.enter_context(silence(log, verbose=options.verbose))
         notice = _connect(stack, options, folder)
         concurrency = _concurrency(sweep, storage, options)
-        study = open_study(study_url(options.optuna, folder), sweep)
+        url = study_url(options.optuna, folder)
+        if options.fresh:
+            _forget(sweep, folder, url)
+        _write(folder / DEFINITION, sweep.definition())
+        study = open_study(url, sweep)
         follower = stack.enter_context(
             Follower(sweep, folder, stream, study, verbose=options.verbose)
         )
         if notice:
             follower.say(notice)
+        known = f", {len(follower.rows)} of them known" if follower.rows else ""
         follower.say(
-            f"sweep {sweep.name}: {sweep.trials} trials of {len(sweep.seeds)} seeds, "
+            f"sweep {sweep.name}: {sweep.trials} trials of {len(sweep.seeds)} seeds{known}, "
             f"{concurrency} at a time; rows in {folder}, Ray's log in {log}"
         )
-        found = _fit(sweep, storage, folder, options, concurrency, follower, callbacks)
-    rows = _told_apart(sorted(found, key=lambda row: _order(sweep, row)))
-    results = _results(sweep, rows, arguments, started)
+        from momo_platform.sweeps.tuning import run_trials
+
+        rows = run_trials(sweep, storage.uri, folder, options, concurrency, follower, callbacks)
+    rows = _told_apart(sorted(rows, key=lambda row: _order(sweep, row)))
+    results = Results(
+        name=sweep.name,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        command=_without_passwords(shlex.join(arguments)),
+        commit=git_commit(),
+        machine=machine_description(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.time() - started,
+        definition=sweep.definition(),
+        shown=shown_metrics(sweep.metric, sweep.show, rows),
+        rows=rows,
+    )
     results.write(folder / RESULTS)
-    for row in rows:
-        add_row(study, sweep, row)
     return results
 
 
-_ENVIRONMENT: Mapping[str, str] = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the driver; what is saved is enough to go on
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
+def _write(file: Path, value: Any) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    temporary.replace(file)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the sweep's folder. Raises UserError when another process of this machine does."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{folder}: another process runs this sweep; wait for it") from error
+        yield
+
+
+def _forget(sweep: Sweep, folder: Path, url: str) -> None:
+    for path in folder.iterdir():
+        if path.name in ("lock", "logs"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    delete_study(url, sweep.name)
 
 
 def _connect(stack: ExitStack, options: SweepOptions, folder: Path) -> str:
@@ -140,17 +182,20 @@ def _check_begun(sweep: Sweep, folder: Path, options: SweepOptions) -> None:
     """Raise UserError where what lies in the folder is another sweep, or is not there."""
     if options.resume and options.fresh:
         raise UserError("--resume goes on with a sweep, --fresh forgets it: give one of the two")
-    if options.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
     file = folder / DEFINITION
+    if options.fresh:
+        return
     if not file.exists():
         if options.resume:
             raise UserError(
                 f"--resume: no sweep {sweep.name} in {folder.parent}; leave --resume out to begin"
             )
         return
-    before, now = json.loads(file.read_text(encoding="utf-8")), sweep.definition()
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}): --fresh begins anew") from error
+    now = json.loads(json.dumps(sweep.definition()))
     if changed := [name for name, value in now.items() if before.get(name) != value]:
         raise UserError(
             f"{folder} holds a sweep {sweep.name} that was defined otherwise ({', '.join(changed)} "
@@ -165,8 +210,8 @@ def _concurrency(sweep: Sweep, storage: Storage, options: SweepOptions) -> int:
 
     resources = ray.cluster_resources()
     most = math.inf
-    for settings in sweep.examples():
-        target = sweep.build(sweep.base, [settings], sweep.seeds[0])
+    for parameters in sweep.parameter_sets():
+        target = sweep.build(sweep.base, [sweep.settings(parameters)], sweep.seeds[0])
         try:
             check_feasible(make_plan([target], storage), resources)
         except UserError as error:
@@ -184,144 +229,6 @@ def _concurrency(sweep: Sweep, storage: Storage, options: SweepOptions) -> int:
     return min(options.concurrency or held, sweep.trials)
 
 
-def _fit(
-    sweep: Sweep,
-    storage: Storage,
-    folder: Path,
-    options: SweepOptions,
-    concurrency: int,
-    follower: Follower,
-    callbacks: Sequence[Any],
-) -> list[Row]:
-    from ray import tune
-
-    from momo_platform.sweeps.callbacks import TellTrials
-    from momo_platform.sweeps.trial import run_trial
-
-    TellTrials.follower = follower
-    board, uri = follower.board, storage.uri
-
-    def trial(parameters: dict[str, Any]) -> None:
-        run_trial(parameters, sweep, uri, board)
-
-    trainable = tune.with_resources(trial, tune.PlacementGroupFactory([_TRIAL]))
-    place = folder / TUNE
-    if tune.Tuner.can_restore(str(place)):
-        tuner = tune.Tuner.restore(
-            str(place), trainable, restart_errored=True, param_space=_space(sweep)
-        )
-        follower.say("going on with the trials that are not finished")
-    else:
-        shutil.rmtree(place, ignore_errors=True)
-        most = 0 if is_population(sweep) else concurrency  # a population waits for its slowest
-        search = _search(sweep, options, folder, most)
-        tuner = tune.Tuner(
-            trainable,
-            param_space=_space(sweep),
-            tune_config=tune.TuneConfig(
-                num_samples=1
-                if sweep.search == "grid" and not is_population(sweep)
-                else sweep.samples,
-                search_alg=search,
-                scheduler=_scheduler(sweep),
-                max_concurrent_trials=most if sweep.search == "optuna" else None,
-                reuse_actors=not is_population(sweep),
-                trial_dirname_creator=lambda one: one.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=TUNE,
-                storage_path=str(folder),
-                verbose=0,
-                callbacks=[TellTrials(), *_loggers(sweep, options, folder), *callbacks],
-            ),
-        )
-    grid = tuner.fit()
-    return [_row(sweep, result) for result in grid]  # type: ignore[attr-defined]
-
-
-def _space(sweep: Sweep) -> dict[str, Any]:
-    """The parameters as Tune draws them."""
-    from ray import tune
-
-    if sweep.arms:
-        return {ARM: tune.grid_search(list(sweep.arms))}
-    return {name: _domain(value, sweep.search) for name, value in sweep.space.items()}
-
-
-def _domain(value: Choice | Interval, search: str) -> Any:
-    from ray import tune
-
-    if isinstance(value, Choice):
-        values = list(value.values)
-        return tune.grid_search(values) if search == "grid" else tune.choice(values)
-    low, high = value.low, value.high
-    if value.integer:  # Tune's upper end is exclusive
-        make = tune.lograndint if value.log else tune.randint
-        return make(int(low), int(high) + 1)
-    return tune.loguniform(low, high) if value.log else tune.uniform(low, high)
-
-
-def _search(sweep: Sweep, options: SweepOptions, folder: Path, concurrency: int) -> Any:
-    if sweep.search != "optuna":
-        from ray.tune.search.basic_variant import BasicVariantGenerator
-
-        return BasicVariantGenerator(max_concurrent=concurrency, random_state=sweep.search_seed)
-    import optuna
-    from ray.tune.search.optuna import OptunaSearch
-
-    return OptunaSearch(
-        metric=sweep.metric,
-        mode=sweep.mode,
-        seed=sweep.search_seed,
-        study_name=sweep.name,
-        storage=optuna.storages.RDBStorage(study_url(options.optuna, folder)),
-    )
-
-
-def _scheduler(sweep: Sweep) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
-
-    stopping = sweep.stopping
-    if stopping.method == "asha":
-        return ASHAScheduler(
-            time_attr=STEP,
-            metric=WATCHED,
-            mode="min",
-            max_t=stopping.steps + 1,  # the result itself comes at `steps`
-            grace_period=stopping.grace_steps,
-            reduction_factor=stopping.reduction,
-        )
-    if stopping.method == "pbt":
-        return PopulationBasedTraining(
-            time_attr="training_iteration",
-            metric=sweep.metric,
-            mode=sweep.mode,
-            perturbation_interval=1,
-            hyperparam_mutations={n: _domain(v, "random") for n, v in sweep.space.items()},
-            quantile_fraction=stopping.quantile,
-            synch=True,
-        )
-    return FIFOScheduler()
-
-
-def _loggers(sweep: Sweep, options: SweepOptions, folder: Path) -> list[Any]:
-    if not options.wandb:
-        return []
-    import wandb
-    from ray.air.integrations.wandb import WandbLoggerCallback
-
-    if not wandb.api.api_key:
-        os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_DIR", str(folder))
-    excluded = [ROW, STEP, WATCHED]
-    return [WandbLoggerCallback(project="momo", group=sweep.name, excludes=excluded)]
-
-
-def _row(sweep: Sweep, result: Any) -> Row:
-    trial = Path(result.path).name if result.path else ""
-    return row_of(sweep, trial, result.config or {}, result.metrics or {}, result.error)
-
-
 def _told_apart(rows: Sequence[Row]) -> list[Row]:
     """With different labels: values that look alike get their trial's name too."""
     labels = [row.label for row in rows]
@@ -336,22 +243,5 @@ def _order(sweep: Sweep, row: Row) -> tuple[int, str]:
     return (arms.index(row.label) if row.label in arms else 0), row.trial
 
 
-def _results(
-    sweep: Sweep, rows: Sequence[Row], arguments: Sequence[str], started: float
-) -> Results:
-    return Results(
-        name=sweep.name,
-        metric=sweep.metric,
-        mode=sweep.mode,
-        command=" ".join(arguments),
-        commit=git_commit(),
-        machine=machine_description(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=time.time() - started,
-        definition=sweep.definition(),
-        shown=shown_metrics(sweep.metric, sweep.show, rows),
-        rows=rows,
-    )
-
-
-__all__ = ["SweepOptions", "run_sweep", "sweep_folder"]
+def _without_passwords(command: str) -> str:
+    return re.sub(r"(://[^/\s:@']*):[^@\s']*@", r"\1:…@", command)

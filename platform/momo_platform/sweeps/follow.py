@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from momo_platform.console import duration, progress_text
 from momo_platform.stages.board import Board
+from momo_platform.sweeps.rows import Row
 from momo_platform.sweeps.study import add_row
-from momo_platform.sweeps.sweep import Sweep
-from momo_platform.sweeps.trial import ROW, row_of
+from momo_platform.sweeps.sweep import Settings, Sweep
+from momo_platform.sweeps.trial import NUMBER, ROW, is_population, row_of
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 _POLL_SECONDS = 1.0
 _PLAIN_SECONDS = 30.0
-TENSORBOARD = "tensorboard"
+TENSORBOARD, ROWS = "tensorboard", "rows"
 
 
 class Follower:
     """A context manager; `board` is where trials report, `end` is what Tune's callback calls.
 
-    Every ended trial goes to the Optuna `study` at once, so that its dashboard is live.
+    Every ended trial goes to the Optuna `study` at once, so that its dashboard is live, and to
+    `rows/`, from where `rows` has what ended in earlier runs, failures left out.
     """
 
     def __init__(
         self, sweep: Sweep, folder: Path, stream: TextIO, study: Any, *, verbose: bool
     ) -> None:
         self.sweep, self.folder, self.stream, self.study = sweep, folder, stream, study
-        self.finished = self.failed = 0
+        self.failed = 0
         self.best: tuple[float, str] | None = None
         self.started: dict[str, float] = {}
+        self._folder_of_rows = folder / ROWS
+        self.rows: dict[str, Row] = self._known_rows()
+        self._configs: dict[str, Mapping[str, Any]] = {}
+        self.finished = len(self.rows)
         self._running: dict[str, Mapping[str, Any]] = {}
         self._writers: dict[str, Any] = {}
         self._lock, self._end = threading.Lock(), threading.Event()
@@ -71,12 +79,52 @@ class Follower:
         else:
             print(line, file=self.stream, flush=True)
 
+    def _known_rows(self) -> dict[str, Row]:
+        found = {}
+        for file in sorted(self._folder_of_rows.glob("*.json")):
+            try:
+                row = Row(**json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):  # cut off by a crash: its trial runs again
+                continue
+            found[row.trial] = row
+        return found
+
+    def begin(self, trial: Any) -> None:
+        """A trial starts."""
+        self.started.setdefault(trial.trial_id, time.time())
+        self._configs[trial.trial_id] = dict(trial.config)
+
+    def parameters_of(self, trial_id: str, config: Mapping[str, Any]) -> Settings:
+        """What a trial was given; `config` where its start was not seen."""
+        from momo_platform.sweeps.tuning import parameters_from
+
+        return parameters_from(self.sweep, self._configs.get(trial_id, config))
+
+    def name_of(self, trial_id: str) -> str:
+        """The row's name: a number that stays the same in every run, where trials are a list."""
+        from momo_platform.sweeps.tuning import trial_name
+
+        number = self._configs.get(trial_id, {}).get(NUMBER)
+        return trial_id if number is None else trial_name(number)
+
+    def _keep(self, row: Row) -> None:
+        """The row for a later run, and for the study."""
+        if row.state in ("done", "stopped") and not is_population(self.sweep):
+            self._folder_of_rows.mkdir(exist_ok=True)
+            file = self._folder_of_rows / f"{row.trial}.json"
+            file.with_suffix(".tmp").write_text(json.dumps(asdict(row)), encoding="utf-8")
+            file.with_suffix(".tmp").replace(file)
+        try:
+            add_row(self.study, self.sweep, row)
+        except Exception as error:  # noqa: BLE001 - a database that is locked or gone costs no trial
+            self.say(f"the study has no row of {row.label}: {error}")
+
     def _follow(self) -> None:
         import ray
 
         while not self._end.wait(_POLL_SECONDS):
             try:
-                news = ray.get(self.board.drain.remote(), timeout=5)
+                news: Any = ray.get(self.board.drain.remote(), timeout=5)
             except Exception:  # noqa: BLE001 - Ray is ending, or is busy: the sweep does not depend on it
                 continue
             with self._lock:
@@ -118,14 +166,15 @@ class Follower:
 
     def end(self, trial: Any, *, failed: bool) -> None:
         """A trial is over."""
-        label = self.sweep.label(trial.config)
+        parameters = self.parameters_of(trial.trial_id, trial.config)
+        label = self.sweep.label(parameters)
         result = trial.last_result or {}
         seconds = time.time() - self.started.get(trial.trial_id, time.time())
         with self._lock:
             self._running.pop(label, None)
             self.finished += 1
             self.failed += failed
-        value = result.get(self.sweep.metric)
+        value = result.get(self.sweep.metric, float("nan"))
         if failed:
             told = "failed, its error is in results.json and in the report"
         elif ROW not in result:
@@ -138,9 +187,6 @@ class Follower:
             if better:
                 self.best = (value, label)
         failure = RuntimeError("failed") if failed else None
-        add_row(
-            self.study,
-            self.sweep,
-            row_of(self.sweep, trial.trial_id, trial.config, result, failure),
-        )
+        name = self.name_of(trial.trial_id)
+        self._keep(row_of(self.sweep, name, parameters, result, failure))
         self.say(f"[{self.finished}/{self.sweep.trials}] {label}: {told}, {duration(seconds)}")

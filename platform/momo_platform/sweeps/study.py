@@ -43,6 +43,16 @@ def open_study(url: str, sweep: Sweep) -> Any:
         ) from error
 
 
+def delete_study(url: str, name: str) -> None:
+    """Forget a study, where there is one."""
+    import optuna
+
+    try:
+        optuna.delete_study(storage=url, study_name=name)
+    except Exception:  # noqa: BLE001 - none there; a database out of reach is told when it is opened
+        return
+
+
 def distributions(sweep: Sweep) -> dict[str, Any]:
     """The parameters as Optuna has them."""
     from optuna.distributions import (

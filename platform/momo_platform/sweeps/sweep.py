@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -122,8 +122,15 @@ class Sweep:
                     )
         if self.samples < 1:
             raise UserError(f"sweep {self.name}: samples={self.samples}: give at least 1")
-        if self.stopping.method == "pbt" and self.search == "optuna":
-            raise UserError(f"sweep {self.name}: pbt chooses settings itself: search=random")
+        if self.stopping.method == "pbt":
+            if self.search != "random":
+                raise UserError(f"sweep {self.name}: pbt chooses settings itself: search=random")
+            segments = getattr(self.base, "segments", self.stopping.segments)
+            if segments != self.stopping.segments:
+                raise UserError(
+                    f"sweep {self.name}: the base trains in {segments} segments, pbt in "
+                    f"{self.stopping.segments}: give both the same"
+                )
 
     @property
     def trials(self) -> int:
@@ -145,18 +152,24 @@ class Sweep:
         values = (f"{k.rpartition('.')[2]}={_short(v)}" for k, v in sorted(parameters.items()))
         return " ".join(values)
 
-    def examples(self) -> Iterator[Settings]:
-        """Settings to check before a start: all of a grid, else some draws."""
+    @property
+    def is_listed(self) -> bool:
+        """Whether all trials are known beforehand: arms, a grid, draws that nothing changes."""
+        return self.search != "optuna" and self.stopping.method != "pbt"
+
+    def parameter_sets(self) -> list[Settings]:
+        """Every trial's parameters where they are known beforehand; else some that could come."""
         if self.arms:
-            yield from self.arms.values()
-        elif self.search == "grid":
+            return [{ARM: name} for name in self.arms]
+        if self.search == "grid":
             choices = [v.values for v in self.space.values() if isinstance(v, Choice)]
-            for values in itertools.product(*choices):
-                yield dict(zip(self.space, values, strict=True))
-        else:
-            draw = random.Random(self.search_seed)
-            for _ in range(min(self.samples, 8)):
-                yield {name: _drawn(value, draw) for name, value in self.space.items()}
+            sets = itertools.product(*choices)
+            return [dict(zip(self.space, values, strict=True)) for values in sets]
+        draw = random.Random(self.search_seed)
+        count = self.samples if self.is_listed else min(self.samples, 8)
+        return [
+            {name: _drawn(value, draw) for name, value in self.space.items()} for _ in range(count)
+        ]
 
     def definition(self) -> dict[str, Any]:
         """What decides the results, as JSON data: a sweep goes on only where this is the same."""

@@ -19,6 +19,7 @@ from momo_platform.sweeps.sweep import Settings, Sweep, numbers
 _HISTORY = "history.json"
 _BOARD_SECONDS = 1.0
 ROW, STEP, WATCHED = "row", "step", "watched"
+NUMBER, HISTORY_LENGTH = "number", "segments"
 """What a trial reports to Tune beside the sweep's metric: its row as JSON (at the end of each
 segment), and the step and the loss that it is compared by while it trains."""
 
@@ -75,12 +76,17 @@ def run_trial(parameters: Settings, sweep: Sweep, storage_uri: str, board: Any) 
         row = _run_seeds(sweep, sweep.label(parameters), history, storage_uri, board)
         row |= {"history": history, "seconds": time.time() - started}
         values = [v[sweep.metric] for v in row["seeds"].values() if sweep.metric in v]
-        if not values:
+        if len(values) < len(sweep.seeds):
             known = sorted({name for v in row["seeds"].values() for name in v})
-            raise RuntimeError(f"no metric {sweep.metric}; there are {', '.join(known) or 'none'}")
+            raise RuntimeError(
+                f"no metric {sweep.metric} of every seed; there are {', '.join(known) or 'none'}"
+            )
         mean = sum(values) / len(values)
         steps = sweep.stopping.steps or 1
-        report = {sweep.metric: mean, ROW: json.dumps(row), STEP: steps, WATCHED: float("nan")}
+        report = {
+            **{sweep.metric: mean, ROW: json.dumps(row), STEP: steps, WATCHED: float("nan")},
+            HISTORY_LENGTH: len(history),
+        }
         if not is_population(sweep):
             tune.report(report)
             continue
@@ -128,16 +134,19 @@ def row_of(
     sweep: Sweep,
     trial: str,
     parameters: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
     failure: BaseException | None,
 ) -> Row:
     """One trial's row from what it last reported."""
+    metrics = metrics or {}
     row = json.loads(metrics[ROW]) if ROW in metrics else {}
     whole = len(row.get("history", [])) >= (sweep.stopping.segments if is_population(sweep) else 1)
     state: State = "done" if row and whole else "stopped" if STEP in metrics else "not run"
     error = ""
     if failure is not None:
         state, error = "failed", _told(failure)
+    if row and is_population(sweep):
+        parameters = row["history"][-1]
     return Row(
         trial=trial,
         label=sweep.label(parameters),

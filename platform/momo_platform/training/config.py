@@ -104,11 +104,12 @@ class TrainConfig:
 
     `batch_sizes` maps each modality to its global batch (samples an update over all workers).
     `gradient_schedule`: `accumulate` runs forward and backward for every modality and updates
-    once; `alternate` takes one modality a step, in an order drawn from the seed; `joint` sums all
-    losses before one backward; `sequential` takes one modality after another, each for its share
-    of the steps, in the order of the task. `steps` 0 leaves the run out. `precision`: `bf16` runs
-    the forward under autocast with weights in fp32; `auto` does so on CUDA only. `ema_decay`
-    above 0 averages the weights over updates; the finished model is then the average.
+    once; `alternate` takes one modality a step, each once a round, in an order drawn from the
+    seed; `joint` sums all losses before one backward; `sequential` takes one modality after
+    another, each for its share of the steps, in the order of the task. `steps` 0 leaves the run
+    out. `precision`: `bf16` runs the forward under autocast with weights in fp32; `auto` does so
+    on CUDA only. `ema_decay` above 0 averages the weights over updates; the finished model is
+    then the average.
     """
 
     steps: int

@@ -36,14 +36,18 @@ class StepResult:
 def modalities_of_step(
     schedule: GradientSchedule, modalities: Sequence[str], seed: int, step: int, steps: int
 ) -> tuple[str, ...]:
-    """Which modalities step `step` of `steps` uses, equal on all ranks; `alternate` draws one from
-    (seed, step)."""
+    """Which modalities step `step` of `steps` uses, equal on all ranks; `alternate` takes one, each
+    once a round, in an order that is drawn for every round from the seed."""
     if schedule == "sequential":
         return (modalities[step * len(modalities) // steps],)
     if schedule != "alternate":
         return tuple(modalities)
-    digest = hashlib.sha256(f"{seed}:{step}".encode()).digest()
-    return (modalities[int.from_bytes(digest[:8], "big") % len(modalities)],)
+    turn, place = divmod(step, len(modalities))
+
+    def drawn(modality: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{turn}:{modality}".encode()).digest()
+
+    return (sorted(modalities, key=drawn)[place],)
 
 
 def flat_gradient(module: nn.Module) -> Tensor:

@@ -91,7 +91,7 @@ def test_a_sweep_that_makes_no_sense_is_refused(change, words):
 def test_a_grid_names_all_its_settings():
     sweep = Sweep("s", print, "m", space={"x.a": Choice((1, 2)), "y": Choice(("u", "v", "w"))})
     assert sweep.trials == 6
-    assert len(list(sweep.examples())) == 6
+    assert len(sweep.parameter_sets()) == 6
     assert sweep.label({"x.a": 0.12345, "y": "u"}) == "a=0.123 y=u"
 
 

@@ -27,7 +27,7 @@ class TakenBackOnce(ToyLoader):
     def batch(self, step):
         if (
             step == 5
-            and self.rank == self.world_size - 1
+            and self.rank == self.world - 1
             and self.name == "a"
             and not self.flag.exists()
         ):

@@ -1,0 +1,45 @@
+"""Where the model looks: attention to the patches of a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from momo.embeddings import normalise_pixels
+from momo.model import MoMo
+
+
+@torch.inference_mode()
+def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> Tensor:
+    """uint8 `pixels` [1, 3, H, W] and, with a text, `ids` int64 [1, T] without padding → how much
+    the last block's tokens attend to each patch, float32 [rows, columns], sum 1.
+
+    Averaged over heads; of the text's tokens where there is a text (they and the picture in one
+    sequence), else of [CLS].
+    """
+    image = model.image_embedding(normalise_pixels(pixels))
+    length, tokens, layers = image.shape[1], image, model.image_tower or model
+    if ids is not None:
+        text = model.text_embedding(ids)
+        if model.image_tower is not None and model.text_tower is not None:
+            image, text = (
+                tower.norm(_through(tower.blocks, part))
+                for tower, part in ((model.image_tower, image), (model.text_tower, text))
+            )
+        tokens, layers = torch.cat([image, text], dim=1), model
+    tokens = _through(layers.blocks[:-1], tokens)
+    last: Any = layers.blocks[-1]
+    query, key, _ = last.attn.project(last.norm1(tokens))
+    weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
+    rows = slice(length, None) if ids is not None else slice(0, 1)
+    seen = weights[0, :, rows, 1:length].mean(dim=(0, 1)).float()
+    side = model.config.image_size // model.config.patch_size
+    return (seen / seen.sum()).reshape(side, side)
+
+
+def _through(blocks: nn.ModuleList, tokens: Tensor) -> Tensor:
+    for block in blocks:
+        tokens = block(tokens)
+    return tokens

@@ -1,0 +1,134 @@
+"""An index of captioned pictures for the endpoint's search and its page.
+
+    python pipelines/index.py [--model runs/latest/model] [--pairs.source captions.csv]
+
+The demo's held-out pairs by default; a source of your own whole. A node of the graph: the same
+model and the same corpus are not embedded again. Prints the index's folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from momo_platform.stages import Artifact, Context, Resources, Stage, make_plan, open_storage
+from pipelines.config import RunOptions, SourceOptions
+from pipelines.evaluate import given_model
+from pipelines.full import execute_plan, exit_code
+from pipelines.graph import build_graph
+from pipelines.presets import PRESETS
+
+_THUMBNAIL = 96
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """`splits`: rows of these splits only; empty: all. Vectors are those of the pictures."""
+
+    splits: tuple[str, ...] = ("test",)
+    limit: int = 100_000
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """What to index."""
+
+    model: str = "runs/latest/model"
+    preset: str = "demo"
+    pairs: SourceOptions = SourceOptions()
+    limit: int = 100_000
+    """Entries at most."""
+    storage: str = "runs"
+    cluster: str = "auto"
+    verbose: bool = False
+
+
+def run_index(
+    config: IndexConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: inputs model, pairs → `index/` (vectors and entries with caption and thumbnail)."""
+    import base64
+    import io
+
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from momo.export import load
+    from momo.transforms import decode
+    from momo_platform.data.prepare import DATA
+    from momo_platform.serving.index import write_index
+
+    chosen = [("split", "in", list(config.splits))] if config.splits else None
+    table = pq.read_table(
+        inputs["pairs"].path / DATA, columns=["image", "captions"], filters=chosen
+    )
+    rows = table.slice(0, config.limit).to_pylist()
+    embedder = load(inputs["model"].path / "model")
+    vectors, entries = [], []
+    for start in range(0, len(rows), 256):
+        part = rows[start : start + 256]
+        pictures = [decode(r["image"]) for r in part]
+        vectors.append(embedder.embed(images=pictures))
+        for row, picture in zip(part, pictures, strict=True):
+            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            file = io.BytesIO()
+            picture.save(file, "PNG")
+            data = base64.b64encode(file.getvalue()).decode()
+            entries.append(
+                {"caption": row["captions"][0], "thumbnail": f"data:image/png;base64,{data}"}
+            )
+        context.progress({"step": start + len(part), "total": len(rows)})
+    empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
+    write_index(context.output / "index", np.concatenate([empty, *vectors]), entries)
+    return {"entries": len(entries)}
+
+
+def index_stage(options: IndexOptions) -> Stage:
+    """The stage, behind the corpus's preparation. Raises UserError for bad input."""
+    _, model = given_model(f"index={options.model}")
+    config = replace(PRESETS[options.preset](), pairs=replace(options.pairs, held_out=0.05))
+    if not options.pairs.source:
+        config = replace(config, pairs=PRESETS[options.preset]().pairs)
+    pairs = build_graph(config)["prepare-pairs"]
+    splits = () if options.pairs.source else ("test",)
+    return Stage(
+        "index",
+        run_index,
+        IndexConfig(splits, options.limit),
+        {"model": model, "pairs": pairs},
+        resources=Resources(num_cpus=1.0),
+        code=("pipelines.index", "momo.export"),
+    )
+
+
+def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
+    """Run what is missing; returns the index's folder."""
+    storage = open_storage(options.storage)
+    plan = make_plan([index_stage(options)], storage)
+    if plan.to_run:
+        storage.create()
+        run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), arguments)
+    artifact = storage.artifact("index", plan["index"].fingerprint)
+    assert artifact is not None
+    return str(artifact.path / "index")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as those of `full.py`."""
+    import tyro
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = tyro.cli(IndexOptions, args=arguments, prog="index.py", description=__doc__)
+
+    def work() -> int:
+        print(make_index(options, arguments))
+        return 0
+
+    return exit_code(work, "the same command goes on where it was")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The embeddings endpoint.
+
+    python pipelines/serve.py [--model runs/latest/model] [--index FOLDER] [--keys FILE]
+    serve run pipelines.serve:app                          # the same by Ray Serve's own command
+    serve run pipelines.serve:app model=… index=… keys=…
+
+Listens on 127.0.0.1:8000 unless told otherwise. `pipelines/index.py` makes an index.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from momo_platform.serving.config import Limits, ServingConfig, read_keys
+from momo_platform.stages import UserError
+from pipelines.full import exit_code
+
+DEFAULT_MODEL = "runs/latest/model"
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What to serve and where."""
+
+    model: str = DEFAULT_MODEL
+    """An exported model's folder; by default the newest report's."""
+    index: str = ""
+    """An index of `pipelines/index.py`, for search and the page."""
+    keys: str = ""
+    """A file with accepted bearer keys, one a line, readable by you alone; empty: no keys."""
+    host: str = "127.0.0.1"
+    """Other machines reach it only with another address here; give --keys then."""
+    port: int = 8000
+    min_replicas: int = 1
+    max_replicas: int = 1
+    cpus: float = 1.0
+    """Of each replica."""
+    gpus: float = 0.0
+    batch_size: int = 64
+    batch_wait_ms: float = 3.0
+    limits: Limits = Limits()
+    cluster: str = "auto"
+    verbose: bool = False
+
+
+def config_of(options: ServeOptions) -> ServingConfig:
+    """Raises UserError for a model, an index or keys that are not there."""
+    model = Path(options.model).expanduser().resolve()
+    if not (model / "config.json").is_file():
+        hint = " (run `make demo` first, or give --model)" if not model.exists() else ""
+        raise UserError(f"--model {options.model}: no exported model there{hint}")
+    index = ""
+    if options.index:
+        index = str(Path(options.index).expanduser().resolve())
+        if not (Path(index) / "vectors.npy").is_file():
+            raise UserError(
+                f"--index {options.index}: no index there; make one with pipelines/index.py"
+            )
+    try:
+        return ServingConfig(
+            model=str(model),
+            index=index,
+            keys=read_keys(options.keys) if options.keys else (),
+            min_replicas=options.min_replicas,
+            max_replicas=max(options.min_replicas, options.max_replicas),
+            cpus=options.cpus,
+            gpus=options.gpus,
+            batch_size=options.batch_size,
+            batch_wait_ms=options.batch_wait_ms,
+            limits=options.limits,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def app(arguments: Mapping[str, str]) -> Any:
+    """For `serve run` and Serve's config files: model, index, keys, replicas, cpus; by default from
+    MOMO_MODEL, MOMO_INDEX and MOMO_KEYS."""
+    from momo_platform.serving.app import application
+    from pipelines.serving import load_encoder
+
+    numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
+    known = {"model", "index", "keys", *numbers}
+    if unknown := sorted(set(arguments) - known):
+        raise UserError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in ("model", "index", "keys")}
+    given: dict[str, Any] = {n: v for n, v in environment.items() if v} | dict(arguments)
+    given |= {name: kind(given[name]) for name, kind in numbers.items() if name in given}
+    return application(load_encoder, config_of(ServeOptions(**given)))
+
+
+def deploy(options: ServeOptions) -> None:
+    """Start or change the application; returns when it answers. Needs a Ray."""
+    from ray import serve
+
+    from momo_platform.serving.app import application
+    from pipelines.serving import load_encoder
+
+    config = config_of(options)
+    serve.start(http_options={"host": options.host, "port": options.port})
+    serve.run(application(load_encoder, config), name=config.name, route_prefix="/")
+
+
+def run(options: ServeOptions) -> int:
+    """Serve until SIGINT or SIGTERM, then drain."""
+    from ray import serve
+
+    from momo_platform.cluster import start_ray
+
+    config_of(options)
+    if options.host not in ("127.0.0.1", "localhost", "::1") and not options.keys:
+        raise UserError(
+            f"--host {options.host}: others could reach it without a key; give --keys FILE"
+        )
+    ended = threading.Event()
+    with start_ray(options.cluster, verbose=options.verbose) as connection:
+        if connection.notice:
+            print(connection.notice, file=sys.stderr)
+        deploy(options)
+        for number in (signal.SIGINT, signal.SIGTERM):  # now: Ray's start takes SIGTERM over
+            signal.signal(number, lambda *_: ended.set())
+        where = f"http://{options.host}:{options.port}"
+        print(f"serving {options.model} at {where}/ (API: {where}/docs); Ctrl-C ends", flush=True)
+        ended.wait()
+        print("draining", flush=True)
+        serve.shutdown()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 after Ctrl-C, 2 for bad input."""
+    import tyro
+
+    options = tyro.cli(ServeOptions, args=arguments, prog="serve.py", description=__doc__)
+    return exit_code(lambda: run(options), "nothing is lost")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

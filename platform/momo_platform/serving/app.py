@@ -1,0 +1,388 @@
+"""The endpoint: FastAPI on a Ray Serve deployment that holds the model. Imports Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from ray import serve
+
+from momo_platform.serving import runtime, schema
+from momo_platform.serving.config import ServingConfig, is_known
+from momo_platform.serving.encoder import Encoder, Load, by_length, joined
+from momo_platform.serving.errors import ServiceRefusal
+from momo_platform.serving.http import Guard, add_error_handlers
+from momo_platform.serving.index import Index, read_index
+from momo_platform.serving.items import Item, count, picture_of, read_items
+
+_PAGE = Path(__file__).with_name("page")
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorAnswer} for status in (401, 413, 415, 422, 503, 504)
+}
+api = FastAPI(title="MoMo embeddings", version="1", docs_url=None, redoc_url=None)
+api.add_middleware(Guard, limit=runtime.body_limit)
+add_error_handlers(api)
+
+
+@dataclass(frozen=True)
+class State:
+    """What answers requests: replaced as a whole, so that no request sees half of a change."""
+
+    encoder: Encoder
+    index: Index | None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Texts or pictures of one request, with the state that it began with."""
+
+    state: State
+    items: list[Any]
+    lengths: list[int]
+
+
+def _size(works: Sequence[_Work]) -> int:
+    return sum(len(work.items) for work in works)
+
+
+def _endpoint() -> Any:
+    return serve.get_replica_context().servable_object
+
+
+async def _authorised(request: Request) -> None:
+    """Raises 401 without a known key, where keys are asked for."""
+    keys = _endpoint().config.keys
+    if not keys:
+        return
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not is_known(key.strip(), keys):
+        raise ServiceRefusal(401, "give a known key as Authorization: Bearer KEY")
+
+
+_v1: dict[str, Any] = {"dependencies": [Depends(_authorised)], "responses": _ERRORS}
+
+
+@api.post("/v1/embeddings", response_model=schema.EmbeddingsAnswer, **_v1)
+async def embeddings(request: schema.EmbeddingsRequest) -> Any:
+    """Embed texts, pictures and pairs, as OpenAI's endpoint does texts."""
+    own = _endpoint()
+    state = own.state_for(request.model)
+    if request.dimensions not in (None, state.encoder.dimensions):
+        raise ServiceRefusal(
+            422, f"dimensions: the model's vectors have {state.encoder.dimensions}", "dimensions"
+        )
+    items = await own.read(request.input)
+    return await own.answer(state, items, request.encoding_format)
+
+
+@api.post("/v1/embeddings/upload", response_model=schema.EmbeddingsAnswer, **_v1)
+async def upload(
+    image: Annotated[list[UploadFile], File(description="Pictures, or the pictures of pairs.")],
+    text: Annotated[list[str] | None, Form(description="As many texts, for pairs.")] = None,
+    encoding_format: Annotated[str, Form(pattern="^(float|base64)$")] = "float",
+) -> Any:
+    """The same for files of a form."""
+    own = _endpoint()
+    limits = own.config.limits
+    texts = list(text or ())
+    if texts and len(texts) != len(image):
+        raise ServiceRefusal(422, f"{len(texts)} texts for {len(image)} images", "text")
+    if len(image) > limits.items:
+        raise ServiceRefusal(413, f"{limits.items} images are allowed", "image")
+    items = []
+    for number, file in enumerate(image):
+        raw = await file.read(limits.picture_bytes + 1)
+        picture = await own.threaded(picture_of, raw, f"image[{number}]", limits)
+        items.append(Item(texts[number] if texts else None, picture))
+    return await own.answer(own.state, items, encoding_format)
+
+
+@api.post("/v1/similarity", response_model=schema.SimilarityAnswer, **_v1)
+async def similarity(request: schema.SimilarityRequest) -> Any:
+    """Cosines of all of `a` with all of `b`."""
+    own = _endpoint()
+    state = own.state_for(request.model)
+    a, b = await own.read(request.a), await own.read(request.b)
+    vectors, tokens = await own.embed(state, [*a, *b])
+    cosines = vectors[: len(a)] @ vectors[len(a) :].T
+    return JSONResponse(_answer(state, cosines.tolist(), tokens))
+
+
+@api.post("/v1/search", response_model=schema.SearchAnswer, **_v1)
+async def search(request: schema.SearchRequest) -> Any:
+    """The nearest entries of the index, best first, each with its `score`."""
+    own = _endpoint()
+    state = own.state_for(request.model)
+    if state.index is None:
+        raise ServiceRefusal(422, "no index is served here: start with --index", "query")
+    if request.k > own.config.limits.results:
+        raise ServiceRefusal(413, f"k: at most {own.config.limits.results} results", "k")
+    items = await own.read(request.query)
+    vectors, tokens = await own.embed(state, items)
+    found = await own.threaded(state.index.search, vectors[0], request.k)
+    rows = [{**entry, "score": score} for score, entry in found]
+    return JSONResponse(_answer(state, rows, tokens))
+
+
+@api.post("/v1/attention", response_model=schema.AttentionAnswer, **_v1)
+async def attention(request: schema.AttentionRequest) -> Any:
+    """How much the model looks at each part of a picture (rows × columns, sum 1)."""
+    own = _endpoint()
+    state = own.state
+    item = {"image": request.image} | ({"text": request.text} if request.text else {})
+    (read,) = await own.read(item)
+    assert read.picture is not None
+    seen = await own.in_time(own.on_model(state.encoder.attention, read.picture, read.text), 1)
+    body = {"object": "attention", "data": seen.tolist(), "model": state.encoder.name}
+    return JSONResponse(body)
+
+
+@api.get("/v1/models", response_model=schema.Models, **_v1)
+async def models() -> Any:
+    """The model that is served."""
+    state = _endpoint().state
+    entries = len(state.index.entries) if state.index else 0
+    card = schema.ModelCard(
+        id=state.encoder.name, dimensions=state.encoder.dimensions, index_entries=entries
+    )
+    return schema.Models(data=[card])
+
+
+@api.get("/healthz", response_model=schema.Health)
+async def healthz() -> Any:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@api.get("/readyz", response_model=schema.Health, responses={503: {"model": schema.ErrorAnswer}})
+async def readyz() -> Any:
+    """A model is loaded."""
+    _ = _endpoint().state
+    return {"status": "ready"}
+
+
+@api.get("/metrics", dependencies=[Depends(_authorised)], response_class=Response)
+async def metrics() -> Response:
+    """This replica's counters, for Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@api.get("/", include_in_schema=False)
+async def page() -> Response:
+    """Type a caption or drop a picture."""
+    return FileResponse(_PAGE / "index.html", media_type="text/html; charset=utf-8")
+
+
+@api.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The OpenAPI document for people."""
+    return FileResponse(_PAGE / "docs.html", media_type="text/html; charset=utf-8")
+
+
+@api.get("/static/{name}", include_in_schema=False)
+async def static(name: str) -> Response:
+    """The page's own script and style."""
+    kinds = {"page.js": "text/javascript", "docs.js": "text/javascript", "page.css": "text/css"}
+    if name not in kinds:
+        raise ServiceRefusal(404, "no such file")
+    return FileResponse(_PAGE / name, media_type=f"{kinds[name]}; charset=utf-8")
+
+
+def _answer(state: State, data: Any, tokens: int) -> dict[str, Any]:
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": state.encoder.name, "usage": usage}
+
+
+def _in_format(vector: np.ndarray, encoding_format: str) -> Any:
+    if encoding_format == "base64":
+        return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+    return vector.tolist()
+
+
+@serve.deployment
+@serve.ingress(api)
+class Endpoint:
+    """One replica. The model runs in one thread of its own, so that the event loop stays free."""
+
+    def __init__(self, load: Load, config: ServingConfig) -> None:
+        self.load, self.config = load, config
+        runtime.set_limits(config.limits)
+        self.queued = 0
+        self._state: State | None = None
+        self._model_thread = ThreadPoolExecutor(1, "model")
+        self._threads = ThreadPoolExecutor(4, "decode")
+        handlers: tuple[Any, ...] = (self.encode_texts, self.encode_pictures)
+        for handler in handlers:
+            handler.set_max_batch_size(config.batch_size)
+            handler.set_batch_wait_timeout_s(config.batch_wait_ms / 1000)
+
+    async def reconfigure(self, chosen: dict[str, str]) -> None:
+        """`model` and `index`: load them beside what serves, then replace it at once. Raises where
+        one can't be read; the old ones go on then."""
+        threads = self.config.threads or max(1, int(self.config.cpus or os.cpu_count() or 1))
+
+        def loaded() -> State:
+            encoder = self.load(chosen["model"], threads)
+            encoder.texts(["warm"])
+            index = read_index(chosen["index"]) if chosen.get("index") else None
+            if index is not None and index.vectors.shape[1] != encoder.dimensions:
+                raise ValueError(
+                    f"the index has {index.vectors.shape[1]} dimensions, the model "
+                    f"{encoder.dimensions}: make the index with this model"
+                )
+            return State(encoder, index)
+
+        self._state = await asyncio.get_running_loop().run_in_executor(self._threads, loaded)
+
+    @property
+    def state(self) -> State:
+        if self._state is None:
+            raise ServiceRefusal(503, "no model is loaded yet")
+        return self._state
+
+    def state_for(self, model: str | None) -> State:
+        """Raises 404 when a request names another model."""
+        state = self.state
+        if model is not None and model != state.encoder.name:
+            raise ServiceRefusal(404, f"this endpoint serves {state.encoder.name} only", "model")
+        return state
+
+    async def threaded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """In a thread that decodes."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """In the model's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._model_thread, function, *arguments)
+
+    async def read(self, value: Any) -> list[Item]:
+        """Items of a validated request; pictures are decoded in a thread."""
+        plain = _plain(value)
+        texts_only = isinstance(plain, str) or (
+            isinstance(plain, list) and all(isinstance(v, str) for v in plain)
+        )
+        if texts_only:
+            return read_items(plain, self.config.limits)
+        return await self.threaded(read_items, plain, self.config.limits)
+
+    async def answer(self, state: State, items: list[Item], encoding_format: str) -> JSONResponse:
+        """An embeddings answer."""
+        vectors, tokens = await self.embed(state, items)
+        data = [
+            {"object": "embedding", "index": i, "embedding": _in_format(row, encoding_format)}
+            for i, row in enumerate(vectors)
+        ]
+        return JSONResponse(_answer(state, data, tokens))
+
+    async def embed(self, state: State, items: Sequence[Item]) -> tuple[np.ndarray, int]:
+        """Vectors [N, dimensions] and how many tokens the texts have."""
+        texts = [item.text for item in items if item.text is not None]
+        pictures = [item.picture for item in items if item.picture is not None]
+        lengths = state.encoder.count_tokens(texts) if texts else []
+        works: list[Any] = []
+        if texts:
+            works.append(self.encode_texts(_Work(state, texts, lengths)))  # type: ignore[arg-type]
+        if pictures:
+            flat = [1] * len(pictures)
+            works.append(self.encode_pictures(_Work(state, pictures, flat)))  # type: ignore[arg-type]
+        done = await self.in_time(asyncio.gather(*works), count(items))
+        of_texts = iter(done[0] if texts else ())
+        of_pictures = iter(done[-1] if pictures else ())
+        rows = []
+        for item in items:
+            if item.text is not None and item.picture is not None:
+                rows.append(joined(next(of_texts), next(of_pictures)))
+            else:
+                rows.append(next(of_texts if item.text is not None else of_pictures))
+        return np.stack(rows), sum(lengths)
+
+    async def in_time(self, work: Any, items: int) -> Any:
+        """The work's result. Raises 503 when too much waits already, 504 when it takes too long."""
+        limits = self.config.limits
+        if self.queued + items > limits.queued_items and self.queued:
+            if hasattr(work, "cancel"):
+                work.cancel()
+            else:
+                work.close()
+            raise ServiceRefusal(503, "too many requests wait here already: try again later")
+        self.queued += items
+        runtime.QUEUED.set(self.queued)
+        try:
+            return await asyncio.wait_for(work, limits.seconds)
+        except TimeoutError:
+            raise ServiceRefusal(504, f"not done within {limits.seconds:g} s") from None
+        finally:
+            self.queued -= items
+            runtime.QUEUED.set(self.queued)
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.003, batch_size_fn=_size)
+    async def encode_texts(self, works: list[_Work]) -> list[np.ndarray]:
+        """Each work's vectors; texts of similar length go through the model together."""
+        return await self._encode("text", works)
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.003, batch_size_fn=_size)
+    async def encode_pictures(self, works: list[_Work]) -> list[np.ndarray]:
+        """Each work's vectors."""
+        return await self._encode("image", works)
+
+    async def _encode(self, kind: str, works: list[_Work]) -> list[np.ndarray]:
+        found: list[np.ndarray | None] = [None] * len(works)
+        for state in {id(w.state): w.state for w in works}.values():
+            same = [i for i, w in enumerate(works) if w.state is state]
+            items = [item for i in same for item in works[i].items]
+            lengths = [length for i in same for length in works[i].lengths]
+            runtime.BATCH.labels(kind).observe(len(items))
+            runtime.ITEMS.labels(kind).inc(len(items))
+            encode = state.encoder.texts if kind == "text" else state.encoder.pictures
+            rows = await self.on_model(by_length, encode, items, lengths)
+            start = 0
+            for i in same:
+                found[i] = rows[start : start + len(works[i].items)]
+                start += len(works[i].items)
+        return [rows for rows in found if rows is not None]
+
+
+def _plain(value: Any) -> Any:
+    """Pydantic's models back to JSON values."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value
+
+
+def application(load: Load, config: ServingConfig) -> Any:
+    """The Serve application. Change its model while it runs by deploying it again with another
+    `model` or `index`: replicas load it beside the old one and lose no request."""
+    options: dict[str, Any] = {
+        "name": "Endpoint",
+        "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": config.gpus},
+        "autoscaling_config": {
+            "min_replicas": config.min_replicas,
+            "max_replicas": config.max_replicas,
+            "target_ongoing_requests": config.batch_size,
+        },
+        # Ours answers 503 with Retry-After before Serve's own queue fills.
+        "max_ongoing_requests": 2 * config.limits.queued_items,
+        "graceful_shutdown_timeout_s": config.limits.seconds + 5,
+        "health_check_period_s": 5,
+        "user_config": {"model": config.model, "index": config.index},
+    }
+    return Endpoint.options(**options).bind(load, _without_places(config))
+
+
+def _without_places(config: ServingConfig) -> ServingConfig:
+    """What a replica is built with: if it changed, Serve would replace the replica instead."""
+    from dataclasses import replace
+
+    return replace(config, model="", index="")

@@ -1,0 +1,141 @@
+"""A client of the endpoint: batches, retries, base64 on the wire. Needs no Ray and no model."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_RETRIED = (429, 500, 502, 503, 504)
+
+
+class ServiceError(RuntimeError):
+    """The endpoint refused a request for good, or could not be reached; `status` is 0 then."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status or 'no answer'}: {message}")
+        self.status = status
+
+
+class Client:
+    """Talks to one endpoint.
+
+    Requests that fail for reasons of the service (no answer, 5xx, too many) are sent again up to
+    `retries` times, after what Retry-After says or a growing, jittered wait; embedding twice is
+    harmless. `key` defaults to the environment's MOMO_API_KEY.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        batch_size: int = 64,
+        retries: int = 8,
+        timeout: float = 60.0,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: give at least 1")
+        self.url, self.batch_size = url.rstrip("/"), batch_size
+        self.retries, self.timeout = retries, timeout
+        self._key = key if key is not None else os.environ.get("MOMO_API_KEY", "")
+
+    def embed(
+        self,
+        texts: Sequence[str] | None = None,
+        images: Sequence[str | os.PathLike[str] | bytes] | None = None,
+    ) -> np.ndarray:
+        """float32 [N, dimensions]: of texts, of images (paths or encoded bytes), or, with both, of
+        as many pairs. Raises ServiceError when the endpoint refuses, FileNotFoundError for a
+        picture that is not there."""
+        if texts is None and images is None:
+            raise ValueError("embed takes texts=[...], images=[...] or both")
+        if isinstance(texts, str) or isinstance(images, str | bytes | os.PathLike):
+            raise TypeError("embed takes lists: write texts=[text] or images=[image]")
+        if texts is not None and images is not None and len(texts) != len(images):
+            raise ValueError(f"{len(texts)} texts and {len(images)} images: pairs need as many")
+        rows = [np.zeros((0, 0), dtype=np.float32)]
+        for items in _chunks(texts, images, self.batch_size):
+            answer = self.post("/v1/embeddings", {"input": items, "encoding_format": "base64"})
+            data = sorted(answer["data"], key=lambda one: one["index"])
+            vectors = [np.frombuffer(base64.b64decode(d["embedding"]), "<f4") for d in data]
+            rows.append(np.stack(vectors))
+        return np.concatenate(rows[1:]) if len(rows) > 1 else rows[0]
+
+    def similarity(self, texts: Sequence[str], images: Sequence[Any]) -> np.ndarray:
+        """Cosines float32 [texts, images]."""
+        return self.embed(texts=texts) @ self.embed(images=images).T
+
+    def search(self, query: str | dict[str, str], k: int = 10) -> list[dict[str, Any]]:
+        """The nearest entries of the endpoint's index, each with its `score`."""
+        return self.post("/v1/search", {"query": query, "k": k})["data"]
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One JSON request with retries."""
+        payload = json.dumps(body).encode()
+        for attempt in range(self.retries + 1):
+            headers = {"Content-Type": "application/json"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            request = urllib.request.Request(self.url + path, payload, headers)
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                status, message = error.code, _message(error)
+                after = error.headers.get("Retry-After")
+                if status not in _RETRIED:
+                    raise ServiceError(status, message) from None
+            except (OSError, ValueError) as error:  # no answer, or one that broke off
+                status, message, after = 0, str(error), None
+            if attempt == self.retries:
+                raise ServiceError(status, f"{message} ({attempt + 1} attempts)") from None
+            time.sleep(_wait(attempt, after))
+        raise AssertionError("unreachable")
+
+
+def _chunks(
+    texts: Sequence[str] | None,
+    images: Sequence[str | os.PathLike[str] | bytes] | None,
+    size: int,
+) -> Iterator[list[Any]]:
+    total = len(texts) if texts is not None else len(images or ())
+    for start in range(0, total, size):
+        part: list[Any] = []
+        for index in range(start, min(total, start + size)):
+            if images is None and texts is not None:
+                part.append(texts[index])
+                continue
+            assert images is not None
+            item = {"image": _encoded(images[index])}
+            part.append(item if texts is None else {"text": texts[index], **item})
+        yield part
+
+
+def _encoded(image: str | os.PathLike[str] | bytes) -> str:
+    raw = image if isinstance(image, bytes) else Path(image).read_bytes()
+    return base64.b64encode(raw).decode()
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return error.reason or "no message"
+
+
+def _wait(attempt: int, after: str | None) -> float:
+    try:
+        asked = float(after) if after else 0.0
+    except ValueError:
+        asked = 0.0
+    return max(min(asked, 30.0), min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0))

@@ -1,0 +1,120 @@
+"""What the endpoint is told, and its limits."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from momo_platform.bounds import check_bounds
+from momo_platform.stages.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for; beyond it is refused, never cut silently (texts apart, which the
+    model reads up to its own length)."""
+
+    body_bytes: int = 16 * 2**20
+    items: int = 256
+    text_characters: int = 100_000
+    picture_bytes: int = 10 * 2**20
+    pixels: int = 50_000_000
+    results: int = 100
+    """Of a search."""
+    queued_items: int = 1024
+    """Items in work or waiting at a replica; beyond it answers 503 with Retry-After."""
+    seconds: float = 30.0
+    """A request that takes longer ends with 504."""
+
+    def __post_init__(self) -> None:
+        at_least_one = (1, None)
+        check_bounds(
+            self,
+            body_bytes=at_least_one,
+            items=at_least_one,
+            text_characters=at_least_one,
+            picture_bytes=at_least_one,
+            pixels=at_least_one,
+            results=at_least_one,
+            queued_items=at_least_one,
+            seconds=(0.001, None),
+        )
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """One deployment. `model` and `index` are folders; they can be changed while it runs."""
+
+    model: str
+    name: str = "momo"
+    index: str = ""
+    """An index made by the `index` stage; empty: no search."""
+    keys: tuple[str, ...] = ()
+    """SHA-256 of accepted bearer keys, in hex; none: open to whoever reaches the port."""
+    min_replicas: int = 1
+    max_replicas: int = 4
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 0
+    """Of torch in a replica; 0: as many as its CPUs."""
+    batch_size: int = 64
+    batch_wait_ms: float = 3.0
+    limits: Limits = field(default=Limits())
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            min_replicas=(0, None),
+            max_replicas=(1, None),
+            cpus=(0.0, None),
+            gpus=(0.0, None),
+            threads=(0, None),
+            batch_size=(1, None),
+            batch_wait_ms=(0.0, None),
+        )
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas={self.max_replicas}: give at least min_replicas={self.min_replicas}"
+            )
+        for key in self.keys:
+            if len(key) != 64 or any(c not in "0123456789abcdef" for c in key):
+                raise ValueError("keys: give the SHA-256 of each key in hex, not the key itself")
+
+
+def hashed(key: str) -> str:
+    """What is kept of a bearer key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_known(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key's hash is among `keys`, in the same time whichever it is."""
+    digest = hashed(key)
+    found = False
+    for known in keys:
+        found |= hmac.compare_digest(digest, known)
+    return found
+
+
+def read_keys(file: str) -> tuple[str, ...]:
+    """Hashes of the keys in a file, one a line; blank lines and # comments are left out.
+
+    Raises UserError for a file that can't be read, that others can read, or that is empty.
+    """
+    path = Path(file).expanduser()
+    try:
+        if os.stat(path).st_mode & 0o077:
+            raise UserError(f"--keys {path}: others can read it; chmod 600 {path}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"--keys {path}: {error.strerror}; give a file with a key a line"
+        ) from error
+    keys = [line.strip() for line in lines]
+    found = tuple(hashed(key) for key in keys if key and not key.startswith("#"))
+    if not found:
+        raise UserError(f"--keys {path}: no key in it; give one a line")
+    return found

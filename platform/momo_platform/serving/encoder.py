@@ -1,0 +1,67 @@
+"""What the endpoint asks of a model, and the batching in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+
+class Encoder(Protocol):
+    """A model that embeds texts and pictures into one space of unit vectors.
+
+    Called from one thread at a time; a result must not depend on what else is in the batch by more
+    than rounding.
+    """
+
+    name: str
+    dimensions: int
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that the model reads of each text."""
+        ...
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, dimensions]."""
+        ...
+
+    def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """float32 [N, dimensions]."""
+        ...
+
+    def attention(self, picture: Image.Image, text: str | None) -> np.ndarray:
+        """float32 [rows, columns], sum 1: how much the model looks at each part of the picture."""
+        ...
+
+
+Load = Callable[[str, int], Encoder]
+"""A folder and a number of threads → the encoder."""
+
+
+def by_length(
+    encode: Callable[[Sequence[Any]], np.ndarray],
+    items: Sequence[Any],
+    lengths: Sequence[int],
+    largest: float = 1.5,
+) -> np.ndarray:
+    """Encode in buckets whose longest is at most `largest` times their shortest (and 8 more), so
+    that short texts don't pay for long ones' padding. Rows come back in their own order."""
+    order = sorted(range(len(items)), key=lambda i: lengths[i])
+    buckets: list[list[int]] = []
+    for index in order:
+        if buckets and lengths[index] <= largest * lengths[buckets[-1][0]] + 8:
+            buckets[-1].append(index)
+        else:
+            buckets.append([index])
+    rows: list[tuple[int, np.ndarray]] = []
+    for bucket in buckets:
+        rows += zip(bucket, encode([items[i] for i in bucket]), strict=True)
+    return np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+
+
+def joined(text: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A pair's vector: the unit vector between its text's and its picture's, in their own space."""
+    total = text + picture
+    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,132 @@
+"""Around the application: body limits, security headers, errors in one shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from momo_platform.serving import runtime
+from momo_platform.serving.errors import ServiceRefusal, error_body
+
+logger = logging.getLogger(__name__)
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+]
+
+
+class _TooLarge(Exception):
+    """The body went on beyond the limit."""
+
+
+class Guard:
+    """ASGI middleware: security headers on every answer; a body above `limit()` bytes is refused
+    with 413, also where its length was not told or was false."""
+
+    def __init__(self, app: Any, limit: Callable[[], int]) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, seen, limit = False, 0, self.limit()
+        begun = time.perf_counter()
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _note(scope, int(message["status"]), time.perf_counter() - begun)
+                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+            await send(message)
+
+        async def guarded_receive() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise _TooLarge
+            return message
+
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        try:
+            if told.isdigit() and int(told) > limit:
+                raise _TooLarge
+            await self.app(scope, guarded_receive, guarded_send)
+        except _TooLarge:
+            if not started:
+                await _refuse(guarded_send, 413, f"the body is larger than {limit} bytes")
+
+
+def _note(scope: Message, status: int, seconds: float) -> None:
+    """Count the answer; paths that are none of ours are one."""
+    route = scope.get("route")
+    path = getattr(route, "path", "other")
+    runtime.REQUESTS.labels(path, status).inc()
+    runtime.SECONDS.labels(path).observe(seconds)
+
+
+async def _refuse(send: Send, status: int, message: str) -> None:
+    body = json.dumps(error_body(status, message)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refused(request: Request, error: Exception) -> JSONResponse:
+    """A ServiceRefusal as it is."""
+    assert isinstance(error, ServiceRefusal)
+    headers = {"Retry-After": "1"} if error.status == 503 else None
+    if error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def invalid(request: Request, error: Exception) -> JSONResponse:
+    """The first thing that the request's schema refuses, without what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
+    message = f"{place or 'the body'}: {first['msg']}"[:500]
+    return JSONResponse(error_body(422, message, place or None), 422)
+
+
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """404, 405 and their kind."""
+    assert isinstance(error, HTTPException)
+    status = 422 if error.status_code == 400 else error.status_code  # a body that can't be parsed
+    return JSONResponse(error_body(status, str(error.detail)), status, error.headers)
+
+
+async def failed(request: Request, error: Exception) -> JSONResponse:
+    """A fault of the service: told in its log, not to the client."""
+    logger.exception("a request failed", exc_info=error)
+    return JSONResponse(error_body(500, "the service failed; its log says why"), 500)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error as OpenAI's JSON, without what was sent, paths or traces."""
+    app.add_exception_handler(ServiceRefusal, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, failed)

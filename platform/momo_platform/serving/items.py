@@ -1,0 +1,136 @@
+"""From a request's items to texts and pictures: decoded, checked against the limits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from momo_platform.serving.config import Limits
+from momo_platform.serving.errors import ServiceRefusal
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A text, a picture, or both as a pair."""
+
+    text: str | None = None
+    picture: Image.Image | None = None
+
+
+def read_items(value: Any, limits: Limits) -> list[Item]:
+    """`input` of a request: a text, an item, or a list of them. Raises ServiceRefusal."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ServiceRefusal(422, "input is empty: give at least one text or item", "input")
+    if len(values) > limits.items:
+        raise ServiceRefusal(
+            413, f"input has {len(values)} items, {limits.items} are allowed: send several", "input"
+        )
+    if all(isinstance(v, int) for v in values):
+        raise ServiceRefusal(422, "input holds token ids: send the text instead", "input")
+    return [_item(v, f"input[{i}]", limits) for i, v in enumerate(values)]
+
+
+def _item(value: Any, place: str, limits: Limits) -> Item:
+    if isinstance(value, str):
+        return Item(text=checked_text(value, place, limits))
+    if not isinstance(value, dict):
+        raise ServiceRefusal(
+            422, f'{place}: give a text, {{"image": …}} or {{"text": …, "image": …}}', place
+        )
+    if unknown := sorted(set(value) - {"text", "image"}):
+        raise ServiceRefusal(422, f"{place}: unknown {', '.join(unknown)[:100]}", place)
+    text, image = value.get("text"), value.get("image")
+    if text is None and image is None:
+        raise ServiceRefusal(422, f"{place}: neither text nor image", place)
+    if text is not None and not isinstance(text, str):
+        raise ServiceRefusal(422, f"{place}.text is no text", place)
+    if image is not None and not isinstance(image, str):
+        raise ServiceRefusal(422, f"{place}.image: give a data URI or base64", place)
+    return Item(
+        None if text is None else checked_text(text, f"{place}.text", limits),
+        None if image is None else picture_of(decoded(image, place, limits), place, limits),
+    )
+
+
+def checked_text(text: str, place: str, limits: Limits) -> str:
+    """The text, if it has words and is not too long."""
+    if len(text) > limits.text_characters:
+        raise ServiceRefusal(
+            413, f"{place} has {len(text)} characters, {limits.text_characters} are allowed", place
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ServiceRefusal(422, f"{place} is not valid Unicode", place) from None
+    if not text.strip():
+        raise ServiceRefusal(422, f"{place} is empty", place)
+    return text
+
+
+def decoded(image: str, place: str, limits: Limits) -> bytes:
+    """The bytes of a data URI or of base64. URLs are never fetched."""
+    if image[:16].lower().startswith(("http://", "https://", "file:", "ftp://")):
+        raise ServiceRefusal(
+            422, f"{place}.image is a URL, which is not fetched: send the picture's bytes", place
+        )
+    if image.startswith("data:"):
+        head, comma, image = image.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise ServiceRefusal(422, f"{place}.image: a data URI must be base64", place)
+        if not head.startswith("data:image/"):
+            raise ServiceRefusal(415, f"{place}.image: the data URI is not of a picture", place)
+    if len(image) * 3 // 4 > limits.picture_bytes + 3:
+        raise _too_large(place, limits)
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError):
+        raise ServiceRefusal(422, f"{place}.image is not base64", place) from None
+
+
+def _too_large(place: str, limits: Limits) -> ServiceRefusal:
+    return ServiceRefusal(413, f"{place}.image: {limits.picture_bytes} bytes are allowed", place)
+
+
+def picture_of(raw: bytes, place: str, limits: Limits) -> Image.Image:
+    """The decoded picture, its first frame. Raises ServiceRefusal for what is none, is cut short,
+    or would be larger than allowed when decoded."""
+    if len(raw) > limits.picture_bytes:
+        raise _too_large(place, limits)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size: checked below, before anything is decoded
+            picture = Image.open(io.BytesIO(raw), formats=FORMATS)
+            width, height = picture.size
+            if width * height > limits.pixels:
+                raise ServiceRefusal(
+                    413,
+                    f"{place}.image is {width} × {height}, {limits.pixels} pixels are allowed",
+                    place,
+                )
+            picture.load()
+            return picture
+    except ServiceRefusal:
+        raise
+    except Image.DecompressionBombError:
+        raise ServiceRefusal(
+            413, f"{place}.image is too large, {limits.pixels} pixels are allowed", place
+        ) from None
+    except UnidentifiedImageError:
+        raise ServiceRefusal(415, f"{place}.image is none of {', '.join(FORMATS)}", place) from None
+    except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
+        raise ServiceRefusal(422, f"{place}.image can't be decoded: it is damaged", place) from None
+
+
+def count(items: Sequence[Item]) -> int:
+    """How many texts and pictures there are to encode."""
+    return sum((item.text is not None) + (item.picture is not None) for item in items)

@@ -1,0 +1,31 @@
+"""What a replica's process holds once: counters, and the limits in force.
+
+In a module of its own: Serve ships the deployment's class by value, with copies of the globals of
+its own module; another module is imported there.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from momo_platform.serving.config import Limits
+
+REQUESTS = Counter("momo_requests_total", "Answers by path and status", ["path", "status"])
+SECONDS = Histogram("momo_request_seconds", "Seconds until the answer began", ["path"])
+ITEMS = Counter("momo_items_total", "Texts and pictures encoded", ["kind"])
+BATCH = Histogram(
+    "momo_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+)
+QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
+
+_limits = [Limits()]
+
+
+def set_limits(limits: Limits) -> None:
+    """In force from now on, in this process."""
+    _limits[0] = limits
+
+
+def body_limit() -> int:
+    """Bytes that a request's body may have."""
+    return _limits[0].body_bytes

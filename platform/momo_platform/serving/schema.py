@@ -1,0 +1,120 @@
+"""Requests and answers, for validation and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PictureOrPair(BaseModel):
+    """A picture, or a picture with its text."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: str | None = Field(None, description="A data URI or base64; PNG, JPEG, WebP, GIF, BMP.")
+    text: str | None = None
+
+
+Input = str | PictureOrPair | list[str | PictureOrPair]
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's, with pictures and pairs."""
+
+    input: Input
+    model: str | None = Field(None, description="Must be the model served, where it is given.")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, description="Must be the model's own, where it is given.")
+    user: str | None = None
+
+
+class SimilarityRequest(BaseModel):
+    """Cosines of all of `a` with all of `b`."""
+
+    a: Input
+    b: Input
+    model: str | None = None
+
+
+class SearchRequest(BaseModel):
+    """The nearest entries of the index."""
+
+    query: str | PictureOrPair
+    k: int = Field(10, ge=1)
+    model: str | None = None
+
+
+class AttentionRequest(BaseModel):
+    """Where the model looks in a picture, given a text or none."""
+
+    image: str
+    text: str | None = None
+
+
+class Embedding(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens of the texts; pictures have none."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class SimilarityAnswer(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[list[float]]
+    model: str
+    usage: Usage
+
+
+class SearchAnswer(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+    model: str
+    usage: Usage
+
+
+class AttentionAnswer(BaseModel):
+    object: Literal["attention"] = "attention"
+    data: list[list[float]]
+    model: str
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "local"
+    dimensions: int
+    index_entries: int
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    status: str
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class ErrorAnswer(BaseModel):
+    error: ErrorDetail

@@ -1,0 +1,80 @@
+"""A small model with an index behind a real endpoint."""
+
+import socket
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import momo
+from momo.config import ModelConfig
+from momo.export import save
+from momo.model import build_model
+from momo.tokenizer import train_wordpiece
+from momo_platform.serving import Limits
+from momo_platform.serving.index import write_index
+from pipelines.serve import ServeOptions, deploy
+
+CONFIG = ModelConfig(vocab_size=300, width=32, depth=2, heads=2, embed_dim=24)
+WORDS = ["a red apple", "a green tree", "two blue cats", "the man in a steamy room"]
+COLOURS = ["red", "green", "blue", "white"]
+
+
+def make_model(folder, seed):
+    """A model whose name ends with its seed."""
+    tokenizer = train_wordpiece(WORDS * 5, CONFIG.vocab_size)
+    facts = {"artifact": f"toy/{seed}"}
+    save(build_model(CONFIG, seed=seed), folder, tokenizer.to_str(), facts)
+    return momo.load(folder)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Two models and an index of the first: {"one", "two", "index"}."""
+    root = tmp_path_factory.mktemp("serving")
+    one = make_model(root / "one", 1)
+    make_model(root / "two", 2)
+    pictures = [Image.new("RGB", (64, 64), colour) for colour in COLOURS]
+    thumbnail = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+    entries = [{"caption": w, "thumbnail": thumbnail} for w in WORDS]
+    write_index(root / "index", one.embed(images=pictures), entries)
+    return {name: str(root / name) for name in ("one", "two", "index")}
+
+
+@pytest.fixture(scope="session")
+def endpoint(folders, ray_local):
+    """(options, url) of a running endpoint with one replica; ended with the session."""
+    from ray import serve
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    limits = Limits(items=32, body_bytes=2**20, picture_bytes=2**19, text_characters=2**18)
+    options = ServeOptions(
+        model=folders["one"],
+        index=folders["index"],
+        port=port,
+        cpus=0.3,
+        limits=replace(limits, queued_items=200, seconds=20),
+    )
+    deploy(options)
+    yield options, f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+@pytest.fixture(scope="session")
+def direct(folders):
+    """The first model without the endpoint."""
+    return momo.load(folders["one"])
+
+
+@pytest.fixture
+def noise():
+    """Random pictures by seed."""
+
+    def picture(seed, width=70, height=50):
+        draw = np.random.default_rng(seed)
+        return Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+    return picture

@@ -1,0 +1,327 @@
+"""The endpoint over HTTP: equal to the model, OpenAI's client, refusals, change and loss."""
+
+import base64
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import momo
+from momo_platform.serving import Client, ServiceError
+from momo_platform.serving.config import hashed
+from pipelines.serve import deploy
+
+WORDS = [
+    "red",
+    "green",
+    "apple",
+    "tree",
+    "two",
+    "cats",
+    "the",
+    "man",
+    "in",
+    "a",
+    "steamy",
+    "room",
+    "blue",
+]
+
+
+def png(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def send(url, path, body, headers=None):
+    """(status, JSON or text, headers) of one request; `body` bytes, or a value for JSON."""
+    raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    kind = {"Content-Type": "application/json"} if raw is not None else {}
+    request = urllib.request.Request(url + path, raw, {**kind, **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            status, text, found = answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        status, text, found = error.code, error.read(), error.headers
+    try:
+        return status, json.loads(text), found
+    except ValueError:
+        return status, text.decode(), found
+
+
+def test_any_batching_gives_what_the_model_gives(endpoint, direct, noise):
+    """Texts of many lengths, pictures and pairs, from many threads at once."""
+    _, url = endpoint
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 60))) for _ in range(60)]
+    pictures = [noise(i, 30 + i, 90 - i) for i in range(20)]
+    expected = {
+        "text": direct.embed(texts=texts),
+        "image": direct.embed(images=pictures),
+        "pair": direct.embed(texts=texts[:20], images=pictures),
+    }
+    encoded = [png(p) for p in pictures]
+    worst = []
+
+    def ask(number):
+        client = Client(url, batch_size=1 + number % 7)
+        rows = random.Random(number).sample(range(20), 9)
+        far = random.Random(number).sample(range(60), 9)
+        found = {
+            "text": client.embed(texts=[texts[i] for i in far]) - expected["text"][far],
+            "image": client.embed(images=[encoded[i] for i in rows]) - expected["image"][rows],
+            "pair": client.embed(texts=[texts[i] for i in rows], images=[encoded[i] for i in rows])
+            - expected["pair"][rows],
+        }
+        worst.extend(float(np.abs(difference).max()) for difference in found.values())
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(worst) == 36
+    assert max(worst) < 1e-5
+
+
+def test_openais_client_works_unchanged(endpoint, direct):
+    import openai
+
+    _, url = endpoint
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    answer = client.embeddings.create(model="momo-1", input=["a red apple", "two blue cats"])
+    vectors = np.array([one.embedding for one in answer.data])
+    expected = direct.embed(texts=["a red apple", "two blue cats"])
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 4
+    one = client.embeddings.create(model="momo-1", input="a red apple", encoding_format="float")
+    np.testing.assert_allclose(one.data[0].embedding, expected[0], atol=1e-5)
+    assert [model.id for model in client.models.list()] == ["momo-1"]
+    with pytest.raises(openai.NotFoundError, match="serves momo-1 only"):
+        client.embeddings.create(model="text-embedding-3-small", input="a")
+
+
+def test_similarity_search_upload_and_attention(endpoint, direct, noise):
+    _, url = endpoint
+    picture = noise(3)
+    body = {"a": ["a red apple"], "b": [{"image": base64.b64encode(png(picture)).decode()}]}
+    _, answer, _ = send(url, "/v1/similarity", body)
+    assert answer["data"][0][0] == pytest.approx(
+        float(direct.similarity(["a red apple"], [picture])[0, 0]), abs=1e-5
+    )
+    found = Client(url).search("a green tree", k=3)
+    assert len(found) == 3
+    assert [row["score"] for row in found] == sorted((r["score"] for r in found), reverse=True)
+    assert {"caption", "thumbnail", "score"} == set(found[0])
+    edge = "----edge"
+    form = (
+        f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
+    ).encode() + png(picture)
+    form += (
+        f'\r\n--{edge}\r\nContent-Disposition: form-data; name="text"\r\n\r\na red apple\r\n'
+        f"--{edge}--\r\n"
+    ).encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
+    status, answer, _ = send(url, "/v1/embeddings/upload", form, headers)
+    assert status == 200, answer
+    expected = direct.embed(texts=["a red apple"], images=[picture])[0]
+    np.testing.assert_allclose(answer["data"][0]["embedding"], expected, atol=1e-5)
+    _, answer, _ = send(url, "/v1/attention", {"image": body["b"][0]["image"], "text": "apple"})
+    assert np.array(answer["data"]).shape == (4, 4)
+    assert np.sum(answer["data"]) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "path, body, status",
+    [
+        ("/v1/embeddings", b"{", 422),
+        ("/v1/embeddings", b"\xff\xfe", 422),
+        ("/v1/embeddings", b"[" * 50_000, 422),
+        ("/v1/embeddings", {"input": []}, 422),
+        ("/v1/embeddings", {"input": ""}, 422),
+        ("/v1/embeddings", {"input": [1, 2, 3]}, 422),
+        ("/v1/embeddings", {"input": "a", "encoding_format": "hex"}, 422),
+        ("/v1/embeddings", {"input": "a", "dimensions": 3}, 422),
+        ("/v1/embeddings", {"input": "\ud800"}, 422),
+        ("/v1/embeddings", {"input": ["a"] * 33}, 413),
+        ("/v1/embeddings", {"input": "x" * 300_000}, 413),
+        ("/v1/embeddings", {"input": "x" * 1_100_000}, 413),
+        ("/v1/embeddings", b" " * 1_100_000, 413),
+        ("/v1/embeddings", {"input": {"image": "http://127.0.0.1/x"}}, 422),
+        ("/v1/embeddings", {"input": {"image": base64.b64encode(b"GIF? no").decode()}}, 415),
+        ("/v1/embeddings/upload", b"no form", 422),
+        ("/v1/similarity", {"a": "x"}, 422),
+        ("/v1/search", {"query": "x", "k": 0}, 422),
+        ("/v1/search", {"query": "x", "k": 101}, 413),
+        ("/v1/attention", {"image": "%"}, 422),
+        ("/v1/nothing", {}, 404),
+        ("/static/..%2fapp.py", None, 404),
+        ("/static/app.py", None, 404),
+        ("/v1/embeddings", None, 405),
+    ],
+)
+def test_what_is_refused(endpoint, path, body, status):
+    _, url = endpoint
+    found, answer, headers = send(url, path, body)
+    assert found == status, answer
+    assert answer["error"]["code"] == status
+    text = json.dumps(answer)
+    assert "Traceback" not in text
+    assert "/" not in answer["error"]["message"].replace("and/or", "").replace("data:image/", "")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_long_text_and_odd_characters_are_embedded(endpoint, direct):
+    _, url = endpoint
+    texts = ["word " * 40_000, "a\0b\x07", "🍎" * 500, "​ᅠx", "a" * 70_000]
+    vectors = Client(url).embed(texts=texts)
+    np.testing.assert_allclose(vectors, direct.embed(texts=texts), atol=1e-5)
+
+
+def test_health_models_metrics_and_the_document(endpoint):
+    _, url = endpoint
+    assert send(url, "/healthz", None)[1] == {"status": "ok"}
+    assert send(url, "/readyz", None)[1] == {"status": "ready"}
+    card = send(url, "/v1/models", None)[1]["data"][0]
+    assert (card["id"], card["dimensions"], card["index_entries"]) == ("momo-1", 24, 4)
+    Client(url).embed(texts=["a"])
+    counted = send(url, "/metrics", None)[1]
+    assert 'momo_items_total{kind="text"}' in counted
+    assert 'momo_requests_total{path="/v1/embeddings",status="200"}' in counted
+    paths = send(url, "/openapi.json", None)[1]["paths"]
+    assert {"/v1/embeddings", "/v1/search", "/v1/similarity", "/healthz", "/metrics"} <= set(paths)
+
+
+@pytest.mark.slow
+def test_anything_that_the_document_allows_or_not_is_answered(endpoint, tmp_path):
+    """schemathesis: no 5xx, no answer outside the document."""
+    _, url = endpoint
+    tool = os.path.join(os.path.dirname(sys.executable), "schemathesis")
+    command = [tool, "run", f"{url}/openapi.json", "--max-examples", "60", "--workers", "2"]
+    command += [
+        "--checks",
+        "not_a_server_error,response_schema_conformance,content_type_conformance",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_without_a_known_key_nothing_is_embedded(endpoint, tmp_path):
+    options, url = endpoint
+    keys = tmp_path / "keys"
+    keys.write_text("sesame\n")
+    keys.chmod(0o600)
+    deploy(replace(options, keys=str(keys)))
+    try:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic sesame"}):
+            for path in ("/v1/embeddings", "/v1/search"):
+                status, answer, found = send(url, path, {"input": "a", "query": "a"}, headers)
+                assert status == 401, answer
+                assert found["WWW-Authenticate"] == "Bearer"
+        with pytest.raises(ServiceError, match="401"):
+            Client(url, key="wrong").embed(texts=["a"])
+        assert Client(url, key="sesame").embed(texts=["a"]).shape == (1, 24)
+        assert send(url, "/healthz", None)[0] == 200
+        assert send(url, "/v1/models", None)[0] == 401
+        assert hashed("sesame") != "sesame"
+    finally:
+        deploy(options)
+
+
+class Load:
+    """Threads that embed one text over and over, and note what comes back."""
+
+    def __init__(self, url, retries):
+        self.vectors, self.errors, self.end = [], [], threading.Event()
+        self.threads = [threading.Thread(target=self.ask, args=(url, retries)) for _ in range(6)]
+
+    def ask(self, url, retries):
+        client = Client(url, retries=retries)
+        while not self.end.is_set():
+            try:
+                self.vectors.append(client.embed(texts=["a red apple"])[0])
+            except ServiceError as error:
+                self.errors.append(error)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, folders):
+    options, url = endpoint
+    old, new = (momo.load(folders[n]).embed(texts=["a red apple"])[0] for n in ("one", "two"))
+    with Load(url, retries=0) as load:
+        time.sleep(1)
+        deploy(replace(options, model=folders["two"], index=""))
+        time.sleep(1)
+    assert load.errors == []
+    kinds = [
+        "old" if np.abs(v - old).max() < 1e-5 else "new" if np.abs(v - new).max() < 1e-5 else "?"
+        for v in load.vectors
+    ]
+    assert set(kinds) == {"old", "new"}
+    assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-2"
+    deploy(options)
+    assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
+
+
+def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, tmp_path):
+    options, url = endpoint
+    from momo_platform.stages import UserError
+
+    with pytest.raises(UserError, match="no exported model there"):
+        deploy(replace(options, model=str(tmp_path)))
+    assert Client(url).embed(texts=["a"]).shape == (1, 24)
+
+
+@pytest.mark.slow
+def test_a_killed_replica_costs_no_answer(endpoint, folders):
+    options, url = endpoint
+    expected = momo.load(folders["one"]).embed(texts=["a red apple"])[0]
+    deploy(replace(options, min_replicas=2, max_replicas=2))
+    try:
+        with Load(url, retries=8) as load:
+            time.sleep(2)
+            os.kill(_replica(), signal.SIGKILL)
+            time.sleep(8)
+        assert load.errors == []
+        assert len(load.vectors) > 20
+        assert all(np.abs(v - expected).max() < 1e-5 for v in load.vectors)
+    finally:
+        deploy(options)
+
+
+def _replica():
+    """The process id of one replica of this test's own Ray."""
+    found = subprocess.run(["pgrep", "-f", "ray::ServeReplica"], capture_output=True, text=True)
+    mine = [int(pid) for pid in found.stdout.split() if _is_ours(int(pid))]
+    return mine[0]
+
+
+def _is_ours(pid):
+    """Whether it descends from this process (its raylet does)."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        with open(f"/proc/{pid}/stat") as file:
+            pid = int(file.read().rpartition(")")[2].split()[1])
+    return False
