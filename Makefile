@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup demo test test-slow lint format bench dashboard clean help
+.PHONY: setup demo test test-slow lint format bench dashboard serve clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
@@ -45,6 +45,9 @@ bench: $(STAMP)  ## every benchmark, JSON on standard output
 
 dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep NAME")
 	@$(BIN)/python -m momo_platform.sweeps.dashboard $(ARGS)
+
+serve: $(STAMP)  ## the embeddings endpoint with the newest exported model (ARGS="--index FOLDER")
+	@$(BIN)/python pipelines/serve.py $(ARGS)
 
 clean:           ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -38,3 +38,14 @@ def ray_local():
     )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium; the test is skipped where it can't be."""
+    import browsers
+
+    if browsers.CHROMIUM is None or browsers.DRIVER is None:
+        pytest.skip("chromium and chromedriver (Debian: chromium, chromium-driver) not installed")
+    with browsers.start(tmp_path / "profile") as driver:
+        yield driver

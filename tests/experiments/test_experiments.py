@@ -137,29 +137,3 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
 def test_options_are_those_of_every_sweep():
     fields = {f.name for f in dataclasses.fields(ExperimentOptions)}
     assert {"resume", "fresh", "concurrency", "optuna", "wandb", "budget", "seeds"} <= fields
-
-
-def test_flava_has_more_than_twice_the_parameters_and_sees_the_same_samples():
-    from experiments.flava import NAMES as STAGE_NAMES
-    from experiments.flava import arms, compute, recipes, shape_of
-    from experiments.flava_baseline.task import build_flava
-    from momo.model import build_model, encoder_parameters
-
-    base = base_config("hour")
-    theirs = build_flava(shape_of(base), 0).flava
-    ours = encoder_parameters(build_model(base.model))
-    assert sum(p.numel() for p in theirs.parameters()) >= 2.2 * ours
-    images, text, joint = (recipe.train for recipe in recipes(base))
-    assert len(STAGE_NAMES) == 3
-    assert images.steps * images.batch_sizes["image"] == (
-        base.stage1.train.steps * base.stage1.train.batch_sizes["image"]
-    )
-    assert text.steps * text.batch_sizes["text"] == (
-        base.stage2.train.steps * base.stage2.train.batch_sizes["text"]
-    )
-    turns = joint.steps / 3  # one data set a step
-    assert turns * joint.batch_sizes["pair"] == pytest.approx(
-        base.stage3.train.steps * base.stage3.train.batch_sizes["pair"], rel=0.08
-    )
-    equal = arms(base)["FLAVA, equal compute"]["steps"]
-    assert compute(base, recipes(base, steps=equal)) == pytest.approx(compute(base), rel=0.02)

@@ -158,6 +158,21 @@ def test_what_a_model_can_do_and_the_shapes(folders, name):
                 encoder._require(capability)
 
 
+def test_flavas_pairs_go_through_its_own_forward(folders):
+    """What its multimodal encoder gets has no final norm of the towers."""
+    encoder = load_encoder(folders / "flava", device="cpu")
+    ids = torch.from_numpy(encoder.tokenize(["red cat", "a blue dog"], length=8))
+    pictures = torch.from_numpy(pixels(2))
+    trunk = encoder.trunk()
+    with torch.inference_mode():
+        values = trunk.pixel_values(pictures)
+        inputs, _ = trunk.text_inputs(ids)
+        theirs = encoder.model(pixel_values=values, **inputs).multimodal_embeddings
+        ours = trunk(ids, pictures)
+    width = theirs.shape[-1]
+    torch.testing.assert_close(ours[:, :width], theirs[:, 0])
+
+
 @pytest.mark.parametrize("name", ["clip", "siglip", "flava"])
 def test_embeddings_are_those_of_the_library(folders, name):
     encoder = load_encoder(folders / name, device="cpu")

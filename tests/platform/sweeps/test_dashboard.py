@@ -2,54 +2,18 @@
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import time
 import urllib.error
 import urllib.request
 
 import pytest
+from browsers import wait_for
 
 from momo_platform.stages import UserError
 from momo_platform.sweeps.dashboard import DashboardOptions, chosen, serve
 
-CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None or shutil.which("chromedriver") is None,
-    reason="chromium and chromedriver (Debian: chromium, chromium-driver) are not installed",
-)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
-
-@pytest.fixture
-def browser(tmp_path):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    with webdriver.Chrome(options=options, service=service) as driver:
-        driver.set_page_load_timeout(60)
-        yield driver
-
-
-def wait_for(browser, script, seconds=60):
-    """Until the page's JavaScript gives something true; returns it."""
-    deadline = time.time() + seconds
-    while time.time() < deadline:
-        if found := browser.execute_script(f"return {script}"):
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"{script} stayed false on {browser.current_url}")
-
-
-@needs_chromium
 def test_the_report_shows_rows_curves_and_the_best_command(finished, browser):
     _, _, page = finished
     browser.get(page.as_uri())
@@ -75,7 +39,6 @@ def test_the_report_shows_rows_curves_and_the_best_command(finished, browser):
     assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
 
 
-@needs_chromium
 def test_the_dashboards_pages_load_with_the_sweeps_rows(finished, browser):
     folder, _, _ = finished
     with serve(DashboardOptions(storage=str(folder / "runs"), port=18090)) as links:

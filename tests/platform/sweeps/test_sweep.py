@@ -130,6 +130,7 @@ def test_asha_stops_trials_and_their_processes(tmp_path, ray_local):
             assert 2 <= row.steps < 20
 
 
+@pytest.mark.slow
 def test_a_population_goes_on_from_its_best(tmp_path, ray_local):
     sweep = Sweep(
         "population",
@@ -151,6 +152,7 @@ def test_a_population_goes_on_from_its_best(tmp_path, ray_local):
     assert len(firsts) < 4  # somebody took over what another had trained
 
 
+@pytest.mark.slow
 def test_optuna_searches_and_weighs_parameters(tmp_path, ray_local):
     from momo_platform.sweeps.study import importance
 
