@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from experiments.budget import Budget, base_config, equal_compute, training_flops
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
-from momo_platform.sweeps import Settings, Sweep
+from momo_platform.sweeps import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
 from pipelines.config import PipelineConfig
 from pipelines.full import exit_code
@@ -28,8 +28,8 @@ class ExperimentOptions(SweepOptions):
 
     budget: Budget = "hour"
     """What a trial may cost: smoke (seconds), hour (the whole experiment on two cores), demo."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Each arm is trained and evaluated once with each."""
+    seeds: tuple[int, ...] = ()
+    """Each trial is trained and evaluated once with each; by default 0 1 2, of a search 0."""
     only: tuple[str, ...] = ()
     """Run these arms only; the first arm, which the others are compared with, always runs."""
     name: str = ""
@@ -43,10 +43,13 @@ class ExperimentOptions(SweepOptions):
 @dataclass(frozen=True)
 class Experiment:
     """`arms(base)`: name → what it changes in the base config; the first is the reference. Steps
-    are chosen so that all cost the same compute, unless `equal` is False."""
+    are chosen so that all cost the same compute, unless `equal` is False. Or a `space` that Optuna
+    searches with `samples` trials."""
 
     name: str
-    arms: Callable[[PipelineConfig], Mapping[str, Settings]]
+    arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
+    space: Mapping[str, Choice | Interval] = field(default_factory=dict)
+    samples: int = 1
     equal: bool = True
     metric: str = "macro"
     show: tuple[str, ...] = ("groups/*", "tasks/*", "training_seconds")
@@ -72,10 +75,12 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
     """The sweep. Raises UserError for an arm that is none."""
     base = experiment.base(options.budget)
     arms = dict(experiment.arms(base))
+    if options.only and not arms:
+        raise UserError(f"--only: {experiment.name} has no arms, it searches a space")
     if unknown := [name for name in options.only if name not in arms]:
         raise UserError(f"--only {' '.join(unknown)}: no such arm; there are {', '.join(arms)}")
-    first = next(iter(arms))
     if options.only:
+        first = next(iter(arms))
         arms = {name: arms[name] for name in arms if name in (first, *options.only)}
     if experiment.equal:
         arms = {name: equal_compute(base, settings) for name, settings in arms.items()}
@@ -86,7 +91,10 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
         metric=experiment.metric,
         mode=experiment.mode,
         arms=arms,
-        seeds=options.seeds,
+        space=experiment.space,
+        search="optuna" if experiment.space else "grid",
+        samples=experiment.samples,
+        seeds=options.seeds or ((0,) if experiment.space else (0, 1, 2)),
         show=experiment.show,
         curves=("loss/*",),
         command=partial(command_of, base) if experiment.build is build_trial else None,
@@ -138,13 +146,16 @@ def print_arms(sweep: Sweep, options: ExperimentOptions) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("arm", "changes", "FLOP", "stages to run"):
         table.add_column(title, overflow="fold")
-    for name, settings in sweep.arms.items():
+    sets = sweep.arms or {sweep.label(p): p for p in sweep.parameter_sets()[:4]}
+    for name, settings in sets.items():
         plans = [make_plan([sweep.build(sweep.base, [settings], s)], storage) for s in sweep.seeds]
         run = sum(len(p.to_run) for p in plans)
         told = ", ".join(f"{path}={_short(value)}" for path, value in settings.items()) or "nothing"
         table.add_row(name, told, _flops(sweep, settings), f"{run} of {_count(plans)}")
     Console().print(table)
-    print(f"{sweep.trials} arms, seeds {list(sweep.seeds)}; stages that arms share run once")
+    if sweep.space:
+        print("(settings that could come; Optuna chooses them)")
+    print(f"{sweep.trials} trials, seeds {list(sweep.seeds)}; stages that arms share run once")
 
 
 def _flops(sweep: Sweep, settings: Settings) -> str:

@@ -39,9 +39,11 @@ class ScoresConfig:
 def run_scores(
     config: ScoresConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: the evaluations of one model → {"macro": mean of the groups' means, "groups": {group:
-    mean}, "tasks": {name: value}, "parameters", "training_seconds", "loss": {objective: mean over
-    the last fifth of the last training stage's records}, "total_loss": their weighted sum}."""
+    """Stage: the evaluations of one model → {"macro": mean of the groups' means, "groups":
+    {group: mean}, "tasks": {name: value}, "validation" likewise (what a recipe is chosen by),
+    "parameters", "training_seconds", "loss": {objective: mean over the last fifth of the last
+    training stage's records}, "total_loss": their weighted sum}.
+    """
     from momo_platform.training.records import FILE_NAME, read_records
     from pipelines.report.stage import summaries
 
@@ -58,6 +60,8 @@ def run_scores(
         for key, value in record.items():
             if key.startswith("loss/") and value is not None:
                 losses.setdefault(key.removeprefix("loss/"), []).append(value)
+    details = {name: row["details"] for name, row in summary["tasks"].items()}
+    validation = {n: found["validation"] for n, found in details.items() if "validation" in found}
     means = {name: sum(values) / len(values) for name, values in losses.items()}
     recipe = inputs["model"].manifest.config
     weights = TaskConfig(**recipe["task"]).objectives if "task" in recipe else {}
@@ -65,6 +69,8 @@ def run_scores(
         "macro": sum(groups.values()) / len(groups) if groups else None,
         "groups": groups,
         "tasks": {name: row["value"] for name, row in summary["tasks"].items()},
+        "validation": validation,
+        "validation_mean": sum(validation.values()) / len(validation) if validation else None,
         "parameters": last["parameters"],
         "training_seconds": sum(m["seconds_training"] for m in (*trained, last)),
         "loss": means,
@@ -124,6 +130,7 @@ def scores_of(
         run_scores,
         ScoresConfig({task: node.name for task, node in suite.nodes.items()}, suite.missing),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
+        version=2,
         code=("pipelines.trials", "pipelines.report.summary"),
     )
 

@@ -110,7 +110,7 @@ def test_the_ladder_has_one_dial():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NAMES, "model_size", "flava"])
+@pytest.mark.parametrize("name", [*NAMES, "model_size", "flava", "recipe"])
 def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
     """One storage for all: they share the corpora and what else is equal."""
     storage = str(tmp_path_factory.getbasetemp() / "smoke-experiments")
@@ -120,7 +120,8 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
         assert module.main([*given, "--depth", "1", "2", "3", "4", "--verbose"]) == 0
     else:
         options = ExperimentOptions(budget="smoke", seeds=(0,), storage=storage, verbose=True)
-        assert run(module.EXPERIMENT, options, []) == 0
+        few = dataclasses.replace(module.EXPERIMENT, samples=3)
+        assert run(few, options, []) == 0
     folder = Path(storage) / "sweeps" / f"{name}-smoke"
     results = read_results(folder / "results.json")
     assert {row.state for row in results.rows} == {"done"}
