@@ -26,7 +26,7 @@ _SCALING = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=
 _STEPS: Mapping[Budget, tuple[int, int, int]] = {
     "smoke": (10, 10, 10),
     "hour": (120, 150, 180),
-    "demo": (350, 450, 450),
+    "demo": (320, 400, 400),
 }
 _DEMO_TASKS = (
     *("demo/mnist", "demo/emoji_category", "demo/movie_sentiment"),

@@ -45,7 +45,7 @@ _REFERENCE = 4
 _STEPS: Mapping[Budget, tuple[int, int, int]] = {
     "smoke": (8, 8, 8),
     "hour": (90, 110, 130),
-    "demo": (350, 450, 450),
+    "demo": (320, 400, 400),
 }
 
 

@@ -49,9 +49,9 @@ class EvaluationConfig:
     """Sizes of the evaluation's own trainings; choices are made on validation parts."""
 
     seed: int = 0
-    sentiment_epochs: int = 3
+    sentiment_epochs: int = 2
     question_epochs: int = 1
-    question_limit: int = 12_000
+    question_limit: int = 9_000
     """Training questions of easy-VQA that are used, evenly spread; 0: all."""
     learning_rate: float = 1e-3
     """Of every fine-tuning, at its peak."""

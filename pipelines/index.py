@@ -59,6 +59,7 @@ def run_index(
     from momo.transforms import decode
     from momo_platform.data.prepare import DATA
     from momo_platform.serving.index import write_index
+    from pipelines.serving import model_name
 
     chosen = [("split", "in", list(config.splits))] if config.splits else None
     table = pq.read_table(
@@ -81,7 +82,8 @@ def run_index(
             )
         context.progress({"step": start + len(part), "total": len(rows)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
-    write_index(context.output / "index", np.concatenate([empty, *vectors]), entries)
+    name = model_name(inputs["model"].path / "model")
+    write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)
     return {"entries": len(entries)}
 
 

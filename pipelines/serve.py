@@ -97,15 +97,35 @@ def app(arguments: Mapping[str, str]) -> Any:
 
 
 def deploy(options: ServeOptions) -> None:
-    """Start or change the application; returns when it answers. Needs a Ray."""
+    """Start or change the application; returns when it answers. Needs a Ray. Raises UserError for a
+    model or an index that can't be served; what served before goes on then."""
     from ray import serve
 
     from momo_platform.serving.app import application
+    from momo_platform.serving.state import load_state
     from pipelines.serving import load_encoder
 
     config = config_of(options)
+    try:  # before Serve is told: it would stop what serves now for what can't
+        load_state(load_encoder, config.model, config.index, threads=1)
+    except Exception as error:
+        raise UserError(f"--model {options.model} can't be served: {error}") from error
     serve.start(http_options={"host": options.host, "port": options.port})
     serve.run(application(load_encoder, config), name=config.name, route_prefix="/")
+
+
+def _check_alone() -> None:
+    """Raise UserError where Serve runs on this cluster already, maybe at another address."""
+    import ray
+
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return
+    raise UserError(
+        "Ray Serve runs on this cluster already, at its own address: use `serve deploy` there, "
+        "or --cluster local for a private Ray"
+    )
 
 
 def run(options: ServeOptions) -> int:
@@ -123,6 +143,7 @@ def run(options: ServeOptions) -> int:
     with start_ray(options.cluster, verbose=options.verbose) as connection:
         if connection.notice:
             print(connection.notice, file=sys.stderr)
+        _check_alone()
         deploy(options)
         for number in (signal.SIGINT, signal.SIGTERM):  # now: Ray's start takes SIGTERM over
             signal.signal(number, lambda *_: ended.set())

@@ -13,7 +13,13 @@ from PIL import Image
 from momo.attention import patch_attention
 from momo.export import Embedder, load
 from momo.tokenizer import encode_texts
-from momo.transforms import stack_pictures
+from momo.transforms import stack_pictures, upright
+
+
+def model_name(folder: str | Path) -> str:
+    """The name that an exported model serves under: it has the fingerprint of its training."""
+    made_by = json.loads((Path(folder) / "config.json").read_text()).get("artifact", "")
+    return "momo-" + (made_by.rpartition("/")[2] or "exported")
 
 
 class MoMoEncoder:
@@ -22,8 +28,7 @@ class MoMoEncoder:
     def __init__(self, folder: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self.embedder: Embedder = load(folder)
-        made_by = json.loads((Path(folder) / "config.json").read_text()).get("artifact", "")
-        self.name = "momo-" + (made_by.rpartition("/")[2] or "exported")
+        self.name = model_name(folder)
         self.dimensions = self.embedder.model.config.embed_dim
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -31,15 +36,19 @@ class MoMoEncoder:
         encoded = self.embedder.tokenizer.encode_batch_fast(list(texts))
         return [min(len(one.ids), self.embedder.text_length) for one in encoded]
 
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """uint8 [3, S, S]: upright, the largest central square."""
+        size = self.embedder.model.config.image_size
+        return stack_pictures([upright(picture)], size)[0]
+
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         return self.embedder.embed(texts=list(texts))
 
-    def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        return self.embedder.embed(images=list(pictures))
+    def pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return self.embedder.embed_pixels(np.stack(pictures))
 
-    def attention(self, picture: Image.Image, text: str | None) -> np.ndarray:
-        size = self.embedder.model.config.image_size
-        pixels = torch.from_numpy(stack_pictures([picture], size))
+    def attention(self, picture: np.ndarray, text: str | None) -> np.ndarray:
+        pixels = torch.from_numpy(picture[None])
         ids = None
         if text:
             encoded = encode_texts(self.embedder.tokenizer, [text], self.embedder.text_length)

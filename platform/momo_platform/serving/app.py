@@ -12,34 +12,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi import FastAPI, File, Form, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ray import serve
 
 from momo_platform.serving import runtime, schema
-from momo_platform.serving.config import ServingConfig, is_known
-from momo_platform.serving.encoder import Encoder, Load, by_length, joined
+from momo_platform.serving.config import ServingConfig
+from momo_platform.serving.encoder import Load, by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
-from momo_platform.serving.index import Index, read_index
-from momo_platform.serving.items import Item, count, picture_of, read_items
+from momo_platform.serving.items import Item, Pictures, checked_text, items_in, read_items
+from momo_platform.serving.state import State, load_state
 
 _PAGE = Path(__file__).with_name("page")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.ErrorAnswer} for status in (401, 413, 415, 422, 503, 504)
 }
 api = FastAPI(title="MoMo embeddings", version="1", docs_url=None, redoc_url=None)
-api.add_middleware(Guard, limit=runtime.body_limit)
+api.add_middleware(Guard)
 add_error_handlers(api)
-
-
-@dataclass(frozen=True)
-class State:
-    """What answers requests: replaced as a whole, so that no request sees half of a change."""
-
-    encoder: Encoder
-    index: Index | None
 
 
 @dataclass(frozen=True)
@@ -59,17 +51,7 @@ def _endpoint() -> Any:
     return serve.get_replica_context().servable_object
 
 
-async def _authorised(request: Request) -> None:
-    """Raises 401 without a known key, where keys are asked for."""
-    keys = _endpoint().config.keys
-    if not keys:
-        return
-    kind, _, key = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not is_known(key.strip(), keys):
-        raise ServiceRefusal(401, "give a known key as Authorization: Bearer KEY")
-
-
-_v1: dict[str, Any] = {"dependencies": [Depends(_authorised)], "responses": _ERRORS}
+_v1: dict[str, Any] = {"responses": _ERRORS}
 
 
 @api.post("/v1/embeddings", response_model=schema.EmbeddingsAnswer, **_v1)
@@ -81,8 +63,9 @@ async def embeddings(request: schema.EmbeddingsRequest) -> Any:
         raise ServiceRefusal(
             422, f"dimensions: the model's vectors have {state.encoder.dimensions}", "dimensions"
         )
-    items = await own.read(request.input)
-    return await own.answer(state, items, request.encoding_format)
+    plain = _plain(request.input)
+    vectors, tokens = await own.in_time(own.read_and_embed(state, plain), items_in(plain))
+    return _embeddings(state, vectors, tokens, request.encoding_format)
 
 
 @api.post("/v1/embeddings/upload", response_model=schema.EmbeddingsAnswer, **_v1)
@@ -94,17 +77,24 @@ async def upload(
     """The same for files of a form."""
     own = _endpoint()
     limits = own.config.limits
-    texts = list(text or ())
+    texts = [checked_text(t, f"text[{i}]", limits) for i, t in enumerate(text or ())]
     if texts and len(texts) != len(image):
         raise ServiceRefusal(422, f"{len(texts)} texts for {len(image)} images", "text")
     if len(image) > limits.items:
         raise ServiceRefusal(413, f"{limits.items} images are allowed", "image")
-    items = []
-    for number, file in enumerate(image):
-        raw = await file.read(limits.picture_bytes + 1)
-        picture = await own.threaded(picture_of, raw, f"image[{number}]", limits)
-        items.append(Item(texts[number] if texts else None, picture))
-    return await own.answer(own.state, items, encoding_format)
+    raw = [await file.read(limits.picture_bytes + 1) for file in image]
+    state = own.state
+
+    async def work() -> tuple[np.ndarray, int]:
+        pictures = Pictures(limits, state.encoder.prepare)
+        read = await own.threaded(
+            lambda: [pictures.read(one, f"image[{i}]") for i, one in enumerate(raw)]
+        )
+        items = [Item(texts[i] if texts else None, picture) for i, picture in enumerate(read)]
+        return await own.embed(state, items)
+
+    vectors, tokens = await own.in_time(work(), len(image) + len(texts))
+    return _embeddings(state, vectors, tokens, encoding_format)
 
 
 @api.post("/v1/similarity", response_model=schema.SimilarityAnswer, **_v1)
@@ -112,8 +102,8 @@ async def similarity(request: schema.SimilarityRequest) -> Any:
     """Cosines of all of `a` with all of `b`."""
     own = _endpoint()
     state = own.state_for(request.model)
-    a, b = await own.read(request.a), await own.read(request.b)
-    vectors, tokens = await own.embed(state, [*a, *b])
+    a, b = (v if isinstance(v, list) else [v] for v in (_plain(request.a), _plain(request.b)))
+    vectors, tokens = await own.in_time(own.read_and_embed(state, [*a, *b]), len(a) + len(b))
     cosines = vectors[: len(a)] @ vectors[len(a) :].T
     return JSONResponse(_answer(state, cosines.tolist(), tokens))
 
@@ -127,8 +117,7 @@ async def search(request: schema.SearchRequest) -> Any:
         raise ServiceRefusal(422, "no index is served here: start with --index", "query")
     if request.k > own.config.limits.results:
         raise ServiceRefusal(413, f"k: at most {own.config.limits.results} results", "k")
-    items = await own.read(request.query)
-    vectors, tokens = await own.embed(state, items)
+    vectors, tokens = await own.in_time(own.read_and_embed(state, _plain(request.query)), 1)
     found = await own.threaded(state.index.search, vectors[0], request.k)
     rows = [{**entry, "score": score} for score, entry in found]
     return JSONResponse(_answer(state, rows, tokens))
@@ -140,9 +129,12 @@ async def attention(request: schema.AttentionRequest) -> Any:
     own = _endpoint()
     state = own.state
     item = {"image": request.image} | ({"text": request.text} if request.text else {})
-    (read,) = await own.read(item)
-    assert read.picture is not None
-    seen = await own.in_time(own.on_model(state.encoder.attention, read.picture, read.text), 1)
+
+    async def work() -> np.ndarray:
+        (read,) = await own.read(state, item)
+        return await own.on_model(state.encoder.attention, read.picture, read.text)
+
+    seen = await own.in_time(work(), 1)
     body = {"object": "attention", "data": seen.tolist(), "model": state.encoder.name}
     return JSONResponse(body)
 
@@ -171,7 +163,7 @@ async def readyz() -> Any:
     return {"status": "ready"}
 
 
-@api.get("/metrics", dependencies=[Depends(_authorised)], response_class=Response)
+@api.get("/metrics", response_class=Response)
 async def metrics() -> Response:
     """This replica's counters, for Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -203,6 +195,16 @@ def _answer(state: State, data: Any, tokens: int) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": state.encoder.name, "usage": usage}
 
 
+def _embeddings(
+    state: State, vectors: np.ndarray, tokens: int, encoding_format: str
+) -> JSONResponse:
+    data = [
+        {"object": "embedding", "index": i, "embedding": _in_format(row, encoding_format)}
+        for i, row in enumerate(vectors)
+    ]
+    return JSONResponse(_answer(state, data, tokens))
+
+
 def _in_format(vector: np.ndarray, encoding_format: str) -> Any:
     if encoding_format == "base64":
         return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
@@ -216,7 +218,7 @@ class Endpoint:
 
     def __init__(self, load: Load, config: ServingConfig) -> None:
         self.load, self.config = load, config
-        runtime.set_limits(config.limits)
+        runtime.set_config(config)
         self.queued = 0
         self._state: State | None = None
         self._model_thread = ThreadPoolExecutor(1, "model")
@@ -227,22 +229,11 @@ class Endpoint:
             handler.set_batch_wait_timeout_s(config.batch_wait_ms / 1000)
 
     async def reconfigure(self, chosen: dict[str, str]) -> None:
-        """`model` and `index`: load them beside what serves, then replace it at once. Raises where
-        one can't be read; the old ones go on then."""
+        """`model` and `index`: load them beside what serves, then replace it at once."""
         threads = self.config.threads or max(1, int(self.config.cpus or os.cpu_count() or 1))
-
-        def loaded() -> State:
-            encoder = self.load(chosen["model"], threads)
-            encoder.texts(["warm"])
-            index = read_index(chosen["index"]) if chosen.get("index") else None
-            if index is not None and index.vectors.shape[1] != encoder.dimensions:
-                raise ValueError(
-                    f"the index has {index.vectors.shape[1]} dimensions, the model "
-                    f"{encoder.dimensions}: make the index with this model"
-                )
-            return State(encoder, index)
-
-        self._state = await asyncio.get_running_loop().run_in_executor(self._threads, loaded)
+        self._state = await self.threaded(
+            load_state, self.load, chosen["model"], chosen.get("index", ""), threads
+        )
 
     @property
     def state(self) -> State:
@@ -267,39 +258,31 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
-    async def read(self, value: Any) -> list[Item]:
-        """Items of a validated request; pictures are decoded in a thread."""
-        plain = _plain(value)
-        texts_only = isinstance(plain, str) or (
-            isinstance(plain, list) and all(isinstance(v, str) for v in plain)
-        )
-        if texts_only:
-            return read_items(plain, self.config.limits)
-        return await self.threaded(read_items, plain, self.config.limits)
+    async def read(self, state: State, plain: Any) -> list[Item]:
+        """Items of a validated request; in a thread, since pictures are decoded and long texts
+        checked."""
+        return await self.threaded(read_items, plain, self.config.limits, state.encoder.prepare)
 
-    async def answer(self, state: State, items: list[Item], encoding_format: str) -> JSONResponse:
-        """An embeddings answer."""
-        vectors, tokens = await self.embed(state, items)
-        data = [
-            {"object": "embedding", "index": i, "embedding": _in_format(row, encoding_format)}
-            for i, row in enumerate(vectors)
-        ]
-        return JSONResponse(_answer(state, data, tokens))
+    async def read_and_embed(self, state: State, plain: Any) -> tuple[np.ndarray, int]:
+        """Vectors [N, dimensions] and how many tokens the texts have."""
+        return await self.embed(state, await self.read(state, plain))
 
     async def embed(self, state: State, items: Sequence[Item]) -> tuple[np.ndarray, int]:
         """Vectors [N, dimensions] and how many tokens the texts have."""
         texts = [item.text for item in items if item.text is not None]
         pictures = [item.picture for item in items if item.picture is not None]
-        lengths = state.encoder.count_tokens(texts) if texts else []
+        lengths = await self.threaded(state.encoder.count_tokens, texts) if texts else []
+        size = self.config.batch_size
         works: list[Any] = []
-        if texts:
-            works.append(self.encode_texts(_Work(state, texts, lengths)))  # type: ignore[arg-type]
-        if pictures:
-            flat = [1] * len(pictures)
-            works.append(self.encode_pictures(_Work(state, pictures, flat)))  # type: ignore[arg-type]
-        done = await self.in_time(asyncio.gather(*works), count(items))
-        of_texts = iter(done[0] if texts else ())
-        of_pictures = iter(done[-1] if pictures else ())
+        for start in range(0, len(texts), size):  # a request may have more items than a batch
+            part = slice(start, start + size)
+            works.append(self.encode_texts(_Work(state, texts[part], lengths[part])))  # type: ignore[arg-type]
+        for start in range(0, len(pictures), size):
+            part = pictures[start : start + size]
+            works.append(self.encode_pictures(_Work(state, part, [1] * len(part))))  # type: ignore[arg-type]
+        done = await asyncio.gather(*works)
+        rows_in_turn = [row for part in done for row in part]
+        of_texts, of_pictures = iter(rows_in_turn[: len(texts)]), iter(rows_in_turn[len(texts) :])
         rows = []
         for item in items:
             if item.text is not None and item.picture is not None:
@@ -312,10 +295,7 @@ class Endpoint:
         """The work's result. Raises 503 when too much waits already, 504 when it takes too long."""
         limits = self.config.limits
         if self.queued + items > limits.queued_items and self.queued:
-            if hasattr(work, "cancel"):
-                work.cancel()
-            else:
-                work.close()
+            work.close()
             raise ServiceRefusal(503, "too many requests wait here already: try again later")
         self.queued += items
         runtime.QUEUED.set(self.queued)
@@ -374,6 +354,7 @@ def application(load: Load, config: ServingConfig) -> Any:
         },
         # Ours answers 503 with Retry-After before Serve's own queue fills.
         "max_ongoing_requests": 2 * config.limits.queued_items,
+        "max_queued_requests": 2 * config.limits.queued_items,
         "graceful_shutdown_timeout_s": config.limits.seconds + 5,
         "health_check_period_s": 5,
         "user_config": {"model": config.model, "index": config.index},

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 _RETRIED = (429, 500, 502, 503, 504)
+_CHUNK_BYTES = 8 * 2**20
 
 
 class ServiceError(RuntimeError):
@@ -108,16 +109,23 @@ def _chunks(
     images: Sequence[str | os.PathLike[str] | bytes] | None,
     size: int,
 ) -> Iterator[list[Any]]:
+    """Requests of at most `size` items and about `_CHUNK_BYTES`."""
     total = len(texts) if texts is not None else len(images or ())
-    for start in range(0, total, size):
-        part: list[Any] = []
-        for index in range(start, min(total, start + size)):
-            if images is None and texts is not None:
-                part.append(texts[index])
-                continue
-            assert images is not None
-            item = {"image": _encoded(images[index])}
-            part.append(item if texts is None else {"text": texts[index], **item})
+    part: list[Any] = []
+    weight = 0
+    for index in range(total):
+        text = None if texts is None else texts[index]
+        item: Any = text
+        if images is not None:
+            image = {"image": _encoded(images[index])}
+            item = image if text is None else {"text": text, **image}
+        own = len(text or "") * 4 + (len(item["image"]) if images is not None else 0)
+        if part and (len(part) == size or weight + own > _CHUNK_BYTES):
+            yield part
+            part, weight = [], 0
+        part.append(item)
+        weight += own
+    if part:
         yield part
 
 

@@ -23,6 +23,9 @@ class Limits:
     text_characters: int = 100_000
     picture_bytes: int = 10 * 2**20
     pixels: int = 50_000_000
+    """Of a picture."""
+    request_pixels: int = 200_000_000
+    """Of all pictures of a request."""
     results: int = 100
     """Of a search."""
     queued_items: int = 1024
@@ -39,6 +42,7 @@ class Limits:
             text_characters=at_least_one,
             picture_bytes=at_least_one,
             pixels=at_least_one,
+            request_pixels=at_least_one,
             results=at_least_one,
             queued_items=at_least_one,
             seconds=(0.001, None),

@@ -12,8 +12,8 @@ from PIL import Image
 class Encoder(Protocol):
     """A model that embeds texts and pictures into one space of unit vectors.
 
-    Called from one thread at a time; a result must not depend on what else is in the batch by more
-    than rounding.
+    `texts`, `pictures` and `attention` are called from one thread at a time, `count_tokens` and
+    `prepare` from any; a result must not depend on what else is in the batch by more than rounding.
     """
 
     name: str
@@ -23,15 +23,19 @@ class Encoder(Protocol):
         """Tokens that the model reads of each text."""
         ...
 
+    def prepare(self, picture: Image.Image) -> Any:
+        """A decoded picture → what `pictures` and `attention` take, as small as they need it."""
+        ...
+
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, dimensions]."""
         ...
 
-    def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+    def pictures(self, pictures: Sequence[Any]) -> np.ndarray:
         """float32 [N, dimensions]."""
         ...
 
-    def attention(self, picture: Image.Image, text: str | None) -> np.ndarray:
+    def attention(self, picture: Any, text: str | None) -> np.ndarray:
         """float32 [rows, columns], sum 1: how much the model looks at each part of the picture."""
         ...
 

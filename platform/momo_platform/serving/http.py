@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from momo_platform.serving import runtime
+from momo_platform.serving.config import ServingConfig, is_known
 from momo_platform.serving.errors import ServiceRefusal, error_body
 
 logger = logging.getLogger(__name__)
@@ -33,28 +34,38 @@ _HEADERS = [
 ]
 
 
-class _TooLarge(Exception):
-    """The body went on beyond the limit."""
-
-
 class Guard:
-    """ASGI middleware: security headers on every answer; a body above `limit()` bytes is refused
-    with 413, also where its length was not told or was false."""
+    """ASGI middleware around everything. Security headers on every answer; a key where keys are
+    asked for, looked at before the body; a body above the limit is refused with 413, also where its
+    length was not told or was false; what nobody handled is 500 without details."""
 
-    def __init__(self, app: Any, limit: Callable[[], int]) -> None:
-        self.app, self.limit = app, limit
+    def __init__(self, app: Any) -> None:
+        self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, seen, limit = False, 0, self.limit()
+        config = runtime.config()
+        limit = config.limits.body_bytes
+        too_large = f"the body is larger than {limit} bytes"
+        seen, started, replaced = 0, False, False
         begun = time.perf_counter()
 
         async def guarded_send(message: Message) -> None:
-            nonlocal started
+            nonlocal started, replaced
+            if replaced:
+                return
             if message["type"] == "http.response.start":
+                if seen > limit:
+                    replaced = True
+                    await _refuse(answer, 413, too_large)
+                    return
                 started = True
+            await answer(message)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
                 _note(scope, int(message["status"]), time.perf_counter() - begun)
                 message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
             await send(message)
@@ -64,18 +75,34 @@ class Guard:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > limit:
-                    raise _TooLarge
+                if seen > limit:  # nothing more is kept; the answer becomes a refusal
+                    return {"type": "http.request", "body": b"", "more_body": False}
             return message
 
-        told = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        if not _has_key(scope["path"], headers, config):
+            extra = [(b"www-authenticate", b"Bearer")]
+            await _refuse(answer, 401, "give a known key as Authorization: Bearer KEY", extra)
+            return
+        told = headers.get(b"content-length", b"0")
+        if told.isdigit() and int(told) > limit:
+            await _refuse(answer, 413, too_large)
+            return
         try:
-            if told.isdigit() and int(told) > limit:
-                raise _TooLarge
             await self.app(scope, guarded_receive, guarded_send)
-        except _TooLarge:
-            if not started:
-                await _refuse(guarded_send, 413, f"the body is larger than {limit} bytes")
+        except Exception:
+            logger.exception("a request failed")
+            if not started and not replaced:
+                await _refuse(answer, 500, "the service failed; its log says why")
+
+
+def _has_key(path: str, headers: dict[bytes, bytes], config: ServingConfig) -> bool:
+    """Whether a request may go on: health and the page are open, all else asks for a key where
+    there are keys."""
+    if not config.keys or not (path.startswith("/v1") or path == "/metrics"):
+        return True
+    kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return kind.lower() == "bearer" and is_known(key.strip(), config.keys)
 
 
 def _note(scope: Message, status: int, seconds: float) -> None:
@@ -86,9 +113,12 @@ def _note(scope: Message, status: int, seconds: float) -> None:
     runtime.SECONDS.labels(path).observe(seconds)
 
 
-async def _refuse(send: Send, status: int, message: str) -> None:
+async def _refuse(
+    send: Send, status: int, message: str, extra: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     body = json.dumps(error_body(status, message)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += extra
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -97,8 +127,6 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
     """A ServiceRefusal as it is."""
     assert isinstance(error, ServiceRefusal)
     headers = {"Retry-After": "1"} if error.status == 503 else None
-    if error.status == 401:
-        headers = {"WWW-Authenticate": "Bearer"}
     return JSONResponse(error.body(), error.status, headers)
 
 
@@ -118,15 +146,8 @@ async def http_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(status, str(error.detail)), status, error.headers)
 
 
-async def failed(request: Request, error: Exception) -> JSONResponse:
-    """A fault of the service: told in its log, not to the client."""
-    logger.exception("a request failed", exc_info=error)
-    return JSONResponse(error_body(500, "the service failed; its log says why"), 500)
-
-
 def add_error_handlers(app: FastAPI) -> None:
     """Every error as OpenAI's JSON, without what was sent, paths or traces."""
     app.add_exception_handler(ServiceRefusal, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, failed)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,47 @@ class Item:
     """A text, a picture, or both as a pair."""
 
     text: str | None = None
-    picture: Image.Image | None = None
+    picture: Any = None
 
 
-def read_items(value: Any, limits: Limits) -> list[Item]:
+class Pictures:
+    """Decodes the pictures of one request and prepares each for the model at once, so that none is
+    kept at its full size; refuses more than the request's pixels."""
+
+    def __init__(self, limits: Limits, prepare: Callable[[Image.Image], Any]) -> None:
+        self.limits, self.prepare, self.left = limits, prepare, limits.request_pixels
+
+    def read(self, raw: bytes, place: str) -> Any:
+        """One encoded picture → what the model takes."""
+        picture = opened(raw, place, self.limits)
+        self.left -= picture.width * picture.height
+        if self.left < 0:
+            raise ServiceRefusal(
+                413,
+                f"the pictures have more than {self.limits.request_pixels} pixels together: send "
+                "several requests",
+                place,
+            )
+        try:
+            picture.load()
+            return self.prepare(picture)
+        except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
+            raise ServiceRefusal(
+                422, f"{place}.image can't be decoded: it is damaged", place
+            ) from None
+
+
+def items_in(value: Any) -> int:
+    """How many items a request has, before they are read."""
+    return len(value) if isinstance(value, list) else 1
+
+
+def read_items(
+    value: Any, limits: Limits, prepare: Callable[[Image.Image], Any] = lambda picture: picture
+) -> list[Item]:
     """`input` of a request: a text, an item, or a list of them. Raises ServiceRefusal."""
     values = value if isinstance(value, list) else [value]
+    pictures = Pictures(limits, prepare)
     if not values:
         raise ServiceRefusal(422, "input is empty: give at least one text or item", "input")
     if len(values) > limits.items:
@@ -37,10 +72,11 @@ def read_items(value: Any, limits: Limits) -> list[Item]:
         )
     if all(isinstance(v, int) for v in values):
         raise ServiceRefusal(422, "input holds token ids: send the text instead", "input")
-    return [_item(v, f"input[{i}]", limits) for i, v in enumerate(values)]
+    return [_item(v, f"input[{i}]", pictures) for i, v in enumerate(values)]
 
 
-def _item(value: Any, place: str, limits: Limits) -> Item:
+def _item(value: Any, place: str, pictures: Pictures) -> Item:
+    limits = pictures.limits
     if isinstance(value, str):
         return Item(text=checked_text(value, place, limits))
     if not isinstance(value, dict):
@@ -58,7 +94,7 @@ def _item(value: Any, place: str, limits: Limits) -> Item:
         raise ServiceRefusal(422, f"{place}.image: give a data URI or base64", place)
     return Item(
         None if text is None else checked_text(text, f"{place}.text", limits),
-        None if image is None else picture_of(decoded(image, place, limits), place, limits),
+        None if image is None else pictures.read(decoded(image, place, limits), place),
     )
 
 
@@ -101,9 +137,9 @@ def _too_large(place: str, limits: Limits) -> ServiceRefusal:
     return ServiceRefusal(413, f"{place}.image: {limits.picture_bytes} bytes are allowed", place)
 
 
-def picture_of(raw: bytes, place: str, limits: Limits) -> Image.Image:
-    """The decoded picture, its first frame. Raises ServiceRefusal for what is none, is cut short,
-    or would be larger than allowed when decoded."""
+def opened(raw: bytes, place: str, limits: Limits) -> Image.Image:
+    """The picture, not decoded yet. Raises ServiceRefusal for what is none, or would be larger than
+    allowed when decoded."""
     if len(raw) > limits.picture_bytes:
         raise _too_large(place, limits)
     try:
@@ -117,7 +153,6 @@ def picture_of(raw: bytes, place: str, limits: Limits) -> Image.Image:
                     f"{place}.image is {width} × {height}, {limits.pixels} pixels are allowed",
                     place,
                 )
-            picture.load()
             return picture
     except ServiceRefusal:
         raise

@@ -1,4 +1,4 @@
-"""What a replica's process holds once: counters, and the limits in force.
+"""What a replica's process holds once: counters, and the config in force.
 
 In a module of its own: Serve ships the deployment's class by value, with copies of the globals of
 its own module; another module is imported there.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from momo_platform.serving.config import Limits
+from momo_platform.serving.config import ServingConfig
 
 REQUESTS = Counter("momo_requests_total", "Answers by path and status", ["path", "status"])
 SECONDS = Histogram("momo_request_seconds", "Seconds until the answer began", ["path"])
@@ -18,14 +18,14 @@ BATCH = Histogram(
 )
 QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
 
-_limits = [Limits()]
+_config = [ServingConfig(model="")]
 
 
-def set_limits(limits: Limits) -> None:
+def set_config(config: ServingConfig) -> None:
     """In force from now on, in this process."""
-    _limits[0] = limits
+    _config[0] = config
 
 
-def body_limit() -> int:
-    """Bytes that a request's body may have."""
-    return _limits[0].body_bytes
+def config() -> ServingConfig:
+    """What is in force."""
+    return _config[0]

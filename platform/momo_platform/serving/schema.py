@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,9 @@ class PictureOrPair(BaseModel):
     text: str | None = None
 
 
-Input = str | PictureOrPair | list[str | PictureOrPair]
+# Fail fast: a list of a million wrong items makes one error, not a million.
+Items = Annotated[list[str | PictureOrPair], Field(max_length=100_000, fail_fast=True)]
+Input = str | PictureOrPair | Items
 
 
 class EmbeddingsRequest(BaseModel):

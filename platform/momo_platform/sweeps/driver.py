@@ -84,7 +84,7 @@ def run_sweep(
     """
     storage = open_storage(options.storage)
     folder = sweep_folder(storage, sweep.name)
-    _check_begun(sweep, folder, options)
+    _check_begun(sweep, storage, folder, options)
     storage.create()
     folder.mkdir(parents=True, exist_ok=True)
     from momo_platform.console import silence
@@ -99,18 +99,18 @@ def run_sweep(
         notice = _connect(stack, options, folder)
         concurrency = _concurrency(sweep, storage, options)
         url = study_url(options.optuna, folder)
+        study = open_study(url, sweep)
         if options.fresh:
             _forget(sweep, folder, url)
-        _write(folder / DEFINITION, sweep.definition())
-        study = open_study(url, sweep)
+            study = open_study(url, sweep)
+        _write(folder / DEFINITION, _definition(sweep, storage))
         follower = stack.enter_context(
             Follower(sweep, folder, stream, study, verbose=options.verbose)
         )
         if notice:
             follower.say(notice)
-        known = f", {len(follower.rows)} of them known" if follower.rows else ""
         follower.say(
-            f"sweep {sweep.name}: {sweep.trials} trials of {len(sweep.seeds)} seeds{known}, "
+            f"sweep {sweep.name}: {sweep.trials} trials of {len(sweep.seeds)} seeds, "
             f"{concurrency} at a time; rows in {folder}, Ray's log in {log}"
         )
         from momo_platform.sweeps.tuning import run_trials
@@ -153,7 +153,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:
     for path in folder.iterdir():
-        if path.name in ("lock", "logs"):
+        if path.name in ("lock", "logs", RAY_URL):
             continue
         if path.is_dir():
             shutil.rmtree(path)
@@ -178,7 +178,13 @@ def _connect(stack: ExitStack, options: SweepOptions, folder: Path) -> str:
     return connection.notice
 
 
-def _check_begun(sweep: Sweep, folder: Path, options: SweepOptions) -> None:
+def _definition(sweep: Sweep, storage: Storage) -> dict[str, Any]:
+    """The sweep's, and the object storage of its artifacts where it is one."""
+    remote = {"storage": storage.uri} if "://" in storage.uri else {}
+    return sweep.definition() | remote
+
+
+def _check_begun(sweep: Sweep, storage: Storage, folder: Path, options: SweepOptions) -> None:
     """Raise UserError where what lies in the folder is another sweep, or is not there."""
     if options.resume and options.fresh:
         raise UserError("--resume goes on with a sweep, --fresh forgets it: give one of the two")
@@ -195,7 +201,7 @@ def _check_begun(sweep: Sweep, folder: Path, options: SweepOptions) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}): --fresh begins anew") from error
-    now = json.loads(json.dumps(sweep.definition()))
+    now = json.loads(json.dumps(_definition(sweep, storage)))
     if changed := [name for name, value in now.items() if before.get(name) != value]:
         raise UserError(
             f"{folder} holds a sweep {sweep.name} that was defined otherwise ({', '.join(changed)} "

@@ -16,6 +16,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from momo_platform.stages import UserError
+from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.sweeps.callbacks import TellTrials
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Row
@@ -58,7 +59,11 @@ def run_trials(
     """
     TellTrials.follower = follower
     board, sets = follower.board, sweep.parameter_sets() if sweep.is_listed else None
-    known = dict(follower.rows)
+    known = {name: row for name, row in follower.rows.items() if _still_holds(sweep, row, sets)}
+    follower.finished = len(known)
+
+    if known:
+        follower.say(f"{len(known)} of the trials are known from before")
 
     def trial(parameters: dict[str, Any]) -> None:
         number = parameters.get(NUMBER)
@@ -107,6 +112,28 @@ def run_trials(
             "anew, finished stages stay"
         )
     return list(found.values())
+
+
+def _still_holds(sweep: Sweep, row: Row, sets: Sequence[Settings] | None) -> bool:
+    """Whether a row of an earlier run is what its trial would give now: the same parameters under
+    its number, and graphs with the same fingerprints."""
+    if sets is not None:
+        number = int(row.trial) if row.trial.isdigit() else -1
+        if not 0 <= number < len(sets) or plainly(sets[number]) != plainly(row.parameters):
+            return False
+    for seed, stages in row.stages.items():
+        try:
+            target = sweep.build(sweep.base, list(row.history), int(seed))
+        except UserError:
+            return False
+        if stages.get(target.name) != fingerprint(target):
+            return False
+    return True
+
+
+def plainly(parameters: Settings) -> Any:
+    """As JSON has them: tuples are lists."""
+    return json.loads(json.dumps(dict(parameters)))
 
 
 def _can_be_restored(place: Path) -> bool:

@@ -38,7 +38,7 @@ def folders(tmp_path_factory):
     pictures = [Image.new("RGB", (64, 64), colour) for colour in COLOURS]
     thumbnail = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
     entries = [{"caption": w, "thumbnail": thumbnail} for w in WORDS]
-    write_index(root / "index", one.embed(images=pictures), entries)
+    write_index(root / "index", one.embed(images=pictures), entries, "momo-1")
     return {name: str(root / name) for name in ("one", "two", "index")}
 
 
@@ -50,7 +50,7 @@ def endpoint(folders, ray_local):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    limits = Limits(items=32, body_bytes=2**20, picture_bytes=2**19, text_characters=2**18)
+    limits = Limits(items=100, body_bytes=2**20, picture_bytes=2**19, text_characters=2**18)
     options = ServeOptions(
         model=folders["one"],
         index=folders["index"],

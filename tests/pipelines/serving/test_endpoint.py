@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import momo
 from momo_platform.serving import Client, ServiceError
 from momo_platform.serving.config import hashed
+from momo_platform.stages import UserError
 from pipelines.serve import deploy
 
 WORDS = [
@@ -96,6 +98,44 @@ def test_any_batching_gives_what_the_model_gives(endpoint, direct, noise):
     assert max(worst) < 1e-5
 
 
+def test_a_request_may_hold_more_than_a_batch(endpoint, direct):
+    _, url = endpoint
+    texts = [f"a red apple {'tree ' * (i % 9)}" for i in range(100)]
+    found = Client(url, batch_size=100).embed(texts=texts)
+    np.testing.assert_allclose(found, direct.embed(texts=texts), atol=1e-5)
+    _, answer, _ = send(url, "/v1/similarity", {"a": texts[:50], "b": texts[50:]})
+    assert np.array(answer["data"]).shape == (50, 50)
+
+
+def test_a_body_whose_length_is_not_told_is_bounded_too(endpoint):
+    import http.client
+
+    _, url = endpoint
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    chunks = (b'{"input": "' if i == 0 else b"x" * 65_536 for i in range(40))
+    headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+    connection.request("POST", "/v1/embeddings", chunks, headers, encode_chunked=True)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert b"larger than" in answer.read()
+    connection.close()
+
+
+def test_a_turned_photograph_is_seen_upright(endpoint, direct, noise):
+    _, url = endpoint
+    picture = noise(5, 64, 64)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    picture.save(file, "PNG", exif=exif)
+    turned = base64.b64encode(file.getvalue()).decode()
+    upright = base64.b64encode(png(picture.rotate(-90, expand=True))).decode()
+    maps = [send(url, "/v1/attention", {"image": one})[1]["data"] for one in (turned, upright)]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
+    vectors = Client(url).embed(images=[file.getvalue(), base64.b64decode(upright)])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
 def test_openais_client_works_unchanged(endpoint, direct):
     import openai
 
@@ -155,7 +195,7 @@ def test_similarity_search_upload_and_attention(endpoint, direct, noise):
         ("/v1/embeddings", {"input": "a", "encoding_format": "hex"}, 422),
         ("/v1/embeddings", {"input": "a", "dimensions": 3}, 422),
         ("/v1/embeddings", {"input": "\ud800"}, 422),
-        ("/v1/embeddings", {"input": ["a"] * 33}, 413),
+        ("/v1/embeddings", {"input": ["a"] * 101}, 413),
         ("/v1/embeddings", {"input": "x" * 300_000}, 413),
         ("/v1/embeddings", {"input": "x" * 1_100_000}, 413),
         ("/v1/embeddings", b" " * 1_100_000, 413),
@@ -284,13 +324,21 @@ def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, fol
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
 
 
-def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, tmp_path):
+def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, folders, tmp_path):
     options, url = endpoint
-    from momo_platform.stages import UserError
-
     with pytest.raises(UserError, match="no exported model there"):
         deploy(replace(options, model=str(tmp_path)))
+    broken = tmp_path / "broken"
+    shutil.copytree(folders["two"], broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="can't be served"):
+        deploy(replace(options, model=str(broken), index=""))
+    with pytest.raises(UserError, match="index was made by momo-1, the model is momo-2"):
+        deploy(replace(options, model=folders["two"]))
+    assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
     assert Client(url).embed(texts=["a"]).shape == (1, 24)
+    deploy(options)
 
 
 @pytest.mark.slow
@@ -314,6 +362,7 @@ def _replica():
     """The process id of one replica of this test's own Ray."""
     found = subprocess.run(["pgrep", "-f", "ray::ServeReplica"], capture_output=True, text=True)
     mine = [int(pid) for pid in found.stdout.split() if _is_ours(int(pid))]
+    assert mine, found
     return mine[0]
 
 
@@ -322,6 +371,9 @@ def _is_ours(pid):
     while pid > 1:
         if pid == os.getpid():
             return True
-        with open(f"/proc/{pid}/stat") as file:
-            pid = int(file.read().rpartition(")")[2].split()[1])
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            return False
     return False

@@ -22,7 +22,9 @@ from momo_platform.serving.index import read_index, write_index
 from momo_platform.serving.items import count, read_items
 from momo_platform.stages import UserError
 
-LIMITS = Limits(items=4, text_characters=50, picture_bytes=20_000, pixels=10_000)
+LIMITS = Limits(
+    items=4, text_characters=50, picture_bytes=20_000, pixels=10_000, request_pixels=15_000
+)
 
 
 def png(width=8, height=6, kind="PNG"):
@@ -83,6 +85,7 @@ def test_texts_pictures_and_pairs_are_read():
         ({"image": in_base64(png(64, 64)[:-30])}, 422, "damaged"),
         ({"image": in_base64(b"\0" * 30_000)}, 413, "20000 bytes"),
         ({"image": in_base64(png(200, 200))}, 413, "200 × 200"),
+        ([{"image": in_base64(png(90, 90))}] * 2, 413, "15000 pixels together"),
         ({"image": in_base64(bomb())}, 413, "too large"),
         ({"image": in_base64(bomb(9_000, 9_000))}, 413, "9000 × 9000"),
     ],
@@ -170,7 +173,7 @@ def test_an_index_finds_the_nearest_exactly(tmp_path):
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=(70_000, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    write_index(tmp_path / "i", vectors, [{"caption": str(i)} for i in range(len(vectors))])
+    write_index(tmp_path / "i", vectors, [{"caption": str(i)} for i in range(len(vectors))], "m")
     index = read_index(tmp_path / "i")
     query = vectors[69_999]
     found = index.search(query, 5)
@@ -178,7 +181,7 @@ def test_an_index_finds_the_nearest_exactly(tmp_path):
     assert [entry["caption"] for _, entry in found] == [str(i) for i in expected]
     assert found[0][0] == pytest.approx(1.0, abs=1e-5)
     with pytest.raises(ValueError, match="give as many"):
-        write_index(tmp_path / "j", vectors[:2], [])
+        write_index(tmp_path / "j", vectors[:2], [], "m")
     (tmp_path / "i" / "entries.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="for 1 entries"):
         read_index(tmp_path / "i")
@@ -233,6 +236,13 @@ def test_the_client_batches_and_tries_again(flaky, tmp_path):
     client.embed(texts=["t"], images=[tmp_path / "x.png"])
     assert handler.bodies[-1]["input"] == [{"text": "t", "image": in_base64(png())}]
     assert client.embed(texts=[]).shape == (0, 0)
+
+
+def test_the_client_sends_no_larger_bodies_than_it_must(flaky):
+    handler, url = flaky
+    picture = b"\0" * 5 * 2**20
+    Client(url).embed(images=[picture] * 3)
+    assert [len(b["input"]) for b in handler.bodies[-3:]] == [1, 1, 1]
 
 
 def test_the_client_gives_up_where_trying_again_is_no_use(flaky):

@@ -97,6 +97,19 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path, ray_local):
     assert sum(line.startswith("start 0.5") for line in lines(tmp_path)) == 3  # taken from storage
 
 
+def test_rows_are_known_by_what_they_are_not_by_their_place(tmp_path, ray_local):
+    names = ("plain", "better")
+    sweep = dataclasses.replace(arms(tmp_path), arms={n: ARMS[n] for n in names}, seeds=(0,))
+    run_sweep(sweep, options(tmp_path))
+    turned = dataclasses.replace(sweep, arms={n: ARMS[n] for n in names[::-1]})
+    results = run_sweep(turned, options(tmp_path))
+    assert {row.label: row.values("score") for row in results.rows} == {
+        "plain": [0.5],
+        "better": [0.7],
+    }
+    assert results.reference.label == "better"
+
+
 def test_no_more_trials_run_at_once_than_asked(tmp_path, ray_local):
     base = {"folder": str(tmp_path), "step_seconds": 0.1, "cpus": 0.5}
     two = {name: ARMS[name] for name in ("plain", "better")}
@@ -200,14 +213,17 @@ def test_killed_half_way_it_goes_on_and_ends_with_the_same_results(tmp_path):
     assert whole.wait(timeout=300) == 0, log.read_text()
 
     first = _start(disturbed / "runs", disturbed, log)
-    deadline = time.time() + 200
+    deadline = time.time() + 200  # six are done, so that two trials at least are rows
     while sum(x.startswith("done") for x in lines(disturbed)) < 6:
         assert time.time() < deadline, log.read_text()
         assert first.poll() is None, log.read_text()
         time.sleep(0.1)
     os.killpg(first.pid, signal.SIGKILL)  # the driver and the Ray that it started
     first.wait()
-    finished = {tuple(x.split()[1:]) for x in lines(disturbed) if x.startswith("done")}
+    kept = (disturbed / "runs" / "sweeps" / "killed" / "rows").glob("*.json")
+    rows = [json.loads(file.read_text()) for file in kept]
+    finished = {(str(r["history"][0]["quality"]), seed, "0") for r in rows for seed in r["seeds"]}
+    assert len(finished) >= 2
     time.sleep(2)
     second = _start(disturbed / "runs", disturbed, log)
     assert second.wait(timeout=300) == 0, log.read_text()
