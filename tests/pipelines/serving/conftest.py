@@ -42,9 +42,10 @@ def folders(tmp_path_factory):
     return {name: str(root / name) for name in ("one", "two", "index")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def endpoint(folders, ray_local):
-    """(options, url) of a running endpoint with one replica; ended with the session."""
+    """(options, url) of a running endpoint with one replica; ended with the module, since the
+    session's Ray has other tests to serve."""
     from ray import serve
 
     with socket.socket() as probe:
