@@ -93,7 +93,7 @@ async def upload(
         items = [Item(texts[i] if texts else None, picture) for i, picture in enumerate(read)]
         return await own.embed(state, items)
 
-    vectors, tokens = await own.in_time(work(), len(image) + len(texts))
+    vectors, tokens = await own.in_time(work(), len(image))
     return _embeddings(state, vectors, tokens, encoding_format)
 
 
@@ -292,8 +292,13 @@ class Endpoint:
         return np.stack(rows), sum(lengths)
 
     async def in_time(self, work: Any, items: int) -> Any:
-        """The work's result. Raises 503 when too much waits already, 504 when it takes too long."""
+        """The work's result. Raises 413 for too many items, 503 when too much waits already, 504 when it takes too long."""
         limits = self.config.limits
+        if items > limits.items:  # before it takes others' place in the queue
+            work.close()
+            raise ServiceRefusal(
+                413, f"input has {items} items, {limits.items} are allowed: send several", "input"
+            )
         if self.queued + items > limits.queued_items and self.queued:
             work.close()
             raise ServiceRefusal(503, "too many requests wait here already: try again later")

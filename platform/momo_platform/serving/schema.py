@@ -16,7 +16,7 @@ class PictureOrPair(BaseModel):
 
 
 # Fail fast: a list of a million wrong items makes one error, not a million.
-Items = Annotated[list[str | PictureOrPair], Field(max_length=100_000, fail_fast=True)]
+Items = Annotated[list[str | PictureOrPair], Field(max_length=10_000, fail_fast=True)]
 Input = str | PictureOrPair | Items
 
 

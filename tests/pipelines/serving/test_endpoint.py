@@ -254,7 +254,12 @@ def test_anything_that_the_document_allows_or_not_is_answered(endpoint, tmp_path
         "--checks",
         "not_a_server_error,response_schema_conformance,content_type_conformance",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    for seed in ("1", "2", "3"):
+        run = [*command, "--seed", seed]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+        # The generator's own fault on Python 3.11 (it compiles deep schemas): draw otherwise.
+        if "AST constructor recursion depth mismatch" not in done.stdout:
+            break
     assert done.returncode == 0, done.stdout[-6000:]
 
 
