@@ -292,7 +292,8 @@ class Endpoint:
         return np.stack(rows), sum(lengths)
 
     async def in_time(self, work: Any, items: int) -> Any:
-        """The work's result. Raises 413 for too many items, 503 when too much waits already, 504 when it takes too long."""
+        """The work's result. Raises 413 for too many items, 503 when too much waits already,
+        504 when it takes too long."""
         limits = self.config.limits
         if items > limits.items:  # before it takes others' place in the queue
             work.close()
