@@ -36,6 +36,7 @@ from momo_platform.sweeps import Settings
 from momo_platform.training.config import TrainConfig
 from pipelines.config import PipelineConfig
 from pipelines.graph import build_graph, training_resources
+from pipelines.training import ROLES
 from pipelines.trials import TrialBase, build_trial, scores_of, with_seed
 
 FLAVA = "flava"
@@ -70,7 +71,7 @@ def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> li
         "pair": three.batch_sizes["pair"],
     }
     trains = (
-        replace(one, steps=one.steps),
+        one,
         replace(two, batch_sizes={"text": two.batch_sizes["text"]}),
         replace(
             three,
@@ -156,8 +157,7 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
     trained: list[Stage] = []
     for name, recipe in zip(NAMES, recipes(config, rate, steps), strict=True):
         inputs = {"codebook": codebook, "tokenizer": graph["tokenizer"]}
-        roles = {"image": "images", "text": "text", "pair": "pairs"}
-        inputs |= {roles[m]: graph[f"mix-{roles[m]}"] for m in recipe.modalities}
+        inputs |= {ROLES[m]: graph[f"mix-{ROLES[m]}"] for m in recipe.modalities}
         if trained:
             inputs["previous"] = trained[-1]
         trained.append(

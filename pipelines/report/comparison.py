@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.pages import template
 from momo_platform.stages import Artifact, Context
 from pipelines.report.stage import summaries
 from pipelines.report.summary import Summary, deltas, markdown_table, text_table
@@ -48,15 +49,8 @@ def run_comparison(
 
 
 def _page(models: Mapping[str, Summary], against: Mapping[str, Any], commit: str) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     tasks = {n: {"name": n, **row} for m in models.values() for n, row in m["tasks"].items()}
-    return environment.get_template("evaluation.html.jinja").render(
+    return template(Path(__file__).parent, "evaluation.html.jinja").render(
         models=models,
         groups=GROUPS,
         tasks=list(tasks.values()),

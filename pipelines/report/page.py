@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from momo_platform.charts import Points, colour_of, line_chart
 from momo_platform.data.listing import Kind
+from momo_platform.pages import template
 from momo_platform.stages import Artifact
 from pipelines.report.corpora import read_corpus
 from pipelines.tasks.registry import GROUPS
@@ -71,11 +70,6 @@ def render(
     if isinstance(items, Captioned):
         pixels = items.pictures.pixels(range(len(items.pictures)), size)
         pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     graph = [
         {
             "role": role,
@@ -88,7 +82,7 @@ def render(
         for role, artifact in inputs.items()
     ]
     first = inputs[config.training_stages[0]].manifest
-    return environment.get_template("page.html.jinja").render(
+    return template(Path(__file__).parent, "page.html.jinja").render(
         preset=config.preset,
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         commit=first.git_commit or "unknown",

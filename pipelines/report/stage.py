@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import Artifact, Context
-from momo_platform.training.records import FILE_NAME, read_records
+from momo_platform.training.records import FILE_NAME, read_curves
 from pipelines.report.summary import Summary, markdown_table, summarise, text_table
 from pipelines.tasks.registry import TASKS
+
+_DRAWN = ("loss/*", "gradient_cosine/*")
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,6 @@ def summaries(
     return found
 
 
-def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for record in read_records(folder / FILE_NAME):
-        for key, value in record.items():
-            if key.startswith(("loss/", "gradient_cosine/")) and value is not None:
-                curves.setdefault(key, []).append((record["step"], value))
-    return curves
-
-
 def run_report(
     config: ReportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
@@ -76,7 +68,7 @@ def run_report(
     (output / "table.txt").write_text(text_table(stages), encoding="utf-8")
     (output / "table.md").write_text(markdown, encoding="utf-8")
     trainings = [
-        Training(name, inputs[name].metrics, _curves(inputs[name].path))
+        Training(name, inputs[name].metrics, read_curves(inputs[name].path / FILE_NAME, _DRAWN))
         for name in config.training_stages
     ]
     page = render(config, inputs, stages, trainings, markdown)

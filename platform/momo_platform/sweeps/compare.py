@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.charts import Points, colour_of, line_chart
+from momo_platform.pages import template
 from momo_platform.stages import UserError
 from momo_platform.stages.catalog import Catalog
 from momo_platform.stages.manifest import Manifest
 from momo_platform.sweeps.rows import read_results
 from momo_platform.sweeps.sweep import numbers
-from momo_platform.training.records import FILE_NAME, read_records
+from momo_platform.training.records import FILE_NAME, read_curves
 
 _ABSENT = "–"
 
@@ -40,16 +41,13 @@ def read_run(catalog: Catalog, text: str) -> Run:
         label, place = "", text
     manifest = _of_sweep(catalog, place) or catalog.find(place)
     config: dict[str, str] = {}
-    curves: dict[str, list[tuple[float, float]]] = {}
+    curves: dict[str, Points] = {}
     for one in catalog.upstream(manifest):
         config |= {f"{one.stage}: {path}": told for path, told in _flat(one.config).items()}
         if FILE_NAME in one.files:
             artifact = catalog.storage.artifact(one.stage, one.fingerprint)
-            records = read_records(artifact.path / FILE_NAME) if artifact else []
-            for record in records:
-                for key, value in record.items():
-                    if key.startswith("loss/") and value is not None:
-                        curves.setdefault(f"{one.stage}: {key}", []).append((record["step"], value))
+            found = read_curves(artifact.path / FILE_NAME, ["loss/*"]) if artifact else {}
+            curves |= {f"{one.stage}: {key}": points for key, points in found.items()}
     short = f"{manifest.stage}/{manifest.fingerprint[:6]}"
     return Run(
         label or (place if ":" in place else short), config, _metrics(catalog, manifest), curves
@@ -123,13 +121,6 @@ def markdown(runs: Sequence[Run]) -> str:
 
 def page(runs: Sequence[Run]) -> str:
     """The same with learning curves, as HTML without outside resources."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     names = dict.fromkeys(name for run in runs for name in run.curves)
     order = {run.label: index for index, run in enumerate(runs)}
     charts = [
@@ -137,7 +128,7 @@ def page(runs: Sequence[Run]) -> str:
         for name in names
     ]
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
-    return environment.get_template("compare.html.jinja").render(
+    return template(Path(__file__).parent, "compare.html.jinja").render(
         runs=runs,
         colours=[colour_of(index) for index in range(len(runs))],
         differing=differing(runs),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.cluster import answers, current_cluster_file
+from momo_platform.pages import template
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps.follow import TENSORBOARD
 from momo_platform.sweeps.study import STUDY
@@ -172,12 +173,7 @@ def _wandb(folder: Path) -> Link:
 @contextlib.contextmanager
 def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
     """The page of all pages, and the sweep's report below /report/."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
-    )
-    template = environment.get_template("dashboard.html.jinja")
+    page = template(Path(__file__).parent, "dashboard.html.jinja")
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def _in_report(self) -> bool:
@@ -204,7 +200,7 @@ def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
                 self.send_error(404)
                 return
             has_report = (folder / "report" / "index.html").is_file()
-            text = template.render(name=folder.name, links=links, has_report=has_report).encode()
+            text = page.render(name=folder.name, links=links, has_report=has_report).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(text)))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
 from momo_platform.stages.executor import check_feasible
@@ -103,7 +104,7 @@ def run_sweep(
         if options.fresh:
             _forget(sweep, folder, url)
             study = open_study(url, sweep)
-        _write(folder / DEFINITION, _definition(sweep, storage))
+        write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
         follower = stack.enter_context(
             Follower(sweep, folder, stream, study, verbose=options.verbose)
         )
@@ -132,12 +133,6 @@ def run_sweep(
     )
     results.write(folder / RESULTS)
     return results
-
-
-def _write(file: Path, value: Any) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    temporary.replace(file)
 
 
 @contextmanager

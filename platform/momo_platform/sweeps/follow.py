@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from momo_platform.console import duration, progress_text
+from momo_platform.files import write_whole
 from momo_platform.stages.board import Board
 from momo_platform.sweeps.rows import Row
 from momo_platform.sweeps.study import add_row
 from momo_platform.sweeps.sweep import Settings, Sweep
-from momo_platform.sweeps.trial import NUMBER, ROW, is_population, row_of
+from momo_platform.sweeps.trial import NUMBER, ROW, parameters_from, row_of, trial_name
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -96,24 +97,19 @@ class Follower:
 
     def parameters_of(self, trial_id: str, config: Mapping[str, Any]) -> Settings:
         """What a trial was given; `config` where its start was not seen."""
-        from momo_platform.sweeps.tuning import parameters_from
-
         return parameters_from(self.sweep, self._configs.get(trial_id, config))
 
     def name_of(self, trial_id: str) -> str:
         """The row's name: a number that stays the same in every run, where trials are a list."""
-        from momo_platform.sweeps.tuning import trial_name
-
         number = self._configs.get(trial_id, {}).get(NUMBER)
         return trial_id if number is None else trial_name(number)
 
     def _keep(self, row: Row) -> None:
         """The row for a later run, and for the study."""
-        if row.state in ("done", "stopped") and not is_population(self.sweep):
+        if row.state in ("done", "stopped") and not self.sweep.is_population:
             self._folder_of_rows.mkdir(exist_ok=True)
             file = self._folder_of_rows / f"{row.trial}.json"
-            file.with_suffix(".tmp").write_text(json.dumps(asdict(row)), encoding="utf-8")
-            file.with_suffix(".tmp").replace(file)
+            write_whole(file, json.dumps(asdict(row)))
         try:
             add_row(self.study, self.sweep, row)
         except Exception as error:  # noqa: BLE001 - a database that is locked or gone costs no trial

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from momo_platform.charts import Points, colour_of, line_chart
 from momo_platform.console import duration
+from momo_platform.pages import template
 from momo_platform.stages import open_storage
 from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.rows import Results, Row
 from momo_platform.sweeps.study import importance, plain
 from momo_platform.sweeps.sweep import ARM, Sweep
-from momo_platform.training.records import FILE_NAME, read_records
+from momo_platform.training.records import FILE_NAME, read_curves
 
 PAGE, TABLE = "index.html", "table.md"
 _MOST_CURVES = 12
@@ -26,7 +26,7 @@ def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict
 
     What is no longer in the storage is left out.
     """
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, Points] = {}
     for name, fingerprint in (next(iter(row.stages.values()), {})).items():
         manifest = storage.manifest(name, fingerprint)
         if manifest is None or FILE_NAME not in manifest.files:
@@ -34,11 +34,9 @@ def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict
         artifact = storage.artifact(name, fingerprint)
         if artifact is None:
             continue
-        for record in read_records(artifact.path / FILE_NAME):
-            for key, value in record.items():
-                if value is not None and any(fnmatch.fnmatchcase(key, p) for p in patterns):
-                    found.setdefault(f"{name}: {key}", []).append((record["step"], value))
-    return dict(found)
+        curves = read_curves(artifact.path / FILE_NAME, patterns)
+        found |= {f"{name}: {key}": points for key, points in curves.items()}
+    return found
 
 
 def markdown(results: Results) -> str:
@@ -73,19 +71,12 @@ def markdown(results: Results) -> str:
 
 def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path) -> Path:
     """Writes `report/index.html` and `report/table.md`; returns the page's path."""
-    import jinja2
-
     storage, output = open_storage(storage_uri), folder / "report"
     output.mkdir(exist_ok=True)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     ranked = results.ranked
     best = ranked[0] if ranked else None
     settings = best.history[-1] if best else {}
-    page = environment.get_template("report.html.jinja").render(
+    page = template(Path(__file__).parent, "report.html.jinja").render(
         results=results,
         took=duration(results.seconds),
         ranked=[_cells(results, row) for row in ranked],

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from momo_platform.files import write_whole
 from momo_platform.stages import UserError
 
 State = Literal["done", "stopped", "failed", "not run"]
@@ -110,9 +111,7 @@ class Results:
 
     def write(self, file: Path) -> None:
         """As JSON, whole or not at all."""
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, json.dumps(asdict(self), indent=1))
 
 
 def read_results(file: Path) -> Results:

@@ -122,7 +122,7 @@ class Sweep:
                     )
         if self.samples < 1:
             raise UserError(f"sweep {self.name}: samples={self.samples}: give at least 1")
-        if self.stopping.method == "pbt":
+        if self.is_population:
             if self.search != "random":
                 raise UserError(f"sweep {self.name}: pbt chooses settings itself: search=random")
             segments = getattr(self.base, "segments", self.stopping.segments)
@@ -153,9 +153,19 @@ class Sweep:
         return " ".join(values)
 
     @property
+    def is_population(self) -> bool:
+        """Whether trials copy each other."""
+        return self.stopping.method == "pbt"
+
+    @property
+    def segments(self) -> int:
+        """In how many parts a trial is trained."""
+        return self.stopping.segments if self.is_population else 1
+
+    @property
     def is_listed(self) -> bool:
         """Whether all trials are known beforehand: arms, a grid, draws that nothing changes."""
-        return self.search != "optuna" and self.stopping.method != "pbt"
+        return self.search != "optuna" and not self.is_population
 
     def parameter_sets(self) -> list[Settings]:
         """Every trial's parameters where they are known beforehand; else some that could come."""

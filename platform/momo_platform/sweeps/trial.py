@@ -69,8 +69,7 @@ def run_trial(parameters: Settings, sweep: Sweep, storage_uri: str, board: Any) 
 
     settings = dict(sweep.settings(parameters))
     history = _history(tune.get_checkpoint())
-    segments = sweep.stopping.segments if is_population(sweep) else 1
-    while len(history) < segments:
+    while len(history) < sweep.segments:
         history.append(settings)
         started = time.time()
         row = _run_seeds(sweep, sweep.label(parameters), history, storage_uri, board)
@@ -87,7 +86,7 @@ def run_trial(parameters: Settings, sweep: Sweep, storage_uri: str, board: Any) 
             **{sweep.metric: mean, ROW: json.dumps(row), STEP: steps, WATCHED: float("nan")},
             HISTORY_LENGTH: len(history),
         }
-        if not is_population(sweep):
+        if not sweep.is_population:
             tune.report(report)
             continue
         with tempfile.TemporaryDirectory() as folder:
@@ -125,9 +124,15 @@ def _run_seeds(
     return {"seeds": seeds, "stages": stages}
 
 
-def is_population(sweep: Sweep) -> bool:
-    """Whether trials copy each other."""
-    return sweep.stopping.method == "pbt"
+def trial_name(number: int) -> str:
+    """Of a trial that is known beforehand: the same in every run."""
+    return f"{number:05d}"
+
+
+def parameters_from(sweep: Sweep, config: Mapping[str, Any]) -> Settings:
+    """A Tune trial's config → the parameters that it stands for."""
+    number = config.get(NUMBER)
+    return sweep.parameter_sets()[number] if number is not None else dict(config)
 
 
 def row_of(
@@ -140,12 +145,12 @@ def row_of(
     """One trial's row from what it last reported."""
     metrics = metrics or {}
     row = json.loads(metrics[ROW]) if ROW in metrics else {}
-    whole = len(row.get("history", [])) >= (sweep.stopping.segments if is_population(sweep) else 1)
+    whole = len(row.get("history", [])) >= sweep.segments
     state: State = "done" if row and whole else "stopped" if STEP in metrics else "not run"
     error = ""
     if failure is not None:
         state, error = "failed", _told(failure)
-    if row and is_population(sweep):
+    if row and sweep.is_population:
         parameters = row["history"][-1]
     return Row(
         trial=trial,

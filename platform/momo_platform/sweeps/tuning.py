@@ -28,9 +28,10 @@ from momo_platform.sweeps.trial import (
     ROW,
     STEP,
     WATCHED,
-    is_population,
+    parameters_from,
     row_of,
     run_trial,
+    trial_name,
 )
 
 if TYPE_CHECKING:
@@ -61,25 +62,22 @@ def run_trials(
     board, sets = follower.board, sweep.parameter_sets() if sweep.is_listed else None
     known = {name: row for name, row in follower.rows.items() if _still_holds(sweep, row, sets)}
     follower.finished = len(known)
-
     if known:
         follower.say(f"{len(known)} of the trials are known from before")
 
     def trial(parameters: dict[str, Any]) -> None:
-        number = parameters.get(NUMBER)
-        chosen = parameters if sets is None or number is None else sets[number]
-        run_trial(chosen, sweep, storage, board)
+        run_trial(parameters_from(sweep, parameters), sweep, storage, board)
 
     trainable = tune.with_resources(trial, tune.PlacementGroupFactory([_TRIAL]))
     run_config = tune.RunConfig(
         name=TUNE,
         storage_path=str(folder),
         verbose=0,
-        stop={HISTORY_LENGTH: sweep.stopping.segments} if is_population(sweep) else None,
+        stop={HISTORY_LENGTH: sweep.segments} if sweep.is_population else None,
         callbacks=[TellTrials(), *_loggers(sweep, options, folder), *callbacks],
     )
     place = folder / TUNE
-    if is_population(sweep) and _can_be_restored(place):
+    if sweep.is_population and _can_be_restored(place):
         follower.say("going on with the population")
         tuner = tune.Tuner.restore(str(place), trainable, restart_errored=True)
     else:
@@ -95,7 +93,7 @@ def run_trials(
                 search_alg=search,
                 scheduler=_scheduler(sweep),
                 max_concurrent_trials=concurrency if sweep.search == "optuna" else None,
-                reuse_actors=not is_population(sweep),
+                reuse_actors=not sweep.is_population,
                 trial_dirname_creator=lambda one: one.trial_id,
             ),
             run_config=run_config,
@@ -172,11 +170,6 @@ def _search(
         return space, sweep.samples - len(known), search
     # A population waits for its slowest: fewer at a time would wait for ever.
     return space, sweep.samples, BasicVariantGenerator(random_state=sweep.search_seed)
-
-
-def trial_name(number: int) -> str:
-    """Of a trial that is known beforehand."""
-    return f"{number:05d}"
 
 
 class PrunedSearch(OptunaSearch):
@@ -256,9 +249,3 @@ def _loggers(sweep: Sweep, options: SweepOptions, folder: Path) -> list[Any]:
     os.environ.setdefault("WANDB_DIR", str(folder))
     excluded = [ROW, STEP, WATCHED]
     return [WandbLoggerCallback(project="momo", group=sweep.name, excludes=excluded)]
-
-
-def parameters_from(sweep: Sweep, config: Mapping[str, Any]) -> Settings:
-    """A Tune trial's config → the parameters that it stands for."""
-    number = config.get(NUMBER)
-    return sweep.parameter_sets()[number] if number is not None else dict(config)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from momo_platform.files import write_whole
 from momo_platform.training.config import LoggingConfig
 
 FILE_NAME = "metrics.jsonl"
@@ -26,12 +28,20 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_curves(path: Path, patterns: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Record's name → its (step, value), of the names that match a pattern; null is left out."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for record in read_records(path):
+        for key, value in record.items():
+            if value is not None and any(fnmatch.fnmatchcase(key, p) for p in patterns):
+                curves.setdefault(key, []).append((record["step"], value))
+    return curves
+
+
 def _drop_after(path: Path, step: int) -> None:
     """Keep the records up to `step`; killed in the middle, the file is the old or the new one."""
     kept = [r for r in read_records(path) if r["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(json.dumps(r) + "\n" for r in kept))
 
 
 class RunLog:
