@@ -25,11 +25,13 @@ test: $(STAMP)   ## the tests, one full smoke run through Ray included
 test-slow: $(STAMP) ## tests that take minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(STAMP)   ## ruff, pyright, import-linter
+lint: $(STAMP)   ## ruff, pyright, import-linter, names of tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
+	@twice=$$(find tests -name 'test_*.py' | sed 's|.*/||' | sort | uniq -d); \
+	[ -z "$$twice" ] || { echo "tests: $$twice stands in two folders; pytest needs names that differ"; exit 1; }
 
 format: $(STAMP) ## let ruff fix and format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
