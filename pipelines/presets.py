@@ -59,12 +59,12 @@ def demo() -> PipelineConfig:
         model=model,
         stage1=TrainingStage(
             _STAGE1,
-            _train(320, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
+            _train(300, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
         ),
         stage2=TrainingStage(
             _STAGE2,
             _train(
-                400,
+                360,
                 {"image": 128, "text": 64},
                 _LAPTOP,
                 logging,
@@ -75,7 +75,7 @@ def demo() -> PipelineConfig:
         stage3=TrainingStage(
             _STAGE3,
             _train(
-                400,
+                320,
                 {"text": 32, "pair": 128},
                 _LAPTOP,
                 logging,
