@@ -10,6 +10,7 @@ from pathlib import Path
 from momo_platform.stages.errors import UserError
 
 _PROBE_SECONDS = 1.0
+_STARTS = 2  # Ray gives a start 30 s: on a busy machine the second finds its files in memory
 # Ray Train's controller takes one report an interval (2 s unless told otherwise), and looks that
 # often whether a worker has ended.
 _ENVIRONMENT = {
@@ -116,20 +117,24 @@ def start_ray(
     if address != "local":
         ray.init(address, **options)
         return RayConnection(address, owned=False, notice=notice)
-    try:
-        context = ray.init(
-            "local",
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            object_store_memory=object_store_mb * 2**20,
-            **options,
-        )
-    except Exception as error:
-        if "timed out during startup" not in str(error):  # Ray raises a bare Exception
-            raise
-        raise UserError(
-            "Ray did not start in time on this machine: too much else runs on it; try again later, "
-            "or give --cluster the address of a running one"
-        ) from error
+    for left in reversed(range(_STARTS)):
+        try:
+            context = ray.init(
+                "local",
+                num_cpus=num_cpus,
+                include_dashboard=dashboard,
+                object_store_memory=object_store_mb * 2**20,
+                **options,
+            )
+            break
+        except Exception as error:
+            if "timed out during startup" not in str(error):  # Ray raises a bare Exception
+                raise
+            ray.shutdown()
+            if not left:
+                raise UserError(
+                    "Ray did not start in time on this machine: too much else runs on it; try "
+                    "again later, or give --cluster the address of a running one"
+                ) from error
     url = str(getattr(context, "dashboard_url", "") or "")
     return RayConnection("local", owned=True, notice=notice, dashboard=url)

@@ -60,20 +60,20 @@ def by_name(found):
 def test_epochs_are_samples_by_share_over_rows(tmp_path):
     storage = Mixed(mix_images=PICTURES, mix_text=TEXT)
     found = by_name(source_epochs(plan_of(tmp_path), storage))
-    steps, batch = 320, 256
+    one, two = PRESETS["demo"]().stage1.train, PRESETS["demo"]().stage2.train
     for name, source in PICTURES["sources"].items():
-        expected = steps * batch * source["share"] / source["available"]
+        expected = one.steps * one.batch_sizes["image"] * source["share"] / source["available"]
         assert found["stage1-images", "image", name].epochs == pytest.approx(expected)
-    # 400 × 64 sequences are 12.8 passes over the mixture, which has each review three times.
-    assert found["stage2-joint", "text", "reviews"].epochs == pytest.approx(3 * 12.8)
-    assert found["stage2-joint", "text", "wikipedia"].epochs == pytest.approx(12.8)
+    passes = two.steps * two.batch_sizes["text"] / TEXT["rows"]  # of the mixture, with each review
+    assert found["stage2-joint", "text", "reviews"].epochs == pytest.approx(3 * passes)  # thrice
+    assert found["stage2-joint", "text", "wikipedia"].epochs == pytest.approx(passes)
     unknown = found["stage3-pairs", "pair", "emoji"]
     assert (unknown.epochs, unknown.mix, unknown.warning) == (None, "mix-pairs", None)
 
 
 def test_alternate_sees_a_modality_in_some_steps_only(tmp_path):
     config = PRESETS["demo"]()
-    train = replace(config.stage2.train, gradient_schedule="alternate")
+    train = replace(config.stage2.train, steps=400, gradient_schedule="alternate")
     plan = plan_of(tmp_path, stage2=replace(config.stage2, train=train))
     found = by_name(source_epochs(plan, Mixed(mix_text=TEXT)))
     assert found["stage2-joint", "text", "wikipedia"].epochs == pytest.approx(6.4)

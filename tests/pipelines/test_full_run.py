@@ -29,12 +29,12 @@ def command(storage, *arguments):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(smoke_runs):
     """A run that got Ctrl-C in its second training stage, then the same command again.
 
     Some own pictures and captions are broken, on purpose.
     """
-    folder = tmp_path_factory.mktemp("smoke")
+    folder, storage = smoke_runs.parent, smoke_runs
     own = folder / "pictures"
     own.mkdir()
     generator = np.random.default_rng(0)
@@ -43,7 +43,6 @@ def finished(tmp_path_factory):
         Image.fromarray(pixels).save(own / f"{index}.png")
     (own / "cut.png").write_bytes((own / "0.png").read_bytes()[:700])
     (own / "words.jpg").write_text("not a picture")
-    storage = folder / "runs"
     extra = ["--images.source", str(own), "--stage2.train.steps", "60"]
     first = subprocess.Popen(
         command(storage, *extra),

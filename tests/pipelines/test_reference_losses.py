@@ -8,6 +8,7 @@ the processor's model); elsewhere sums run in another order, and losses may diff
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "smoke-losses.json"
+MADE = ("text", "pairs")
 STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
 TOLERANCE = 0.02  # relative; after 20 steps the same code is within 0.001 from machine to machine
 
@@ -39,9 +41,12 @@ def this_machine():
 
 
 @pytest.fixture(scope="module")
-def losses(tmp_path_factory):
-    """Of all three stages, from a run of their own."""
+def losses(tmp_path_factory, smoke_runs):
+    """Of all three stages, from a run of their own; corpora that the full run made are taken."""
     storage = tmp_path_factory.mktemp("reference") / "runs"
+    for stage in ("corpora", "tokenizer", *(f"{w}-{m}" for w in ("prepare", "mix") for m in MADE)):
+        if (smoke_runs / stage).is_dir():
+            shutil.copytree(smoke_runs / stage, storage / stage)
     full = str(ROOT / "pipelines" / "full.py")
     command = [sys.executable, full, "--preset", "smoke", "--cluster", "local"]
     command += ["--storage", str(storage), "--until", STAGES[-1]]

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from momo_platform.cluster import current_cluster_file, find_address
+from momo_platform.cluster import current_cluster_file, find_address, start_ray
 from momo_platform.stages.errors import UserError
 
 
@@ -59,3 +59,22 @@ def test_ray_address_wins_over_the_file(cluster_file, listening, silent, monkeyp
 def test_an_address_that_does_not_answer_is_an_error(cluster_file, silent):
     with pytest.raises(UserError, match=f"no Ray cluster answers at {silent}"):
         find_address(silent)
+
+
+@pytest.mark.parametrize("slow_starts", [1, 9])
+def test_a_start_that_takes_too_long_is_tried_once_more(slow_starts, monkeypatch):
+    tries = []
+
+    def init(*_, **__):
+        tries.append(1)
+        if len(tries) <= slow_starts:
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    if slow_starts == 1:
+        assert start_ray("local").owned
+    else:
+        with pytest.raises(UserError, match="did not start in time"):
+            start_ray("local")
+    assert len(tries) == 2
