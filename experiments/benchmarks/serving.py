@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -119,13 +120,13 @@ def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str], port: int) -> Iterator[tuple[str, subprocess.Popen[Any]]]:
-    """A server's address and process, ended afterwards."""
+def started(command: Sequence[str], port: int) -> Iterator[str]:
+    """A server's address; it is ended afterwards."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(url, process)
-        yield url, process
+        yield url
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -134,14 +135,12 @@ def started(command: Sequence[str], port: int) -> Iterator[tuple[str, subprocess
             process.kill()
 
 
-def replica_memory(process: subprocess.Popen[Any]) -> float:
-    """Proportional set size of the endpoint's replica, MB."""
-    import psutil
-
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if any("ServeReplica" in part for part in child.cmdline()):
-            return child.memory_full_info().pss / 1e6
-    raise SystemExit("no replica among the endpoint's processes")
+def replica_memory(url: str) -> float:
+    """Resident set size of the endpoint's only replica by its own /metrics, MB."""
+    with urllib.request.urlopen(url + "/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    (size,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
+    return float(size.split()[1]) / 1e6
 
 
 def check(ours: str, bare: Bare) -> None:
@@ -200,13 +199,13 @@ def loads(ours: str, other: str, bare: Bare, options: argparse.Namespace) -> lis
     return rows
 
 
-def memory(url: str, process: subprocess.Popen[Any], requests: int) -> Row:
+def memory(url: str, requests: int) -> Row:
     """Of the replica, after all requests and after a fifth of them."""
     sizes = []
     for part in range(5):
         items = workload(requests // 5, 100 + part)
         send(url, items, IN_FLIGHT)
-        sizes.append(replica_memory(process))
+        sizes.append(replica_memory(url))
         print(f"{(part + 1) * requests // 5} requests: {sizes[-1]:.0f} MB", file=sys.stderr)
     return compare(
         f"the replica's memory after {requests:,} requests",
@@ -234,14 +233,14 @@ def main() -> None:
         command += ["--port", str(port), "--cpus", "2"]
         bare = Bare(folder)
         with (
-            started(command, port) as (ours, process),
-            started([*_PEERS, "plain", folder, str(other)], other) as (plain, _),
+            started(command, port) as ours,
+            started([*_PEERS, "plain", folder, str(other)], other) as plain,
         ):
             check(ours, bare)
             if options.runs:
                 rows += loads(ours, plain, bare, options)
             if options.memory:
-                rows.append(memory(ours, process, options.memory))
+                rows.append(memory(ours, options.memory))
         bare.process.terminate()
     print(document(rows))
 

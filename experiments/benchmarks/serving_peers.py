@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ def make_model(folder: str, size: str) -> None:
 
     tokenizer = train_wordpiece([_SENTENCE] * 5, 400)
     config = replace(SIZES[size], vocab_size=tokenizer.get_vocab_size())
-    save(build_model(config, seed=0), folder, tokenizer.to_str(), {"artifact": f"random/{size}"})
+    facts = {"artifact": f"random/{size}"}
+    save(build_model(config, seed=0), Path(folder), tokenizer.to_str(), facts)
 
 
 class Peer:

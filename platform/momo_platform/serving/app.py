@@ -363,6 +363,8 @@ def application(load: Load, config: ServingConfig) -> Any:
         "max_queued_requests": 2 * config.limits.queued_items,
         "graceful_shutdown_timeout_s": config.limits.seconds + 5,
         "health_check_period_s": 5,
+        # A line a request would cost more than a short text's embedding; /metrics counts them.
+        "logging_config": {"enable_access_log": False},
         "user_config": {"model": config.model, "index": config.index},
     }
     return Endpoint.options(**options).bind(load, _without_places(config))
