@@ -16,9 +16,9 @@ learning rate is not what decides.
 Cost: 1 h 10 min on two shared cores for MoMo and the two whole-rate arms, three seeds; the arms at
 other rates not run yet.
 
-Result (2026-11-26, commit c840189, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times the
-parameters; `experiments/results/flava-2026-11-26.md` has every task and interval), test, mean of
-three seeds:
+Result (2026-11-26, commit c840189, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times
+MoMo's parameters; `experiments/results/flava-2026-11-26.md` has every task and interval), test,
+mean of three seeds:
 
 | | image | multimodal | text | macro | FLAVA - MoMo, paired (95 %) |
 |---|---|---|---|---|---|
@@ -26,14 +26,14 @@ three seeds:
 | FLAVA, equal tokens | 0.710 | 0.227 | 0.673 | 0.537 | +0.038 (+0.004 to +0.071) |
 | FLAVA, equal compute | 0.709 | 0.187 | 0.678 | 0.525 | +0.025 (-0.017 to +0.068) |
 
-So the hypothesis holds in direction for pictures (+0.6 and +0.7 points) and for pairs (+0.5 at equal
-tokens, inside the noise; +4.5 at equal compute), and fails for text: -12 and -13 points, by which
-FLAVA is ahead in the macro. Text is one task, movie sentiment after fine-tuning for one epoch.
-FLAVA's text encoder trains alone; MoMo's only encoder goes on to pictures and pairs. In the demo a
-MoMo fine-tunes to 0.749 after stage 1, which saw no text, and to 0.692 after stage 2: masked words at
-unigram entropy harm what fine-tuning starts from. FLAVA's matching loss, with random false pairs,
-falls to 0.3; MoMo's, with hard ones, stays at the entropy of its labels. Both are where the recipe is
-to be improved next, on validation parts.
+So the hypothesis holds in direction for pictures (+0.6 and +0.7 points) and for pairs (+0.5 at
+equal tokens, inside the noise; +4.5 at equal compute), and fails for text: -12 and -13 points, by
+which FLAVA is ahead in the macro. Text is one task, movie sentiment fine-tuned for one epoch. No
+picture passes through FLAVA's text encoder; MoMo's only encoder learns all. In the demo a MoMo
+fine-tunes to 0.749 after stage 1, which saw no text, and to 0.692 after stage 2: masked words at
+unigram entropy seem to harm what fine-tuning starts from. FLAVA's matching loss, with random false
+pairs, falls to 0.3; MoMo's, with hard ones, stays at the entropy of its labels. Both are where the
+recipe is to be improved next, on validation parts.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ray import serve
 
 from momo_platform.serving import runtime, schema
+from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import Load, by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
@@ -41,10 +43,6 @@ class _Work:
     state: State
     items: list[Any]
     lengths: list[int]
-
-
-def _size(works: Sequence[_Work]) -> int:
-    return sum(len(work.items) for work in works)
 
 
 def _endpoint() -> Any:
@@ -223,10 +221,15 @@ class Endpoint:
         self._state: State | None = None
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._threads = ThreadPoolExecutor(4, "decode")
-        handlers: tuple[Any, ...] = (self.encode_texts, self.encode_pictures)
-        for handler in handlers:
-            handler.set_max_batch_size(config.batch_size)
-            handler.set_batch_wait_timeout_s(config.batch_wait_ms / 1000)
+        self.encode_texts, self.encode_pictures = (
+            Batches(
+                partial(self._encode, kind),
+                lambda work: len(work.items),
+                config.batch_size,
+                config.batch_wait_ms / 1000,
+            )
+            for kind in ("text", "image")
+        )
 
     async def reconfigure(self, chosen: dict[str, str]) -> None:
         """`model` and `index`: load them beside what serves, then replace it at once."""
@@ -276,10 +279,10 @@ class Endpoint:
         works: list[Any] = []
         for start in range(0, len(texts), size):  # a request may have more items than a batch
             part = slice(start, start + size)
-            works.append(self.encode_texts(_Work(state, texts[part], lengths[part])))  # type: ignore[arg-type]
+            works.append(self.encode_texts(_Work(state, texts[part], lengths[part])))
         for start in range(0, len(pictures), size):
             part = pictures[start : start + size]
-            works.append(self.encode_pictures(_Work(state, part, [1] * len(part))))  # type: ignore[arg-type]
+            works.append(self.encode_pictures(_Work(state, part, [1] * len(part))))
         done = await asyncio.gather(*works)
         rows_in_turn = [row for part in done for row in part]
         of_texts, of_pictures = iter(rows_in_turn[: len(texts)]), iter(rows_in_turn[len(texts) :])
@@ -313,17 +316,8 @@ class Endpoint:
             self.queued -= items
             runtime.QUEUED.set(self.queued)
 
-    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.003, batch_size_fn=_size)
-    async def encode_texts(self, works: list[_Work]) -> list[np.ndarray]:
-        """Each work's vectors; texts of similar length go through the model together."""
-        return await self._encode("text", works)
-
-    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.003, batch_size_fn=_size)
-    async def encode_pictures(self, works: list[_Work]) -> list[np.ndarray]:
-        """Each work's vectors."""
-        return await self._encode("image", works)
-
     async def _encode(self, kind: str, works: list[_Work]) -> list[np.ndarray]:
+        """Each work's vectors; texts of similar length go through the model together."""
         found: list[np.ndarray | None] = [None] * len(works)
         for state in {id(w.state): w.state for w in works}.values():
             same = [i for i, w in enumerate(works) if w.state is state]
