@@ -44,6 +44,7 @@ bench: $(STAMP)  ## every benchmark, JSON on standard output
 	-@$(BIN)/python experiments/benchmarks/training.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/scaling.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/evaluation.py $(ARGS)
+	-@$(BIN)/python experiments/benchmarks/serving.py $(ARGS)
 
 dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep NAME")
 	@$(BIN)/python -m momo_platform.sweeps.dashboard $(ARGS)
