@@ -224,7 +224,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=256, help="of each throughput run")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", type=int, default=0, help="requests of the memory test")
+    parser.add_argument("--quick", action="store_true", help="one run of few requests")
     options = parser.parse_args()
+    if options.quick:
+        options.runs, options.requests = 1, 48
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*_PEERS, "model", folder, options.size], check=True)
