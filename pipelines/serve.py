@@ -23,11 +23,6 @@ from momo_platform.stages import UserError
 from pipelines.full import exit_code
 
 DEFAULT_MODEL = "runs/latest/model"
-# The endpoint's own code never blocks the event loop: threads between it and Serve's cost more.
-_ENVIRONMENT = {
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -138,8 +133,6 @@ def _check_alone() -> None:
 
 def run(options: ServeOptions) -> int:
     """Serve until SIGINT or SIGTERM, then drain."""
-    for name, value in _ENVIRONMENT.items():  # read when Ray Serve is imported, here and there
-        os.environ.setdefault(name, value)
     from ray import serve
 
     from momo_platform.cluster import start_ray

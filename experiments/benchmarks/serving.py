@@ -11,7 +11,7 @@ quarter long ones (40 to 119 words), a quarter PNG pictures; a request has one i
 - latency, one in flight: what the endpoint adds to the bare model's median, for each kind;
 - memory of the replica after `--memory` requests beside a fifth of them (`--memory 0`: left out).
 
-Minutes on two cores: about 12 with size base, 6 with demo.
+About 6 minutes on two cores with size base and `--requests 64`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.harness import Row, compare, document
-from experiments.benchmarks.serving_peers import workload
+from experiments.benchmarks.serving_peers import THREADS, workload
 from momo_platform.serving import Client
 
 IN_FLIGHT = 32
@@ -232,8 +232,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*_PEERS, "model", folder, options.size], check=True)
         port, other = free_port(), free_port()
-        command = [sys.executable, "pipelines/serve.py", "--model", folder, "--cluster", "local"]
-        command += ["--port", str(port), "--cpus", "2"]
+        command = [sys.executable, "-m", "pipelines.serve", "--model", folder, "--cluster", "local"]
+        command += ["--port", str(port), "--cpus", str(THREADS)]
         bare = Bare(folder)
         with (
             started(command, port) as ours,

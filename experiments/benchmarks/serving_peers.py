@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 THREADS = 2
@@ -63,6 +62,8 @@ class Peer:
     """The model without our endpoint."""
 
     def __init__(self, folder: str) -> None:
+        import torch  # here: the process that sends the requests needs none
+
         import momo
 
         torch.set_num_threads(THREADS)
@@ -70,12 +71,11 @@ class Peer:
 
     def embed(self, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Texts of similar length together, then pictures, as one would in a script."""
-        texts = [i for i, item in enumerate(items) if "text" in item]
+        words = {i: len(item["text"].split()) for i, item in enumerate(items) if "text" in item}
         images = [i for i, item in enumerate(items) if "image" in item]
-        texts.sort(key=lambda i: len(items[i]["text"]))
         rows = np.zeros((len(items), self.model.model.config.embed_dim), dtype=np.float32)
-        short = sum(len(items[i]["text"]) < 100 for i in texts)
-        for part in (texts[:short], texts[short:]):
+        short, long = [i for i in words if words[i] < 20], [i for i in words if words[i] >= 20]
+        for part in (short, long):
             if part:
                 rows[part] = self.model.embed(texts=[items[i]["text"] for i in part])
         if images:

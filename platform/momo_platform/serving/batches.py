@@ -48,14 +48,13 @@ class Batches(Generic[Work, Result]):
         while batch := self._next():
             try:
                 results = await self._run([work for work, _ in batch])
+                for (_, done), result in zip(batch, results, strict=True):
+                    if not done.done():
+                        done.set_result(result)
             except Exception as error:  # noqa: BLE001 - whoever waits gets it
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)
-                continue
-            for (_, done), result in zip(batch, results, strict=True):
-                if not done.done():
-                    done.set_result(result)
 
     def _next(self) -> list[tuple[Work, asyncio.Future[Result]]]:
         batch: list[tuple[Work, asyncio.Future[Result]]] = []
