@@ -199,7 +199,7 @@ def assert_close_weights(weights, expected):
     [
         {},
         {"gradient_schedule": "joint"},
-        {"gradient_schedule": "alternate", "ema_decay": 0.8},
+        pytest.param({"gradient_schedule": "alternate", "ema_decay": 0.8}, marks=pytest.mark.slow),
     ],
 )
 def test_sharded_equals_ddp(tmp_path, changes):

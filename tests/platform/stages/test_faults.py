@@ -111,7 +111,9 @@ def break_and_go_on(root, target, delay, undisturbed):
         kill(mine)
 
 
-@pytest.mark.parametrize("target", ["driver", "worker", "ray"])
+@pytest.mark.parametrize(
+    "target", ["driver", "worker", pytest.param("ray", marks=pytest.mark.slow)]
+)
 def test_after_a_kill_the_next_run_ends_with_the_same_bytes(tmp_path, undisturbed, target):
     break_and_go_on(tmp_path / "runs", target, 1.5, undisturbed)
 

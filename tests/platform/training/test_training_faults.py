@@ -158,7 +158,7 @@ def test_kills_while_checkpoints_are_written_never_lead_to_a_wrong_resume(tmp_pa
     whole = make_trainer(0, 1, tmp_path / "whole", KILLED, task=WideTask)
     whole.run()
     resumed_at = []
-    for number in range(10):
+    for number in range(6):
         folder = tmp_path / f"cut{number}"
         generator = random.Random(seed + number)
         for _ in range(2):  # the second is killed in a resumed run
