@@ -44,7 +44,7 @@ class ServeOptions:
     """Of each replica."""
     gpus: float = 0.0
     batch_size: int = 64
-    batch_wait_ms: float = 3.0
+    batch_wait_ms: float = 1.0
     limits: Limits = Limits()
     cluster: str = "auto"
     verbose: bool = False
@@ -133,15 +133,17 @@ def _check_alone() -> None:
 
 def run(options: ServeOptions) -> int:
     """Serve until SIGINT or SIGTERM, then drain."""
-    from ray import serve
-
     from momo_platform.cluster import start_ray
+    from momo_platform.serving.front import use_haproxy
 
     config_of(options)
     if options.host not in ("127.0.0.1", "localhost", "::1") and not options.keys:
         raise UserError(
             f"--host {options.host}: others could reach it without a key; give --keys FILE"
         )
+    use_haproxy()
+    from ray import serve  # reads the environment
+
     ended = threading.Event()
     with start_ray(options.cluster, verbose=options.verbose) as connection:
         if connection.notice:

