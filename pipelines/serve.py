@@ -84,7 +84,7 @@ def app(arguments: Mapping[str, str]) -> Any:
     """For `serve run` and Serve's config files: model, index, keys, replicas, cpus; by default from
     MOMO_MODEL, MOMO_INDEX and MOMO_KEYS."""
     from momo_platform.serving.app import application
-    from pipelines.serving import load_encoder
+    from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
     known = {"model", "index", "keys", *numbers}
@@ -93,7 +93,7 @@ def app(arguments: Mapping[str, str]) -> Any:
     environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in ("model", "index", "keys")}
     given: dict[str, Any] = {n: v for n, v in environment.items() if v} | dict(arguments)
     given |= {name: kind(given[name]) for name, kind in numbers.items() if name in given}
-    return application(load_encoder, config_of(ServeOptions(**given)))
+    return application(LOADERS, config_of(ServeOptions(**given)))
 
 
 def deploy(options: ServeOptions) -> None:
@@ -103,18 +103,18 @@ def deploy(options: ServeOptions) -> None:
 
     from momo_platform.serving.app import application
     from momo_platform.serving.state import load_state
-    from pipelines.serving import load_encoder
+    from pipelines.serving import LOADERS
 
     config = config_of(options)
     try:  # before Serve is told: it would stop what serves now for what can't
-        load_state(load_encoder, config.model, config.index, threads=1)
+        load_state(LOADERS, config.model, config.index, threads=1)
     except Exception as error:
         raise UserError(f"--model {options.model} can't be served: {error}") from error
     serve.start(
         http_options={"host": options.host, "port": options.port},
         logging_config={"enable_access_log": False},
     )
-    serve.run(application(load_encoder, config), name=config.name, route_prefix="/")
+    serve.run(application(LOADERS, config), name=config.name, route_prefix="/")
 
 
 def _check_alone() -> None:

@@ -1,10 +1,12 @@
 """The endpoint under load, beside the bare model and a plain FastAPI app on the same cores.
 
-    python experiments/benchmarks/serving.py [--size base] [--runs 5] [--memory 50000]
+    python experiments/benchmarks/serving.py [--size base] [--threads 1] [--runs 5]
 
-Every side is a process of its own with the same exported model (random weights) and two torch
-threads; this process sends the requests over loopback. The mix: half short texts (2 to 9 words), a
-quarter long ones (40 to 119 words), a quarter PNG pictures; a request has one item.
+Every side is a process of its own with the same exported model (random weights) and as many torch
+threads: one by default, as the endpoint's replicas have, which leaves the other core to HTTP and to
+Ray; with two they share both cores with the model. This process sends the requests over loopback.
+The mix: half short texts (2 to 9 words), a quarter long ones (40 to 119 words), a quarter PNG
+pictures; a request has one item.
 
 - throughput, 32 requests in flight, beside the bare model in batches of 32 without any HTTP, and
   beside the plain app, which embeds a request at a time; runs interleaved, medians;
@@ -34,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.harness import Row, compare, document
-from experiments.benchmarks.serving_peers import THREADS, workload
+from experiments.benchmarks.serving_peers import workload
 from momo_platform.serving import Client
 
 IN_FLIGHT = 32
@@ -44,9 +46,12 @@ _PEERS = [sys.executable, "-m", "experiments.benchmarks.serving_peers"]
 class Bare:
     """The bare model's process."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, threads: int) -> None:
         self.process = subprocess.Popen(
-            [*_PEERS, "bare", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*_PEERS, "bare", folder, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._line()
 
@@ -70,24 +75,31 @@ class Bare:
 
 
 async def _send(url: str, items: Sequence[dict[str, Any]], in_flight: int) -> list[float]:
-    """Seconds of each request; any answer but 200 ends the benchmark."""
-    import aiohttp
-
-    waiting = iter(items)
+    """Seconds of each request; any answer but 200 ends the benchmark. Written by hand, since an
+    HTTP library takes as much of the two cores as the endpoint does."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    requests = []
+    for item in items:
+        body = json.dumps({"input": item.get("text", [item])}).encode()
+        head = f"POST /v1/embeddings HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n"
+        requests.append((head + "content-type: application/json\r\n\r\n").encode() + body)
+    waiting = iter(requests)
     seconds: list[float] = []
 
-    async def work(session: aiohttp.ClientSession) -> None:
-        for item in waiting:
-            body = {"input": item.get("text", [item])}
+    async def work() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for request in waiting:
             started = time.perf_counter()
-            async with session.post(url + "/v1/embeddings", json=body) as answer:
-                text = await answer.text()
-                if answer.status != 200:
-                    raise SystemExit(f"{url}: {answer.status} {text[:300]}")
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            answer = await reader.readexactly(length)
             seconds.append(time.perf_counter() - started)
+            if b" 200 " not in head[:20]:
+                raise SystemExit(f"{url}: {head[:20]!r} {answer[:300]!r}")
+        writer.close()
 
-    async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(work(session) for _ in range(in_flight)))
+    await asyncio.gather(*(work() for _ in range(in_flight)))
     return seconds
 
 
@@ -156,6 +168,7 @@ def check(ours: str, bare: Bare) -> None:
 
 def loads(ours: str, other: str, bare: Bare, options: argparse.Namespace) -> list[Row]:
     """Throughput and latency."""
+    side = f"size {options.size}, torch threads {options.threads}"
     rates: dict[str, list[float]] = {"ours": [], "bare": [], "plain": []}
     for seed in range(options.runs + 1):  # the first is to warm up
         items = workload(options.requests, seed)
@@ -168,29 +181,30 @@ def loads(ours: str, other: str, bare: Bare, options: argparse.Namespace) -> lis
                 rates[name].append(rate)
     rows = [
         compare(
-            f"throughput at {IN_FLIGHT} in flight, size {options.size}",
+            f"throughput at {IN_FLIGHT} in flight, {side}",
             *(rates["ours"], "bare model, batches of 32, no HTTP", rates["bare"]),
             unit="items/s",
             least_ratio=0.9,
         ),
         compare(
-            f"throughput at {IN_FLIGHT} in flight, size {options.size}",
+            f"throughput at {IN_FLIGHT} in flight, {side}",
             *(rates["ours"], "plain FastAPI, a request at a time", rates["plain"]),
             unit="items/s",
             least_ratio=3.0,
         ),
     ]
     for kind in ("text", "image"):
+        count = max(options.requests // 4, 64)
         added: dict[str, list[float]] = {"ours": [], "bare": []}
         for seed in range(options.runs):
-            alone = bare.seconds(options.requests // 4, 1, seed, kind)
-            items = [i for i in workload(options.requests // 4, seed) if kind in i]
+            alone = bare.seconds(count, 1, seed, kind)
+            items = [i for i in workload(count, seed) if kind in i]
             added["bare"].append(1000 * statistics.median(alone))
             added["ours"].append(1000 * statistics.median(send(ours, items, 1)[1]))
         extra = [a - b for a, b in zip(added["ours"], added["bare"], strict=True)]
         rows.append(
             compare(
-                f"added p50 at one in flight, {kind}, size {options.size}",
+                f"added p50 at one in flight, {kind}, {side}",
                 *(extra, "the bare model's p50", added["bare"]),
                 unit="ms",
                 largest_value=10.0,
@@ -223,6 +237,7 @@ def main() -> None:
     parser.add_argument("--size", default="base", choices=("demo", "small", "base"))
     parser.add_argument("--requests", type=int, default=256, help="of each throughput run")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="torch's, on every side")
     parser.add_argument("--memory", type=int, default=0, help="requests of the memory test")
     parser.add_argument("--quick", action="store_true", help="one run of few requests")
     options = parser.parse_args()
@@ -233,11 +248,11 @@ def main() -> None:
         subprocess.run([*_PEERS, "model", folder, options.size], check=True)
         port, other = free_port(), free_port()
         command = [sys.executable, "-m", "pipelines.serve", "--model", folder, "--cluster", "local"]
-        command += ["--port", str(port), "--cpus", str(THREADS)]
-        bare = Bare(folder)
+        command += ["--port", str(port), "--cpus", str(options.threads)]
+        bare = Bare(folder, options.threads)
         with (
             started(command, port) as ours,
-            started([*_PEERS, "plain", folder, str(other)], other) as plain,
+            started([*_PEERS, "plain", folder, str(options.threads), str(other)], other) as plain,
         ):
             check(ours, bare)
             if options.runs:

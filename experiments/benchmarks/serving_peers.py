@@ -1,8 +1,8 @@
 """The processes that `serving.py` measures beside the endpoint: the bare model, and a plain app.
 
-python -m experiments.benchmarks.serving_peers model FOLDER     a model of random weights
-python -m experiments.benchmarks.serving_peers bare FOLDER      answers lines on standard input
-python -m experiments.benchmarks.serving_peers plain FOLDER PORT  FastAPI, a request at a time
+python -m experiments.benchmarks.serving_peers model FOLDER SIZE   a model of random weights
+python -m experiments.benchmarks.serving_peers bare FOLDER THREADS   answers lines on its input
+python -m experiments.benchmarks.serving_peers plain FOLDER THREADS PORT   a request at a time
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-THREADS = 2
 _SENTENCE = (
     "a red apple lies on the wooden table near an open window while two small cats look at the "
     "green tree that stands behind the old house and a man in the blue coat walks slowly home"
@@ -61,12 +60,12 @@ def make_model(folder: str, size: str) -> None:
 class Peer:
     """The model without our endpoint."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, threads: int) -> None:
         import torch  # here: the process that sends the requests needs none
 
         import momo
 
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(threads)
         self.model = momo.load(folder)
 
     def embed(self, items: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -84,9 +83,9 @@ class Peer:
         return rows
 
 
-def bare(folder: str) -> None:
+def bare(folder: str, threads: int) -> None:
     """A line {"count", "batch", "seed", "kind"} → seconds of each batch; {"vectors_of"} → rows."""
-    peer = Peer(folder)
+    peer = Peer(folder, threads)
     peer.embed(workload(64))
     print("ready", flush=True)
     for line in sys.stdin:
@@ -105,12 +104,12 @@ def bare(folder: str) -> None:
         print(json.dumps(seconds), flush=True)
 
 
-def plain(folder: str, port: int) -> None:
+def plain(folder: str, threads: int, port: int) -> None:
     """What one writes first: FastAPI, the model called for each request as it comes."""
     import uvicorn
     from fastapi import FastAPI
 
-    peer = Peer(folder)
+    peer = Peer(folder, threads)
     app = FastAPI()
 
     @app.post("/v1/embeddings")
@@ -128,6 +127,6 @@ if __name__ == "__main__":
     if what == "model":
         make_model(folder, rest[0])
     elif what == "bare":
-        bare(folder)
+        bare(folder, int(rest[0]))
     else:
-        plain(folder, int(rest[0]))
+        plain(folder, int(rest[0]), int(rest[1]))

@@ -22,7 +22,7 @@ from ray import serve
 from momo_platform.serving import runtime, schema
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
-from momo_platform.serving.encoder import Load, by_length, joined
+from momo_platform.serving.encoder import Loaders, by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
 from momo_platform.serving.items import Item, Pictures, checked_text, items_in, read_items
@@ -96,7 +96,7 @@ async def upload(
     state = own.state
 
     async def work() -> tuple[np.ndarray, int]:
-        pictures = Pictures(limits, state.encoder.prepare)
+        pictures = Pictures(limits, state.reader.prepare)
         read = await own.threaded(
             lambda: [pictures.read(one, f"image[{i}]") for i, one in enumerate(raw)]
         )
@@ -222,10 +222,10 @@ def _in_format(vector: np.ndarray, encoding_format: str) -> Any:
 @serve.deployment
 @serve.ingress(api)
 class Endpoint:
-    """One replica. The model runs in one thread of its own, so that the event loop stays free."""
+    """One replica. The model runs in a process of its own; a thread waits for it."""
 
-    def __init__(self, load: Load, config: ServingConfig) -> None:
-        self.load, self.config = load, config
+    def __init__(self, loaders: Loaders, config: ServingConfig) -> None:
+        self.loaders, self.config = loaders, config
         runtime.set_config(config)
         self.queued = 0
         self._state: State | None = None
@@ -245,7 +245,7 @@ class Endpoint:
         """`model` and `index`: load them beside what serves, then replace it at once."""
         threads = self.config.threads or max(1, int(self.config.cpus or os.cpu_count() or 1))
         self._state = await self.threaded(
-            load_state, self.load, chosen["model"], chosen.get("index", ""), threads
+            load_state, self.loaders, chosen["model"], chosen.get("index", ""), threads
         )
 
     @property
@@ -261,20 +261,25 @@ class Endpoint:
             raise ServiceRefusal(404, f"this endpoint serves {state.encoder.name} only", "model")
         return state
 
+    def check_health(self) -> None:
+        """Asked by Ray Serve, which replaces the replica when this raises."""
+        if self._state is not None and not self._state.encoder.alive:
+            raise RuntimeError("the model's process ended")
+
     async def threaded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """In a thread that decodes."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
     async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """In the model's thread."""
+        """In the thread that waits for the model."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
     async def read(self, state: State, plain: Any) -> list[Item]:
         """Items of a validated request; in a thread where pictures are decoded or long texts
         checked."""
-        arguments = (plain, self.config.limits, state.encoder.prepare)
+        arguments = (plain, self.config.limits, state.reader.prepare)
         texts = plain if isinstance(plain, list) else [plain]
         if all(isinstance(text, str) for text in texts) and _short(texts):
             return read_items(*arguments)
@@ -289,9 +294,9 @@ class Endpoint:
         texts = [item.text for item in items if item.text is not None]
         pictures = [item.picture for item in items if item.picture is not None]
         if _short(texts):
-            lengths = state.encoder.count_tokens(texts) if texts else []
+            lengths = state.reader.count_tokens(texts) if texts else []
         else:
-            lengths = await self.threaded(state.encoder.count_tokens, texts)
+            lengths = await self.threaded(state.reader.count_tokens, texts)
         size = self.config.batch_size
         works: list[Any] = []
         for start in range(0, len(texts), size):  # a request may have more items than a batch
@@ -362,7 +367,7 @@ def _plain(value: Any) -> Any:
     return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value
 
 
-def application(load: Load, config: ServingConfig) -> Any:
+def application(loaders: Loaders, config: ServingConfig) -> Any:
     """The Serve application. Change its model while it runs by deploying it again with another
     `model` or `index`: replicas load it beside the old one and lose no request."""
     options: dict[str, Any] = {
@@ -382,7 +387,7 @@ def application(load: Load, config: ServingConfig) -> Any:
         "logging_config": {"enable_access_log": False},
         "user_config": {"model": config.model, "index": config.index},
     }
-    return Endpoint.options(**options).bind(load, _without_places(config))
+    return Endpoint.options(**options).bind(loaders, _without_places(config))
 
 
 def _without_places(config: ServingConfig) -> ServingConfig:

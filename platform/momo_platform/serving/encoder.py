@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 
-class Encoder(Protocol):
-    """A model that embeds texts and pictures into one space of unit vectors.
-
-    `texts`, `pictures` and `attention` are called from one thread at a time, `count_tokens` and
-    `prepare` from any; a result must not depend on what else is in the batch by more than rounding.
-    """
-
-    name: str
-    dimensions: int
+class Reader(Protocol):
+    """What is done to texts and pictures before the model, in the replica; from any thread."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens that the model reads of each text."""
         ...
 
     def prepare(self, picture: Image.Image) -> Any:
-        """A decoded picture → what `pictures` and `attention` take, as small as they need it."""
+        """A decoded picture → what the encoder takes, as small as it needs it."""
+        ...
+
+
+class Encoder(Protocol):
+    """A model that embeds texts and pictures into one space of unit vectors; called from one thread
+    at a time. A result must not depend on what else is in the batch by more than rounding."""
+
+    @property
+    def name(self) -> str:
+        """The model's, another one for another version."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Of a vector."""
         ...
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -41,7 +50,16 @@ class Encoder(Protocol):
 
 
 Load = Callable[[str, int], Encoder]
-"""A folder and a number of threads → the encoder."""
+"""A folder and a number of threads → the encoder; a function of a module, it is called in another
+process."""
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """How an exported model's folder is opened."""
+
+    encoder: Load
+    reader: Callable[[str], Reader]
 
 
 def by_length(

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from momo_platform.serving.encoder import Encoder, Load
+from momo_platform.serving.encoder import Loaders, Reader
 from momo_platform.serving.index import Index, read_index
+from momo_platform.serving.process import ModelProcess
 
 
 @dataclass(frozen=True)
 class State:
     """Replaced as a whole, so that no request sees half of a change."""
 
-    encoder: Encoder
+    encoder: ModelProcess
+    reader: Reader
     index: Index | None
 
 
-def load_state(load: Load, model: str, index: str, threads: int) -> State:
-    """Raises what `load` raises, and ValueError for an index that can't be read or that another
-    model made."""
-    encoder = load(model, threads)
+def load_state(loaders: Loaders, model: str, index: str, threads: int) -> State:
+    """Raises what the loaders raise, in the other process as RuntimeError, and ValueError for an
+    index that can't be read or that another model made."""
+    reader = loaders.reader(model)
+    encoder = ModelProcess(loaders.encoder, model, threads)
     encoder.texts(["warm"])
     found = read_index(index) if index else None
     if found is not None and found.model != encoder.name:
@@ -27,4 +30,4 @@ def load_state(load: Load, model: str, index: str, threads: int) -> State:
             f"the index was made by {found.model}, the model is {encoder.name}: make an index with "
             "this model"
         )
-    return State(encoder, found)
+    return State(encoder, reader, found)

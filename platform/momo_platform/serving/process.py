@@ -1,0 +1,125 @@
+"""The model in a process of its own, beside the replica that takes its requests.
+
+In one process the model's Python waits for HTTP's at every operation, since there is one
+interpreter lock: at 32 requests in flight four pictures took 40 ms of which 11 were work (size
+demo, two cores). The replica sends batches through a pair of sockets; what goes through it is ours,
+never a client's bytes. When either process ends the other notices: the model's ends itself, the
+replica is unhealthy and Ray Serve replaces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Sequence
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from momo_platform.serving.encoder import Load
+from momo_platform.serving.errors import ServiceRefusal
+
+
+class ModelProcess:
+    """An encoder by `load(folder, threads)` in another process; one call at a time.
+
+    `load` must be a function of a module, which the new process imports. Raises RuntimeError with
+    the other process's error when it can't be loaded.
+    """
+
+    def __init__(self, load: Load, folder: str, threads: int) -> None:
+        ours, theirs = socket.socketpair()
+        paths = os.pathsep.join(path for path in sys.path if path)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": paths},
+                stdin=subprocess.DEVNULL,
+            )
+        self._connection = Connection(ours.detach())
+        self._lock = threading.Lock()
+        weakref.finalize(self, _end, self._connection, self._process)
+        about = self._ask("load", load.__module__, load.__qualname__, folder, threads)
+        self.name: str = about[0]
+        self.dimensions: int = about[1]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, dimensions]."""
+        return self._ask("texts", list(texts))
+
+    def pictures(self, pictures: Sequence[Any]) -> np.ndarray:
+        """float32 [N, dimensions]."""
+        return self._ask("pictures", list(pictures))
+
+    def attention(self, picture: Any, text: str | None) -> np.ndarray:
+        """float32 [rows, columns]."""
+        return self._ask("attention", picture, text)
+
+    def _ask(self, what: str, *arguments: Any) -> Any:
+        """Raises ServiceRefusal 503 when the process has ended, RuntimeError for its errors."""
+        with self._lock:
+            try:
+                self._connection.send((what, arguments))
+                done, result = self._connection.recv()
+            except (EOFError, OSError):
+                raise ServiceRefusal(
+                    503, "the model's process ended; another one is started: try again"
+                ) from None
+        if not done:
+            raise RuntimeError(result)
+        return result
+
+
+def _end(connection: Connection, process: subprocess.Popen[bytes]) -> None:
+    connection.close()  # the other side reads its end, and ends
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Serve one ModelProcess until it goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the replica, which drains first
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    encoder: Any = None
+    with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, OSError):
+        while True:
+            what, arguments = connection.recv()
+            try:
+                if what == "load":
+                    module, name, *rest = arguments
+                    encoder = getattr(import_module(module), name)(*rest)
+                    result: Any = (encoder.name, encoder.dimensions)
+                else:
+                    result = getattr(encoder, what)(*arguments)
+            except Exception as error:  # noqa: BLE001 - the replica raises it
+                traceback.print_exc()
+                connection.send((False, f"{type(error).__name__}: {error}"))
+            else:
+                connection.send((True, result))
+
+
+if __name__ == "__main__":
+    main()
