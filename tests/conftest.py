@@ -17,6 +17,9 @@ def ray_local():
     """Ray with two CPUs; ended with the session."""
     import ray
 
+    from momo_platform.serving.front import use_haproxy
+
+    use_haproxy()  # Serve's tests go the way that requests go
     # Workers take their import path from the environment, not from pytest's `pythonpath`.
     here = Path(__file__).parent / "platform"
     paths = [

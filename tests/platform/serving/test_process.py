@@ -1,0 +1,88 @@
+"""The model's process: what it answers, how it fails, and that it never outlives its replica."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_encoder import ToyEncoder
+
+from momo_platform.serving.errors import ServiceRefusal
+from momo_platform.serving.process import ModelProcess
+
+
+def ended(pid, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def process():
+    return ModelProcess(ToyEncoder, "here", threads=3)
+
+
+def test_it_answers_as_the_encoder_does(process):
+    assert (process.name, process.dimensions, process.alive) == ("toy", 2, True)
+    assert process.texts(["one", "three"]).tolist() == [[3, 3], [5, 3]]
+    assert process.pictures([np.ones((3, 4, 4), np.uint8)]).tolist() == [[48, 0]]
+    assert process.attention(np.ones((3, 4, 4)), None).shape == (2, 2)
+
+
+def test_an_error_there_is_an_error_here_and_it_goes_on(process):
+    with pytest.raises(RuntimeError, match="ValueError: a text that raises"):
+        process.texts(["raise"])
+    assert process.texts(["a"]).shape == (1, 2)
+
+
+def test_a_model_that_can_not_be_loaded_says_why():
+    with pytest.raises(RuntimeError, match="nowhere/config.json is missing"):
+        ModelProcess(ToyEncoder, "nowhere", threads=1)
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_a_process_that_ended_is_refused_and_seen(process, how):
+    if how == "kill":
+        os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(ServiceRefusal, match="process ended") as refusal:
+        process.texts(["end"])
+    assert refusal.value.status == 503
+    assert ended(process.pid)
+    assert not process.alive
+
+
+def test_it_ends_with_its_last_reference():
+    process = ModelProcess(ToyEncoder, "here", threads=1)
+    pid = process.pid
+    del process
+    gc.collect()
+    assert ended(pid)
+
+
+def test_it_ends_with_its_replica():
+    code = (
+        "import sys, time; from toy_encoder import ToyEncoder\n"
+        "from momo_platform.serving.process import ModelProcess\n"
+        "p = ModelProcess(ToyEncoder, 'here', 1); print(p.pid, flush=True); time.sleep(60)"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), *(p for p in sys.path if p)])
+    command = [sys.executable, "-c", code]
+    env = os.environ | {"PYTHONPATH": paths}
+    replica = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    assert replica.stdout
+    pid = int(replica.stdout.readline())
+    assert not ended(pid, 0.2)
+    replica.kill()
+    replica.wait()
+    assert ended(pid)
