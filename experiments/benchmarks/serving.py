@@ -153,11 +153,13 @@ def started(command: Sequence[str], port: int) -> Iterator[str]:
 
 
 def replica_memory(url: str) -> float:
-    """Resident set size of the endpoint's only replica by its own /metrics, MB."""
+    """Resident set sizes of the endpoint's only replica and of its model's process, by its own
+    /metrics, MB."""
     with urllib.request.urlopen(url + "/metrics") as answer:
         lines = answer.read().decode().splitlines()
-    (size,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
-    return float(size.split()[1]) / 1e6
+    names = ("process_resident_memory_bytes ", "momo_model_resident_bytes ")
+    own, model = [float(line.split()[1]) for line in sorted(lines) if line.startswith(names)]
+    return (own + model) / 1e6
 
 
 def check(ours: str, bare: Bare) -> None:

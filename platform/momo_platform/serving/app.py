@@ -176,6 +176,7 @@ async def readyz() -> Any:
 @api.get("/metrics", response_class=Response)
 async def metrics() -> Response:
     """This replica's counters, for Prometheus."""
+    runtime.MODEL_BYTES.set(_endpoint().state.encoder.resident_bytes)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

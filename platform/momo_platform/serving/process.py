@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,15 @@ class ModelProcess:
     def pid(self) -> int:
         """The process's number."""
         return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory; 0 where the system does not tell (it is read from /proc)."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except OSError:
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, dimensions]."""

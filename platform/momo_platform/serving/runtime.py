@@ -16,6 +16,7 @@ ITEMS = Counter("momo_items_total", "Texts and pictures encoded", ["kind"])
 BATCH = Histogram(
     "momo_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
+MODEL_BYTES = Gauge("momo_model_resident_bytes", "Memory of the model's own process")
 QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
 
 _config = [ServingConfig(model="")]

@@ -240,6 +240,7 @@ def test_health_models_metrics_and_the_document(endpoint):
     Client(url).embed(texts=["a"])
     counted = send(url, "/metrics", None)[1]
     assert 'momo_items_total{kind="text"}' in counted
+    assert "momo_model_resident_bytes" in counted
     assert 'momo_requests_total{path="/v1/embeddings",status="200"}' in counted
     paths = send(url, "/openapi.json", None)[1]["paths"]
     assert {"/v1/embeddings", "/v1/search", "/v1/similarity", "/healthz", "/metrics"} <= set(paths)

@@ -35,6 +35,7 @@ def process():
 
 def test_it_answers_as_the_encoder_does(process):
     assert (process.name, process.dimensions, process.alive) == ("toy", 2, True)
+    assert process.resident_bytes > 10e6
     assert process.texts(["one", "three"]).tolist() == [[3, 3], [5, 3]]
     assert process.pictures([np.ones((3, 4, 4), np.uint8)]).tolist() == [[48, 0]]
     assert process.attention(np.ones((3, 4, 4)), None).shape == (2, 2)
