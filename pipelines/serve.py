@@ -96,6 +96,14 @@ def app(arguments: Mapping[str, str]) -> Any:
     return application(LOADERS, config_of(ServeOptions(**given)))
 
 
+def __getattr__(name: str) -> Any:
+    """`built`: the application with what the environment says, for `serve build`, which takes no
+    function."""
+    if name == "built":
+        return app({})
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def deploy(options: ServeOptions) -> None:
     """Start or change the application; returns when it answers. Needs a Ray. Raises UserError for a
     model or an index that can't be served; what served before goes on then."""
