@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup demo test test-slow lint format bench dashboard serve clean help
+.PHONY: setup demo test test-slow lint format bench dashboard serve cluster-check cluster-env clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
@@ -51,6 +51,12 @@ dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep
 
 serve: $(STAMP)  ## the embeddings endpoint with the newest exported model (ARGS="--index FOLDER")
 	@$(BIN)/python pipelines/serve.py $(ARGS)
+
+cluster-check: $(STAMP) ## cluster.yaml offline: Ray's schema, what is open, whether base and large fit
+	@$(BIN)/python pipelines/cluster_check.py $(ARGS)
+
+cluster-env:     ## what a cluster's nodes need from this shell's environment, into .cluster/
+	@sh scripts/cluster_env.sh
 
 clean:           ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -93,6 +93,8 @@ class RunOptions:
     rerun: tuple[str, ...] = ()
     """Run these stages (patterns) again, and what depends on them where they come out different. An
     interrupted rerun goes on where it was; a stage that never ended starts from nothing."""
+    wait_minutes: float = 30.0
+    """On a cluster that grows with the work: how long a stage may wait for its nodes."""
     ingest: Literal["local", "ray"] | None = None
     """Where training batches are made: in the worker (local), or by Ray Data on any machine (ray).
     The same batches either way; for all three stages."""
@@ -100,7 +102,7 @@ class RunOptions:
     """Show Ray's own messages instead of sending them to the log file."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, mfu=(0.001, 1.0))
+        check_bounds(self, mfu=(0.001, 1.0), wait_minutes=(0.0, None))
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def execute_plan(
     plan: Plan, storage: Storage, config: PipelineConfig, arguments: Sequence[str]
 ) -> None:
     """Run the plan on Ray; Ray's own messages go to a log file below the storage."""
-    from momo_platform.cluster import start_ray
+    from momo_platform.cluster import growth, start_ray
     from momo_platform.console import View, silence
     from momo_platform.stages.executor import execute
 
@@ -173,7 +173,13 @@ def execute_plan(
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
         if connection.notice:
             view.print(connection.notice)
-        execute(plan, storage, view)
+        execute(
+            plan,
+            storage,
+            view,
+            growth={} if connection.owned else growth(),
+            wait_seconds=60 * config.run.wait_minutes,
+        )
 
 
 def finish(plan: Plan, storage: Storage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -87,6 +88,39 @@ def find_address(address: str) -> tuple[str, str]:
             "the address out to run on this machine alone"
         )
     return address, notice
+
+
+def growth() -> dict[str, float]:
+    """What the cluster that this machine heads can grow to: Ray resource → most; empty where
+    nothing says so. From MOMO_CLUSTER_RESOURCES (JSON), else from the file that `ray up` leaves on
+    the head. Raises UserError when either can't be read."""
+    told = os.environ.get("MOMO_CLUSTER_RESOURCES", "")
+    if told:
+        try:
+            return {name: float(amount) for name, amount in json.loads(told).items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise UserError(
+                f'MOMO_CLUSTER_RESOURCES={told!r}: give JSON such as {{"CPU": 64, "GPU": 8}}'
+            ) from error
+    file = Path.home() / "ray_bootstrap_config.yaml"
+    if not file.is_file():
+        return {}
+    import yaml
+
+    try:
+        config = yaml.safe_load(file.read_text())
+        types, head = config["available_node_types"], config["head_node_type"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is no cluster's config: delete it, or start the cluster"
+        ) from error
+    found: dict[str, float] = {}
+    for name, kind in types.items():
+        nodes = 1 if name == head else kind.get("max_workers", config.get("max_workers", 0))
+        for resource, amount in (kind.get("resources") or {}).items():
+            if isinstance(amount, int | float):
+                found[resource] = found.get(resource, 0.0) + nodes * amount
+    return found
 
 
 def start_ray(

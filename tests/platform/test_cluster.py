@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from momo_platform.cluster import current_cluster_file, find_address, start_ray
+from momo_platform.cluster import current_cluster_file, find_address, growth, start_ray
 from momo_platform.stages.errors import UserError
 
 
@@ -78,3 +78,25 @@ def test_a_start_that_takes_too_long_is_tried_once_more(slow_starts, monkeypatch
         with pytest.raises(UserError, match="did not start in time"):
             start_ray("local")
     assert len(tries) == 2
+
+
+def test_what_a_cluster_grows_to_is_read_from_the_heads_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MOMO_CLUSTER_RESOURCES", raising=False)
+    assert growth() == {}
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    file.write_text(
+        "head_node_type: head\nmax_workers: 9\navailable_node_types:\n"
+        "  head: {resources: {CPU: 2}}\n"
+        "  data: {resources: {CPU: 32}, max_workers: 2}\n"
+        "  gpu: {resources: {CPU: 96, GPU: 8}, max_workers: 4}\n"
+    )
+    assert growth() == {"CPU": 2 + 64 + 384, "GPU": 32}
+    file.write_text("nothing")
+    with pytest.raises(UserError, match="no cluster's config"):
+        growth()
+    monkeypatch.setenv("MOMO_CLUSTER_RESOURCES", '{"CPU": 64, "GPU": 8}')
+    assert growth() == {"CPU": 64, "GPU": 8}
+    monkeypatch.setenv("MOMO_CLUSTER_RESOURCES", "64 CPUs")
+    with pytest.raises(UserError, match="MOMO_CLUSTER_RESOURCES='64 CPUs'"):
+        growth()

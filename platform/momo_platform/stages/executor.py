@@ -20,6 +20,8 @@ from momo_platform.stages.task import LazyArtifacts, TaskSpec, run_stage
 State = Literal["queued", "leased", "starting", "running", "done", "cached", "failed", "not run"]
 FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
 _POLL_SECONDS = 0.2
+_NODES_SECONDS = 2.0
+_WAIT_SECONDS = 1800.0
 _CANCEL_SECONDS = 5.0
 _MACHINE_FAULT_RETRIES = 2
 _ERROR_LINES = 25
@@ -45,7 +47,7 @@ class StageStatus:
 
 
 def check_feasible(plan: Plan, resources: Mapping[str, float]) -> None:
-    """Raise UserError for a stage that asks for more than the cluster has in all."""
+    """Raise UserError for a stage that asks for more than the cluster has, or can grow to."""
     for entry in plan.to_run:
         for name, amount in entry.stage.resources.total.items():
             if amount > resources.get(name, 0.0) + 1e-9:
@@ -65,12 +67,18 @@ class Execution:
         view: Callable[[list[StageStatus]], None],
         *,
         fail_fast: bool = False,
+        growth: Mapping[str, float] | None = None,
+        wait_seconds: float = _WAIT_SECONDS,
     ) -> None:
         import ray
 
         self.ray, self.storage, self.view, self.fail_fast = ray, storage, view, fail_fast
         self.failures: list[StageStatus] = []
-        check_feasible(plan, ray.cluster_resources())
+        there, growth = ray.cluster_resources(), growth or {}
+        both = {*there, *growth}
+        check_feasible(plan, {n: max(there.get(n, 0.0), growth.get(n, 0.0)) for n in both})
+        self.wait_seconds, self.next_look = wait_seconds, 0.0
+        self.waiting: dict[str, float] = {}  # stage → since when its nodes are missing
         storage.create()
         self.statuses = {e.name: StageStatus(e) for e in plan.entries}
         for status in self.statuses.values():
@@ -97,15 +105,14 @@ class Execution:
         self.next_view = self.next_question = 0.0
         self.asked: Any = None
         self.board = ray.remote(num_cpus=0)(Board).remote() if plan.to_run else None
-        self.cpus = ray.cluster_resources().get("CPU", 0.0)
-        # A stage's task may need no CPU: without a bound Ray would start a process for each.
-        self.most_at_once = max(_LEAST_AT_ONCE, int(2 * self.cpus))
+        self._note_cpus(there)
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
         try:
             while self.open:
                 self._start_what_can()
+                self._look_at_nodes()
                 self._show()
                 self._collect()
                 if self.fail_fast and self.failures:
@@ -122,6 +129,41 @@ class Execution:
         keys = {name: (name, s.entry.fingerprint) for name, s in self.statuses.items()}
         made = {n: key for n, key in keys.items() if self.storage.manifest(*key) is not None}
         return LazyArtifacts(made, self.storage)
+
+    def _note_cpus(self, resources: Mapping[str, float]) -> None:
+        self.cpus = resources.get("CPU", 0.0)
+        # A stage's task may need no CPU: without a bound Ray would start a process for each.
+        self.most_at_once = max(_LEAST_AT_ONCE, int(2 * self.cpus))
+
+    def _look_at_nodes(self) -> None:
+        """Say which stages wait for nodes that are not there (yet, or any more), and end those that
+        have waited too long."""
+        if time.time() < self.next_look:
+            return
+        self.next_look = time.time() + _NODES_SECONDS
+        there = self.ray.cluster_resources()
+        self._note_cpus(there)
+        for status in [s for s in self._active() if s.state == "running"]:
+            name, asked = status.entry.name, status.entry.stage.resources.total
+            missing = [r for r, amount in asked.items() if amount > there.get(r, 0.0) + 1e-9]
+            if not missing:
+                if self.waiting.pop(name, None):
+                    status.detail = ""
+                continue
+            since = self.waiting.setdefault(name, time.time())
+            needs = " and ".join(
+                f"{asked[r]:g} {r} (the cluster has {there.get(r, 0.0):g})" for r in missing
+            )
+            status.detail = f"waits for nodes with {needs}"
+            if time.time() - since > self.wait_seconds:
+                self._cancel(status)
+                self._fail(
+                    status,
+                    UserError(
+                        f"no nodes with {needs} came within {self.wait_seconds:g} s: see `ray "
+                        "status` for the autoscaler's reason, or wait longer (--run.wait-minutes)"
+                    ),
+                )
 
     def _show(self) -> None:
         """Call the view; one that takes long is called less often, for a twentieth of the time."""
@@ -387,13 +429,19 @@ def execute(
     view: Callable[[list[StageStatus]], None] = lambda _: None,
     *,
     fail_fast: bool = False,
+    growth: Mapping[str, float] | None = None,
+    wait_seconds: float = _WAIT_SECONDS,
 ) -> Mapping[str, Artifact]:
     """Run `plan` on the connected Ray cluster and return all artifacts by stage name.
 
     A failed stage leaves its siblings running; what depends on it is not run; at the end
     StageFailed carries the first failure (`fail_fast`: at once, the others cancelled). Faults of
     the machine are retried, of the code not. Raises UserError, before anything starts, for a stage
-    that asks for more than the cluster has. On KeyboardInterrupt tasks are cancelled and leases
+    that asks for more than the cluster has or, where it grows with the work, can have (`growth`,
+    Ray resource → most). A stage whose nodes are not there `wait_seconds` after it could start
+    fails and says what it waited for. On KeyboardInterrupt tasks are cancelled and leases
     given back.
     """
-    return Execution(plan, storage, view, fail_fast=fail_fast).run()
+    return Execution(
+        plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
+    ).run()

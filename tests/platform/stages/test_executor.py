@@ -190,3 +190,16 @@ def test_a_stopped_driver_goes_on_where_it_was(storage, sign):
     assert artifact is not None
     assert artifact.metrics["resumed_at"] >= 3
     assert [p.name for p in artifact.path.parent.glob("attempt-*")] == [artifact.path.name]
+
+
+def test_a_stage_whose_nodes_never_come_says_what_it_waited_for(ray_local, storage):
+    plan = make_plan([Stage("large", add, Toy(1), resources=Resources(num_gpus=4))], storage)
+    with pytest.raises(UserError, match="large needs 4 GPU at once, the cluster has 0"):
+        execute(plan, storage)
+    seen = Recorder()
+    told = r"no nodes with 4 GPU \(the cluster has 0\) came within 1 s"
+    with pytest.raises(StageFailed, match=told):
+        execute(plan, storage, seen, growth={"GPU": 8}, wait_seconds=1)
+    assert seen.states["large"] == ["queued", "running", "failed"]
+    with pytest.raises(UserError, match="large needs 4 GPU at once, the cluster has 2"):
+        execute(plan, storage, growth={"GPU": 2})

@@ -1,0 +1,212 @@
+"""Check cluster files offline: Ray's own schema, what is open, and whether the presets fit.
+
+    python pipelines/cluster_check.py [cluster.yaml …] [--presets base large]
+
+Needs no account. Each stage's workers are packed onto the file's node types; what doesn't fit is
+named with its stage. With `--gpu` and `--mfu` hours of training are estimated as `full.py --plan`
+does, and with `--price NODE=DOLLARS_AN_HOUR` what they cost.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from momo_platform.stages import Stage, UserError
+from pipelines.full import exit_code
+from pipelines.presets import PRESETS
+
+Bundle = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check."""
+
+    files: tuple[str, ...] = ("cluster.yaml",)
+    presets: tuple[str, ...] = ("base", "large")
+    gpu: str = "A100"
+    mfu: float = 0.35
+    price: dict[str, float] = field(default_factory=dict)
+    """Dollars an hour of a node type, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4."""
+
+
+def read(file: str) -> dict[str, Any]:
+    """The cluster file with Ray's defaults filled in. Raises UserError that names file and field
+    when Ray would refuse it."""
+    import yaml
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        config = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{file} is no YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no cluster: it must be a mapping")
+    try:
+        validate_config(prepare_config(config))
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.absolute_path) or "the file"
+        raise UserError(f"{file}: {place}: {error.message}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{file}: {type(error).__name__}: {error}") from error
+    return config
+
+
+def open_doors(config: Mapping[str, Any]) -> list[str]:
+    """What of a cluster could be reached from outside, or would run without a token."""
+    found = []
+    starts = [
+        *config.get("head_start_ray_commands", ()),
+        *config.get("worker_start_ray_commands", ()),
+    ]
+    for command in starts:
+        for option in ("--dashboard-host", "--ray-client-server-host"):
+            _, told, host = command.partition(option)
+            host = host.lstrip("= ").split()[0] if told and host.strip("= ") else ""
+            if told and host not in ("127.0.0.1", "localhost"):
+                found.append(f"{option} {host}: the port would be open; give 127.0.0.1")
+    if not config.get("head_start_ray_commands"):
+        found.append("head_start_ray_commands: Ray's own opens the dashboard to every address")
+    setup = "\n".join([*config.get("setup_commands", ()), *starts])
+    if "RAY_AUTH_MODE=token" not in setup:
+        found.append("no command sets RAY_AUTH_MODE=token: anyone in the network could run code")
+    for rule in config.get("provider", {}).get("security_group", {}).get("IpPermissions", ()):
+        if rule.get("FromPort") != 22 or rule.get("ToPort") != 22:
+            found.append(
+                f"security_group opens ports {rule.get('FromPort')} to {rule.get('ToPort')}"
+            )
+    return found
+
+
+def bundles(stage: Stage) -> Iterator[Bundle]:
+    """What a stage asks for at once; each must lie on one node."""
+    asked = stage.resources
+    for _ in range(asked.workers):
+        yield _bundle(asked.worker_cpus, asked.worker_gpus)
+    if asked.num_cpus or asked.num_gpus:
+        yield _bundle(asked.num_cpus, asked.num_gpus)
+    for _ in range(int(asked.data_cpus)):
+        yield _bundle(1.0, 0.0)
+
+
+def _bundle(cpus: float, gpus: float) -> Bundle:
+    return {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
+
+
+def pack(asked: Sequence[Bundle], config: Mapping[str, Any]) -> dict[str, int]:
+    """Node type → how many nodes hold all bundles, smallest types first. Raises UserError for what
+    fits nowhere or needs more nodes than the file allows."""
+    types = config.get("available_node_types", {})
+    head = config.get("head_node_type", "")
+    left_in_all = int(config.get("max_workers", 0))
+    left = {n: int(t.get("max_workers", left_in_all)) for n, t in types.items() if n != head}
+    sizes = {name: types[name].get("resources", {}) for name in left}
+    by_size = sorted(sizes, key=lambda n: (sizes[n].get("GPU", 0), sizes[n].get("CPU", 0)))
+    nodes: list[tuple[str, dict[str, float]]] = []
+    for bundle in sorted(asked, key=lambda b: (-b.get("GPU", 0), -b.get("CPU", 0))):
+        for _, room in nodes:
+            if _fits(bundle, room):
+                break
+        else:
+            fitting = [name for name in by_size if _fits(bundle, sizes[name])]
+            if not fitting:
+                raise UserError(f"no node type holds {dict(bundle)}")
+            free = next((name for name in fitting if left[name] > 0), None)
+            if free is None or left_in_all <= 0:
+                raise UserError(
+                    f"{len(asked)} times {dict(bundle)} needs more nodes than max_workers allows "
+                    f"({', '.join(fitting)})"
+                )
+            left[free], left_in_all = left[free] - 1, left_in_all - 1
+            room = dict(sizes[free])
+            nodes.append((free, room))
+        for name, amount in bundle.items():
+            room[name] -= amount
+    return {name: sum(1 for n, _ in nodes if n == name) for name, _ in nodes}
+
+
+def _fits(bundle: Bundle, room: Mapping[str, float]) -> bool:
+    return all(room.get(name, 0.0) >= amount for name, amount in bundle.items())
+
+
+def stages_of(preset: str) -> list[Stage]:
+    """The preset's graph in its order, without corpora."""
+    from pipelines.graph import build_graph
+
+    if preset not in PRESETS:
+        raise UserError(f"--presets {preset}: there are {', '.join(PRESETS)}")
+    config = PRESETS[preset]()
+    return list(build_graph(replace(config, run=replace(config.run, plan=True))).values())
+
+
+def hours_of(stage: Stage, preset: str, options: Options) -> float | None:
+    """Of a training stage on the file's accelerators, as `--plan` estimates them."""
+    from pipelines.estimates import device_named, estimate_stage
+    from pipelines.training import StageRecipe
+
+    if not isinstance(stage.config, StageRecipe):
+        return None
+    found = estimate_stage(stage.name, stage.config, PRESETS[preset]().packed_text_length)
+    return found.hours(device_named(options.gpu), options.mfu)
+
+
+def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> list[str]:
+    """Lines about one preset. Raises UserError for a stage that can never run there."""
+    lines, cost = [], 0.0
+    for stage in stages_of(preset):
+        try:
+            nodes = pack(list(bundles(stage)), config)
+        except UserError as error:
+            raise UserError(f"preset {preset}, stage {stage.name}: {error}") from error
+        hours = hours_of(stage, preset, options)
+        if hours is None:
+            continue
+        told = ", ".join(f"{count} {name}" for name, count in nodes.items())
+        line = (
+            f"  {preset} {stage.name}: {told}; {hours:.1f} h ({options.gpu}, MFU {options.mfu:g})"
+        )
+        if options.price:
+            head = str(config.get("head_node_type", ""))
+            if missing := sorted({*nodes, head} - set(options.price)):
+                raise UserError(f"--price: give dollars an hour of {', '.join(missing)} too")
+            dollars = hours * sum(options.price[n] * c for n, c in {**nodes, head: 1}.items())
+            line, cost = f"{line}, {dollars:,.0f} dollars", cost + dollars
+        lines.append(line)
+    if options.price:
+        lines.append(f"  {preset}, all three trainings: {cost:,.0f} dollars")
+    return lines
+
+
+def run(options: Options) -> int:
+    """Print what was found; 2 when a file or a preset can't be used."""
+    for file in options.files:
+        config = read(file)
+        if doors := open_doors(config):
+            raise UserError(f"{file}: " + "; ".join(doors))
+        types = config.get("available_node_types", {})
+        head = types.get(config.get("head_node_type", ""), {})
+        if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
+            raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
+        print(f"{file}: Ray's schema holds, nothing open but SSH, the head takes no work")
+        for preset in options.presets:
+            print("\n".join(check_preset(config, preset, options)))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 for a file or a preset that can't be used."""
+    import tyro
+
+    options = tyro.cli(Options, args=arguments, prog="cluster_check.py", description=__doc__)
+    return exit_code(lambda: run(options), "nothing was changed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

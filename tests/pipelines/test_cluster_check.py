@@ -1,0 +1,132 @@
+"""Cluster files, checked without an account."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from momo_platform.stages import UserError
+from pipelines.cluster_check import Options, check_preset, main, open_doors, pack, read
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "cluster.yaml"
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A function: change the checked-in file's mapping → the place of the changed file."""
+
+    def write(change):
+        config = yaml.safe_load(FILE.read_text())
+        change(config)
+        file = tmp_path / "cluster.yaml"
+        file.write_text(yaml.safe_dump(config))
+        return str(file)
+
+    return write
+
+
+def test_the_checked_in_file_holds_base_and_large(capsys):
+    assert main(["--files", str(FILE)]) == 0
+    found = capsys.readouterr().out
+    assert "base stage3-pairs: 1 gpu-spot" in found
+    assert "large stage3-pairs: 4 gpu-spot" in found
+
+
+def test_costs_are_hours_times_nodes_and_head():
+    config = read(str(FILE))
+    prices = {"gpu-spot": 10.0, "data-spot": 1.0, "head": 1.0}
+    lines = check_preset(config, "base", Options(price=prices))
+    hours = float(lines[0].split("; ")[1].split()[0])
+    dollars = float(lines[0].split(", ")[-1].split()[0].replace(",", ""))
+    assert abs(dollars - 11 * hours) < 11 * 0.05 + 0.5  # hours are shown to a tenth
+    with pytest.raises(UserError, match="give dollars an hour of head too"):
+        check_preset(config, "base", Options(price={"gpu-spot": 1.0}))
+
+
+def test_what_ray_refuses_is_told_with_file_and_field(changed):
+    file = changed(lambda c: c.update(idle_timeout_minutes="soon"))
+    with pytest.raises(UserError, match=r"cluster\.yaml: idle_timeout_minutes: 'soon'"):
+        read(file)
+    with pytest.raises(UserError, match="head_node_type"):
+        read(changed(lambda c: c.update(head_node_type="nobody")))
+    with pytest.raises(UserError, match="No such file"):
+        read("nowhere.yaml")
+
+
+def test_a_preset_that_fits_nowhere_names_its_stage(changed):
+    def fewer(config):
+        for name in ("gpu", "gpu-spot"):
+            config["available_node_types"][name]["max_workers"] = 1
+
+    config = read(changed(fewer))
+    assert check_preset(config, "base", Options())
+    with pytest.raises(UserError, match="preset large, stage stage1-images: 32 times"):
+        check_preset(config, "large", Options())
+
+    def small(config):
+        for name in ("gpu", "gpu-spot"):
+            config["available_node_types"][name]["resources"] = {"CPU": 4, "GPU": 8}
+
+    with pytest.raises(UserError, match="no node type holds {'CPU': 8, 'GPU': 1}"):
+        check_preset(read(changed(small)), "base", Options())
+
+
+def test_the_head_takes_no_work(changed, capsys):
+    def work(config):
+        config["available_node_types"]["head"]["resources"] = {"CPU": 8}
+
+    assert main(["--files", changed(work)]) == 2
+    assert "the head node has CPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (
+            lambda c: c["head_start_ray_commands"].append("ray start --dashboard-host=0.0.0.0"),
+            "0.0.0.0",
+        ),
+        (lambda c: c.pop("head_start_ray_commands"), "opens the dashboard"),
+        (lambda c: c.update(setup_commands=[]), "RAY_AUTH_MODE=token"),
+        (
+            lambda c: c["provider"].update(
+                security_group={"IpPermissions": [{"FromPort": 8265, "ToPort": 8265}]}
+            ),
+            "opens ports 8265",
+        ),
+    ],
+)
+def test_what_would_be_open_is_found(changed, change, told):
+    assert open_doors(read(str(FILE))) == []
+    assert any(told in door for door in open_doors(read(changed(change))))
+
+
+def test_bundles_are_packed_whole():
+    types = {
+        "head": {"resources": {"CPU": 0}},
+        "small": {"resources": {"CPU": 4}, "max_workers": 2},
+        "large": {"resources": {"CPU": 8, "GPU": 2}, "max_workers": 1},
+    }
+    config = {"available_node_types": types, "head_node_type": "head", "max_workers": 3}
+    assert pack([{"CPU": 3}] * 2, config) == {"small": 2}
+    assert pack([{"CPU": 1, "GPU": 1}] * 2 + [{"CPU": 6}], config) == {"large": 1}
+    with pytest.raises(UserError, match="more nodes than max_workers"):
+        pack([{"CPU": 3}] * 6, config)
+
+
+def test_cluster_env_takes_what_is_set_and_keeps_it_to_itself(tmp_path):
+    env = {"PATH": "/usr/bin:/bin:/usr/local/bin", "WANDB_API_KEY": "it's", "SECRET": "not this"}
+    script = ROOT / "scripts" / "cluster_env.sh"
+    for _ in range(2):  # the token stays
+        done = subprocess.run(["sh", script], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        token = (tmp_path / ".cluster/auth_token").read_text()
+    file = tmp_path / ".cluster" / "env"
+    shown = ["sh", "-c", f'. {file}; printf %s "$WANDB_API_KEY"']
+    assert subprocess.run(shown, capture_output=True, text=True).stdout == "it's"
+    assert "not this" not in file.read_text()
+    assert len(token) == 64
+    assert token not in done.stdout
+    assert {p.stat().st_mode & 0o077 for p in (tmp_path / ".cluster").iterdir()} == {0}
