@@ -4,7 +4,7 @@
 
 Needs no account. Each stage's workers are packed onto the file's node types; what doesn't fit is
 named with its stage. With `--gpu` and `--mfu` hours of training are estimated as `full.py --plan`
-does, and with `--price NODE=DOLLARS_AN_HOUR` what they cost.
+does, and with `--price NODE DOLLARS_AN_HOUR …` what they cost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from momo_platform.stages import Stage, UserError
 from pipelines.full import exit_code
@@ -26,7 +28,7 @@ Bundle = Mapping[str, float]
 class Options:
     """What to check."""
 
-    files: tuple[str, ...] = ("cluster.yaml",)
+    files: Annotated[tuple[str, ...], tyro.conf.Positional] = ("cluster.yaml",)
     presets: tuple[str, ...] = ("base", "large")
     gpu: str = "A100"
     mfu: float = 0.35
@@ -194,7 +196,7 @@ def run(options: Options) -> int:
         head = types.get(config.get("head_node_type", ""), {})
         if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
             raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
-        print(f"{file}: Ray's schema holds, nothing open but SSH, the head takes no work")
+        print(f"{file}: Ray's schema holds, nothing open but SSH, the head offers no CPUs")
         for preset in options.presets:
             print("\n".join(check_preset(config, preset, options)))
     return 0
@@ -202,8 +204,6 @@ def run(options: Options) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a file or a preset that can't be used."""
-    import tyro
-
     options = tyro.cli(Options, args=arguments, prog="cluster_check.py", description=__doc__)
     return exit_code(lambda: run(options), "nothing was changed")
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ def _check_alone() -> None:
     )
 
 
+def _check_port(options: ServeOptions) -> None:
+    """Raise UserError where nobody could listen."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise UserError(
+            f"--host {options.host} --port {options.port}: can't listen there ({error.strerror}); "
+            "end what does, or give another --port"
+        ) from error
+
+
 def run(options: ServeOptions) -> int:
     """Serve until SIGINT or SIGTERM, then drain."""
     from momo_platform.cluster import start_ray
@@ -149,7 +166,8 @@ def run(options: ServeOptions) -> int:
         raise UserError(
             f"--host {options.host}: others could reach it without a key; give --keys FILE"
         )
-    use_haproxy()
+    _check_port(options)
+    front = use_haproxy(options.host, options.port)
     from ray import serve  # reads the environment
 
     ended = threading.Event()
@@ -157,7 +175,8 @@ def run(options: ServeOptions) -> int:
         if connection.notice:
             print(connection.notice, file=sys.stderr)
         _check_alone()
-        deploy(options)
+        inside = replace(options, host="127.0.0.1") if front and connection.owned else options
+        deploy(inside)
         for number in (signal.SIGINT, signal.SIGTERM):  # now: Ray's start takes SIGTERM over
             signal.signal(number, lambda *_: ended.set())
         where = f"http://{options.host}:{options.port}"

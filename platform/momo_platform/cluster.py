@@ -114,12 +114,21 @@ def growth() -> dict[str, float]:
         raise UserError(
             f"{file} is no cluster's config: delete it, or start the cluster"
         ) from error
+    most = int(config.get("max_workers") or 0)
     found: dict[str, float] = {}
+    sizes: dict[str, list[float]] = {}  # resource → what each worker node could bring
     for name, kind in types.items():
-        nodes = 1 if name == head else kind.get("max_workers", config.get("max_workers", 0))
         for resource, amount in (kind.get("resources") or {}).items():
-            if isinstance(amount, int | float):
-                found[resource] = found.get(resource, 0.0) + nodes * amount
+            if not isinstance(amount, int | float):
+                continue
+            if name == head:
+                found[resource] = float(amount)
+            else:
+                nodes = min(most, int(kind.get("max_workers", most)))
+                sizes.setdefault(resource, []).extend([float(amount)] * nodes)
+    for resource, amounts in sizes.items():
+        largest = sorted(amounts, reverse=True)[:most]
+        found[resource] = found.get(resource, 0.0) + sum(largest)
     return found
 
 

@@ -28,7 +28,7 @@ def changed(tmp_path):
 
 
 def test_the_checked_in_file_holds_base_and_large(capsys):
-    assert main(["--files", str(FILE)]) == 0
+    assert main([str(FILE)]) == 0
     found = capsys.readouterr().out
     assert "base stage3-pairs: 1 gpu-spot" in found
     assert "large stage3-pairs: 4 gpu-spot" in found
@@ -77,7 +77,7 @@ def test_the_head_takes_no_work(changed, capsys):
     def work(config):
         config["available_node_types"]["head"]["resources"] = {"CPU": 8}
 
-    assert main(["--files", changed(work)]) == 2
+    assert main([changed(work)]) == 2
     assert "the head node has CPUs" in capsys.readouterr().err
 
 

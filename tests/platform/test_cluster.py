@@ -92,6 +92,8 @@ def test_what_a_cluster_grows_to_is_read_from_the_heads_file(tmp_path, monkeypat
         "  gpu: {resources: {CPU: 96, GPU: 8}, max_workers: 4}\n"
     )
     assert growth() == {"CPU": 2 + 64 + 384, "GPU": 32}
+    file.write_text(file.read_text().replace("max_workers: 9", "max_workers: 1"))
+    assert growth() == {"CPU": 2 + 96, "GPU": 8}
     file.write_text("nothing")
     with pytest.raises(UserError, match="no cluster's config"):
         growth()

@@ -262,11 +262,6 @@ class Endpoint:
             raise ServiceRefusal(404, f"this endpoint serves {state.encoder.name} only", "model")
         return state
 
-    def check_health(self) -> None:
-        """Asked by Ray Serve, which replaces the replica when this raises."""
-        if self._state is not None and not self._state.encoder.alive:
-            raise RuntimeError("the model's process ended")
-
     async def threaded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """In a thread that decodes."""
         loop = asyncio.get_running_loop()

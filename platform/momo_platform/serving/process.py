@@ -3,8 +3,8 @@
 In one process the model's Python waits for HTTP's at every operation, since there is one
 interpreter lock: at 32 requests in flight four pictures took 40 ms of which 11 were work (size
 demo, two cores). The replica sends batches through a pair of sockets; what goes through it is ours,
-never a client's bytes. When either process ends the other notices: the model's ends itself, the
-replica is unhealthy and Ray Serve replaces it.
+never a client's bytes. When the replica ends its model's process does too. When that one ends,
+what it worked on is refused with 503, and the next batch starts another one.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ class ModelProcess:
     """
 
     def __init__(self, load: Load, folder: str, threads: int) -> None:
+        self._what = (load.__module__, load.__qualname__, folder, threads)
+        self._lock = threading.Lock()
+        self.name, self.dimensions = self._start()
+
+    def _start(self) -> tuple[str, int]:
+        """The model's name and dimensions. Raises RuntimeError when it can't be loaded."""
         ours, theirs = socket.socketpair()
         paths = os.pathsep.join(path for path in sys.path if path)
         with theirs:
@@ -48,11 +54,11 @@ class ModelProcess:
                 stdin=subprocess.DEVNULL,
             )
         self._connection = Connection(ours.detach())
-        self._lock = threading.Lock()
-        weakref.finalize(self, _end, self._connection, self._process)
-        about = self._ask("load", load.__module__, load.__qualname__, folder, threads)
-        self.name: str = about[0]
-        self.dimensions: int = about[1]
+        self._end = weakref.finalize(self, _end, self._connection, self._process)
+        try:
+            return self._answer("load", *self._what)
+        except (EOFError, OSError):
+            raise RuntimeError("the model's process ended while it loaded it") from None
 
     @property
     def alive(self) -> bool:
@@ -89,12 +95,25 @@ class ModelProcess:
         """Raises ServiceRefusal 503 when the process has ended, RuntimeError for its errors."""
         with self._lock:
             try:
-                self._connection.send((what, arguments))
-                done, result = self._connection.recv()
+                if not self.alive:
+                    self._again()
+                return self._answer(what, *arguments)
             except (EOFError, OSError):
+                self._process.wait()  # its end of the sockets is closed: it ends
                 raise ServiceRefusal(
                     503, "the model's process ended; another one is started: try again"
                 ) from None
+
+    def _again(self) -> None:
+        self._end()
+        try:
+            self._start()
+        except RuntimeError as error:
+            raise ServiceRefusal(503, "the model can't be loaded again") from error
+
+    def _answer(self, what: str, *arguments: Any) -> Any:
+        self._connection.send((what, arguments))
+        done, result = self._connection.recv()
         if not done:
             raise RuntimeError(result)
         return result
@@ -102,6 +121,11 @@ class ModelProcess:
 
 def _end(connection: Connection, process: subprocess.Popen[bytes]) -> None:
     connection.close()  # the other side reads its end, and ends
+    # Not waited for here: this may be the event loop, when a model is replaced.
+    threading.Thread(target=_wait, args=(process,), daemon=True).start()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:

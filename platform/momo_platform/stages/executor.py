@@ -49,7 +49,7 @@ class StageStatus:
 def check_feasible(plan: Plan, resources: Mapping[str, float]) -> None:
     """Raise UserError for a stage that asks for more than the cluster has, or can grow to."""
     for entry in plan.to_run:
-        for name, amount in entry.stage.resources.total.items():
+        for name, amount in entry.stage.resources.least.items():
             if amount > resources.get(name, 0.0) + 1e-9:
                 raise UserError(
                     f"stage {entry.name} needs {amount:g} {name} at once, the cluster has "
@@ -71,6 +71,7 @@ class Execution:
         wait_seconds: float = _WAIT_SECONDS,
     ) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.ray, self.storage, self.view, self.fail_fast = ray, storage, view, fail_fast
         self.failures: list[StageStatus] = []
@@ -104,7 +105,10 @@ class Execution:
         self.commit = git_commit()
         self.next_view = self.next_question = 0.0
         self.asked: Any = None
-        self.board = ray.remote(num_cpus=0)(Board).remote() if plan.to_run else None
+        # On the driver's node: another one may be taken away, and would not go while it held this.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here)
+        self.board = board.remote() if plan.to_run else None
         self._note_cpus(there)
 
     def run(self) -> Mapping[str, Artifact]:
@@ -144,7 +148,7 @@ class Execution:
         there = self.ray.cluster_resources()
         self._note_cpus(there)
         for status in [s for s in self._active() if s.state == "running"]:
-            name, asked = status.entry.name, status.entry.stage.resources.total
+            name, asked = status.entry.name, status.entry.stage.resources.least
             missing = [r for r, amount in asked.items() if amount > there.get(r, 0.0) + 1e-9]
             if not missing:
                 if self.waiting.pop(name, None):

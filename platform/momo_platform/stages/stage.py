@@ -38,6 +38,12 @@ class Resources:
         }
         return {name: amount for name, amount in needed.items() if amount}
 
+    @property
+    def least(self) -> dict[str, float]:
+        """`total` with what its Ray Data tasks need: without so much in all it never ends."""
+        cpus = self.total.get("CPU", 0.0) + self.data_cpus
+        return {**self.total, "CPU": cpus} if cpus else self.total
+
 
 @dataclass(frozen=True)
 class Stage:

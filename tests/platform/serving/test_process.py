@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -53,14 +54,17 @@ def test_a_model_that_can_not_be_loaded_says_why():
 
 
 @pytest.mark.parametrize("how", ["exit", "kill"])
-def test_a_process_that_ended_is_refused_and_seen(process, how):
+def test_what_a_process_ended_with_is_refused_and_the_next_has_a_new_one(process, how):
+    pid = process.pid
     if how == "kill":
-        os.kill(process.pid, signal.SIGKILL)
+        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
     with pytest.raises(ServiceRefusal, match="process ended") as refusal:
-        process.texts(["end"])
+        process.texts(["end" if how == "exit" else "sleep"])
     assert refusal.value.status == 503
-    assert ended(process.pid)
-    assert not process.alive
+    assert ended(pid)
+    assert process.texts(["a"]).tolist() == [[1, 3]]
+    assert process.pid != pid
+    assert process.alive
 
 
 def test_it_ends_with_its_last_reference():

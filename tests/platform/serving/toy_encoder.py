@@ -1,6 +1,7 @@
 """An encoder without a model, for the process that holds one."""
 
 import os
+import time
 
 import numpy as np
 
@@ -17,6 +18,8 @@ class ToyEncoder:
     def texts(self, texts):
         if "raise" in texts:
             raise ValueError("a text that raises")
+        if "sleep" in texts:
+            time.sleep(60)
         if "end" in texts:
             os._exit(1)
         return np.array([[len(text), self.threads] for text in texts], dtype=np.float32)
