@@ -144,7 +144,7 @@ def wait_for(text, log, process, seconds=60, count=1):
 @pytest.mark.slow
 def test_of_two_drivers_one_works_and_the_other_waits_or_takes_over(tmp_path):
     """Started together, each stage runs once. Then the working one is killed in the middle."""
-    steps = 200  # ten seconds: longer than two Rays differ in starting
+    steps = 500  # 25 seconds: longer than two Rays differ in starting
     alone = Storage(tmp_path / "alone")
     make(alone, build(steps))
     root = tmp_path / "runs"
