@@ -37,8 +37,8 @@ class Options:
 
 
 def read(file: str) -> dict[str, Any]:
-    """The cluster file with Ray's defaults filled in. Raises UserError that names file and field
-    when Ray would refuse it."""
+    """The cluster file as it stands. Raises UserError that names file and field when Ray, which
+    fills in its defaults first, would refuse it."""
     import yaml
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config

@@ -8,7 +8,6 @@ the name that `pipelines/serve.py` uses, and takes its model from `args` or from
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.machine import with_our_modules
 from momo_platform.serving import ServingConfig
 from momo_platform.stages import UserError
 from pipelines.full import exit_code
@@ -49,12 +49,11 @@ def build(model: str) -> dict[str, Any]:
 
     config_of(ServeOptions(model=model))  # its errors are clearer than a trace from the command
     tool = Path(sys.executable).with_name("serve")
-    paths = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "built.yaml"
         done = subprocess.run(
             [str(tool), "build", "pipelines.serve:built", "-o", str(file)],
-            env=os.environ | {"MOMO_MODEL": str(Path(model).resolve()), "PYTHONPATH": paths},
+            env=with_our_modules(MOMO_MODEL=str(Path(model).resolve())),
             capture_output=True,
             text=True,
         )

@@ -22,7 +22,6 @@ import argparse
 import asyncio
 import json
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ import numpy as np
 
 from experiments.benchmarks.harness import Row, compare, document
 from experiments.benchmarks.serving_peers import workload
+from momo_platform.machine import free_ports
 from momo_platform.serving import Client
 
 IN_FLIGHT = 32
@@ -113,13 +113,6 @@ def send(url: str, items: Sequence[dict[str, Any]], in_flight: int) -> tuple[flo
     started = time.perf_counter()
     seconds = asyncio.run(_send(url, items, in_flight))
     return time.perf_counter() - started, seconds
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
@@ -253,7 +246,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*_PEERS, "model", folder, options.size], check=True)
-        port, other = free_port(), free_port()
+        port, other = free_ports(2)
         command = [sys.executable, "-m", "pipelines.serve", "--model", folder, "--cluster", "local"]
         command += ["--port", str(port), "--cpus", str(options.threads)]
         bare = Bare(folder, options.threads)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import descendants
 
 from momo_platform.cache import cache_root
 
@@ -45,21 +46,8 @@ class Machine:
 
     def processes(self):
         """Command lines of all that lives there, sshd's own left out."""
-        children = {}
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                except OSError:
-                    continue
-                children.setdefault(parent, []).append((int(folder.name), line))
-        found, waiting = [], [self.pid]
-        while waiting:
-            for pid, line in children.get(waiting.pop(), []):
-                waiting.append(pid)
-                found.append(line)
-        return [line for line in found if line and "sshd" not in line]
+        lines = descendants(self.pid).values()
+        return [line for line in lines if line and "sshd" not in line]
 
 
 def _reason_to_skip():

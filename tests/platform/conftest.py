@@ -7,13 +7,13 @@ import time
 
 import pytest
 
+from momo_platform.machine import free_ports
+
 
 @pytest.fixture(scope="session")
 def s3_environment(tmp_path_factory):
     """A moto server; yields the environment variables that lead to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,

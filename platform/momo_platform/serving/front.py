@@ -12,9 +12,10 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
+
+from momo_platform.machine import free_ports
 
 DRAIN_SECONDS = 1.0
 """A replica that ends takes requests for so long; HAProxy is told at once and asks another one."""
@@ -38,7 +39,7 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
     # Its sockets give control over it: a folder for this user alone. Short, for sockets' paths.
     folder = tempfile.mkdtemp(prefix="momo-", dir="/tmp")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    stats, metrics, fallback = _free_ports(3)
+    stats, metrics, fallback = free_ports(3)
     settings = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
@@ -67,15 +68,3 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from momo_platform.machine import with_our_modules
 from momo_platform.serving.encoder import Load
 from momo_platform.serving.errors import ServiceRefusal
 
@@ -45,12 +46,11 @@ class ModelProcess:
     def _start(self) -> tuple[str, int]:
         """The model's name and dimensions. Raises RuntimeError when it can't be loaded."""
         ours, theirs = socket.socketpair()
-        paths = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": paths},
+                env=with_our_modules(),
                 stdin=subprocess.DEVNULL,
             )
         self._connection = Connection(ours.detach())

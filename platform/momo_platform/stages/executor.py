@@ -46,15 +46,20 @@ class StageStatus:
     progress: dict[str, Any] = field(default_factory=dict)
 
 
+def missing(asked: Mapping[str, float], there: Mapping[str, float]) -> list[str]:
+    """The resources of which more is asked than there is."""
+    return [name for name, amount in asked.items() if amount > there.get(name, 0.0) + 1e-9]
+
+
 def check_feasible(plan: Plan, resources: Mapping[str, float]) -> None:
     """Raise UserError for a stage that asks for more than the cluster has, or can grow to."""
     for entry in plan.to_run:
-        for name, amount in entry.stage.resources.least.items():
-            if amount > resources.get(name, 0.0) + 1e-9:
-                raise UserError(
-                    f"stage {entry.name} needs {amount:g} {name} at once, the cluster has "
-                    f"{resources.get(name, 0.0):g}: lower its workers or add machines"
-                )
+        asked = entry.stage.resources.least
+        for name in missing(asked, resources):
+            raise UserError(
+                f"stage {entry.name} needs {asked[name]:g} {name} at once, the cluster has "
+                f"{resources.get(name, 0.0):g}: lower its workers or add machines"
+            )
 
 
 class Execution:
@@ -149,14 +154,14 @@ class Execution:
         self._note_cpus(there)
         for status in [s for s in self._active() if s.state == "running"]:
             name, asked = status.entry.name, status.entry.stage.resources.least
-            missing = [r for r, amount in asked.items() if amount > there.get(r, 0.0) + 1e-9]
-            if not missing:
+            lacking = missing(asked, there)
+            if not lacking:
                 if self.waiting.pop(name, None):
                     status.detail = ""
                 continue
             since = self.waiting.setdefault(name, time.time())
             needs = " and ".join(
-                f"{asked[r]:g} {r} (the cluster has {there.get(r, 0.0):g})" for r in missing
+                f"{asked[r]:g} {r} (the cluster has {there.get(r, 0.0):g})" for r in lacking
             )
             status.detail = f"waits for nodes with {needs}"
             if time.time() - since > self.wait_seconds:

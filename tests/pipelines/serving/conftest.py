@@ -1,6 +1,5 @@
 """A small model with an index behind a real endpoint."""
 
-import socket
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from momo.config import ModelConfig
 from momo.export import save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
+from momo_platform.machine import free_ports
 from momo_platform.serving import Limits
 from momo_platform.serving.index import write_index
 from pipelines.serve import ServeOptions, deploy
@@ -48,9 +48,7 @@ def endpoint(folders, ray_local):
     session's Ray has other tests to serve."""
     from ray import serve
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     limits = Limits(items=100, body_bytes=2**20, picture_bytes=2**19, text_characters=2**18)
     options = ServeOptions(
         model=folders["one"],

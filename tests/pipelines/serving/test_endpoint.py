@@ -19,8 +19,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from processes import descendants
 
 import momo
+from experiments.benchmarks.serving import replica_memory
 from momo_platform.serving import Client, ServiceError
 from momo_platform.serving.config import hashed
 from momo_platform.stages import UserError
@@ -309,15 +311,10 @@ def test_hostile_bytes_are_answered_and_leave_nothing_behind(endpoint, noise):
             assert status in (200, 413, 415, 422), (seed, number, status, answer)
             assert time.monotonic() - started < 20, (seed, number)
 
-    def resident():
-        lines = send(url, "/metrics", None)[1].splitlines()
-        names = ("process_resident_memory_bytes ", "momo_model_resident_bytes ")
-        return sum(float(line.split()[1]) for line in lines if line.startswith(names))
-
     round_of(150)
-    before = resident()
+    before = replica_memory(url)
     round_of(300)
-    assert resident() - before < 30e6, seed
+    assert replica_memory(url) - before < 30, seed
     assert Client(url).embed(texts=["a"]).shape == (1, 24)
 
 
@@ -446,20 +443,6 @@ def _listens_at(pid):
 
 def _ours(what):
     """The process ids of this test's own Ray whose command line has `what`."""
-    found = subprocess.run(["pgrep", "-f", what], capture_output=True, text=True)
-    mine = [int(pid) for pid in found.stdout.split() if _is_ours(int(pid))]
-    assert mine, found
+    mine = [pid for pid, line in descendants(os.getpid()).items() if what in line]
+    assert mine, what
     return mine
-
-
-def _is_ours(pid):
-    """Whether it descends from this process (its raylet does)."""
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                pid = int(file.read().rpartition(")")[2].split()[1])
-        except OSError:  # it ended meanwhile
-            return False
-    return False

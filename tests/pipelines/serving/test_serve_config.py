@@ -1,8 +1,6 @@
 """The checked-in config file for Ray Serve's own commands."""
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from momo_platform.machine import free_ports, with_our_modules
 from momo_platform.serving import Client, ServiceError
 from momo_platform.stages import UserError
 from pipelines.serve_config import FILE, adapted, build
@@ -33,18 +32,13 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_serve_run_takes_it(folders, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     config = yaml.safe_load(FILE.read_text())
     config["http_options"]["port"] = port
     config["applications"][0]["args"] = {"model": folders["one"]}
     file = tmp_path / "serve.yaml"
     file.write_text(yaml.safe_dump(config))
-    env = os.environ | {
-        "RAY_ADDRESS": "local",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
+    env = with_our_modules(RAY_ADDRESS="local")
     command = [str(Path(sys.executable).with_name("serve")), "run", str(file)]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=env)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fault_stages import Noise, build, write_noise
 from making import make
+from processes import descendants
 
 from momo_platform.stages import Stage, Storage, UserError
 from momo_platform.stages.lease import EXPIRES_AFTER_SECONDS, holder
@@ -32,24 +33,6 @@ def start_driver(storage, *steps, log=None, **environment):
             stderr=subprocess.STDOUT,
             env=env,
         )
-
-
-def descendants(pid):
-    """pid → command line of every process below `pid`."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                parents[int(folder.name)] = int(fields[1])
-                raw = (folder / "cmdline").read_bytes()
-                commands[int(folder.name)] = raw.replace(b"\0", b" ").decode(errors="replace")
-    found, grown = {pid}, True
-    while grown:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        found |= more
-        grown = bool(more)
-    return {p: commands[p] for p in found - {pid}}
 
 
 def kill(pids):
