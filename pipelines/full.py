@@ -174,28 +174,12 @@ def execute_plan(
         if connection.notice:
             view.print(connection.notice)
         most = {} if connection.owned else growth()
-        _check_storage(plan, storage, grows=bool(most))
         execute(
             plan,
             storage,
             view,
             growth=most,
             wait_seconds=60 * config.run.wait_minutes,
-        )
-
-
-def _check_storage(plan: Plan, storage: Storage, *, grows: bool) -> None:
-    """Raise UserError where training workers could run on other machines than their stage's task
-    and the storage is no folder that they share: their files would be lost."""
-    import ray
-
-    several = grows or sum(1 for node in ray.nodes() if node["Alive"]) > 1
-    trained = [e.name for e in plan.to_run if e.stage.resources.workers]
-    if several and trained and "://" in storage.uri:
-        raise UserError(
-            f"--storage {storage.uri}: {trained[0]} trains on other machines than the driver's, "
-            "which a bucket can't hold yet: give a folder that all nodes mount (NFS, EFS, FSx), "
-            "see docs/cluster.md"
         )
 
 

@@ -163,6 +163,7 @@ class _Context:
     checkpoints: Path
     marks: Path
     name: str = "benchmark"
+    folders: None = None
 
     def progress(self, values: dict[str, Any]) -> None:
         """Called on the worker, in a process of its own."""

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from momo_platform.stages.lease import EXPIRES_AFTER_SECONDS, HEARTBEAT_SECONDS, process_runs
+from momo_platform.stages.patience import may_pass, patiently
 
 FOLDER = "lease"
 _CHOOSING_SECONDS = 5.0
@@ -48,6 +49,10 @@ class Claim:
 
 
 def _read(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    return patiently(lambda: _read_once(fs, path))
+
+
+def _read_once(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
     """A claim; None when it was given back. One that is being overwritten is read again: to
     leave out a claim that is there would be unsafe."""
     for attempt in range(_READS):
@@ -56,8 +61,9 @@ def _read(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
                 return json.loads(file.read())
         except FileNotFoundError:
             return None
-        except (OSError, json.JSONDecodeError):
-            if attempt == _READS - 1:
+        except (OSError, json.JSONDecodeError) as error:
+            away = isinstance(error, OSError) and may_pass(error)
+            if attempt == _READS - 1 or away:
                 raise
             time.sleep(0.05)
     return None
@@ -68,7 +74,7 @@ def read_claims(fs: pafs.FileSystem, folder: str, now: float | None = None) -> l
     now = time.time() if now is None else now
     claims = []
     selector = pafs.FileSelector(f"{folder}/{FOLDER}", allow_not_found=True)
-    for info in fs.get_file_info(selector):
+    for info in patiently(lambda: fs.get_file_info(selector)):
         if (content := _read(fs, info.path)) is not None:
             written = info.mtime.timestamp() if info.mtime else now
             claims.append(
@@ -111,12 +117,16 @@ class ObjectLeases:
 
     def _write(self, folder: str, number: int) -> None:
         content = {"number": number, "host": socket.gethostname(), "pid": os.getpid()}
-        with self._fs.open_output_stream(self._path(folder)) as file:
-            file.write(json.dumps(content).encode())
+
+        def write() -> None:
+            with self._fs.open_output_stream(self._path(folder)) as file:
+                file.write(json.dumps(content).encode())
+
+        patiently(write)
 
     def _others(self, folder: str) -> list[Claim]:
         """Living claims of other drivers; dead ones are deleted."""
-        mine = self._fs.get_file_info(self._path(folder)).mtime
+        mine = patiently(lambda: self._fs.get_file_info(self._path(folder))).mtime
         now = mine.timestamp() if mine else time.time()  # the store's clock, just written
         living = []
         for claim in read_claims(self._fs, folder, now):
@@ -130,7 +140,7 @@ class ObjectLeases:
 
     def _delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(path)
+            patiently(lambda: self._fs.delete_file(path))
 
     def acquire(self, folder: str) -> str | None:
         """Take the lease on an artifact's folder; returns its holder when somebody else has it."""

@@ -3,7 +3,8 @@
 The guarantees are those of a local folder. A stage writes to a scratch folder on its machine; its
 files are uploaded when it has ended and the manifest, one atomic PUT, last. Inputs are fetched
 into a cache by content and checked against the manifest's sha256 before they are used. Whole
-checkpoints are uploaded while the stage runs.
+checkpoints are uploaded while the stage runs, by the process that writes them (`mirror.py`). A
+store that does not answer is waited for (`patience.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from momo_platform.cache import cache_root
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.folders import WorkerFolders
 from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
@@ -30,7 +30,14 @@ from momo_platform.stages.manifest import (
     manifest_json,
     parse_manifest,
 )
+from momo_platform.stages.mirror import (
+    CheckpointMirror,
+    MirroredFolders,
+    artifact_cache,
+    scratch_folder,
+)
 from momo_platform.stages.object_lease import ObjectLeases, token_of
+from momo_platform.stages.patience import patiently
 from momo_platform.stages.storage import (
     CHECKPOINTS,
     FAILURE_FILE,
@@ -40,71 +47,9 @@ from momo_platform.stages.storage import (
     checkpoint_step,
 )
 
-_MIRROR_SECONDS = 1.0
-
-
-def artifact_cache() -> Path:
-    """`artifacts` below the cache's root; safe to delete."""
-    return cache_root() / "artifacts"
-
 
 def _cached(manifest: Manifest) -> Path:
     return artifact_cache() / f"{manifest.stage}-{manifest.content}"
-
-
-class CheckpointMirror:
-    """Uploads whole checkpoints (`step-*` with a manifest) and other files of a folder, in a
-    thread; what goes locally goes remotely. A checkpoint's manifest is uploaded last."""
-
-    def __init__(self, storage: ObjectStorage, local: Path, remote: str) -> None:
-        self._storage, self._local, self._remote = storage, local, remote
-        self._stop = threading.Event()
-        self._uploaded: dict[str, tuple[int, int]] = {}
-        self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoint-mirror")
-
-    def start(self) -> None:
-        """Fetch what is there, then mirror."""
-        self._storage.download_tree(self._remote, self._local)
-        for path in self._local.rglob("*"):
-            if path.is_file():
-                self._uploaded[path.relative_to(self._local).as_posix()] = _state(path)
-        self._thread.start()
-
-    def stop(self, *, final: bool) -> None:
-        """End the thread; `final` uploads what is new first."""
-        self._stop.set()
-        self._thread.join()
-        if final:
-            self._sync()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_MIRROR_SECONDS):
-            with contextlib.suppress(OSError):  # a file went meanwhile, or the store is away
-                self._sync()
-
-    def _sync(self) -> None:
-        steps = [p for p in self._local.glob("step-*") if (p / FILE_NAME).exists()]
-        loose = [p for p in self._local.iterdir() if p.is_file()]
-        files = [f for step in sorted(steps) for f in step.rglob("*") if f.is_file()] + loose
-        files.sort(key=lambda f: f.name == FILE_NAME)
-        kept = {}
-        for file in files:
-            name = file.relative_to(self._local).as_posix()
-            kept[name] = _state(file)
-            if self._uploaded.get(name) != kept[name]:
-                self._storage.upload(file, f"{self._remote}/{name}")
-                self._uploaded[name] = kept[name]
-        gone = {n.partition("/")[0] for n in self._uploaded if n not in kept and "/" in n}
-        for step in gone - {n.partition("/")[0] for n in kept}:
-            self._storage.delete_tree(f"{self._remote}/{step}")
-            self._uploaded = {
-                n: s for n, s in self._uploaded.items() if not n.startswith(step + "/")
-            }
-
-
-def _state(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 class ObjectStorage(Storage):
@@ -132,7 +77,8 @@ class ObjectStorage(Storage):
         """Check that the place can be written."""
         probe = f"{self._base}/.writable-{uuid.uuid4().hex}"
         try:
-            self._write(probe, b"")
+            with self._fs.open_output_stream(probe) as file:  # a wrong address is told at once
+                file.write(b"")
             self._delete_file(probe)
         except OSError as error:
             raise UserError(
@@ -149,28 +95,38 @@ class ObjectStorage(Storage):
     # -- objects -------------------------------------------------------------------------------
 
     def _read(self, path: str) -> bytes | None:
-        try:
+        def read() -> bytes:
             with self._fs.open_input_stream(path) as file:
                 return file.read()
+
+        try:
+            return patiently(read)
         except FileNotFoundError:
             return None
 
     def _write(self, path: str, content: bytes) -> None:
-        with self._fs.open_output_stream(path) as file:
-            file.write(content)
+        def write() -> None:
+            with self._fs.open_output_stream(path) as file:
+                file.write(content)
+
+        patiently(write)
 
     def _delete_file(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(path)
+            patiently(lambda: self._fs.delete_file(path))
 
     def _list(self, folder: str, *, recursive: bool = True) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-        return self._fs.get_file_info(selector)
+        return patiently(lambda: self._fs.get_file_info(selector))
 
     def upload(self, source: Path, target: str) -> None:
         """One file, streamed."""
-        with source.open("rb") as file, self._fs.open_output_stream(target) as stream:
-            shutil.copyfileobj(file, stream, 2**22)
+
+        def send() -> None:
+            with source.open("rb") as file, self._fs.open_output_stream(target) as stream:
+                shutil.copyfileobj(file, stream, 2**22)
+
+        patiently(send)
 
     def download_tree(self, folder: str, target: Path) -> None:
         """Every object below `folder`."""
@@ -180,13 +136,17 @@ class ObjectStorage(Storage):
 
     def _download(self, path: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with self._fs.open_input_stream(path) as stream, target.open("wb") as file:
-            shutil.copyfileobj(stream, file, 2**22)
+
+        def fetch() -> None:
+            with self._fs.open_input_stream(path) as stream, target.open("wb") as file:
+                shutil.copyfileobj(stream, file, 2**22)
+
+        patiently(fetch)
 
     def delete_tree(self, folder: str) -> None:
         """Every object below `folder`."""
         with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_dir(folder)
+            patiently(lambda: self._fs.delete_dir(folder))
 
     # -- artifacts -----------------------------------------------------------------------------
 
@@ -282,8 +242,7 @@ class ObjectStorage(Storage):
             if other.startswith("attempt-") and (manifest is None or other != manifest.attempt):
                 self.delete_tree(f"{folder}/{other}")
         attempt = f"attempt-{uuid.uuid4().hex[:8]}"
-        artifact_cache().mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=artifact_cache(), prefix=f"work-{name}-"))
+        scratch = scratch_folder(name)
         output, checkpoints = scratch / "output", scratch / CHECKPOINTS
         output.mkdir()
         checkpoints.mkdir()
@@ -291,6 +250,10 @@ class ObjectStorage(Storage):
         mirror.start()
         self._mirrors[attempt] = mirror
         return Workspace(name, fingerprint, attempt, output, checkpoints, lease)
+
+    def worker_folders(self, workspace: Workspace) -> WorkerFolders:
+        w = workspace
+        return MirroredFolders(self._uri, w.name, w.fingerprint, w.attempt, w.output)
 
     def _check_lease(self, name: str, folder: str, lease: str | None) -> None:
         if lease is not None and token_of(self._fs, folder) != lease:

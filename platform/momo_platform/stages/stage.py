@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from momo_platform.stages.folders import WorkerFolders
     from momo_platform.stages.manifest import Manifest
 
 
@@ -90,7 +91,8 @@ class Context:
     `output` is fresh for each attempt; `checkpoints` survives attempts of the same fingerprint
     and goes when the stage is done. `progress` takes any of the keys step, total, metrics,
     samples_per_second, eta_seconds, message. `resolve_inputs` waits for the inputs of a stage
-    that was started early and returns role → folder.
+    that was started early and returns role → folder. `folders` gives processes on other machines
+    theirs.
     """
 
     output: Path
@@ -100,6 +102,7 @@ class Context:
     attempt: str
     progress: Callable[[dict[str, Any]], None] = ignore_progress
     resolve_inputs: Callable[[], Mapping[str, Path]] = dict
+    folders: WorkerFolders | None = None
 
 
 def all_stages(targets: list[Stage] | tuple[Stage, ...]) -> list[Stage]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import (
     FILE_NAME,
@@ -156,8 +158,19 @@ class Storage:
         checkpoints.mkdir(exist_ok=True)
         return Workspace(name, fingerprint, attempt, output, checkpoints, lease)
 
+    def worker_folders(self, workspace: Workspace) -> WorkerFolders:
+        """The attempt's folders for processes on other machines."""
+        return SharedFolders(workspace.output, workspace.checkpoints)
+
     def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
-        if lease is not None and Leases.token(folder) != lease:
+        if lease is None:
+            return
+        if not folder.is_dir():  # the driver made it with its lease
+            raise UserError(
+                f"{folder} is not there on {socket.gethostname()}: give a --storage that all "
+                "machines share, a mounted folder or a bucket (s3://…, gs://…)"
+            )
+        if Leases.token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:

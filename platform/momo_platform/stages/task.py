@@ -85,6 +85,7 @@ def run_stage(
             workspace.attempt,
             progress,
             resolve_inputs,
+            storage.worker_folders(workspace),
         )
         started = time.time()
         inputs = LazyArtifacts(spec.inputs, storage)

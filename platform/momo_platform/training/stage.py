@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME
 
 logger = logging.getLogger(__name__)
+_RESULT = "result.json"
 
 
 class WorkerFailed(RuntimeError):
@@ -38,8 +40,7 @@ class WorkerSpec:
     recipe: Any
     train: TrainConfig
     resolve_inputs: Callable[[], Mapping[str, Path]]
-    output: Path
-    folder: Path
+    folders: WorkerFolders
     name: str
     progress: Callable[[dict[str, Any]], None]
 
@@ -78,30 +79,31 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     inputs = spec.resolve_inputs()
     started = time.time()
     setup = build(spec.recipe, inputs, spec.train, rank, world_size)
-    trainer = Trainer(
-        setup,
-        spec.train,
-        spec.folder,
-        rank=rank,
-        device=get_device(),
-        progress=spec.progress if rank == 0 else lambda _: None,
-        run_name=spec.name,
-    )
-    record = trainer.run()
-    task = trainer.finish()
-    if rank == 0:
-        setup.save(task, spec.output)
-        seconds = time.time() - started
-        result = {
-            "parameters": sum(p.numel() for p in setup.task.parameters()),
-            "resumed_at_step": trainer.start_step,
-            "steps": spec.train.steps,
-            "steps_skipped": trainer.skipped,
-            "seconds_training": seconds,
-            "world_size": world_size,
-            "last": record,
-        }
-        (spec.output / "result.json").write_text(json.dumps(result))
+    with spec.folders.open(writes=rank == 0) as (output, checkpoints):
+        trainer = Trainer(
+            setup,
+            spec.train,
+            checkpoints,
+            rank=rank,
+            device=get_device(),
+            progress=spec.progress if rank == 0 else lambda _: None,
+            run_name=spec.name,
+        )
+        record = trainer.run()
+        task = trainer.finish()
+        if rank == 0:
+            setup.save(task, output)
+            shutil.copyfile(checkpoints / FILE_NAME, output / FILE_NAME)
+            result = {
+                "parameters": sum(p.numel() for p in setup.task.parameters()),
+                "resumed_at_step": trainer.start_step,
+                "steps": spec.train.steps,
+                "steps_skipped": trainer.skipped,
+                "seconds_training": time.time() - started,
+                "world_size": world_size,
+                "last": record,
+            }
+            (output / _RESULT).write_text(json.dumps(result))
 
 
 def run_torch_trainer(
@@ -127,13 +129,15 @@ def run_torch_trainer(
     from ray.train.torch import TorchTrainer
 
     scaling = train.scaling
+    folders: WorkerFolders = SharedFolders(context.output, context.checkpoints)
+    if scaling.num_workers and context.folders is not None:
+        folders = context.folders
     spec = WorkerSpec(
         builder,
         recipe,
         train,
         resolve_inputs,
-        context.output,
-        context.checkpoints,
+        folders,
         context.name,
         context.progress,
     )
@@ -178,9 +182,9 @@ def run_torch_trainer(
             context.progress({"message": f"asked to leave, restart {attempt + 1}"})
             interrupt.install()
     shutil.rmtree(ray_folder, ignore_errors=True)
-    shutil.copyfile(context.checkpoints / FILE_NAME, context.output / FILE_NAME)
-    result = json.loads((context.output / "result.json").read_text())
-    (context.output / "result.json").unlink()
+    folders.collect()
+    result = json.loads((context.output / _RESULT).read_text())
+    (context.output / _RESULT).unlink()
     return result
 
 
