@@ -167,8 +167,9 @@ def run_torch_trainer(
             break
         except TrainingFailedError as error:
             first = first_worker_error(error)
-            cause = getattr(first, "_base_exc", first)
+            cause = cause_of(first)
             lost = isinstance(first, RayActorError) or isinstance(cause, TrainingInterrupted)
+            lost = lost or peer_is_gone(first)
             if lost and attempt < scaling.max_restarts:
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
                 context.progress({"message": f"worker lost, restart {attempt + 1}"})
@@ -188,7 +189,32 @@ def run_torch_trainer(
     return result
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What the worker's code raised, out of Ray Train's wrapper."""
+    return getattr(error, "_base_exc", error)
+
+
+_GONE = (
+    *("connection reset by peer", "connection closed by peer", "broken pipe"),
+    *("connection refused", "remote process exited", "communicator was aborted"),
+)
+
+
+def peer_is_gone(error: BaseException) -> bool:
+    """Whether a worker only tells that another one has left the process group: where a machine
+    dies, those that live often fail before Ray has noticed."""
+    cause = cause_of(error)
+    if not isinstance(cause, RuntimeError):
+        return False
+    text = str(cause).lower()
+    collective = "gloo" in text or "nccl" in text or type(cause).__name__.startswith("Dist")
+    return collective and any(sign in text for sign in _GONE)
+
+
 def first_worker_error(error: BaseException) -> BaseException:
-    """The error of the lowest-ranked failed worker inside Ray Train's exception, or itself."""
+    """The error of the lowest-ranked failed worker inside Ray Train's exception, or itself; one of
+    a worker's own before those that only lost their peer."""
     failures = getattr(error, "worker_failures", None)
-    return failures[min(failures)] if failures else error
+    if not failures:
+        return error
+    return failures[min(failures, key=lambda rank: (peer_is_gone(failures[rank]), rank))]

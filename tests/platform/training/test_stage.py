@@ -11,7 +11,7 @@ import pytest
 from momo_platform.stages import UserError
 from momo_platform.training.config import ScalingConfig
 from momo_platform.training.records import read_records
-from momo_platform.training.stage import run_torch_trainer
+from momo_platform.training.stage import first_worker_error, peer_is_gone, run_torch_trainer
 from momo_platform.training.task import TrainingSetup
 from tests.platform.training.processes import config
 from tests.platform.training.toy import ToyLoader, ToyTask
@@ -51,6 +51,7 @@ def run(folder, train, messages):
     context = SimpleNamespace(
         output=folder / "output",
         checkpoints=folder / "checkpoints",
+        folders=None,
         name="toy",
         progress=lambda message: messages.append(message),
     )
@@ -103,3 +104,41 @@ def test_what_a_task_can_not_do_is_the_users_error(tmp_path, ray_local):
     scaling = dataclasses.replace(TRAIN.scaling, activation_checkpointing="blocks")
     with pytest.raises(UserError, match="ToyTask can't do activation checkpointing"):
         run(tmp_path, dataclasses.replace(TRAIN, scaling=scaling), [])
+
+
+class _Wrapped(Exception):
+    """As Ray Train wraps a worker's error."""
+
+    def __init__(self, base):
+        super().__init__(str(base))
+        self._base_exc = base
+
+
+class _Failed(Exception):
+    def __init__(self, **failures):
+        self.worker_failures = {int(rank.removeprefix("rank")): e for rank, e in failures.items()}
+
+
+GLOO = "[gloo/transport/tcp/pair.cc:545] Read error [10.0.0.2]:26029: Connection reset by peer."
+
+
+@pytest.mark.parametrize(
+    "error, gone",
+    [
+        (RuntimeError(GLOO), True),
+        (_Wrapped(RuntimeError(GLOO)), True),
+        (type("DistBackendError", (RuntimeError,), {})("remote process exited or"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ConnectionResetError("Connection reset by peer"), False),  # of the code's own socket
+        (RuntimeError("gloo: invalid shape"), False),
+    ],
+)
+def test_a_worker_that_lost_its_peer_is_told_from_one_that_failed(error, gone):
+    assert peer_is_gone(error) is gone
+
+
+def test_a_workers_own_error_comes_before_those_of_lost_peers():
+    own, peer = _Wrapped(ValueError("bad batch")), _Wrapped(RuntimeError(GLOO))
+    assert first_worker_error(_Failed(rank0=peer, rank1=own)) is own
+    assert first_worker_error(_Failed(rank0=peer, rank1=peer)) is peer
+    assert first_worker_error(own) is own
