@@ -49,9 +49,7 @@ class S3Server:
         command += ["-s3", f"-s3.config={keys}", "-s3.iam=false", "-master.telemetry=false"]
         command += ["-master.volumeSizeLimitMB=64", "-volume.max=0", *self.options]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 60
         while True:
             with socket.socket() as probe:
