@@ -33,13 +33,20 @@ def steps(folder):
 def test_what_a_worker_elsewhere_writes_is_kept_and_collected(attempt):
     storage, workspace = attempt
     folders = storage.worker_folders(workspace)
-    with pytest.raises(RuntimeError, match="node lost"), folders.open(writes=True) as first:
-        assert not first.output.is_relative_to(workspace.output.parent)
-        checkpoint(first.checkpoints, 1)
-        checkpoint(first.checkpoints, 2)
-        (first.checkpoints / "metrics.jsonl").write_text("{}\n")
-        (first.output / "half").write_text("not to be kept")
-        raise RuntimeError("node lost")
+    first = None
+
+    def lost_in_the_middle():
+        nonlocal first
+        with folders.open(writes=True) as first:
+            assert not first.output.is_relative_to(workspace.output.parent)
+            checkpoint(first.checkpoints, 1)
+            checkpoint(first.checkpoints, 2)
+            (first.checkpoints / "metrics.jsonl").write_text("{}\n")
+            (first.output / "half").write_text("not to be kept")
+            raise RuntimeError("node lost")
+
+    with pytest.raises(RuntimeError, match="node lost"):
+        lost_in_the_middle()
     assert storage.newest_checkpoint("count", workspace.fingerprint) == 2
     assert not first.output.exists()
     with folders.open(writes=False) as reader:  # another rank: the newest is enough
@@ -105,8 +112,9 @@ def test_a_store_that_is_away_is_waited_for(no_pause):
 )
 def test_what_waiting_can_not_mend_is_told_at_once(no_pause, error):
     call, calls = failing(9, error)
-    with pytest.raises(OSError):
+    with pytest.raises(type(error), match=".") as raised:
         patiently(call)
+    assert raised.value is error
     assert len(calls) == 1
 
 
