@@ -69,8 +69,9 @@ def measure_rank(rank: int, meeting: str, runs: int) -> None:
     probe = torch.zeros(_PROBE_BYTES // 4)
 
     def step() -> None:
-        part = module("text", batch)["mlm"]
-        (part.sum / part.count).backward()
+        parts, touched = module("text", batch, True)  # every parameter, as a step's last part
+        loss = parts["mlm"].sum / parts["mlm"].count
+        (loss + touched).backward()
         module.zero_grad(set_to_none=False)
 
     def apart() -> None:
