@@ -70,7 +70,7 @@ def measure_rank(rank: int, meeting: str, runs: int) -> None:
 
     def step() -> None:
         parts, touched = module("text", batch, True)  # every parameter, as a step's last part
-        loss = parts["mlm"].sum / parts["mlm"].count
+        loss = parts["mlm"].total / parts["mlm"].terms
         (loss + touched).backward()
         module.zero_grad(set_to_none=False)
 
