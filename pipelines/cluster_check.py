@@ -1,6 +1,6 @@
 """Check cluster files offline: Ray's own schema, what is open, and whether the presets fit.
 
-    python pipelines/cluster_check.py [cluster.yaml …] [--presets base large]
+    python pipelines/cluster_check.py [cluster.yaml clusters/kuberay.yaml …] [--presets base large]
 
 Needs no account. Each stage's workers are packed onto the file's node types; what doesn't fit is
 named with its stage. With `--gpu` and `--mfu` hours of training are estimated as `full.py --plan`
@@ -18,30 +18,31 @@ from typing import Annotated, Any
 import tyro
 
 from momo_platform.stages import Stage, UserError
+from pipelines import kuberay
 from pipelines.full import exit_code
 from pipelines.presets import PRESETS
 
 Bundle = Mapping[str, float]
+FILES = ("cluster.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
 
 
 @dataclass(frozen=True)
 class Options:
     """What to check."""
 
-    files: Annotated[tuple[str, ...], tyro.conf.Positional] = ("cluster.yaml",)
+    files: Annotated[tuple[str, ...], tyro.conf.Positional] = FILES
     presets: tuple[str, ...] = ("base", "large")
     gpu: str = "A100"
     mfu: float = 0.35
+    crd: str = ""
+    """KubeRay's own schema, to check RayJobs by: `kubectl get crd rayjobs.ray.io -o yaml`."""
     price: dict[str, float] = field(default_factory=dict)
     """Dollars an hour of a node type, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4."""
 
 
-def read(file: str) -> dict[str, Any]:
-    """The cluster file as it stands. Raises UserError that names file and field when Ray, which
-    fills in its defaults first, would refuse it."""
+def load(file: str) -> dict[str, Any]:
+    """A YAML mapping. Raises UserError for what is none."""
     import yaml
-    from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
         config = yaml.safe_load(Path(file).read_text())
@@ -51,6 +52,16 @@ def read(file: str) -> dict[str, Any]:
         raise UserError(f"{file} is no YAML: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no cluster: it must be a mapping")
+    return config
+
+
+def read(file: str) -> dict[str, Any]:
+    """The cluster file of `ray up` as it stands. Raises UserError that names file and field when
+    Ray, which fills in its defaults first, would refuse it."""
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = load(file)
     try:
         validate_config(prepare_config(config))
     except ValidationError as error:
@@ -186,17 +197,38 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
     return lines
 
 
+def read_rayjob(file: str, options: Options) -> dict[str, Any]:
+    """A RayJob's node types. Raises UserError that names file and field for what Kubernetes or we
+    would refuse."""
+    config = load(file)
+    try:
+        kuberay.check_pods(config)
+        found = kuberay.problems(config)
+        if options.crd:
+            kuberay.check_crd(config, options.crd)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    if found:
+        raise UserError(f"{file}: " + "; ".join(found))
+    return kuberay.as_cluster(config)
+
+
 def run(options: Options) -> int:
     """Print what was found; 2 when a file or a preset can't be used."""
     for file in options.files:
-        config = read(file)
-        if doors := open_doors(config):
+        rayjob = kuberay.is_rayjob(load(file))
+        config = read_rayjob(file, options) if rayjob else read(file)
+        if not rayjob and (doors := open_doors(config)):
             raise UserError(f"{file}: " + "; ".join(doors))
         types = config.get("available_node_types", {})
         head = types.get(config.get("head_node_type", ""), {})
         if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
             raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
-        print(f"{file}: Ray's schema holds, nothing open but SSH, the head offers no CPUs")
+        schema, reached = "Ray's schema holds", "SSH"
+        if rayjob:
+            schema = "Kubernetes takes its pods" + (", the CRD its fields" if options.crd else "")
+            reached = "pods to one another"
+        print(f"{file}: {schema}, nothing open but {reached}, the head offers no CPUs")
         for preset in options.presets:
             print("\n".join(check_preset(config, preset, options)))
     return 0

@@ -1,0 +1,147 @@
+"""The RayJob, checked without a Kubernetes."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from momo_platform.stages import UserError
+from pipelines.cluster_check import main
+from pipelines.kuberay import as_cluster, check_crd, check_pods, cpus, growth_of, problems
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "clusters" / "kuberay.yaml"
+
+
+@pytest.fixture
+def job():
+    return yaml.safe_load(FILE.read_text())
+
+
+def cluster(job):
+    return job["spec"]["rayClusterSpec"]
+
+
+def test_the_checked_in_file_holds_base_and_large(capsys):
+    assert main([str(FILE)]) == 0
+    found = capsys.readouterr().out
+    assert "base stage3-pairs: 1 gpu;" in found
+    assert "large stage3-pairs: 4 gpu;" in found
+
+
+def test_images_and_versions_are_pinned_and_agree(job):
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    assert f"ray=={cluster(job)['rayVersion']}" in lock
+    docker = (ROOT / "Dockerfile").read_text()
+    assert "FROM python:3.11." in docker
+    assert ":latest" not in docker + FILE.read_text()
+
+
+def test_groups_become_node_types(job):
+    found = as_cluster(job)
+    assert found["available_node_types"]["gpu"] == {
+        "resources": {"CPU": 96.0, "GPU": 8.0},
+        "max_workers": 4,
+    }
+    assert found["available_node_types"]["head"]["resources"] == {"CPU": 0.0}
+    assert growth_of(job) == {"CPU": 640.0, "GPU": 32.0}
+    assert (cpus("500m"), cpus(2)) == (0.5, 2.0)
+
+
+def open_service(spec):
+    spec["headGroupSpec"]["serviceType"] = "LoadBalancer"
+
+
+def ingress(spec):
+    spec["headGroupSpec"]["enableIngress"] = True
+
+
+def no_token(spec):
+    del spec["authOptions"]
+
+
+def machines_network(spec):
+    spec["workerGroupSpecs"][0]["template"]["spec"]["hostNetwork"] = True
+
+
+def machines_port(spec):
+    pod = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+    pod["ports"] = [{"containerPort": 8265, "hostPort": 8265}]
+
+
+def more_nodes(spec):
+    spec["workerGroupSpecs"][0]["maxReplicas"] = 9
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (open_service, "head's service is open"),
+        (ingress, "head's service is open"),
+        (no_token, "authOptions.mode is not token"),
+        (machines_network, "group data has hostNetwork"),
+        (machines_port, "group head opens a hostPort"),
+        (more_nodes, "the groups grow to"),
+    ],
+)
+def test_open_doors_and_a_wrong_growth_are_told(job, change, told):
+    assert problems(job) == []
+    change(cluster(job))
+    (line,) = problems(job)
+    assert told in line
+
+
+def test_a_field_that_no_pod_has_is_named(job):
+    check_pods(job)
+    cluster(job)["workerGroupSpecs"][1]["template"]["spec"]["nodeSelektor"] = {}
+    with pytest.raises(UserError, match=r"group gpu: spec: .*nodeSelektor"):
+        check_pods(job)
+
+
+def schema_of(job):
+    """A CRD of the file's own shape, in the form in which KubeRay's is written."""
+
+    def shape(value):
+        if isinstance(value, dict):
+            return {"type": "object", "properties": {k: shape(v) for k, v in value.items()}}
+        if isinstance(value, list):
+            return {"type": "array", "items": shape(value[0])}
+        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+        return {"type": kinds[type(value)]}
+
+    found = shape({k: v for k, v in job.items() if k != "metadata"})
+    found["properties"]["metadata"] = {"type": "object"}
+    spec = found["properties"]["spec"]["properties"]["rayClusterSpec"]["properties"]
+    spec["workerGroupSpecs"]["items"] = {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
+    spec["headGroupSpec"]["properties"]["rayStartParams"] = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+    }
+    spec["autoscalerOptions"]["properties"]["idleTimeoutSeconds"] = {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "x-kubernetes-int-or-string": True,
+    }
+    return {"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": found}}]}}
+
+
+def test_the_operators_own_schema_is_asked(job, tmp_path):
+    file = tmp_path / "crd.yaml"
+    file.write_text(yaml.safe_dump(schema_of(job)))
+    check_crd(job, str(file))
+    wrong = copy.deepcopy(job)
+    cluster(wrong)["rayVersion"] = 2.6
+    with pytest.raises(UserError, match=r"spec.rayClusterSpec.rayVersion: 2.6"):
+        check_crd(wrong, str(file))
+    wrong = copy.deepcopy(job)
+    wrong["spec"]["backofLimit"] = 1
+    with pytest.raises(UserError, match=r"no such field: spec.backofLimit"):
+        check_crd(wrong, str(file))
+    file.write_text("spec: {versions: []}")
+    with pytest.raises(UserError, match="no CRD of ray.io/v1"):
+        check_crd(job, str(file))
+    with pytest.raises(UserError, match="--crd nowhere"):
+        check_crd(job, "nowhere")
