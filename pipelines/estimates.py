@@ -6,6 +6,7 @@ Neither ray nor torch is needed. Everything follows from the config's shapes; ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+# Photographs capped at 256 px, decoded and cropped to 224 px by one reader process: half of what
+# `experiments/benchmarks/data.py` measured with two (results/data-2026-11-25.json, x86-64 server).
+PICTURES_A_READER = 690.0
+
+
 @dataclass(frozen=True)
 class StageEstimate:
-    """One training stage. `samples` by modality; `memory` in bytes a device; `flops` in all."""
+    """One training stage. `samples` by modality; `memory` in bytes a device; `flops` in all.
+    `readers`: processes of a worker and modality that decode, 0 for a thread."""
 
     stage: str
     steps: int
@@ -41,6 +48,7 @@ class StageEstimate:
     devices: int
     on_gpus: bool
     half: bool
+    readers: int = 0
 
     @property
     def memory(self) -> float:
@@ -55,6 +63,13 @@ class StageEstimate:
         if not (self.on_gpus and self.half):
             return None
         return self.flops / (self.devices * device.flops * mfu) / 3600
+
+    def readers_needed(self, device: Accelerator, mfu: float) -> int:
+        """Processes of a worker that decode as many pictures as its device takes; 0 where hours
+        are not known."""
+        hours = self.hours(device, mfu)
+        most = max(self.samples.get("image", 0), self.samples.get("pair", 0))
+        return math.ceil(most / hours / 3600 / self.devices / PICTURES_A_READER) if hours else 0
 
 
 def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> StageEstimate:
@@ -97,6 +112,7 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
         workers,
         scaling.gpus_per_worker > 0,
         half,
+        scaling.reader_processes,
     )
 
 
@@ -170,8 +186,16 @@ def print_estimates(
         )
     console.print(Text("\n".join(lines), "dim"))
     for one in found:
+        option = one.stage.partition("-")[0]
+        if (needed := one.readers_needed(device, config.run.mfu)) > max(1, one.readers):
+            console.print(
+                Text(
+                    f"warning: {one.stage} would wait for pictures: set --{option}.train.scaling."
+                    f"reader-processes {needed} ({PICTURES_A_READER:.0f} photographs/s each)",
+                    "bold red",
+                )
+            )
         if one.on_gpus and one.memory > 0.9 * device.memory:
-            option = one.stage.partition("-")[0]
             console.print(
                 Text(
                     f"warning: {one.stage} needs {one.memory / 1e9:.0f} GB a device, {device.name} "

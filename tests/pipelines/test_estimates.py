@@ -74,3 +74,18 @@ def test_the_plan_shows_the_cost_and_warns_of_too_little_memory(tmp_path, capsys
     shown = capsys.readouterr().out
     assert "hours on L4" in shown
     assert "warning: stage3-pairs needs" in shown
+
+
+@pytest.mark.parametrize("preset", ["base", "large"])
+@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
+def test_presets_decode_as_fast_as_an_a100_trains(preset, stage):
+    one = estimate_stage(stage, recipe(preset, stage), 128)
+    assert 0 < one.readers_needed(device_named("A100"), 0.35) <= one.readers
+    faster = one.readers_needed(device_named("H100"), 0.35)
+    assert faster >= one.readers_needed(device_named("A100"), 0.35)
+
+
+def test_too_few_readers_are_warned_of(capsys):
+    sources = [f"--{kind}.source=/tmp" for kind in ("images", "text", "pairs")]
+    assert main(["--preset", "base", "--plan", "--gpu", "H100", *sources]) == 0
+    assert "stage1-images would wait for pictures" in " ".join(capsys.readouterr().out.split())
