@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -415,6 +416,26 @@ def test_a_killed_replica_or_model_costs_no_answer(endpoint, folders, what):
         assert load.errors == []
         assert len(load.vectors) > 20
         assert all(np.abs(v - expected).max() < 1e-5 for v in load.vectors)
+    finally:
+        deploy(options)
+
+
+@pytest.mark.slow
+def test_a_second_replica_comes_with_load(endpoint):
+    """More in flight than a replica's batch, for longer than Serve's 30 s: no request is lost."""
+    options, url = endpoint
+    deploy(replace(options, max_replicas=2, batch_size=2))
+    try:
+        assert len(_ours("ray::ServeReplica")) == 1
+        with ExitStack() as stack:
+            loads = [stack.enter_context(Load(url, retries=0)) for _ in range(12)]
+            deadline = time.monotonic() + 150
+            while len(_ours("ray::ServeReplica")) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(1)
+            time.sleep(8)  # it answers too
+        assert [load.errors for load in loads] == [[]] * 12
+        assert min(len(load.vectors) for load in loads) > 20
     finally:
         deploy(options)
 
