@@ -47,6 +47,12 @@ def test_up_submit_and_down(machine):
     again = machine.client(*submit, timeout=300)  # all is there already
     assert again.returncode == 0, again.stdout[-3000:]
     assert "stages to run" not in again.stdout
+    job = ["ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--"]
+    entry = f"python {machine.home}/momo/pipelines/full.py --preset smoke --storage {runs}"
+    sent = machine.client(*job, *entry.split(), timeout=300)  # with our token, as through a tunnel
+    assert sent.returncode == 0, sent.stdout[-3000:] + sent.stderr[-3000:]
+    assert "stages to run" not in sent.stdout
+    assert "report:" in sent.stdout
     wrong = machine.client(*script, "--preset", "smok", timeout=300)
     assert wrong.returncode != 0
     assert "did you mean smoke?" in wrong.stdout + wrong.stderr
