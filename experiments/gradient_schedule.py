@@ -18,9 +18,10 @@ Result (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
 | sequential | 0.722 | 0.213 | 0.544 | 0.493 | 0.062, 0.037 |
 
 `joint` equals `accumulate`, as it must. At equal compute a modality a step (`alternate`) is as
-good: +0.006 in the macro (-0.042 to +0.053). One modality after another halves retrieval (image to text
--0.051, -0.082 to -0.019) and changes nothing else beyond noise. So the hypothesis holds for
-`sequential` only: that gradients are accumulated before every update does not matter at this size.
+good: +0.006 in the macro (-0.042 to +0.053). One modality after another halves retrieval (image
+to text -0.051, -0.082 to -0.019) and changes nothing else beyond noise. So the hypothesis holds
+for `sequential` only: that gradients are accumulated before every update does not matter at this
+size.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ Result (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
 | all at once | 0.715 | 0.241 | 0.668 | 0.541 | +0.042 (-0.015 to +0.098) |
 
 The hypothesis fails for stage 2 at this budget: without it text is 12.8 points better (paired,
-+5.8 to +19.8) and pictures are a point worse (-1.6 to -0.3); all three modalities from the start keep
-both. Stage 1 is worth 1.3 points of pictures (-0.8 to +3.3). On validation parts, by which a recipe is
-chosen: 0.624, 0.625, 0.650, 0.661. Stage 2 here is 150 steps of masked words that never get below
-the entropy of single tokens (6.7); the contrastive loss after it ends at 3.6 instead of 3.0.
-`joint_stage.py` asks what of it harms. With stage 2 left out, or all at once, MoMo's text equals
-FLAVA's in `flava.py` (0.678 and 0.668 beside 0.673 and 0.678).
++5.8 to +19.8) and pictures are a point worse (-1.6 to -0.3); all three modalities from the start
+keep both. Stage 1 is worth 1.3 points of pictures (-0.8 to +3.3). On validation parts, by which a
+recipe is chosen: 0.624, 0.625, 0.650, 0.661. Stage 2 here is 150 steps of masked words that never
+get below the entropy of single tokens (6.7); the contrastive loss after it ends at 3.6 instead of
+3.0. `joint_stage.py` asks what of it harms. With stage 2 left out, or all at once, MoMo's text
+equals FLAVA's in `flava.py` (0.678 and 0.668 beside 0.673 and 0.678).
 """
 
 from __future__ import annotations
