@@ -82,6 +82,8 @@ def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> li
     """Three stages that see, at `steps` 1, the samples that MoMo's see; `rate` times its learning
     rate."""
     one, two, three = (getattr(config, name).train for name in STAGES)
+    # MoMo's second stage is slower than its first for reasons of its own (joint_stage.py).
+    own_rate = replace(two.optimizer, learning_rate=one.optimizer.learning_rate)
     pictures = two.batch_sizes["image"] * two.steps / three.steps  # in as many steps as pairs
     sizes = {
         "image": round(pictures),
@@ -90,7 +92,7 @@ def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> li
     }
     trains = (
         one,
-        replace(two, batch_sizes={"text": two.batch_sizes["text"]}),
+        replace(two, optimizer=own_rate, batch_sizes={"text": two.batch_sizes["text"]}),
         replace(
             three,
             batch_sizes=sizes,

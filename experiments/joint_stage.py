@@ -23,8 +23,11 @@ from pipelines.config import PipelineConfig
 
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
-    """Stage 2 as it is; slower; with less weight on words; joined with stage 3."""
-    rate = base.stage2.train.optimizer.learning_rate
+    """Stage 2 as the demo has it, at 1/4 of stage 1's rate; at all of it; that with less weight on
+    words; stages 2 and 3 as one."""
+    whole = {
+        "stage2.train.optimizer.learning_rate": base.stage1.train.optimizer.learning_rate,
+    }
     joined = {
         "stage2.train.steps": 0,
         "stage3.task.modalities": ("image", "text", "pair"),
@@ -32,8 +35,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
     return {
         "three stages": {},
-        "stage 2 at 1/4 of the rate": {"stage2.train.optimizer.learning_rate": rate / 4},
-        "words x 1/4 in stage 2": {"stage2.task.mlm": 0.25},
+        "stage 2 at stage 1's rate": whole,
+        "words x 1/4 at that rate": {**whole, "stage2.task.mlm": 0.25},
         "stages 2 and 3 as one": joined,
     }
 
