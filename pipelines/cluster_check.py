@@ -9,6 +9,8 @@ does, and with `--price NODE DOLLARS_AN_HOUR …` what they cost.
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from momo_platform.bounds import check_bounds
 from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
 from pipelines.full import exit_code
@@ -39,6 +42,12 @@ class Options:
     price: dict[str, float] = field(default_factory=dict)
     """Dollars an hour of a node type, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4."""
 
+    def __post_init__(self) -> None:
+        check_bounds(self, mfu=(0.001, 1.0))
+        for name, dollars in self.price.items():
+            if not 0.0 <= dollars < math.inf:
+                raise UserError(f"--price {name} {dollars:g}: give dollars an hour")
+
 
 def load(file: str) -> dict[str, Any]:
     """A YAML mapping. Raises UserError for what is none."""
@@ -48,7 +57,7 @@ def load(file: str) -> dict[str, Any]:
         config = yaml.safe_load(Path(file).read_text())
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is no YAML: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no cluster: it must be a mapping")
@@ -79,17 +88,18 @@ def open_doors(config: Mapping[str, Any]) -> list[str]:
         *config.get("head_start_ray_commands", ()),
         *config.get("worker_start_ray_commands", ()),
     ]
-    for command in starts:
-        for option in ("--dashboard-host", "--ray-client-server-host"):
-            _, told, host = command.partition(option)
-            host = host.lstrip("= ").split()[0] if told and host.strip("= ") else ""
-            if told and host not in ("127.0.0.1", "localhost"):
-                found.append(f"{option} {host}: the port would be open; give 127.0.0.1")
+    for option, host in re.findall(
+        r"(--dashboard-host|--ray-client-server-host)[= ]+(\S*)", " ".join(map(str, starts))
+    ):
+        if host not in ("127.0.0.1", "localhost"):
+            found.append(f"{option} {host}: the port would be open; give 127.0.0.1")
     if not config.get("head_start_ray_commands"):
         found.append("head_start_ray_commands: Ray's own opens the dashboard to every address")
     setup = "\n".join([*config.get("setup_commands", ()), *starts])
     if "RAY_AUTH_MODE=token" not in setup:
         found.append("no command sets RAY_AUTH_MODE=token: anyone in the network could run code")
+    if "~/.ray/auth_token" not in (config.get("file_mounts") or {}):
+        found.append("file_mounts brings no ~/.ray/auth_token: `make cluster-env` makes it")
     for rule in config.get("provider", {}).get("security_group", {}).get("IpPermissions", ()):
         if rule.get("FromPort") != 22 or rule.get("ToPort") != 22:
             found.append(
@@ -216,22 +226,32 @@ def read_rayjob(file: str, options: Options) -> dict[str, Any]:
 def run(options: Options) -> int:
     """Print what was found; 2 when a file or a preset can't be used."""
     for file in options.files:
-        rayjob = kuberay.is_rayjob(load(file))
-        config = read_rayjob(file, options) if rayjob else read(file)
-        if not rayjob and (doors := open_doors(config)):
-            raise UserError(f"{file}: " + "; ".join(doors))
-        types = config.get("available_node_types", {})
-        head = types.get(config.get("head_node_type", ""), {})
-        if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
-            raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
-        schema, reached = "Ray's schema holds", "SSH"
-        if rayjob:
-            schema = "Kubernetes takes its pods" + (", the CRD its fields" if options.crd else "")
-            reached = "pods to one another"
-        print(f"{file}: {schema}, nothing open but {reached}, the head offers no CPUs")
-        for preset in options.presets:
-            print("\n".join(check_preset(config, preset, options)))
+        try:
+            _check(file, options)
+        except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+            raise UserError(
+                f"{file}: a field is empty or not of its kind ({type(error).__name__}: {error}); "
+                "compare it with the checked-in file"
+            ) from error
     return 0
+
+
+def _check(file: str, options: Options) -> None:
+    rayjob = kuberay.is_rayjob(load(file))
+    config = read_rayjob(file, options) if rayjob else read(file)
+    if not rayjob and (doors := open_doors(config)):
+        raise UserError(f"{file}: " + "; ".join(doors))
+    types = config.get("available_node_types", {})
+    head = types.get(config.get("head_node_type", ""), {})
+    if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
+        raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
+    schema, reached = "Ray's schema holds", "SSH"
+    if rayjob:
+        schema = "Kubernetes takes its pods" + (", the CRD its fields" if options.crd else "")
+        reached = "pods to one another"
+    print(f"{file}: {schema}, nothing open but {reached}, the head offers no CPUs")
+    for preset in options.presets:
+        print("\n".join(check_preset(config, preset, options)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -46,7 +46,8 @@ def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
-        raise UserError(f"--preset {name!r}: no such preset{hint} There are {', '.join(PRESETS)}")
+        told = f"--preset {name!r}: no such preset{hint or '.'} There are {', '.join(PRESETS)}"
+        raise UserError(told)
     return name, rest
 
 

@@ -76,6 +76,10 @@ def growth_of(config: Manifest) -> dict[str, float]:
 def problems(config: Manifest) -> list[str]:
     """What could be reached from outside, runs without a token, or says another growth."""
     found = []
+    if config.get("apiVersion") != "ray.io/v1":
+        found.append(f"apiVersion {config.get('apiVersion')}: give ray.io/v1")
+    if not config["spec"].get("entrypoint"):
+        found.append("spec.entrypoint is empty: nothing would run")
     cluster = config["spec"]["rayClusterSpec"]
     if cluster.get("authOptions", {}).get("mode") != "token":
         found.append("rayClusterSpec.authOptions.mode is not token: anyone inside could run code")

@@ -9,6 +9,7 @@ Listens on 127.0.0.1:8000 unless told otherwise. `pipelines/index.py` makes an i
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -142,6 +143,8 @@ def _check_alone() -> None:
 
 def _check_port(options: ServeOptions) -> None:
     """Raise UserError where nobody could listen."""
+    if not 1 <= options.port <= 65_535:
+        raise UserError(f"--port {options.port}: give one from 1 to 65535")
     try:
         family, kind, _, _, place = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -171,7 +174,11 @@ def run(options: ServeOptions) -> int:
     from ray import serve  # reads the environment
 
     ended = threading.Event()
-    with start_ray(options.cluster, verbose=options.verbose) as connection:
+    if not options.verbose:  # Serve tells of each of its steps
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    with start_ray(
+        options.cluster, verbose=options.verbose, worker_output=options.verbose
+    ) as connection:
         if connection.notice:
             print(connection.notice, file=sys.stderr)
         _check_alone()
@@ -183,6 +190,7 @@ def run(options: ServeOptions) -> int:
         print(f"serving {options.model} at {where}/ (API: {where}/docs); Ctrl-C ends", flush=True)
         ended.wait()
         print("draining", flush=True)
+        serve.delete(ServingConfig.name)  # its requests end first; then what stands before it goes
         serve.shutdown()
     return 0
 

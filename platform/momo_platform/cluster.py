@@ -139,12 +139,13 @@ def start_ray(
     object_store_mb: int = 512,
     verbose: bool = False,
     dashboard: bool = False,
+    worker_output: bool = True,
 ) -> RayConnection:
     """Connect to a cluster, or start a private Ray on this machine.
 
     `address` is `auto`, `local`, `host:port` or `ray://…`; `num_cpus` and `object_store_mb` hold
-    for a private Ray only, as does `dashboard` (on 127.0.0.1). Raises UserError when the address
-    does not answer.
+    for a private Ray only, as does `dashboard` (on 127.0.0.1). `worker_output`: what workers print
+    is printed here too. Raises UserError when the address does not answer.
     """
     address, notice = find_address(address)
     for name, value in _ENVIRONMENT.items():
@@ -154,7 +155,7 @@ def start_ray(
     import ray
 
     options = {
-        "log_to_driver": True,
+        "log_to_driver": worker_output,
         "logging_level": logging.INFO if verbose else logging.WARNING,
     }
     if address != "local":

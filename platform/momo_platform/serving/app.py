@@ -25,14 +25,23 @@ from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import Loaders, by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
-from momo_platform.serving.items import Item, Pictures, checked_text, items_in, read_items
+from momo_platform.serving.items import (
+    Item,
+    Pictures,
+    check_shapes,
+    checked_text,
+    items_in,
+    read_items,
+)
 from momo_platform.serving.state import State, load_state
 
 _PAGE = Path(__file__).with_name("page")
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.ErrorAnswer} for status in (401, 413, 415, 422, 503, 504)
+    status: {"model": schema.ErrorAnswer} for status in (401, 408, 413, 415, 422, 503, 504)
 }
-api = FastAPI(title="MoMo embeddings", version="1", docs_url=None, redoc_url=None)
+api = FastAPI(
+    title="MoMo embeddings", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
+)
 api.add_middleware(Guard)
 add_error_handlers(api)
 
@@ -87,6 +96,8 @@ async def upload(
     """The same for files of a form."""
     own = _endpoint()
     limits = own.config.limits
+    if text:
+        check_shapes(text, limits, "text")
     texts = [checked_text(t, f"text[{i}]", limits) for i, t in enumerate(text or ())]
     if texts and len(texts) != len(image):
         raise ServiceRefusal(422, f"{len(texts)} texts for {len(image)} images", "text")
@@ -228,6 +239,7 @@ class Endpoint:
     def __init__(self, loaders: Loaders, config: ServingConfig) -> None:
         self.loaders, self.config = loaders, config
         runtime.set_config(config)
+        runtime.give_large_memory_back()
         self.queued = 0
         self._state: State | None = None
         self._model_thread = ThreadPoolExecutor(1, "model")

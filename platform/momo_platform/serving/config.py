@@ -21,17 +21,20 @@ class Limits:
     body_bytes: int = 16 * 2**20
     items: int = 256
     text_characters: int = 100_000
+    """Of a text."""
+    request_characters: int = 1_000_000
+    """Of all texts of a request: they are split into words, however few of them the model reads."""
     picture_bytes: int = 10 * 2**20
     pixels: int = 50_000_000
     """Of a picture."""
     request_pixels: int = 200_000_000
-    """Of all pictures of a request."""
+    """Of all pictures of a request. A replica decodes a quarter as many at once."""
     results: int = 100
     """Of a search."""
     queued_items: int = 1024
     """Items in work or waiting at a replica; beyond it answers 503 with Retry-After."""
     seconds: float = 30.0
-    """A request that takes longer ends with 504."""
+    """A request that takes longer ends with 504, one whose body does with 408."""
 
     def __post_init__(self) -> None:
         at_least_one = (1, None)
@@ -40,6 +43,7 @@ class Limits:
             body_bytes=at_least_one,
             items=at_least_one,
             text_characters=at_least_one,
+            request_characters=at_least_one,
             picture_bytes=at_least_one,
             pixels=at_least_one,
             request_pixels=at_least_one,
@@ -113,10 +117,9 @@ def read_keys(file: str) -> tuple[str, ...]:
         if os.stat(path).st_mode & 0o077:
             raise UserError(f"--keys {path}: others can read it; chmod 600 {path}")
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(
-            f"--keys {path}: {error.strerror}; give a file with a key a line"
-        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise UserError(f"--keys {path}: {problem}; give a file with a key a line") from error
     keys = [line.strip() for line in lines]
     found = tuple(hashed(key) for key in keys if key and not key.startswith("#"))
     if not found:

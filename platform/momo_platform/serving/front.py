@@ -56,6 +56,8 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
         # Ten times a second took 5 % of a core while nothing happened.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+        # Who sends nothing, or takes nothing, loses its connection; the wrapper bounds headers.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
         # The application awaits whatever takes time: a second event loop would only cost hops.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from momo_platform.serving import runtime
 from momo_platform.serving.config import ServingConfig, is_known
 from momo_platform.serving.errors import ServiceRefusal, error_body
+from momo_platform.serving.items import check_shapes
 
 logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -34,6 +36,10 @@ _HEADERS = [
 ]
 
 
+class _TooSlow(BaseException):
+    """A body that does not come; past whatever handles errors of a request's content."""
+
+
 class Guard:
     """ASGI middleware around everything. Security headers on every answer; a key where keys are
     asked for, looked at before the body; a body above the limit is refused with 413, also where its
@@ -49,7 +55,7 @@ class Guard:
         config = runtime.config()
         limit = config.limits.body_bytes
         too_large = f"the body is larger than {limit} bytes"
-        seen, started, replaced = 0, False, False
+        seen, started, replaced, whole = 0, False, False, False
         begun = time.perf_counter()
 
         async def guarded_send(message: Message) -> None:
@@ -71,9 +77,16 @@ class Guard:
             await send(message)
 
         async def guarded_receive() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what comes now is the end of the connection
+                return await receive()
+            left = config.limits.seconds - (time.perf_counter() - begun)
+            try:
+                message = await asyncio.wait_for(receive(), max(left, 0.0))
+            except TimeoutError:
+                raise _TooSlow from None
             if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
                 seen += len(message.get("body", b""))
                 if seen > limit:  # nothing more is kept; the answer becomes a refusal
                     return {"type": "http.request", "body": b"", "more_body": False}
@@ -90,6 +103,10 @@ class Guard:
             return
         try:
             await self.app(scope, guarded_receive, guarded_send)
+        except _TooSlow:
+            if not started and not replaced:
+                told = f"the body did not come within {config.limits.seconds:g} s"
+                await _refuse(answer, 408, told, [(b"connection", b"close")])
         except Exception:
             logger.exception("a request failed")
             if not started and not replaced:
@@ -101,7 +118,7 @@ def _has_key(path: str, headers: dict[bytes, bytes], config: ServingConfig) -> b
     there are keys."""
     if not config.keys or not (path.startswith("/v1") or path == "/metrics"):
         return True
-    kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    kind, _, key = headers.get(b"authorization", b"").decode("utf-8", "replace").partition(" ")
     return kind.lower() == "bearer" and is_known(key.strip(), config.keys)
 
 
@@ -133,6 +150,13 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
 async def invalid(request: Request, error: Exception) -> JSONResponse:
     """The first thing that the request's schema refuses, without what was sent."""
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, dict):  # say it as what reads the items does, where it can
+        for name in ("input", "a", "b", "query"):
+            try:
+                if name in error.body:
+                    check_shapes(error.body[name], runtime.config().limits, name)
+            except ServiceRefusal as refusal:
+                return await refused(request, refusal)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
     message = f"{place or 'the body'}: {first['msg']}"[:500]

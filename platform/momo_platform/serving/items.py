@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,28 @@ class Item:
 
     text: str | None = None
     picture: Any = None
+
+
+class _PixelBudget:
+    """So many pixels at once, over all threads of a process; a larger picture waits to be alone."""
+
+    def __init__(self) -> None:
+        self._held, self._changed = 0, threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int, most: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + pixels <= most // 4)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
+
+
+_DECODING = _PixelBudget()
 
 
 class Pictures:
@@ -45,8 +69,9 @@ class Pictures:
                 place,
             )
         try:
-            picture.load()
-            return self.prepare(picture)
+            with _DECODING.hold(picture.width * picture.height, self.limits.request_pixels):
+                picture.load()
+                return self.prepare(picture)
         except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
             raise ServiceRefusal(
                 422, f"{place}.image can't be decoded: it is damaged", place
@@ -64,21 +89,39 @@ def read_items(
     """`input` of a request: a text, an item, or a list of them. Raises ServiceRefusal."""
     values = value if isinstance(value, list) else [value]
     pictures = Pictures(limits, prepare)
-    if not values:
-        raise ServiceRefusal(422, "input is empty: give at least one text or item", "input")
-    if len(values) > limits.items:
-        raise ServiceRefusal(
-            413, f"input has {len(values)} items, {limits.items} are allowed: send several", "input"
-        )
-    if all(isinstance(v, int) for v in values):
-        raise ServiceRefusal(422, "input holds token ids: send the text instead", "input")
+    check_shapes(values, limits)
     return [_item(v, f"input[{i}]", pictures) for i, v in enumerate(values)]
 
 
-def _item(value: Any, place: str, pictures: Pictures) -> Item:
-    limits = pictures.limits
-    if isinstance(value, str):
-        return Item(text=checked_text(value, place, limits))
+def check_shapes(value: Any, limits: Limits, name: str = "input") -> None:
+    """Raise ServiceRefusal for what is no text, item or list of them, before anything is read."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ServiceRefusal(422, f"{name} is empty: give at least one text or item", name)
+    if len(values) > limits.items:
+        raise ServiceRefusal(
+            413, f"{name} has {len(values)} items, {limits.items} are allowed: send several", name
+        )
+    if all(isinstance(v, int) or (isinstance(v, list) and _all_int(v)) for v in values):
+        raise ServiceRefusal(422, f"{name} holds token ids: send the text instead", name)
+    characters = 0
+    for index, one in enumerate(values):
+        text = one if isinstance(one, str) else _checked_item(one, f"{name}[{index}]").get("text")
+        characters += len(text or "")
+    if characters > limits.request_characters:
+        raise ServiceRefusal(
+            413,
+            f"the texts have {characters} characters together, {limits.request_characters} are "
+            "allowed: send several requests",
+            name,
+        )
+
+
+def _all_int(values: list[Any]) -> bool:
+    return all(isinstance(v, int) for v in values)
+
+
+def _checked_item(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ServiceRefusal(
             422, f'{place}: give a text, {{"image": …}} or {{"text": …, "image": …}}', place
@@ -92,6 +135,14 @@ def _item(value: Any, place: str, pictures: Pictures) -> Item:
         raise ServiceRefusal(422, f"{place}.text is no text", place)
     if image is not None and not isinstance(image, str):
         raise ServiceRefusal(422, f"{place}.image: give a data URI or base64", place)
+    return value
+
+
+def _item(value: Any, place: str, pictures: Pictures) -> Item:
+    limits = pictures.limits
+    if isinstance(value, str):
+        return Item(text=checked_text(value, place, limits))
+    text, image = value.get("text"), value.get("image")
     return Item(
         None if text is None else checked_text(text, f"{place}.text", limits),
         None if image is None else pictures.read(decoded(image, place, limits), place),

@@ -50,6 +50,7 @@ def endpoint(folders, ray_local):
 
     (port,) = free_ports(1)
     limits = Limits(items=100, body_bytes=2**20, picture_bytes=2**19, text_characters=2**18)
+    limits = replace(limits, request_characters=400_000)
     options = ServeOptions(
         model=folders["one"],
         index=folders["index"],

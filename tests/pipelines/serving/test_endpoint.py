@@ -203,6 +203,9 @@ def test_similarity_search_upload_and_attention(endpoint, direct, noise):
         ("/v1/embeddings", {"input": ["a"] * 101}, 413),
         ("/v1/embeddings", {"input": "x" * 300_000}, 413),
         ("/v1/embeddings", {"input": "x" * 1_100_000}, 413),
+        ("/v1/embeddings", {"input": ["x" * 150_000] * 3}, 413),
+        ("/v1/embeddings", {"input": ["a"] * 20_000}, 413),
+        ("/v1/embeddings/", {"input": "a"}, 404),
         ("/v1/embeddings", b" " * 1_100_000, 413),
         ("/v1/embeddings", {"input": {"image": "http://127.0.0.1/x"}}, 422),
         ("/v1/embeddings", {"input": {"image": base64.b64encode(b"GIF? no").decode()}}, 415),
@@ -226,6 +229,39 @@ def test_what_is_refused(endpoint, path, body, status):
     assert "Traceback" not in text
     assert "/" not in answer["error"]["message"].replace("and/or", "").replace("data:image/", "")
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "body, told",
+    [
+        ({"input": [1, 2, 3]}, "input holds token ids: send the text instead"),
+        ({"input": [[1, 2], [3]]}, "input holds token ids: send the text instead"),
+        ({"input": ["a", 1]}, "input[1]: give a text"),
+        ({"input": [None]}, "input[0]: give a text"),
+        ({"input": ["a", {"image": 5}]}, "input[1].image: give a data URI or base64"),
+        ({"input": {"picture": "x"}}, "input[0]: unknown picture"),
+        ({"input": ["x " * 75_000] * 3}, "characters together, 400000 are allowed"),
+    ],
+)
+def test_what_is_refused_says_where_and_why(endpoint, body, told):
+    _, answer, _ = send(endpoint[1], "/v1/embeddings", body)
+    assert told in answer["error"]["message"]
+
+
+@pytest.mark.slow
+def test_slow_senders_are_cut_off(endpoint):
+    """Headers within 10 s, bodies within a request's time; others are served meanwhile."""
+    options, url = endpoint
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    place = ("127.0.0.1", options.port)
+    with ExitStack() as stack:
+        senders = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
+        for number, sender in enumerate(senders):
+            sender.sendall(head if number % 2 else head + b"Content-Length: 50\r\n\r\n{")
+            sender.settimeout(options.limits.seconds + 15)
+        assert Client(url).embed(texts=["a"]).shape == (1, 24)
+        answers = [sender.recv(4096).partition(b"\r\n")[0] for sender in senders]
+    assert {answer.split()[1] for answer in answers} == {b"408"}
 
 
 def test_a_long_text_and_odd_characters_are_embedded(endpoint, direct):
