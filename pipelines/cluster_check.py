@@ -46,7 +46,7 @@ class Options:
         check_bounds(self, mfu=(0.001, 1.0))
         for name, dollars in self.price.items():
             if not 0.0 <= dollars < math.inf:
-                raise UserError(f"--price {name} {dollars:g}: give dollars an hour")
+                raise ValueError(f"price {name} {dollars:g}: give dollars an hour")
 
 
 def load(file: str) -> dict[str, Any]:

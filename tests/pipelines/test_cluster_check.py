@@ -130,3 +130,59 @@ def test_cluster_env_takes_what_is_set_and_keeps_it_to_itself(tmp_path):
     assert len(token) == 64
     assert token not in done.stdout
     assert {p.stat().st_mode & 0o077 for p in (tmp_path / ".cluster").iterdir()} == {0}
+
+
+def test_a_token_that_no_mount_brings_and_a_second_host_are_told():
+    config = yaml.safe_load(FILE.read_text())
+    del config["file_mounts"]["~/.ray/auth_token"]
+    config["head_start_ray_commands"][1] += " --dashboard-host=0.0.0.0"
+    first, second = open_doors(config)
+    assert "--dashboard-host 0.0.0.0" in first
+    assert "file_mounts brings no ~/.ray/auth_token" in second
+
+
+def no_shape(config):
+    config["provider"]["security_group"] = {"IpPermissions": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--mfu", "0"], "mfu"),
+        (["--mfu", "5"], "mfu"),
+        (["--price", "gpu-spot", "-1"], "price gpu-spot -1: give dollars"),
+        (["--price", "gpu-spot", "nan"], "price gpu-spot nan: give dollars"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(arguments, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([str(FILE), *arguments])
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_field_that_is_not_of_its_kind_is_one_line(changed, tmp_path, capsys):
+    assert main([changed(no_shape)]) == 2
+    assert "compare it with the checked-in file" in capsys.readouterr().err
+    raw = tmp_path / "raw.yaml"
+    raw.write_bytes(b"\xff\xfe\x00")
+    assert main([str(raw)]) == 2
+    assert "is no YAML" in capsys.readouterr().err
+
+
+def test_a_shell_without_a_key_keeps_the_one_that_is_there(tmp_path):
+    script = ["sh", str(ROOT / "scripts" / "cluster_env.sh")]
+
+    def run(**environment):
+        env = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environment}
+        return subprocess.run(script, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert run(WANDB_API_KEY="se'cret").returncode == 0
+    kept = (tmp_path / ".cluster" / "env").read_text()
+    assert "WANDB_API_KEY='se'\\''cret'" in kept
+    assert run().returncode == 0
+    assert (tmp_path / ".cluster" / "env").read_text() == kept
+    wrong = run(HF_TOKEN="two\nlines")
+    assert wrong.returncode == 1
+    assert "HF_TOKEN has more than one line" in wrong.stderr
+    assert "lines'" not in wrong.stdout + wrong.stderr
+    assert (tmp_path / ".cluster" / "env").read_text() == kept

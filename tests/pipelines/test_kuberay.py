@@ -145,3 +145,36 @@ def test_the_operators_own_schema_is_asked(job, tmp_path):
         check_crd(job, str(file))
     with pytest.raises(UserError, match="--crd nowhere"):
         check_crd(job, "nowhere")
+
+
+def no_version(job):
+    job["apiVersion"] = "ray.io/v9"
+
+
+def no_entry(job):
+    job["spec"]["entrypoint"] = None
+
+
+def empty_auth(job):
+    cluster(job)["authOptions"] = None
+
+
+def empty_limits(job):
+    cluster(job)["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resources"] = None
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (no_version, "give ray.io/v1"),
+        (no_entry, "spec.entrypoint is empty"),
+        (empty_auth, "a field is empty or not of its kind"),
+        (empty_limits, "a field is empty or not of its kind"),
+    ],
+)
+def test_what_is_empty_or_of_another_kind_is_one_line(job, tmp_path, change, told, capsys):
+    change(job)
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(job))
+    assert main([str(file)]) == 2
+    assert told in capsys.readouterr().err

@@ -25,6 +25,12 @@ def test_a_port_that_is_none_is_refused_before_anything_starts(folders, port, ca
     assert "give one from 1 to 65535" in capsys.readouterr().err
 
 
+def test_a_limit_that_is_none_is_refused_too(folders, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--model", folders["one"], "--limits.items", "0"])
+    assert "items=0: give at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_what_is_in_work_is_answered_when_it_ends(folders, tmp_path):
     (port,) = free_ports(1)
