@@ -108,7 +108,7 @@ def test_a_stage_without_steps_is_left_out():
 def test_a_changed_learning_rate_reruns_what_depends_on_it():
     config = PRESETS["demo"]()
     train = config.stage2.train
-    rate = replace(train.optimizer, learning_rate=5e-4)
+    rate = replace(train.optimizer, learning_rate=7e-4)
     changed = replace(config, stage2=replace(config.stage2, train=replace(train, optimizer=rate)))
     ours, theirs = build_graph(config), build_graph(changed)
     differing = {n for n in ours if fingerprint(ours[n]) != fingerprint(theirs[n])}

@@ -123,9 +123,14 @@ async def similarity(request: schema.SimilarityRequest) -> Any:
     """Cosines of all of `a` with all of `b`."""
     own = _endpoint()
     state = own.state_for(request.model)
-    a, b = (v if isinstance(v, list) else [v] for v in (_plain(request.a), _plain(request.b)))
-    vectors, tokens = await own.in_time(own.read_and_embed(state, [*a, *b]), len(a) + len(b))
-    cosines = vectors[: len(a)] @ vectors[len(a) :].T
+    a, b = _plain(request.a), _plain(request.b)
+
+    async def work() -> tuple[np.ndarray, int]:
+        items = [*await own.read(state, a, "a"), *await own.read(state, b, "b")]
+        return await own.embed(state, items)
+
+    vectors, tokens = await own.in_time(work(), items_in(a) + items_in(b))
+    cosines = vectors[: items_in(a)] @ vectors[items_in(a) :].T
     return _Json(_answer(state, cosines.tolist(), tokens))
 
 
@@ -138,7 +143,8 @@ async def search(request: schema.SearchRequest) -> Any:
         raise ServiceRefusal(422, "no index is served here: start with --index", "query")
     if request.k > own.config.limits.results:
         raise ServiceRefusal(413, f"k: at most {own.config.limits.results} results", "k")
-    vectors, tokens = await own.in_time(own.read_and_embed(state, _plain(request.query)), 1)
+    query = _plain(request.query)
+    vectors, tokens = await own.in_time(own.read_and_embed(state, query, "query"), 1)
     found = await own.threaded(state.index.search, vectors[0], request.k)
     rows = [{**entry, "score": score} for score, entry in found]
     return _Json(_answer(state, rows, tokens))
@@ -152,7 +158,7 @@ async def attention(request: schema.AttentionRequest) -> Any:
     item = {"image": request.image} | ({"text": request.text} if request.text else {})
 
     async def work() -> np.ndarray:
-        (read,) = await own.read(state, item)
+        (read,) = await own.read(state, item, "the body")
         return await own.on_model(state.encoder.attention, read.picture, read.text)
 
     seen = await own.in_time(work(), 1)
@@ -284,18 +290,20 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
-    async def read(self, state: State, plain: Any) -> list[Item]:
+    async def read(self, state: State, plain: Any, name: str = "input") -> list[Item]:
         """Items of a validated request; in a thread where pictures are decoded or long texts
         checked."""
-        arguments = (plain, self.config.limits, state.reader.prepare)
+        arguments = (plain, self.config.limits, state.reader.prepare, name)
         texts = plain if isinstance(plain, list) else [plain]
         if all(isinstance(text, str) for text in texts) and _short(texts):
             return read_items(*arguments)
         return await self.threaded(read_items, *arguments)
 
-    async def read_and_embed(self, state: State, plain: Any) -> tuple[np.ndarray, int]:
+    async def read_and_embed(
+        self, state: State, plain: Any, name: str = "input"
+    ) -> tuple[np.ndarray, int]:
         """Vectors [N, dimensions] and how many tokens the texts have."""
-        return await self.embed(state, await self.read(state, plain))
+        return await self.embed(state, await self.read(state, plain, name))
 
     async def embed(self, state: State, items: Sequence[Item]) -> tuple[np.ndarray, int]:
         """Vectors [N, dimensions] and how many tokens the texts have."""

@@ -84,13 +84,20 @@ def items_in(value: Any) -> int:
 
 
 def read_items(
-    value: Any, limits: Limits, prepare: Callable[[Image.Image], Any] = lambda picture: picture
+    value: Any,
+    limits: Limits,
+    prepare: Callable[[Image.Image], Any] = lambda picture: picture,
+    name: str = "input",
 ) -> list[Item]:
-    """`input` of a request: a text, an item, or a list of them. Raises ServiceRefusal."""
+    """A request's field `name`: a text, an item, or a list of them. Raises ServiceRefusal."""
     values = value if isinstance(value, list) else [value]
     pictures = Pictures(limits, prepare)
-    check_shapes(values, limits)
-    return [_item(v, f"input[{i}]", pictures) for i, v in enumerate(values)]
+    check_shapes(value, limits, name)
+    return [_item(v, _place(value, name, i), pictures) for i, v in enumerate(values)]
+
+
+def _place(value: Any, name: str, index: int) -> str:
+    return f"{name}[{index}]" if isinstance(value, list) else name
 
 
 def check_shapes(value: Any, limits: Limits, name: str = "input") -> None:
@@ -106,7 +113,8 @@ def check_shapes(value: Any, limits: Limits, name: str = "input") -> None:
         raise ServiceRefusal(422, f"{name} holds token ids: send the text instead", name)
     characters = 0
     for index, one in enumerate(values):
-        text = one if isinstance(one, str) else _checked_item(one, f"{name}[{index}]").get("text")
+        place = _place(value, name, index)
+        text = one if isinstance(one, str) else _checked_item(one, place).get("text")
         characters += len(text or "")
     if characters > limits.request_characters:
         raise ServiceRefusal(
@@ -170,8 +178,9 @@ def decoded(image: str, place: str, limits: Limits) -> bytes:
         raise ServiceRefusal(
             422, f"{place}.image is a URL, which is not fetched: send the picture's bytes", place
         )
-    if image.startswith("data:"):
+    if image[:5].lower() == "data:":
         head, comma, image = image.partition(",")
+        head = head.lower()
         if not comma or not head.endswith(";base64"):
             raise ServiceRefusal(422, f"{place}.image: a data URI must be base64", place)
         if not head.startswith("data:image/"):
@@ -181,7 +190,8 @@ def decoded(image: str, place: str, limits: Limits) -> bytes:
     try:
         return base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError):
-        raise ServiceRefusal(422, f"{place}.image is not base64", place) from None
+        hint = ": it has line breaks (`base64 -w0` writes none)" if "\n" in image else ""
+        raise ServiceRefusal(422, f"{place}.image is not base64{hint}", place) from None
 
 
 def _too_large(place: str, limits: Limits) -> ServiceRefusal:

@@ -239,12 +239,28 @@ def test_what_is_refused(endpoint, path, body, status):
         ({"input": ["a", 1]}, "input[1]: give a text"),
         ({"input": [None]}, "input[0]: give a text"),
         ({"input": ["a", {"image": 5}]}, "input[1].image: give a data URI or base64"),
-        ({"input": {"picture": "x"}}, "input[0]: unknown picture"),
+        ({"input": {"picture": "x"}}, "input: unknown picture"),
         ({"input": ["x " * 75_000] * 3}, "characters together, 400000 are allowed"),
     ],
 )
 def test_what_is_refused_says_where_and_why(endpoint, body, told):
     _, answer, _ = send(endpoint[1], "/v1/embeddings", body)
+    assert told in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "path, body, told",
+    [
+        ("/v1/similarity", {"a": ["x"], "b": ["x", " "]}, "b[1] is empty"),
+        ("/v1/similarity", {"a": [], "b": ["x"]}, "a is empty"),
+        ("/v1/search", {"query": " "}, "query is empty"),
+        ("/v1/embeddings", {"input": {"image": "aGFs\nbG8="}}, "line breaks"),
+        ("/v1/embeddings", {"input": {"image": "DATA:IMAGE/PNG;BASE64,aGFsbG8="}}, "none of PNG"),
+    ],
+)
+def test_what_is_refused_names_the_field(endpoint, path, body, told):
+    status, answer, _ = send(endpoint[1], path, body)
+    assert status in (415, 422)
     assert told in answer["error"]["message"]
 
 
