@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # Two workers of 0.6 CPU never fit on one node of 1 CPU.
 STAGES = ("stage1", "stage2", "stage3")
 TRAINED = ("stage1-images", "stage2-joint", "stage3-pairs")
-LONG = {"stage1": 30, "stage2": 100, "stage3": 60}
+LONG = {"stage1": 30, "stage2": 200, "stage3": 300}
 OPTIONS = ["--preset", "smoke"]
 UNTIL = ["--run.until", "stage3-pairs"]
 for _name in STAGES:
