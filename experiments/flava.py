@@ -16,7 +16,7 @@ learning rate is not what decides.
 Cost: 1 h 10 min on two shared cores for MoMo and the two whole-rate arms, three seeds; the arms at
 other rates not run yet.
 
-Result (2026-11-26, commit f1991c6, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times
+Result: (2026-11-26, commit f1991c6, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times
 MoMo's parameters; `experiments/results/flava-2026-11-26.md` has every task and interval), test,
 mean of three seeds:
 

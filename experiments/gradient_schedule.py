@@ -7,7 +7,7 @@ modality a step is noisier, and one modality after another forgets the first.
 
 Cost: 30 minutes on two shared cores (the first arm's stages were there): four arms, three seeds.
 
-Result (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
+Result: (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
 `experiments/results/gradient_schedule-2026-11-26.md` has every task), test, mean of three seeds:
 
 | | image | multimodal | text | macro | R@10 image to text, text to image |

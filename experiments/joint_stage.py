@@ -8,7 +8,7 @@ from the start, keeps what fine-tuning needs.
 
 Cost: 40 minutes on two shared cores (the first arm's stages were there): four arms, three seeds.
 
-Result (2026-11-26, commit d34f567, budget hour, 2 cores Intel Xeon 2.5 GHz;
+Result: (2026-11-26, commit d34f567, budget hour, 2 cores Intel Xeon 2.5 GHz;
 `experiments/results/joint_stage-2026-11-26.md` has every task; there "three stages" is the demo as
 it was, stage 2 at stage 1's rate), mean of three seeds:
 

@@ -7,7 +7,7 @@ less to learn, so that leaving one out, or doing all at once, is worse.
 
 Cost: 38 minutes on two shared cores (the first arm's stages were there): four arms, three seeds.
 
-Result (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
+Result: (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
 `experiments/results/training_stages-2026-11-26.md` has every task), test, mean of three seeds:
 
 | | image | multimodal | text | macro | macro - three stages, paired (95 %) |

@@ -66,11 +66,17 @@ def load(file: str) -> dict[str, Any]:
 
 def read(file: str) -> dict[str, Any]:
     """The cluster file of `ray up` as it stands. Raises UserError that names file and field when
-    Ray, which fills in its defaults first, would refuse it."""
+    Ray would refuse it."""
+    config = load(file)
+    check_schema(file, config)
+    return config
+
+
+def check_schema(file: str, config: dict[str, Any]) -> None:
+    """By Ray's own schema, after Ray has filled in its defaults."""
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    config = load(file)
     try:
         validate_config(prepare_config(config))
     except ValidationError as error:
@@ -78,7 +84,6 @@ def read(file: str) -> dict[str, Any]:
         raise UserError(f"{file}: {place}: {error.message}") from error
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{file}: {type(error).__name__}: {error}") from error
-    return config
 
 
 def open_doors(config: Mapping[str, Any]) -> list[str]:
@@ -207,10 +212,9 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
     return lines
 
 
-def read_rayjob(file: str, options: Options) -> dict[str, Any]:
+def read_rayjob(file: str, config: dict[str, Any], options: Options) -> dict[str, Any]:
     """A RayJob's node types. Raises UserError that names file and field for what Kubernetes or we
     would refuse."""
-    config = load(file)
     try:
         kuberay.check_pods(config)
         found = kuberay.problems(config)
@@ -237,10 +241,14 @@ def run(options: Options) -> int:
 
 
 def _check(file: str, options: Options) -> None:
-    rayjob = kuberay.is_rayjob(load(file))
-    config = read_rayjob(file, options) if rayjob else read(file)
-    if not rayjob and (doors := open_doors(config)):
-        raise UserError(f"{file}: " + "; ".join(doors))
+    config = load(file)
+    rayjob = kuberay.is_rayjob(config)
+    if rayjob:
+        config = read_rayjob(file, config, options)
+    else:
+        check_schema(file, config)
+        if doors := open_doors(config):
+            raise UserError(f"{file}: " + "; ".join(doors))
     types = config.get("available_node_types", {})
     head = types.get(config.get("head_node_type", ""), {})
     if options.presets and head.get("resources", {}).get("CPU", 1) != 0:

@@ -174,12 +174,11 @@ def execute_plan(
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
         if connection.notice:
             view.print(connection.notice)
-        most = {} if connection.owned else growth()
         execute(
             plan,
             storage,
             view,
-            growth=most,
+            growth={} if connection.owned else growth(),
             wait_seconds=60 * config.run.wait_minutes,
         )
 

@@ -41,7 +41,7 @@ def test_arms_build_and_cost_the_same(name):
         flops = sum(training_flops(with_settings(sweep.base.config, settings)).values())
         if module.EXPERIMENT.equal:
             assert flops == pytest.approx(reference, rel=0.02), label
-    names = [name for name in ("Hypothesis", "Cost:", "Result") if name not in module.__doc__]
+    names = [name for name in ("Hypothesis", "Cost:", "Result:") if name not in module.__doc__]
     assert names == []
     assert f"python experiments/{name}.py" in module.__doc__
 

@@ -12,6 +12,15 @@ from typing import NamedTuple, Protocol
 from momo_platform.stages.errors import UserError
 
 
+def check_seen(folder: Path) -> None:
+    """Raise UserError on a machine that does not see a folder which the driver made."""
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not there on {socket.gethostname()}: give a --storage that all "
+            "machines share, a mounted folder or a bucket (s3://…, gs://…)"
+        )
+
+
 class Folders(NamedTuple):
     """`output` of the attempt; `checkpoints` that attempts share."""
 
@@ -42,11 +51,7 @@ class SharedFolders:
     @contextmanager
     def open(self, *, writes: bool) -> Iterator[Folders]:
         """As they are. Raises UserError on a machine that does not see them."""
-        if not self.output.is_dir():
-            raise UserError(
-                f"{self.output} is not there on {socket.gethostname()}: give a --storage that all "
-                "machines share, a mounted folder or a bucket (s3://…, gs://…)"
-            )
+        check_seen(self.output)
         yield Folders(self.output, self.checkpoints)
 
     def collect(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.folders import SharedFolders, WorkerFolders
+from momo_platform.stages.folders import SharedFolders, WorkerFolders, check_seen
 from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import (
     FILE_NAME,
@@ -165,11 +164,7 @@ class Storage:
     def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
         if lease is None:
             return
-        if not folder.is_dir():  # the driver made it with its lease
-            raise UserError(
-                f"{folder} is not there on {socket.gethostname()}: give a --storage that all "
-                "machines share, a mounted folder or a bucket (s3://…, gs://…)"
-            )
+        check_seen(folder)  # the driver made it with its lease
         if Leases.token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
