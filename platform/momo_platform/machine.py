@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import socket
 import sys
 
@@ -14,16 +15,29 @@ def machine_description() -> str:
     return f"{os.cpu_count()} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
 
 
+_SERVERS_PORTS = range(20_000, 30_000)
+"""Where `free_ports` looks: above Ray's workers (10002 to 19999), below Serve's replicas (30000 to
+31000) and below what Linux gives to outgoing connections (32768 to 60999). A port that the system
+chooses is of the last kind: any connection of any process can take it before the server that it was
+meant for listens, which takes seconds."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different ports of 127.0.0.1 that nobody listens on now. Raises OSError where there are not
+    so many."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_SERVERS_PORTS, len(_SERVERS_PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    if len(found) < count:
+        raise OSError(f"{count} free ports wanted, {len(found)} found")
+    return found
 
 
 def with_our_modules(**changes: str) -> dict[str, str]:

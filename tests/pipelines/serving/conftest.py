@@ -58,9 +58,11 @@ def endpoint(folders, ray_local):
         cpus=0.3,
         limits=replace(limits, queued_items=200, seconds=20),
     )
-    deploy(options)
-    yield options, f"http://127.0.0.1:{port}"
-    serve.shutdown()
+    try:
+        deploy(options)
+        yield options, f"http://127.0.0.1:{port}"
+    finally:  # a Serve that was started in part would keep its port for the modules after this one
+        serve.shutdown()
 
 
 @pytest.fixture(scope="session")
