@@ -4,7 +4,9 @@
 
 Needs no account. Each stage's workers are packed onto the file's node types; what doesn't fit is
 named with its stage. With `--gpu` and `--mfu` hours of training are estimated as `full.py --plan`
-does, and with `--price NODE DOLLARS_AN_HOUR …` what they cost.
+does, and what they cost: at the dated prices of clusters/prices.yaml, or at yours (`--price NODE
+DOLLARS_AN_HOUR …`). A RayJob's pods are checked by Kubernetes' schema and its other fields by
+clusters/rayjob.crd.yaml.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
 from pipelines.full import exit_code
 from pipelines.presets import PRESETS
+from pipelines.prices import Prices, prices_of
 
 Bundle = Mapping[str, float]
 FILES = ("cluster.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
@@ -37,8 +40,8 @@ class Options:
     presets: tuple[str, ...] = ("base", "large")
     gpu: str = "A100"
     mfu: float = 0.35
-    crd: str = ""
-    """KubeRay's own schema, to check RayJobs by: `kubectl get crd rayjobs.ray.io -o yaml`."""
+    crd: str = str(kuberay.FIELDS)
+    """What to check RayJobs by; your operator's own: `kubectl get crd rayjobs.ray.io -o yaml`."""
     price: dict[str, float] = field(default_factory=dict)
     """Dollars an hour of a node type, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4."""
 
@@ -188,6 +191,8 @@ def hours_of(stage: Stage, preset: str, options: Options) -> float | None:
 def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> list[str]:
     """Lines about one preset. Raises UserError for a stage that can never run there."""
     lines, cost = [], 0.0
+    prices = prices_of(config, options.price)
+    head = str(config.get("head_node_type", ""))
     for stage in stages_of(preset):
         try:
             nodes = pack(list(bundles(stage)), config)
@@ -200,15 +205,15 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
         line = (
             f"  {preset} {stage.name}: {told}; {hours:.1f} h ({options.gpu}, MFU {options.mfu:g})"
         )
-        if options.price:
-            head = str(config.get("head_node_type", ""))
-            if missing := sorted({*nodes, head} - set(options.price)):
-                raise UserError(f"--price: give dollars an hour of {', '.join(missing)} too")
-            dollars = hours * sum(options.price[n] * c for n, c in {**nodes, head: 1}.items())
-            line, cost = f"{line}, {dollars:,.0f} dollars", cost + dollars
+        if isinstance(prices, Prices):
+            dollars = prices.dollars({**nodes, head: 1}, hours)
+            line = f"{line}, {dollars:,.0f} dollars ({dollars / hours:,.2f} an hour)"
+            cost += dollars
         lines.append(line)
-    if options.price:
-        lines.append(f"  {preset}, all three trainings: {cost:,.0f} dollars")
+    if isinstance(prices, Prices):
+        lines.append(f"  {preset}, all three trainings: {cost:,.0f} dollars ({prices.source})")
+    else:
+        lines.append(f"  {preset}: {prices}")
     return lines
 
 
@@ -217,13 +222,11 @@ def read_rayjob(file: str, config: dict[str, Any], options: Options) -> dict[str
     would refuse."""
     try:
         kuberay.check_pods(config)
-        found = kuberay.problems(config)
-        if options.crd:
-            kuberay.check_crd(config, options.crd)
+        if found := kuberay.problems(config):
+            raise UserError("; ".join(found))
+        kuberay.check_crd(config, options.crd)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    if found:
-        raise UserError(f"{file}: " + "; ".join(found))
     return kuberay.as_cluster(config)
 
 
@@ -255,7 +258,7 @@ def _check(file: str, options: Options) -> None:
         raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
     schema, reached = "Ray's schema holds", "SSH"
     if rayjob:
-        schema = "Kubernetes takes its pods" + (", the CRD its fields" if options.crd else "")
+        schema = "Kubernetes takes its pods, KubeRay its fields"
         reached = "pods to one another"
     print(f"{file}: {schema}, nothing open but {reached}, the head offers no CPUs")
     for preset in options.presets:

@@ -12,6 +12,8 @@ from momo_platform.stages import UserError
 _TOTAL = "MOMO_CLUSTER_RESOURCES"
 _GPU = "nvidia.com/gpu"
 Manifest = Mapping[str, Any]
+FIELDS = Path(__file__).parents[1] / "clusters" / "rayjob.crd.yaml"
+"""A RayJob's fields as KubeRay documents them, in a CRD's form; pods are Kubernetes' affair."""
 
 
 def is_rayjob(config: Manifest) -> bool:
@@ -120,8 +122,9 @@ def check_pods(config: Manifest) -> None:
 
 
 def check_crd(config: Manifest, file: str) -> None:
-    """Against the schema of a CRD file (`kubectl get crd rayjobs.ray.io -o yaml`). Raises UserError
-    for a value it refuses and for a field it does not know, which Kubernetes would drop."""
+    """Against the schema of a CRD file: FIELDS, or the operator's own (`kubectl get crd
+    rayjobs.ray.io -o yaml`). Raises UserError for a value it refuses and for a field it does not
+    know, which Kubernetes would drop."""
     import yaml
     from jsonschema import Draft7Validator
 

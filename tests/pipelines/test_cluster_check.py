@@ -8,6 +8,7 @@ import yaml
 
 from momo_platform.stages import UserError
 from pipelines.cluster_check import Options, check_preset, main, open_doors, pack, read
+from pipelines.prices import Prices, prices_of
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "cluster.yaml"
@@ -41,8 +42,35 @@ def test_costs_are_hours_times_nodes_and_head():
     hours = float(lines[0].split("; ")[1].split()[0])
     dollars = float(lines[0].split(", ")[-1].split()[0].replace(",", ""))
     assert abs(dollars - 11 * hours) < 11 * 0.05 + 0.5  # hours are shown to a tenth
+    assert "(11.00 an hour)" in lines[0]
+    assert lines[-1].endswith("dollars (--price)")
     with pytest.raises(UserError, match="give dollars an hour of head too"):
         check_preset(config, "base", Options(price={"gpu-spot": 1.0}))
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "clusters/gcp.yaml"])
+def test_the_dated_table_knows_every_machine_of_our_files(file):
+    config = read(str(FILE.parent / file))
+    prices = prices_of(config, {})
+    assert isinstance(prices, Prices)
+    assert prices.source.startswith("on-demand list prices of 20")
+    assert set(prices.hourly) == set(config["available_node_types"])
+    assert prices.hourly["gpu"] > prices.hourly["data"] > prices.hourly["head"] > 0
+    dearer = prices_of(config, {"head": 9.0})
+    assert isinstance(dearer, Prices)
+    assert dearer.dollars({"head": 2}, hours=3.0) == 54.0
+    assert "all three trainings" in check_preset(config, "base", Options())[-1]
+
+
+def test_what_the_table_does_not_know_is_said_and_costs_nothing():
+    config = read(str(FILE))
+    config["provider"]["region"] = "eu-west-3"
+    assert "no prices for eu-west-3" in check_preset(config, "base", Options())[-1]
+    config["provider"]["region"] = "us-east-1"
+    config["available_node_types"]["data"]["node_config"]["InstanceType"] = "x9.huge"
+    del config["available_node_types"]["head"]["node_config"]["InstanceType"]
+    told = prices_of(config, {})
+    assert told == "no prices in us-east-1 for data (x9.huge), head (no machine): give --price"
 
 
 def test_what_ray_refuses_is_told_with_file_and_field(changed):

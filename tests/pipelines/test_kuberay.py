@@ -8,7 +8,7 @@ import yaml
 
 from momo_platform.stages import UserError
 from pipelines.cluster_check import main
-from pipelines.kuberay import as_cluster, check_crd, check_pods, cpus, growth_of, problems
+from pipelines.kuberay import FIELDS, as_cluster, check_crd, check_pods, cpus, growth_of, problems
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "clusters" / "kuberay.yaml"
@@ -145,6 +145,44 @@ def test_the_operators_own_schema_is_asked(job, tmp_path):
         check_crd(job, str(file))
     with pytest.raises(UserError, match="--crd nowhere"):
         check_crd(job, "nowhere")
+
+
+def misspelt(spec):
+    spec["workerGroupSpecs"][0]["maxReplica"] = 3
+
+
+def other_mode(spec):
+    spec["autoscalerOptions"]["upscalingMode"] = "Fast"
+
+
+def number_for_text(spec):
+    spec["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
+
+
+def no_pod(spec):
+    del spec["workerGroupSpecs"][1]["template"]
+
+
+def fewer_than_none(spec):
+    spec["workerGroupSpecs"][0]["minReplicas"] = -1
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (misspelt, "no such field: spec.rayClusterSpec.workerGroupSpecs.0.maxReplica"),
+        (other_mode, "autoscalerOptions.upscalingMode: 'Fast' is not one of"),
+        (number_for_text, "rayStartParams.num-cpus: 0 is not of type 'string'"),
+        (no_pod, "workerGroupSpecs.1: 'template' is a required property"),
+        (fewer_than_none, "workerGroupSpecs.0.minReplicas: -1 is less than the minimum"),
+    ],
+)
+def test_kuberays_documented_fields_are_asked_without_a_cluster(job, change, told):
+    check_crd(job, str(FIELDS))
+    change(cluster(job))
+    with pytest.raises(UserError) as caught:
+        check_crd(job, str(FIELDS))
+    assert told in str(caught.value)
 
 
 def no_version(job):
