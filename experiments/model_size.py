@@ -42,7 +42,7 @@ from pipelines.full import exit_code
 
 METRIC = "total_loss"
 _REFERENCE = 4
-_STEPS: Mapping[Budget, tuple[int, int, int]] = {"smoke": (8, 8, 8), "hour": (90, 110, 130)}
+_STEPS: Mapping[Budget, tuple[int, int, int]] = {"smoke": (8, 8, 8), "hour": (55, 65, 80)}
 
 
 @dataclass(frozen=True)
