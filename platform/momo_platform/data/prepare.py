@@ -44,7 +44,7 @@ __all__ = [
     "run_prepare_pairs",
     "run_prepare_text",
 ]
-_TASK_ROWS = 64  # small, so that tasks end together and the writer is never long behind
+_TASK_ROWS = 256  # fewer are all overhead (docs/experiments.md); more leave the last task alone
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 _PLACE_SCHEMA = pa.schema(
     {n: pa.string() for n in ("source", "root", "path")}
