@@ -7,8 +7,8 @@ every file that was read; `card.json` and `card.md` tell what there is.
 
 Memory: the stage's own process holds the listing (about 1 kB a picture), one block, two digests a
 kept row (about 250 bytes) and the look of each held-out picture (about 700 bytes). A task holds
-the raw bytes of one block of 64 pictures, or 4,096 documents. Equal sources give equal bytes: rows
-are sorted and row groups have a fixed size.
+the raw bytes of 64 pictures at most and the capped ones of one block of 256, or 4,096 documents.
+Equal sources give equal bytes: rows are sorted and row groups have a fixed size.
 """
 
 from __future__ import annotations

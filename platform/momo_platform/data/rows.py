@@ -26,6 +26,8 @@ from momo_platform.data.tables import (
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.data.webdataset import is_tar, read_documents, read_member
 
+ROWS_HELD = 64
+"""Pictures whose bytes a task holds at once, where a table or data set embeds them."""
 _DOCUMENTS = 4096
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<(?:svg|\?xml)\b")
 # What the operating system says of a path that no file can have.
@@ -141,12 +143,17 @@ class PrepareImages:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         raw = table.to_pylist()
+        parts = (raw[i : i + ROWS_HELD] for i in range(0, len(raw), ROWS_HELD))
+        rows = [row for part in parts for row in self._prepare(part)]
+        return pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
+
+    def _prepare(self, raw: list[dict[str, Any]]) -> list[dict[str, Any]]:
         places: dict[tuple[str, str], list[int]] = {}
         for row in raw:
             if row["row"] is not None and not row.get("reason"):
                 places.setdefault((row["root"], row["path"]), []).append(row["row"])
         embedded = {table: _embedded(*table, rows) for table, rows in places.items()}
-        rows = [
+        return [
             _prepare_row(
                 r,
                 self.image,
@@ -155,7 +162,6 @@ class PrepareImages:
             )
             for r in raw
         ]
-        return pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
 
 
 class PrepareText:
