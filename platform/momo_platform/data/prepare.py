@@ -45,9 +45,9 @@ __all__ = [
     "run_prepare_text",
 ]
 _TASK_ROWS = 256  # fewer are all overhead (docs/experiments.md); more leave the last task alone
-# Ray Data's reservation of resources lets a task start only a second after the one before, and idles
-# 0.2 s between tasks (Ray 2.60, docs/experiments.md). Its use is to hold tasks back when nobody takes
-# what they made: the one writer takes what about thirty processors prepare, so up to here it is off.
+# Ray Data's reservation of resources starts a task only a second after the one before and idles
+# 0.2 s between tasks (Ray 2.60, docs/experiments.md). It is there to hold tasks back when nobody
+# takes what they made: our writer takes what about thirty processors prepare, so it is off below.
 _NO_RESERVATION_CPUS = 16
 _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 _PLACE_SCHEMA = pa.schema(
