@@ -85,7 +85,7 @@ def test_presets_decode_as_fast_as_an_a100_trains(preset, stage):
     assert faster >= one.readers_needed(device_named("A100"), 0.35)
 
 
-def test_too_few_readers_are_warned_of(capsys):
-    sources = [f"--{kind}.source=/tmp" for kind in ("images", "text", "pairs")]
+def test_too_few_readers_are_warned_of(capsys, tmp_path):
+    sources = [f"--{kind}.source={tmp_path}" for kind in ("images", "text", "pairs")]
     assert main(["--preset", "base", "--plan", "--gpu", "H100", *sources]) == 0
     assert "stage1-images would wait for pictures" in " ".join(capsys.readouterr().out.split())
