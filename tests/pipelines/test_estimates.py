@@ -86,6 +86,8 @@ def test_presets_decode_as_fast_as_an_a100_trains(preset, stage):
 
 
 def test_too_few_readers_are_warned_of(capsys, tmp_path):
+    for name in ("a.png", "a.txt"):
+        (tmp_path / name).write_bytes(b"only listed")
     sources = [f"--{kind}.source={tmp_path}" for kind in ("images", "text", "pairs")]
     assert main(["--preset", "base", "--plan", "--gpu", "H100", *sources]) == 0
     assert "stage1-images would wait for pictures" in " ".join(capsys.readouterr().out.split())
