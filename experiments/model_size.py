@@ -13,11 +13,12 @@ Cost: about an hour on two cores: nine arms, three seeds, nothing shared but the
 
 Result: (2026-11-27, commit e815c50, `--budget hour`, 2 cores, 40 min) refuted for so short a
 training (55, 65 and 80 steps). At equal tokens stage 3's loss does not fall with size: 17.76,
-17.92, 17.77, 17.94, 17.91 from depth 2 to 6, parameters^0.0022 (95 %: 0.0004 to 0.0041); the law of the
-four smaller ones predicts 17.92 (17.78 to 18.10) for the largest, which has 17.91. At equal compute
-smaller is better throughout: 15.64, 16.95, 17.77, 18.45, 18.97; depth 2, with 6.5 times the steps
-of depth 4, has the best retrieval (0.120 against 0.077) and MNIST (0.922 against 0.908) too. A
-ladder that tells sizes apart needs `--budget demo` or more; rates were scaled, not searched.
+17.92, 17.77, 17.94, 17.91 from depth 2 to 6, parameters^0.0022 (95 %: 0.0004 to 0.0041); the law
+of the four smaller ones predicts 17.92 (17.78 to 18.10) for the largest, which has 17.91. At
+equal compute smaller is better throughout: 15.64, 16.95, 17.77, 18.45, 18.97; depth 2, with 6.5
+times the steps of depth 4, has the best retrieval (0.120 against 0.077) and MNIST (0.922 against
+0.908) too. A ladder that tells sizes apart needs `--budget demo` or more; rates were scaled, not
+searched.
 """
 
 from __future__ import annotations
