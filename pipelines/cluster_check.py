@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,10 +25,10 @@ from momo_platform.bounds import check_bounds
 from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
 from pipelines.full import exit_code
+from pipelines.packing import always_there, bundles, pack
 from pipelines.presets import PRESETS
 from pipelines.prices import Prices, prices_of
 
-Bundle = Mapping[str, float]
 FILES = ("cluster.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
 
 
@@ -37,19 +37,24 @@ class Options:
     """What to check."""
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = FILES
+    """Clusters of `ray up`, or RayJobs."""
     presets: tuple[str, ...] = ("base", "large")
+    """Whose stages must fit."""
     gpu: str = "A100"
+    """What hours are estimated for: A100, H100 or another that `full.py --plan` knows."""
     mfu: float = 0.35
+    """The share of its peak that training reaches."""
     crd: str = str(kuberay.FIELDS)
     """What to check RayJobs by; your operator's own: `kubectl get crd rayjobs.ray.io -o yaml`."""
     price: dict[str, float] = field(default_factory=dict)
-    """Dollars an hour of a node type, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4."""
+    """Dollars an hour of one file's node types, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4;
+    without it those of clusters/prices.yaml."""
 
     def __post_init__(self) -> None:
         check_bounds(self, mfu=(0.001, 1.0))
         for name, dollars in self.price.items():
             if not 0.0 <= dollars < math.inf:
-                raise ValueError(f"price {name} {dollars:g}: give dollars an hour")
+                raise ValueError(f"price {name} {dollars:g}: give dollars an hour, 0 or more")
 
 
 def load(file: str) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def load(file: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no YAML: {error}") from error
+        raise UserError(f"{file} is not valid YAML: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no cluster: it must be a mapping")
     return config
@@ -97,74 +102,24 @@ def open_doors(config: Mapping[str, Any]) -> list[str]:
         *config.get("worker_start_ray_commands", ()),
     ]
     for option, host in re.findall(
-        r"(--dashboard-host|--ray-client-server-host)[= ]+(\S*)", " ".join(map(str, starts))
+        r"(--dashboard-host|--ray-client-server-host)[= ]+[\"']?([^\s\"';]*)",
+        " ".join(map(str, starts)),
     ):
         if host not in ("127.0.0.1", "localhost"):
             found.append(f"{option} {host}: the port would be open; give 127.0.0.1")
     if not config.get("head_start_ray_commands"):
         found.append("head_start_ray_commands: Ray's own opens the dashboard to every address")
     setup = "\n".join([*config.get("setup_commands", ()), *starts])
-    if "RAY_AUTH_MODE=token" not in setup:
+    modes = re.findall(r"(?m)^[^#\n]*?\bRAY_AUTH_MODE=[\"']?(\w*)", setup)
+    if "token" not in modes or set(modes) != {"token"}:
         found.append("no command sets RAY_AUTH_MODE=token: anyone in the network could run code")
     if "~/.ray/auth_token" not in (config.get("file_mounts") or {}):
         found.append("file_mounts brings no ~/.ray/auth_token: `make cluster-env` makes it")
     for rule in config.get("provider", {}).get("security_group", {}).get("IpPermissions", ()):
         if rule.get("FromPort") != 22 or rule.get("ToPort") != 22:
-            found.append(
-                f"security_group opens ports {rule.get('FromPort')} to {rule.get('ToPort')}"
-            )
+            first, last = rule.get("FromPort", "any"), rule.get("ToPort", "any")
+            found.append(f"security_group opens ports {first!r} to {last!r}: give 22 alone")
     return found
-
-
-def bundles(stage: Stage) -> Iterator[Bundle]:
-    """What a stage asks for at once; each must lie on one node."""
-    asked = stage.resources
-    for _ in range(asked.workers):
-        yield _bundle(asked.worker_cpus, asked.worker_gpus)
-    if asked.num_cpus or asked.num_gpus:
-        yield _bundle(asked.num_cpus, asked.num_gpus)
-    for _ in range(int(asked.data_cpus)):
-        yield _bundle(1.0, 0.0)
-
-
-def _bundle(cpus: float, gpus: float) -> Bundle:
-    return {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
-
-
-def pack(asked: Sequence[Bundle], config: Mapping[str, Any]) -> dict[str, int]:
-    """Node type → how many nodes hold all bundles, smallest types first. Raises UserError for what
-    fits nowhere or needs more nodes than the file allows."""
-    types = config.get("available_node_types", {})
-    head = config.get("head_node_type", "")
-    left_in_all = int(config.get("max_workers", 0))
-    left = {n: int(t.get("max_workers", left_in_all)) for n, t in types.items() if n != head}
-    sizes = {name: types[name].get("resources", {}) for name in left}
-    by_size = sorted(sizes, key=lambda n: (sizes[n].get("GPU", 0), sizes[n].get("CPU", 0)))
-    nodes: list[tuple[str, dict[str, float]]] = []
-    for bundle in sorted(asked, key=lambda b: (-b.get("GPU", 0), -b.get("CPU", 0))):
-        for _, room in nodes:
-            if _fits(bundle, room):
-                break
-        else:
-            fitting = [name for name in by_size if _fits(bundle, sizes[name])]
-            if not fitting:
-                raise UserError(f"no node type holds {dict(bundle)}")
-            free = next((name for name in fitting if left[name] > 0), None)
-            if free is None or left_in_all <= 0:
-                raise UserError(
-                    f"{len(asked)} times {dict(bundle)} needs more nodes than max_workers allows "
-                    f"({', '.join(fitting)})"
-                )
-            left[free], left_in_all = left[free] - 1, left_in_all - 1
-            room = dict(sizes[free])
-            nodes.append((free, room))
-        for name, amount in bundle.items():
-            room[name] -= amount
-    return {name: sum(1 for n, _ in nodes if n == name) for name, _ in nodes}
-
-
-def _fits(bundle: Bundle, room: Mapping[str, float]) -> bool:
-    return all(room.get(name, 0.0) >= amount for name, amount in bundle.items())
 
 
 def stages_of(preset: str) -> list[Stage]:
@@ -191,8 +146,8 @@ def hours_of(stage: Stage, preset: str, options: Options) -> float | None:
 def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> list[str]:
     """Lines about one preset. Raises UserError for a stage that can never run there."""
     lines, cost = [], 0.0
-    prices = prices_of(config, options.price)
-    head = str(config.get("head_node_type", ""))
+    prices = prices_of(config, options.price, options.gpu)
+    always = {str(config.get("head_node_type", "")): 1} | always_there(config)
     for stage in stages_of(preset):
         try:
             nodes = pack(list(bundles(stage)), config)
@@ -206,11 +161,14 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
             f"  {preset} {stage.name}: {told}; {hours:.1f} h ({options.gpu}, MFU {options.mfu:g})"
         )
         if isinstance(prices, Prices):
-            dollars = prices.dollars({**nodes, head: 1}, hours)
+            there = {n: max(nodes.get(n, 0), always.get(n, 0)) for n in {**nodes, **always}}
+            dollars = prices.dollars(there, hours)
             line = f"{line}, {dollars:,.0f} dollars ({dollars / hours:,.2f} an hour)"
             cost += dollars
         lines.append(line)
-    if isinstance(prices, Prices):
+    if not lines:
+        lines.append(f"  {preset}: every stage fits; hours are not estimated for its trainings")
+    elif isinstance(prices, Prices):
         lines.append(f"  {preset}, all three trainings: {cost:,.0f} dollars ({prices.source})")
     else:
         lines.append(f"  {preset}: {prices}")
@@ -232,6 +190,8 @@ def read_rayjob(file: str, config: dict[str, Any], options: Options) -> dict[str
 
 def run(options: Options) -> int:
     """Print what was found; 2 when a file or a preset can't be used."""
+    if options.price and len(options.files) > 1:
+        raise UserError("--price names node types of one file: give that file too")
     for file in options.files:
         try:
             _check(file, options)
@@ -248,21 +208,26 @@ def _check(file: str, options: Options) -> None:
     rayjob = kuberay.is_rayjob(config)
     if rayjob:
         config = read_rayjob(file, config, options)
+    elif "provider" not in config:
+        raise UserError(f"{file} is neither a cluster of `ray up` (no provider) nor a RayJob")
     else:
         check_schema(file, config)
         if doors := open_doors(config):
             raise UserError(f"{file}: " + "; ".join(doors))
     types = config.get("available_node_types", {})
     head = types.get(config.get("head_node_type", ""), {})
-    if options.presets and head.get("resources", {}).get("CPU", 1) != 0:
+    if head.get("resources", {}).get("CPU", 1) != 0:
         raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
     schema, reached = "Ray's schema holds", "SSH"
     if rayjob:
-        schema = "Kubernetes takes its pods, KubeRay its fields"
+        schema = "Kubernetes' schema of pods and KubeRay's fields hold"
         reached = "pods to one another"
-    print(f"{file}: {schema}, nothing open but {reached}, the head offers no CPUs")
+    print(f"{file}: {schema}; found nothing open but {reached}; the head offers no CPUs")
     for preset in options.presets:
-        print("\n".join(check_preset(config, preset, options)))
+        try:
+            print("\n".join(check_preset(config, preset, options)))
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

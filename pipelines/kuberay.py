@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def as_cluster(config: Manifest) -> dict[str, Any]:
     types, most = {}, 0
     for name, group in groups(config):
         count = 0 if name == "head" else int(group.get("maxReplicas", 0))
+        least = 0 if name == "head" else int(group.get("minReplicas", 0))
         types[name] = {"resources": _resources(name, group), "max_workers": count}
+        types[name]["min_workers"] = least
         most += count
     return {"available_node_types": types, "head_node_type": "head", "max_workers": most}
 
@@ -88,10 +91,19 @@ def problems(config: Manifest) -> list[str]:
     head = cluster["headGroupSpec"]
     if head.get("serviceType", "ClusterIP") != "ClusterIP" or head.get("enableIngress"):
         found.append("the head's service is open: give serviceType ClusterIP and no ingress")
+    service = (head.get("headService") or {}).get("spec") or {}
+    if service.get("type", "ClusterIP") != "ClusterIP":
+        found.append(f"headService has type {service['type']}: give ClusterIP")
+    if not cluster.get("enableInTreeAutoscaling"):
+        found.append("rayClusterSpec.enableInTreeAutoscaling is not true: groups would not grow")
+    if config["spec"].get("suspend") or cluster.get("suspend"):
+        found.append("suspend is true: nothing would run")
     for name, group in groups(config):
         if group["template"]["spec"].get("hostNetwork"):
             found.append(f"group {name} has hostNetwork: its ports would be the machine's")
-        if any("hostPort" in port for port in _container(name, group).get("ports", ())):
+        pods = group["template"]["spec"]
+        containers = [*pods["containers"], *pods.get("initContainers", ())]
+        if any("hostPort" in port for c in containers for port in c.get("ports", ())):
             found.append(f"group {name} opens a hostPort")
     told = {e["name"]: e.get("value") for e in _container("head", head).get("env", ())}
     try:
@@ -126,7 +138,7 @@ def check_crd(config: Manifest, file: str) -> None:
     rayjobs.ray.io -o yaml`). Raises UserError for a value it refuses and for a field it does not
     know, which Kubernetes would drop."""
     import yaml
-    from jsonschema import Draft7Validator
+    from jsonschema import Draft7Validator, SchemaError
 
     try:
         crd = yaml.safe_load(Path(file).read_text())
@@ -137,7 +149,12 @@ def check_crd(config: Manifest, file: str) -> None:
         raise UserError(f"--crd {file}: {error.strerror}") from error
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"--crd {file}: no CRD of {config.get('apiVersion')}: {error}") from error
-    for error in Draft7Validator(schema).iter_errors(_without_int_or_string(config, schema)):
+    try:
+        Draft7Validator.check_schema(schema)
+        errors = list(Draft7Validator(schema).iter_errors(_without_int_or_string(config, schema)))
+    except (SchemaError, re.error, AttributeError, TypeError) as error:
+        raise UserError(f"--crd {file}: its schema can't be used: {error}") from error
+    for error in errors:
         place = ".".join(str(part) for part in error.absolute_path)
         raise UserError(f"{place or 'the RayJob'}: {error.message}")
     if unknown := list(_unknown(config, schema, "")):

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from momo_platform.stages import UserError
-from pipelines.cluster_check import Options, check_preset, main, open_doors, pack, read
-from pipelines.prices import Prices, prices_of
+from pipelines.cluster_check import Options, check_preset, main, open_doors, read
+from pipelines.packing import always_there, pack
+from pipelines.prices import Prices, prices_of, read_table
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "cluster.yaml"
@@ -51,12 +52,12 @@ def test_costs_are_hours_times_nodes_and_head():
 @pytest.mark.parametrize("file", ["cluster.yaml", "clusters/gcp.yaml"])
 def test_the_dated_table_knows_every_machine_of_our_files(file):
     config = read(str(FILE.parent / file))
-    prices = prices_of(config, {})
+    prices = prices_of(config, {}, "A100")
     assert isinstance(prices, Prices)
     assert prices.source.startswith("on-demand list prices of 20")
     assert set(prices.hourly) == set(config["available_node_types"])
     assert prices.hourly["gpu"] > prices.hourly["data"] > prices.hourly["head"] > 0
-    dearer = prices_of(config, {"head": 9.0})
+    dearer = prices_of(config, {"head": 9.0}, "A100")
     assert isinstance(dearer, Prices)
     assert dearer.dollars({"head": 2}, hours=3.0) == 54.0
     assert "all three trainings" in check_preset(config, "base", Options())[-1]
@@ -69,7 +70,7 @@ def test_what_the_table_does_not_know_is_said_and_costs_nothing():
     config["provider"]["region"] = "us-east-1"
     config["available_node_types"]["data"]["node_config"]["InstanceType"] = "x9.huge"
     del config["available_node_types"]["head"]["node_config"]["InstanceType"]
-    told = prices_of(config, {})
+    told = prices_of(config, {}, "A100")
     assert told == "no prices in us-east-1 for data (x9.huge), head (no machine): give --price"
 
 
@@ -194,7 +195,7 @@ def test_a_field_that_is_not_of_its_kind_is_one_line(changed, tmp_path, capsys):
     raw = tmp_path / "raw.yaml"
     raw.write_bytes(b"\xff\xfe\x00")
     assert main([str(raw)]) == 2
-    assert "is no YAML" in capsys.readouterr().err
+    assert "is not valid YAML" in capsys.readouterr().err
 
 
 def test_a_shell_without_a_key_keeps_the_one_that_is_there(tmp_path):
@@ -214,3 +215,81 @@ def test_a_shell_without_a_key_keeps_the_one_that_is_there(tmp_path):
     assert "HF_TOKEN has more than one line" in wrong.stderr
     assert "lines'" not in wrong.stdout + wrong.stderr
     assert (tmp_path / ".cluster" / "env").read_text() == kept
+
+
+def test_dollars_need_the_gpu_that_hours_are_of_and_the_machines_own_number():
+    config = read(str(FILE))
+    assert "p4de.24xlarge has A100; give --gpu" in str(prices_of(config, {}, "H100"))
+    config["available_node_types"]["gpu"]["resources"]["GPU"] = 16
+    with pytest.raises(UserError, match="gpu: p4de.24xlarge has 8 GPUs, resources say 16"):
+        prices_of(config, {}, "A100")
+
+
+def test_nodes_that_always_run_are_paid_for():
+    config = read(str(FILE))
+    config["available_node_types"]["gpu-spot"]["min_workers"] = 3
+    prices = {"gpu-spot": 10.0, "head": 1.0}
+    assert "(31.00 an hour)" in check_preset(config, "base", Options(price=prices))[0]
+    config["available_node_types"]["gpu-spot"]["min_workers"] = 9
+    with pytest.raises(UserError, match="gpu-spot: min_workers 9 is more than max_workers 4"):
+        always_there(config)
+
+
+def test_the_preferred_of_equal_node_types_is_taken_wherever_it_stands():
+    config = read(str(FILE))
+    types = config["available_node_types"]
+    config["available_node_types"] = dict(sorted(types.items(), key=lambda i: i[0]))
+    assert list(config["available_node_types"])[-2:] == ["gpu-spot", "head"]
+    assert pack([{"GPU": 8.0}], config) == {"gpu-spot": 1}
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--price", "gpuspot", "1"], "--price gpuspot: no such node type; there are head"),
+        ([str(FILE), "--price", "head", "1"], "--price names node types of one file"),
+    ],
+)
+def test_prices_that_hold_for_nothing_are_refused(arguments, told, capsys):
+    assert main([str(FILE), *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("a: b: c", "prices.yaml: the file: mapping values"),
+        ("regions: {}", "prices.yaml: date: 'date'"),
+        ("date: 2026-11-27\nregions: {r: {m: {dollars: -1}}}", "regions.r.m: dollars -1: give"),
+        ("date: 2026-11-27\nregions: {r: {m: {dollars: .nan}}}", "regions.r.m: dollars nan: give"),
+        ("date: 2026-11-27\nregions: {r: {m: 3}}", "prices.yaml: regions.r.m"),
+    ],
+)
+def test_a_broken_table_is_told_with_its_place(tmp_path, text, told):
+    file = tmp_path / "prices.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_table(file)
+    assert told in str(caught.value)
+    with pytest.raises(UserError, match="No such file"):
+        read_table(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("mode", ["tokens", "disabled", ""])
+def test_any_other_mode_than_token_is_no_token(mode):
+    config = read(str(FILE))
+    config["setup_commands"] = [f"export RAY_AUTH_MODE={mode}", "# RAY_AUTH_MODE=token"]
+    assert any("RAY_AUTH_MODE=token" in found for found in open_doors(config))
+
+
+def test_a_quoted_loopback_address_is_one():
+    config = read(str(FILE))
+    config["head_start_ray_commands"] = ['ray start --dashboard-host="127.0.0.1"; true']
+    assert not any("dashboard-host" in found for found in open_doors(config))
+
+
+def test_what_is_no_cluster_at_all_is_said(tmp_path, capsys):
+    file = tmp_path / "other.yaml"
+    file.write_text("kind: RayCluster")
+    assert main([str(file)]) == 2
+    assert "neither a cluster of `ray up` (no provider) nor a RayJob" in capsys.readouterr().err

@@ -43,6 +43,7 @@ def test_groups_become_node_types(job):
     assert found["available_node_types"]["gpu"] == {
         "resources": {"CPU": 96.0, "GPU": 8.0},
         "max_workers": 4,
+        "min_workers": 0,
     }
     assert found["available_node_types"]["head"]["resources"] == {"CPU": 0.0}
     assert growth_of(job) == {"CPU": 640.0, "GPU": 32.0}
@@ -70,6 +71,23 @@ def machines_port(spec):
     pod["ports"] = [{"containerPort": 8265, "hostPort": 8265}]
 
 
+def second_containers_port(spec):
+    pod = spec["headGroupSpec"]["template"]["spec"]
+    pod["containers"].append({"name": "two", "ports": [{"containerPort": 1, "hostPort": 1}]})
+
+
+def own_service(spec):
+    spec["headGroupSpec"]["headService"] = {"spec": {"type": "LoadBalancer"}}
+
+
+def no_growth(spec):
+    del spec["enableInTreeAutoscaling"]
+
+
+def suspended(spec):
+    spec["suspend"] = True
+
+
 def more_nodes(spec):
     spec["workerGroupSpecs"][0]["maxReplicas"] = 9
 
@@ -77,6 +95,10 @@ def more_nodes(spec):
 @pytest.mark.parametrize(
     "change, told",
     [
+        (second_containers_port, "opens a hostPort"),
+        (own_service, "headService has type LoadBalancer"),
+        (no_growth, "groups would not grow"),
+        (suspended, "nothing would run"),
         (open_service, "head's service is open"),
         (ingress, "head's service is open"),
         (no_token, "authOptions.mode is not token"),
