@@ -293,3 +293,8 @@ def test_what_is_no_cluster_at_all_is_said(tmp_path, capsys):
     file.write_text("kind: RayCluster")
     assert main([str(file)]) == 2
     assert "neither a cluster of `ray up` (no provider) nor a RayJob" in capsys.readouterr().err
+
+
+def test_a_preset_whose_hours_are_not_known_costs_nothing():
+    (line,) = check_preset(read(str(FILE)), "smoke", Options())
+    assert line.endswith("hours are not estimated for its trainings")

@@ -238,3 +238,12 @@ def test_what_is_empty_or_of_another_kind_is_one_line(job, tmp_path, change, tol
     file.write_text(yaml.safe_dump(job))
     assert main([str(file)]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{type: objekt}", '{type: string, pattern: "("}'])
+def test_a_schema_that_is_none_is_told_with_its_file(job, tmp_path, text):
+    file = tmp_path / "crd.yaml"
+    wanted = f"{{name: v1, schema: {{openAPIV3Schema: {text}}}}}"
+    file.write_text(f"spec: {{versions: [{wanted}]}}")
+    with pytest.raises(UserError, match=r"--crd .*crd.yaml: its schema can't be used"):
+        check_crd(job, str(file))
