@@ -110,8 +110,8 @@ def open_doors(config: Mapping[str, Any]) -> list[str]:
     if not config.get("head_start_ray_commands"):
         found.append("head_start_ray_commands: Ray's own opens the dashboard to every address")
     setup = "\n".join([*config.get("setup_commands", ()), *starts])
-    modes = re.findall(r"(?m)^[^#\n]*?\bRAY_AUTH_MODE=[\"']?(\w*)", setup)
-    if "token" not in modes or set(modes) != {"token"}:
+    modes = re.findall(r"\bRAY_AUTH_MODE=[\"']?(\w*)", re.sub(r"#.*", "", setup))
+    if set(modes) != {"token"}:
         found.append("no command sets RAY_AUTH_MODE=token: anyone in the network could run code")
     if "~/.ray/auth_token" not in (config.get("file_mounts") or {}):
         found.append("file_mounts brings no ~/.ray/auth_token: `make cluster-env` makes it")
@@ -175,16 +175,13 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
     return lines
 
 
-def read_rayjob(file: str, config: dict[str, Any], options: Options) -> dict[str, Any]:
-    """A RayJob's node types. Raises UserError that names file and field for what Kubernetes or we
-    would refuse."""
-    try:
-        kuberay.check_pods(config)
-        if found := kuberay.problems(config):
-            raise UserError("; ".join(found))
-        kuberay.check_crd(config, options.crd)
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+def read_rayjob(config: dict[str, Any], options: Options) -> dict[str, Any]:
+    """A RayJob's node types. Raises UserError that names the field which Kubernetes or we would
+    refuse."""
+    kuberay.check_pods(config)
+    if found := kuberay.problems(config):
+        raise UserError("; ".join(found))
+    kuberay.check_crd(config, options.crd)
     return kuberay.as_cluster(config)
 
 
@@ -205,29 +202,34 @@ def run(options: Options) -> int:
 
 def _check(file: str, options: Options) -> None:
     config = load(file)
-    rayjob = kuberay.is_rayjob(config)
-    if rayjob:
-        config = read_rayjob(file, config, options)
-    elif "provider" not in config:
-        raise UserError(f"{file} is neither a cluster of `ray up` (no provider) nor a RayJob")
-    else:
+    if not kuberay.is_rayjob(config):
+        if "provider" not in config:
+            raise UserError(f"{file} is neither a cluster of `ray up` (no provider) nor a RayJob")
         check_schema(file, config)
+    try:
+        print(f"{file}: {_check_content(config, options)}")
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _check_content(config: dict[str, Any], options: Options) -> str:
+    """What was found, as lines. Raises UserError that does not name the file."""
+    if kuberay.is_rayjob(config):
+        config = read_rayjob(config, options)
+        schema = "Kubernetes' schema of pods and KubeRay's fields hold"
+        reached = "pods to one another"
+    else:
+        schema, reached = "Ray's schema holds", "SSH"
         if doors := open_doors(config):
-            raise UserError(f"{file}: " + "; ".join(doors))
+            raise UserError("; ".join(doors))
     types = config.get("available_node_types", {})
     head = types.get(config.get("head_node_type", ""), {})
     if head.get("resources", {}).get("CPU", 1) != 0:
-        raise UserError(f"{file}: the head node has CPUs: work would run beside the driver")
-    schema, reached = "Ray's schema holds", "SSH"
-    if rayjob:
-        schema = "Kubernetes' schema of pods and KubeRay's fields hold"
-        reached = "pods to one another"
-    print(f"{file}: {schema}; found nothing open but {reached}; the head offers no CPUs")
+        raise UserError("the head node has CPUs: work would run beside the driver")
+    lines = [f"{schema}; found nothing open but {reached}; the head offers no CPUs"]
     for preset in options.presets:
-        try:
-            print("\n".join(check_preset(config, preset, options)))
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from error
+        lines += check_preset(config, preset, options)
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

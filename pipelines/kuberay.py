@@ -57,14 +57,20 @@ def _resources(name: str, group: Manifest) -> dict[str, float]:
     return {key: amount for key, amount in found.items() if amount or key == "CPU"}
 
 
+def _replicas(group: Manifest) -> tuple[int, int]:
+    return int(group.get("minReplicas", 0)), int(group.get("maxReplicas", 0))
+
+
 def as_cluster(config: Manifest) -> dict[str, Any]:
     """The node types, in the form of a `ray up` file: what stages are packed onto."""
     types, most = {}, 0
     for name, group in groups(config):
-        count = 0 if name == "head" else int(group.get("maxReplicas", 0))
-        least = 0 if name == "head" else int(group.get("minReplicas", 0))
-        types[name] = {"resources": _resources(name, group), "max_workers": count}
-        types[name]["min_workers"] = least
+        least, count = (0, 0) if name == "head" else _replicas(group)
+        types[name] = {
+            "resources": _resources(name, group),
+            "min_workers": least,
+            "max_workers": count,
+        }
         most += count
     return {"available_node_types": types, "head_node_type": "head", "max_workers": most}
 
@@ -99,10 +105,10 @@ def problems(config: Manifest) -> list[str]:
     if config["spec"].get("suspend") or cluster.get("suspend"):
         found.append("suspend is true: nothing would run")
     for name, group in groups(config):
-        if group["template"]["spec"].get("hostNetwork"):
+        pod = group["template"]["spec"]
+        if pod.get("hostNetwork"):
             found.append(f"group {name} has hostNetwork: its ports would be the machine's")
-        pods = group["template"]["spec"]
-        containers = [*pods["containers"], *pods.get("initContainers", ())]
+        containers = [*pod["containers"], *pod.get("initContainers", ())]
         if any("hostPort" in port for c in containers for port in c.get("ports", ())):
             found.append(f"group {name} opens a hostPort")
     told = {e["name"]: e.get("value") for e in _container("head", head).get("env", ())}
