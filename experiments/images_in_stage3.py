@@ -8,8 +8,8 @@ since pairs hold pictures.
 Cost: 11 min on two cores when stages 1 and 2 and the first arm are there from other experiments:
 two arms, three seeds.
 
-Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and intervals
-in `experiments/results/images_in_stage3-2026-11-27.md`), test, mean of three seeds:
+Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
+intervals in `experiments/results/images_in_stage3-2026-11-27.md`), test, mean of three seeds:
 
 | | image | multimodal | text | macro | paired, 95 % |
 |---|---|---|---|---|---|

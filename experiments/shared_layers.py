@@ -8,23 +8,23 @@ close to FLAVA's topology with 2.5 times the layers.
 Cost: 50 min on two cores that ran the tests too (38 min for three arms, 12 for the last); the
 first arm was there from other experiments. Four arms, three seeds, nothing shared.
 
-Result: (2026-11-27, commits 9023007 and, for the last arm, 5a43872, budget hour, 2 cores Intel Xeon
-2.5 GHz; all tasks and intervals in `experiments/results/shared_layers-2026-11-27.md`), test, mean of
-three seeds:
+Result: (2026-11-27, commits 9023007 and, for the last arm, 5a43872, budget hour, 2 cores Intel
+Xeon 2.5 GHz; all tasks and intervals in `experiments/results/shared_layers-2026-11-27.md`), test,
+mean of three seeds, steps and compute of the first arm's:
 
 | | steps | compute | image | multimodal | text | macro | paired, 95 % |
 |---|---|---|---|---|---|---|---|
-| all layers shared | 120, 150, 180 | 1 | 0.709 | 0.261 | 0.688 | 0.553 | |
-| towers, equal size | 250, 313, 375 | 1 | 0.710 | 0.313 | 0.687 | 0.570 | +0.017 (+0.005 to +0.029) |
-| towers, equal steps | 120, 150, 180 | 0.48 | 0.703 | 0.286 | 0.708 | 0.566 | +0.013 (-0.010 to +0.036) |
-| FLAVA's topology | 103, 129, 154 | 1 | 0.705 | 0.248 | 0.695 | 0.549 | -0.004 (-0.057 to +0.049) |
+| all layers shared | 1 | 1 | 0.709 | 0.261 | 0.688 | 0.553 | |
+| towers, equal size | 2.1 | 1 | 0.710 | 0.313 | 0.687 | 0.570 | +0.017 (+0.005 to +0.029) |
+| towers, equal steps | 1 | 0.48 | 0.703 | 0.286 | 0.708 | 0.566 | +0.013 (-0.010 to +0.036) |
+| FLAVA's topology | 0.86 | 1 | 0.705 | 0.248 | 0.695 | 0.549 | -0.004 (-0.057 to +0.049) |
 
 Against the hypothesis, towers of equal total size are better at equal compute, beyond the noise of
 three seeds: a picture or a text passes one of the four layers there, so the same compute is twice
-the steps, and text-to-image retrieval takes them (+5.8 points, +1.8 to +9.8). With as many steps and
-half the compute they are as good as all layers shared, within the noise. `model_size.py` says the
-same of depth: within an hour it does not pay. FLAVA's topology, 2.5 times the layers, gains nothing.
-It says nothing of 12 layers and long training, where the paper shares all.
+the steps, and text-to-image retrieval takes them (+5.8 points, +1.8 to +9.8). With as many steps
+and half the compute they are as good as all layers shared, within the noise. `model_size.py` says
+the same of depth: within an hour it does not pay. FLAVA's topology, 2.5 times the layers, gains
+nothing. None of this is about 12 layers and long training, where the paper shares all.
 """
 
 from __future__ import annotations

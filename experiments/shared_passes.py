@@ -8,8 +8,8 @@ at equal compute.
 Cost: 25 min on two cores that ran the tests too; stages 1 and 2 and the first arm were there from
 other experiments. Three arms, three seeds.
 
-Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and intervals
-in `experiments/results/shared_passes-2026-11-27.md`), test, mean of three seeds:
+Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
+intervals in `experiments/results/shared_passes-2026-11-27.md`), test, mean of three seeds:
 
 | | steps | image | multimodal | text | macro | paired, 95 % |
 |---|---|---|---|---|---|---|
