@@ -1,6 +1,7 @@
 """For all tests."""
 
 import os
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -13,7 +14,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session")
-def ray_local():
+def ray_token():
+    """One token for all of a session's clusters: Ray reads it once a process, and keeps it."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@pytest.fixture(scope="session")
+def ray_local(ray_token):
     """Ray with two CPUs; ended with the session."""
     import ray
 

@@ -1,7 +1,6 @@
 """Preset smoke on several Ray nodes with storage on S3, while servers, nodes and drivers die."""
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -29,13 +28,11 @@ for _name in STAGES:
 
 
 @pytest.fixture(scope="module")
-def environment():
-    """Import path for every process, and a token that all of this test's Ray asks for."""
+def environment(ray_token):
+    """Import path for every process."""
     with pytest.MonkeyPatch.context() as patch:
         paths = [str(ROOT), str(ROOT / "platform")]
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         patch.delenv("RAY_ADDRESS", raising=False)
         yield patch

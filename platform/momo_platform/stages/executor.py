@@ -291,17 +291,18 @@ class Execution:
             status.detail = f"waits for {other}"
             self.later.add(entry.name)
             return
-        if status.state == "leased":
-            manifest = self.storage.manifest(entry.name, entry.fingerprint)
-            if (
-                manifest
-                and self.storage.problem(manifest) is None
-                and changed_input(entry.stage, manifest, self.storage) is None
-            ):
-                self.leases.release(folder)
-                self._set(status, "cached")
-                status.detail = "made by another driver"
-                return
+        # Another driver may have made it after the plan, and given the lease back before we asked.
+        manifest = self.storage.manifest(entry.name, entry.fingerprint)
+        if (
+            manifest
+            and manifest.attempt != entry.attempt
+            and self.storage.problem(manifest) is None
+            and changed_input(entry.stage, manifest, self.storage) is None
+        ):
+            self.leases.release(folder)
+            self._set(status, "cached")
+            status.detail = "made by another driver"
+            return
         stage = entry.stage
         if entry.reason == RERUN and not status.retries:
             self.storage.drop_checkpoints(entry.name, entry.fingerprint)

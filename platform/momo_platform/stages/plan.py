@@ -24,12 +24,14 @@ _STYLES: dict[str, str] = {"run": "yellow", "resume": "cyan", "cached": "green",
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """One stage's fate: its action and the reason for it."""
+    """One stage's fate: its action and the reason for it; `attempt` made the artifact that was
+    there at planning, None without one."""
 
     stage: Stage
     fingerprint: str
     action: Action
     reason: str
+    attempt: str | None
 
     @property
     def name(self) -> str:
@@ -176,7 +178,8 @@ def make_plan(
         missing = [n for n in upstream if entries[n].action == "skipped"]
         if action in ("run", "resume") and missing:
             raise UserError(f"--only: {stage.name} needs {missing[0]}, which was never run")
-        entries[stage.name] = PlanEntry(stage, digest, action, reason)
+        attempt = None if manifest is None else manifest.attempt
+        entries[stage.name] = PlanEntry(stage, digest, action, reason, attempt)
     return Plan(tuple(entries.values()))
 
 

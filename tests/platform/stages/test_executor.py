@@ -151,6 +151,19 @@ def test_a_stage_that_another_driver_makes_is_waited_for(ray_local, storage):
     assert seen.states["s0"] == ["leased", "cached"]
 
 
+def test_a_stage_that_another_driver_made_after_the_plan_is_not_made_again(ray_local, storage):
+    (stage,) = chain(1)
+    plan = make_plan([stage], storage)
+    make(storage, stage)  # begun and ended between the plan and our lease
+    seen = Recorder()
+    execute(plan, storage, seen)
+    assert seen.states["s0"] == ["cached"]
+    assert seen.details["s0"] == "made by another driver"
+    seen = Recorder()
+    execute(make_plan([stage], storage, rerun=["s0"]), storage, seen)
+    assert seen.states["s0"] == ["running", "done"]
+
+
 def test_a_stage_too_large_for_the_cluster_is_refused_at_once(storage):
     needs = Resources(workers=4, worker_cpus=1.0, worker_gpus=0.5)
     plan = make_plan([Stage("big", add, Toy(), resources=needs)], storage)
