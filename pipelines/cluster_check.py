@@ -25,6 +25,7 @@ from momo_platform.bounds import check_bounds
 from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
 from pipelines.full import exit_code
+from pipelines.mounts import dead_links
 from pipelines.packing import always_there, bundles, pack
 from pipelines.presets import PRESETS
 from pipelines.prices import Prices, prices_of
@@ -222,6 +223,10 @@ def _check_content(config: dict[str, Any], options: Options) -> str:
         schema, reached = "Ray's schema holds", "SSH"
         if doors := open_doors(config):
             raise UserError("; ".join(doors))
+        if dead := dead_links(config):
+            raise UserError(
+                f"file_mounts: {dead[0]} is a link to nothing, at which `ray up` ends: delete it"
+            )
     types = config.get("available_node_types", {})
     head = types.get(config.get("head_node_type", ""), {})
     if head.get("resources", {}).get("CPU", 1) != 0:

@@ -89,11 +89,12 @@ class Driver:
 
     def __init__(self, address, storage, log):
         self.log = log
-        command = [sys.executable, "pipelines/full.py", *OPTIONS]
+        command = [sys.executable, str(ROOT / "pipelines/full.py"), *OPTIONS]
         command += ["--storage", storage.uri, "--cluster", address]
         with log.open("ab") as file:
+            # not in the checkout: with a bucket, `runs/latest` of the current folder is moved
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
+                command, cwd=log.parent, stdout=file, stderr=file, start_new_session=True
             )
 
     def text(self):

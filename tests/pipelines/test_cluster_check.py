@@ -298,3 +298,16 @@ def test_what_is_no_cluster_at_all_is_said(tmp_path, capsys):
 def test_a_preset_whose_hours_are_not_known_costs_nothing():
     (line,) = check_preset(read(str(FILE)), "smoke", Options())
     assert line.endswith("hours are not estimated for its trainings")
+
+
+def test_a_link_to_nothing_that_ray_up_would_read_is_told(changed, tmp_path, monkeypatch, capsys):
+    checkout = tmp_path / "checkout"
+    (checkout / "runs").mkdir(parents=True)
+    (checkout / "runs" / "alive").symlink_to(checkout)
+    monkeypatch.chdir(checkout)
+    file = changed(lambda config: None)
+    assert main([file, "--presets", "base"]) == 0
+    (checkout / "runs" / "latest").symlink_to("report/gone")
+    assert main([file, "--presets", "base"]) == 2
+    told = capsys.readouterr().err
+    assert f"{file}: file_mounts: runs/latest is a link to nothing" in told.replace("\n", "")
