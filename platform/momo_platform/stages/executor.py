@@ -51,6 +51,16 @@ def missing(asked: Mapping[str, float], there: Mapping[str, float]) -> list[str]
     return [name for name, amount in asked.items() if amount > there.get(name, 0.0) + 1e-9]
 
 
+def _may_be_joined(inputs: list[StageStatus]) -> bool:
+    """Whether a stage may start beside its inputs: all there or being made, and no trainer among
+    them that is still starting, at first or after a lost worker, and needs the processors itself.
+    """
+    if any(s.state not in ("done", "cached", "running") for s in inputs):
+        return False
+    trainers = [s for s in inputs if s.state == "running" and s.entry.stage.resources.workers]
+    return all(s.progress.get("first_step_at") is not None for s in trainers)
+
+
 def check_feasible(plan: Plan, resources: Mapping[str, float]) -> None:
     """Raise UserError for a stage that asks for more than the cluster has, or can grow to."""
     for entry in plan.to_run:
@@ -233,6 +243,12 @@ class Execution:
             elif lost:
                 self._cancel(status)
                 self._set(status, "not run")
+            elif not _may_be_joined(inputs):
+                # Its waiting workers may hold what the input needs to start again.
+                self._cancel(status)
+                self._set(status, "queued")
+                status.progress.clear()
+                self.later.add(status.entry.name)
         elif status.state in ("queued", "leased"):
             if lost:
                 self._set(status, "not run")
@@ -249,13 +265,7 @@ class Execution:
     def _may_start_early(self, status: StageStatus, inputs: list[StageStatus]) -> bool:
         """All missing inputs are being made, and the cluster has room for this stage too."""
         resources = status.entry.stage.resources
-        if not resources.early_start:
-            return False
-        if any(s.state not in ("done", "cached", "running") for s in inputs):
-            return False
-        # A trainer that is still starting needs the processors itself.
-        trainers = [s for s in inputs if s.state == "running" and s.entry.stage.resources.workers]
-        if any("first_step_at" not in s.progress for s in trainers):
+        if not resources.early_start or not _may_be_joined(inputs):
             return False
         busy = sum(
             s.entry.stage.resources.total.get("CPU", 0.0) + s.entry.stage.resources.data_cpus
@@ -410,6 +420,7 @@ class Execution:
             self._set(status, "queued")
             self.later.add(status.entry.name)
             status.detail = f"worker lost, retry {status.retries}"
+            status.progress.pop("first_step_at", None)
             status.not_before = time.time() + 2**status.retries
         except RayError as error:
             self._fail(status, error)

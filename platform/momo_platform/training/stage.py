@@ -172,7 +172,7 @@ def run_torch_trainer(
             lost = lost or peer_is_gone(first)
             if lost and attempt < scaling.max_restarts:
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
-                context.progress({"message": f"worker lost, restart {attempt + 1}"})
+                context.progress(_again(f"worker lost, restart {attempt + 1}"))
                 continue
             if isinstance(cause, UserError):
                 raise cause from None
@@ -180,13 +180,18 @@ def run_torch_trainer(
         except TrainingInterrupted:  # of this process
             if attempt == scaling.max_restarts:
                 raise
-            context.progress({"message": f"asked to leave, restart {attempt + 1}"})
+            context.progress(_again(f"asked to leave, restart {attempt + 1}"))
             interrupt.install()
     shutil.rmtree(ray_folder, ignore_errors=True)
     folders.collect()
     result = json.loads((context.output / _RESULT).read_text())
     (context.output / _RESULT).unlink()
     return result
+
+
+def _again(message: str) -> dict[str, Any]:
+    """Progress of a group that starts again: until its first step no stage may start beside it."""
+    return {"message": message, "first_step_at": None}
 
 
 def cause_of(error: BaseException) -> BaseException:

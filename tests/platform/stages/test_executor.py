@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from making import make
-from toy_stages import EARLY, Toy, add, chain, count_steps, crash_once, early, fail
+from toy_stages import EARLY, Toy, add, chain, count_steps, crash_once, early, fail, restart_late
 
 from momo_platform.stages import Resources, Stage, StageFailed, Storage, UserError, make_plan
 from momo_platform.stages.executor import check_feasible, execute
@@ -107,6 +107,17 @@ def test_an_early_starter_whose_input_fails_is_not_run(ray_local, storage):
     with pytest.raises(StageFailed, match="not run: next"):
         execute(make_plan([stage], storage), storage, seen)
     assert seen.states["next"] == ["starting", "not run"]
+
+
+def test_an_early_starter_makes_room_for_an_input_that_starts_again(ray_local, storage):
+    seen = Recorder()
+    trainer = Resources(workers=1, worker_cpus=0.1)
+    slow = Stage("slow", restart_late, Toy(4, seconds=1.5), resources=trainer)
+    stage = Stage("next", early, Toy(1), {"up": slow}, resources=EARLY)
+    artifacts = execute(make_plan([stage], storage), storage, seen)
+    assert artifacts["next"].metrics["sum"] == 5
+    wanted = ["queued", "starting", "queued", "starting", "running", "done"]
+    assert seen.states["next"] == wanted
 
 
 def fail_late(config, inputs, context):

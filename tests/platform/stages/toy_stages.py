@@ -54,6 +54,14 @@ def early(config, inputs, context):
     return {"sum": total, "waited": time.time() - started}
 
 
+def restart_late(config, inputs, context):
+    """Reports as a trainer that loses a worker after a second and starts again for another."""
+    for message, first_step_at in (("", 1.0), ("worker lost, restart 1", None), ("", 3.0)):
+        context.progress({"message": message, "first_step_at": first_step_at})
+        time.sleep(config.seconds)
+    return add(config, inputs, context)
+
+
 def count_steps(config, inputs, context):
     """Ten steps of `seconds` each, a checkpoint after every step; resumes at the newest."""
     done = sorted(context.checkpoints.glob("step-*"))
