@@ -7,7 +7,8 @@ them), so that public MAE weights fit. Ours because importing timm's costs every
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,16 @@ from torch.utils.checkpoint import checkpoint
 from momo.embeddings import take_tokens
 
 T = TypeVar("T", Tensor, tuple[Tensor, ...])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """`rows` sequences of `length` tokens that lie one after another among others' tokens, with
+    `mask` bool [rows, 1, 1, length] or None."""
+
+    rows: int
+    length: int
+    mask: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -41,14 +52,35 @@ class Attention(nn.Module):
         return *query, *self._by_head(linear(x, weight, others), 2)
 
     def _by_head(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        x = projected.unflatten(-1, (parts, self.heads, -1))
-        return x.permute(2, 0, 3, 1, 4).unbind(0)
+        # Divided along the last dimension: the backward pass then writes each part in its place
+        # once, instead of stacking the parts and turning the stack.
+        each = (part.unflatten(-1, (self.heads, -1)) for part in projected.chunk(parts, dim=-1))
+        return tuple(part.transpose(1, 2) for part in each)
 
     def forward(self, projected: tuple[Tensor, ...], mask: Tensor | None = None) -> Tensor:
         """What `project` gives, `mask` bool broadcastable to [B, heads, M, N] or None →
         [B, M, D]."""
-        seen = scaled_dot_product_attention(*projected, attn_mask=mask)
-        return self.proj(seen.transpose(1, 2).flatten(2))
+        return self.proj(_attend(projected, mask))
+
+    def forward_packed(self, projected: Tensor, packed: Sequence[Pack]) -> Tensor:
+        """`qkv` of all tokens of `packed` [S, 3·D] → [S, D]."""
+        parts = projected.split([pack.rows * pack.length for pack in packed])
+        seen = [
+            _attend(self._by_head(part.unflatten(0, (pack.rows, -1)), 3), pack.mask).flatten(0, 1)
+            for part, pack in zip(parts, packed, strict=True)
+        ]
+        return self.proj(torch.cat(seen))
+
+
+def _attend(projected: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+    seen = scaled_dot_product_attention(*projected, attn_mask=mask)
+    return seen.transpose(1, 2).flatten(2)
+
+
+def _add_to(product: Tensor, x: Tensor) -> Tensor:
+    """`x + product`, in the product's memory: no backward needs a linear layer's result. Not where
+    autocast made it half as wide as the residual stream."""
+    return product.add_(x) if product.dtype == x.dtype else x + product
 
 
 class MLP(nn.Module):
@@ -77,17 +109,27 @@ class Block(nn.Module):
         self.recompute_elementwise = False
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, queries: Tensor | None = None
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        queries: Tensor | None = None,
+        packed: Sequence[Pack] = (),
     ) -> Tensor:
         """`x` [B, N, D], `mask` as `Attention` takes it → [B, N, D].
 
-        `queries` int64 [B, M]: only these tokens come out, [B, M, D]; they see all.
+        `queries` int64 [B, M]: only these tokens come out, [B, M, D]; they see all. `packed`: `x`
+        [S, D] are the tokens of these sequences, which see their own only → [S, D].
         """
         keep = self._keep_inputs
-        qkv = keep(lambda t: self.attn.project(self.norm1(t), queries), x)
-        x = (x if queries is None else take_tokens(x, queries)) + self.attn(qkv, mask)
+        if packed:
+            projected = keep(lambda t: self.attn.qkv(self.norm1(t)), x)
+            x = _add_to(self.attn.forward_packed(projected, packed), x)
+        else:
+            qkv = keep(lambda t: self.attn.project(self.norm1(t), queries), x)
+            x = x if queries is None else take_tokens(x, queries)
+            x = _add_to(self.attn(qkv, mask), x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
-        return x + keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
+        return _add_to(keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden), x)
 
     def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:
         """An elementwise layer and a product. With `recompute_elementwise`, only `x` is kept for

@@ -202,13 +202,12 @@ def activation_bytes(
     kept, again = encoder, 0.0  # of a block; of one that is computed again
     if checkpointing == "blocks":
         kept, again = 4.0 * config.width, encoder
-    total = largest_chunk = 0.0
+    total = one_chunk = 0.0
     for one in passes:
-        if one.cached and chunk:
+        if one.cached and chunk:  # pictures and texts of a chunk go through the blocks together
             rows = min(chunk, one.rows)
             part = replace(one, rows=rows, cached=False)
-            inner = activation_bytes(config, [part], half=half, checkpointing=checkpointing)
-            largest_chunk = max(largest_chunk, inner)
+            one_chunk += activation_bytes(config, [part], half=half, checkpointing=checkpointing)
             continue
         tokens = one.rows * one.length
         total += one.rows * sum(n * length * kept for n, length in one.layers(config))
@@ -216,7 +215,7 @@ def activation_bytes(
         # Logits, their logarithms and their gradient.
         total += one.words * config.vocab_size * (4 + 4 + 4 + (2 if half else 0))
         total += one.decoded * one.decoded_length * config.decoder_depth * decoder
-    return total + largest_chunk
+    return total + one_chunk
 
 
 def state_bytes(

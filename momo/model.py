@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from momo.block import Block
+from momo.block import Block, Pack
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
@@ -117,6 +117,27 @@ class MoMo(nn.Module):
         """`ids` [B, T] int64, `mask` [B, T] bool → [B, T, D]."""
         return self._encode(self.text_embedding(ids), mask, self.text_tower)
 
+    def encode_apart(self, image: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, N, D] and [C, T, D], `mask` [C, T] → as `encode_image` and `encode_text`.
+
+        In training the shared blocks take both through the same matrix products: those of short
+        texts alone are slow, and each weight's gradient is added up once less.
+        """
+        if self.image_tower is not None or not torch.is_grad_enabled():
+            parts = ((image, None, self.image_tower), (text, mask, self.text_tower))
+            seen, read = (self._encode(*part) for part in parts)
+            return seen, read
+        full = mask.device.type == "cpu" and bool(mask.all())  # attention is slower with a mask
+        packed = (
+            Pack(*image.shape[:2]),
+            Pack(*text.shape[:2], None if full else mask[:, None, None, :]),
+        )
+        tokens = torch.cat([image.flatten(0, 1), text.flatten(0, 1)])
+        for block in self.blocks:
+            tokens = block(tokens, packed=packed)
+        seen, read = self.norm(tokens).split([pack.rows * pack.length for pack in packed])
+        return seen.view_as(image), read.view_as(text)
+
     def encode_pair(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -153,11 +174,12 @@ class MoMo(nn.Module):
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, T] → unit vectors [B, E]."""
-        return self.embed_embedded_text(self.text_embedding(ids), mask)
+        return self.project_text(self.encode_text(ids, mask), mask)
 
-    def embed_embedded_text(self, text: Tensor, mask: Tensor) -> Tensor:
-        """As `embed_text`, from embeddings [B, T, D]."""
-        return self.project_text(self._encode(text, mask, self.text_tower), mask)
+    def embed_both(self, pixels: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `embed_image` and `embed_text` at once, from embeddings of text [B, T, D]."""
+        seen, read = self.encode_apart(self.image_embedding(pixels), text, mask)
+        return self.project_image(seen), self.project_text(read, mask)
 
     def word_logits(self, tokens: Tensor) -> Tensor:
         """Masked positions' tokens [M, D] → logits [M, V]."""

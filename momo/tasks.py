@@ -25,7 +25,9 @@ from momo.objectives import (
 )
 
 
-def in_chunks(embed: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
+def in_chunks(
+    embed: Callable[..., tuple[Tensor, ...]], size: int, *inputs: Tensor
+) -> tuple[Tensor, ...]:
     """`embed(*inputs)`, `size` rows at a time (0: all at once) without keeping activations.
 
     The backward pass gets the gradient of all embeddings first and then replays chunk by chunk
@@ -34,7 +36,8 @@ def in_chunks(embed: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tenso
     if not size or not torch.is_grad_enabled():
         return embed(*inputs)
     chunks = zip(*(tensor.split(size) for tensor in inputs), strict=True)
-    return torch.cat([checkpoint(embed, *chunk, use_reentrant=False) for chunk in chunks])
+    done = [checkpoint(embed, *chunk, use_reentrant=False) for chunk in chunks]
+    return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
 
 
 class MoMoTask(nn.Module):
@@ -147,8 +150,7 @@ class MoMoTask(nn.Module):
         similarity = torch.zeros(rows, rows, device=ids.device)
         if "contrastive" in weights:
             chunk = self.config.contrastive_chunk
-            image_emb = in_chunks(model.embed_image, chunk, pixels)
-            text_emb = in_chunks(model.embed_embedded_text, chunk, text, present)
+            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text, present)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")

@@ -61,6 +61,35 @@ def test_masked_patches_never_enter_the_encoder(model):
     assert torch.equal(model.encode_image(unpatchify(patches, 8), keep), tokens)
 
 
+@pytest.mark.parametrize("tower_depth", [0, 1])
+@pytest.mark.parametrize("recomputed", [None, "elementwise", "blocks"])
+def test_encoding_apart_in_the_same_products_equals_encoding_one_by_one(recomputed, tower_depth):
+    model = build_model(dataclasses.replace(CONFIG, tower_depth=tower_depth))
+    if recomputed:
+        model.enable_activation_checkpointing(recomputed)
+    batch = make_batch("pair", rows=3)
+    pixels, ids = batch["pixels"].float() / 255, batch["ids"][:2]
+    mask = ids != 0
+    assert not mask.all()
+
+    def gradients(image, text):
+        assert image.shape[0] == 3
+        assert text.shape[0] == 2
+        (image.square().mean() + text[mask].square().mean()).backward()
+        named = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        return {"image": image.detach(), "text": text.detach()[mask]} | named
+
+    embedded = model.image_embedding(pixels), model.text_embedding(ids)
+    together = gradients(*model.encode_apart(*embedded, mask))
+    apart = gradients(model.encode_image(pixels), model.encode_text(ids, mask))
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+    with torch.inference_mode():
+        image, text = model.encode_apart(model.image_embedding(pixels), embedded[1], mask)
+    torch.testing.assert_close(image, together["image"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(text[mask], together["text"], rtol=1e-5, atol=1e-6)
+
+
 def test_pair_tokens_see_the_other_modality(model):
     batch = make_batch("pair", rows=2)
     pixels, ids = batch["pixels"].float() / 255, batch["ids"]
