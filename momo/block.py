@@ -40,16 +40,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def project(self, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, ...]:
-        """`x` [B, N, D], `queries` [B, M] or None (all) → query, key, value [B, heads, N, d]."""
-        if queries is None:
-            return self._by_head(self.qkv(x), 3)
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x` [B, N, D] → query, key, value, each [B, heads, N, d]."""
+        return self._by_head(self.qkv(x), 3)
+
+    def query(self, x: Tensor, queries: Tensor) -> tuple[Tensor, ...]:
+        """`x` [B, N, D], `queries` int64 [B, M] → query of these tokens [B, heads, M, d]."""
         width = x.shape[-1]
-        (of_queries, weight), (bias, others) = (
-            tensor.tensor_split([width]) for tensor in (self.qkv.weight, self.qkv.bias)
-        )
-        query = self._by_head(linear(take_tokens(x, queries), of_queries, bias), 1)
-        return *query, *self._by_head(linear(x, weight, others), 2)
+        x = take_tokens(x, queries)
+        return self._by_head(linear(x, self.qkv.weight[:width], self.qkv.bias[:width]), 1)
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x` [B, N, D] → key, value, each [B, heads, N, d]."""
+        width = x.shape[-1]
+        return self._by_head(linear(x, self.qkv.weight[width:], self.qkv.bias[width:]), 2)
 
     def _by_head(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         # Divided along the last dimension: the backward pass then writes each part in its place
@@ -58,8 +62,8 @@ class Attention(nn.Module):
         return tuple(part.transpose(1, 2) for part in each)
 
     def forward(self, projected: tuple[Tensor, ...], mask: Tensor | None = None) -> Tensor:
-        """What `project` gives, `mask` bool broadcastable to [B, heads, M, N] or None →
-        [B, M, D]."""
+        """Query of M, key and value of N tokens, `mask` bool broadcastable to [B, heads, M, N] or
+        None → [B, M, D]."""
         return self.proj(_attend(projected, mask))
 
     def forward_packed(self, projected: Tensor, packed: Sequence[Pack]) -> Tensor:
@@ -125,8 +129,12 @@ class Block(nn.Module):
             projected = keep(lambda t: self.attn.qkv(self.norm1(t)), x)
             x = _add_to(self.attn.forward_packed(projected, packed), x)
         else:
-            qkv = keep(lambda t: self.attn.project(self.norm1(t), queries), x)
-            x = x if queries is None else take_tokens(x, queries)
+            if queries is None:
+                qkv = keep(lambda t: self.attn.project(self.norm1(t)), x)
+            else:
+                query = keep(lambda t: self.attn.query(self.norm1(t), queries), x)
+                qkv = (*query, *keep(lambda t: self.attn.key_value(self.norm1(t)), x))
+                x = take_tokens(x, queries)
             x = _add_to(self.attn(qkv, mask), x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
         return _add_to(keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden), x)

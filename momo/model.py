@@ -94,19 +94,26 @@ class MoMo(nn.Module):
         towers = [t for t in (self.image_tower, self.text_tower) if t is not None]
         return [block for layers in (*towers, self) for block in layers.blocks]
 
-    def _encode(self, tokens: Tensor, mask: Tensor | None, layers: nn.Module | None) -> Tensor:
-        """Through a tower (`layers`), or through the shared blocks (None)."""
+    def _encode(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        layers: nn.Module | None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Through a tower (`layers`), or through the shared blocks (None); `wanted` int64 [B, M]:
+        only these tokens come out, and the last block makes no others."""
         layers = self if layers is None else layers
         if tokens.device.type != "cpu":
-            return _through_blocks(layers, tokens, mask)
+            return _through_blocks(layers, tokens, mask, wanted)
         if mask is not None and bool(mask.all()):
             mask = None  # attention is slower with one
         if torch.is_grad_enabled():
-            return _through_blocks(layers, tokens, mask)
+            return _through_blocks(layers, tokens, mask, wanted)
         rows = max(1, CPU_TOKENS // tokens.shape[1])
         parts = tokens.split(rows)
-        masks = [None] * len(parts) if mask is None else mask.split(rows)
-        done = [_through_blocks(layers, p, m) for p, m in zip(parts, masks, strict=True)]
+        masks, wants = ([None] * len(parts) if t is None else t.split(rows) for t in (mask, wanted))
+        done = [_through_blocks(layers, *p) for p in zip(parts, masks, wants, strict=True)]
         return torch.cat(done)
 
     def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -150,13 +157,22 @@ class MoMo(nn.Module):
         self, image: Tensor, text: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `encode_pair`, from embeddings [B, 1 + K, D] and [B, T, D]."""
-        length = image.shape[1]
-        seen = torch.ones(mask.shape[0], length, dtype=torch.bool, device=mask.device)
+        joint, length = self.encode_joint(image, text, mask), image.shape[1]
+        return joint[:, :length], joint[:, length:]
+
+    def encode_joint(
+        self, image: Tensor, text: Tensor, mask: Tensor, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings [B, 1 + K, D] and [B, T, D] → one sequence [B, 1 + K + T, D].
+
+        `wanted` int64 [B, M]: only these tokens come out, [B, M, D].
+        """
+        seen = torch.ones(image.shape[:2], dtype=torch.bool, device=mask.device)
         if self.image_tower is not None:
             image = self._encode(image, None, self.image_tower)
             text = self._encode(text, mask, self.text_tower)
-        joint = self._encode(torch.cat([image, text], dim=1), torch.cat([seen, mask], dim=1), None)
-        return joint[:, :length], joint[:, length:]
+        tokens, present = torch.cat([image, text], dim=1), torch.cat([seen, mask], dim=1)
+        return self._encode(tokens, present, None, wanted)
 
     def project_image(self, image_tokens: Tensor) -> Tensor:
         """[B, 1 + K, D] → unit vectors [B, E], from the mean of the patch tokens."""
@@ -186,10 +202,15 @@ class MoMo(nn.Module):
         return self.word_head(tokens, self.text_embedding.words.weight)
 
 
-def _through_blocks(layers: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
+def _through_blocks(
+    layers: nn.Module, tokens: Tensor, mask: Tensor | None, wanted: Tensor | None = None
+) -> Tensor:
+    blocks: nn.ModuleList = layers.blocks  # type: ignore[assignment]
     attention_mask = None if mask is None else mask[:, None, None, :]
-    for block in layers.blocks:  # type: ignore[union-attr]
+    for block in blocks[:-1]:
         tokens = block(tokens, attention_mask)
+    for block in blocks[-1:]:
+        tokens = block(tokens, attention_mask, wanted)
     return layers.norm(tokens)  # type: ignore[operator]
 
 

@@ -11,7 +11,15 @@ from torch.utils.checkpoint import checkpoint
 from momo.config import TaskConfig
 from momo.cost import encoder_passes, training_flops
 from momo.embeddings import normalise_pixels, patchify, take_tokens
-from momo.masking import PAD, MaskedTokens, mask_tokens, random_patch_keep, trim_padding
+from momo.masking import (
+    PAD,
+    MaskedTokens,
+    mask_tokens,
+    most_masked,
+    positions_of,
+    random_patch_keep,
+    trim_padding,
+)
 from momo.model import MoMo, Recomputed
 from momo.objectives import (
     Loss,
@@ -144,13 +152,13 @@ class MoMoTask(nn.Module):
         joint = bool(weights.keys() & {"matching", "pair_mlm", "pair_mim"})
         words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
         # Embedded together: each backward of the table of words would fill one of its size.
-        text, masked_text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
+        text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
 
         rows = ids.shape[0]
         similarity = torch.zeros(rows, rows, device=ids.device)
         if "contrastive" in weights:
             chunk = self.config.contrastive_chunk
-            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text, present)
+            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text[0], present)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")
@@ -167,7 +175,7 @@ class MoMoTask(nn.Module):
             image_rows = torch.cat([own, image_other])
             text_rows = torch.cat([own, text_other])
 
-        joint = self._joint(pixels, keep, text, masked_text, present, image_rows, text_rows)
+        joint, chosen = self._joint(pixels, keep, text, words, present, image_rows, text_rows)
         if "matching" in weights:
             image_tokens, _ = joint["matching"]
             matches = torch.arange(len(image_rows), device=ids.device) < rows
@@ -175,7 +183,7 @@ class MoMoTask(nn.Module):
             losses["matching"] = matching_loss(logits, matches).named("matching")
         if "pair_mlm" in weights:
             _, text_tokens = joint["pair_mlm"]
-            logits = model.word_logits(text_tokens[:rows][words.selected])
+            logits = model.word_logits(text_tokens[:rows][chosen])
             losses["pair_mlm"] = mlm_loss(logits, ids[words.selected]).named("pair_mlm")
         if "pair_mim" in weights:
             image_tokens, _ = joint["pair_mim"]
@@ -187,35 +195,40 @@ class MoMoTask(nn.Module):
         self,
         pixels: Tensor,
         keep: Tensor,
-        text: Tensor,
-        masked_text: Tensor,
+        texts: tuple[Tensor, Tensor],
+        words: MaskedTokens,
         present: Tensor,
         image_rows: Tensor,
         text_rows: Tensor,
-    ) -> dict[str, tuple[Tensor, Tensor]]:
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
         """Objective → image and text tokens of its joint pass, the true pairs first; matching has
-        the false ones (`image_rows`, `text_rows`) too."""
-        model, weights = self.model, self.weights
-        own = torch.arange(len(text), device=text.device)
-
-        def encode(
-            image: Tensor, text: Tensor, images: Tensor = own, texts: Tensor = own
-        ) -> tuple[Tensor, Tensor]:
-            return model.encode_embedded_pair(image[images], text[texts], present[texts])
-
+        the false ones (`image_rows`, `text_rows`) too. And which of the true pairs' text tokens
+        are masked words. `texts`: embeddings without and with masks."""
+        model, weights, (text, masked_text) = self.model, self.weights, texts
         if self.config.shared_passes:  # the true pairs and the false ones, masked alike
+            most = most_masked(text.shape[1], self.config.pair_text_mask_ratio)
+            positions, chosen = positions_of(words.selected, most)
             image = model.image_embedding(pixels, keep)
-            return dict.fromkeys(weights, encode(image, masked_text, image_rows, text_rows))
+            length = image.shape[1]
+            pictures = torch.arange(length, device=text.device).expand(len(text_rows), -1)
+            tokens = model.encode_joint(
+                *(image[image_rows], masked_text[text_rows], present[text_rows]),
+                wanted=torch.cat([pictures, length + positions[text_rows]], dim=1),
+            )
+            return dict.fromkeys(weights, (tokens[:, :length], tokens[:, length:])), chosen
         found = {}
         if weights.keys() & {"matching", "pair_mlm"}:
             image = model.image_embedding(pixels)
             if "matching" in weights:
-                found["matching"] = encode(image, text, image_rows, text_rows)
+                found["matching"] = model.encode_embedded_pair(
+                    image[image_rows], text[text_rows], present[text_rows]
+                )
             if "pair_mlm" in weights:
-                found["pair_mlm"] = encode(image, masked_text)
+                found["pair_mlm"] = model.encode_embedded_pair(image, masked_text, present)
         if "pair_mim" in weights:
-            found["pair_mim"] = encode(model.image_embedding(pixels, keep), text)
-        return found
+            image = model.image_embedding(pixels, keep)
+            found["pair_mim"] = model.encode_embedded_pair(image, text, present)
+        return found, words.selected
 
     def _negatives(self, similarity: Tensor, same: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the pictures and of the texts that make false pairs, [M] each.

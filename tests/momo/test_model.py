@@ -7,7 +7,7 @@ import torch
 from making_batches import CONFIG, make_batch
 
 from momo.config import SIZES, ModelConfig
-from momo.embeddings import patchify, unpatchify
+from momo.embeddings import patchify, take_tokens, unpatchify
 from momo.model import MoMo, build_model, encoder_parameters
 
 
@@ -88,6 +88,18 @@ def test_encoding_apart_in_the_same_products_equals_encoding_one_by_one(recomput
         image, text = model.encode_apart(model.image_embedding(pixels), embedded[1], mask)
     torch.testing.assert_close(image, together["image"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(text[mask], together["text"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_last_block_makes_only_the_wanted_tokens_of_a_pair(grad, model):
+    batch = make_batch("pair", rows=3)
+    image = model.image_embedding(batch["pixels"].float() / 255)
+    text, mask = model.text_embedding(batch["ids"]), batch["ids"] != 0
+    wanted = torch.tensor([[0, 5, 18], [1, 2, 17], [0, 16, 20]])
+    with torch.set_grad_enabled(grad):
+        some = model.encode_joint(image, text, mask, wanted)
+        everything = model.encode_joint(image, text, mask)
+    torch.testing.assert_close(some, take_tokens(everything, wanted))
 
 
 def test_pair_tokens_see_the_other_modality(model):
