@@ -136,8 +136,8 @@ class MoMo(nn.Module):
             return seen, read
         full = mask.device.type == "cpu" and bool(mask.all())  # attention is slower with a mask
         packed = (
-            Pack(*image.shape[:2]),
-            Pack(*text.shape[:2], None if full else mask[:, None, None, :]),
+            Pack(image.shape[0], image.shape[1]),
+            Pack(text.shape[0], text.shape[1], None if full else mask[:, None, None, :]),
         )
         tokens = torch.cat([image.flatten(0, 1), text.flatten(0, 1)])
         for block in self.blocks:
