@@ -44,10 +44,9 @@ class Attention(nn.Module):
         """`x` [B, N, D] → query, key, value, each [B, heads, N, d]."""
         return self._by_head(self.qkv(x), 3)
 
-    def query(self, x: Tensor, queries: Tensor) -> tuple[Tensor, ...]:
-        """`x` [B, N, D], `queries` int64 [B, M] → query of these tokens [B, heads, M, d]."""
+    def query(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x` [B, M, D] → query [B, heads, M, d]."""
         width = x.shape[-1]
-        x = take_tokens(x, queries)
         return self._by_head(linear(x, self.qkv.weight[:width], self.qkv.bias[:width]), 1)
 
     def key_value(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -70,7 +69,9 @@ class Attention(nn.Module):
         """`qkv` of all tokens of `packed` [S, 3·D] → [S, D]."""
         parts = projected.split([pack.rows * pack.length for pack in packed])
         seen = [
-            _attend(self._by_head(part.unflatten(0, (pack.rows, -1)), 3), pack.mask).flatten(0, 1)
+            _attend(
+                self._by_head(part.unflatten(0, (pack.rows, pack.length)), 3), pack.mask
+            ).flatten(0, 1)
             for part, pack in zip(parts, packed, strict=True)
         ]
         return self.proj(torch.cat(seen))
@@ -132,12 +133,13 @@ class Block(nn.Module):
             if queries is None:
                 qkv = keep(lambda t: self.attn.project(self.norm1(t)), x)
             else:
-                query = keep(lambda t: self.attn.query(self.norm1(t), queries), x)
+                query = keep(lambda t: self.attn.query(self.norm1(take_tokens(t, queries))), x)
                 qkv = (*query, *keep(lambda t: self.attn.key_value(self.norm1(t)), x))
                 x = take_tokens(x, queries)
             x = _add_to(self.attn(qkv, mask), x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
-        return _add_to(keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden), x)
+        # Not in place: a block must not return a view, on which FSDP2's hooks could be lost.
+        return x + keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
 
     def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:
         """An elementwise layer and a product. With `recompute_elementwise`, only `x` is kept for

@@ -149,7 +149,6 @@ class MoMoTask(nn.Module):
         pixels, present = normalise_pixels(batch["pixels"]), ids != PAD
         keys = pair_keys(ids, batch.get("group"))
         losses: dict[str, Loss] = {}
-        joint = bool(weights.keys() & {"matching", "pair_mlm", "pair_mim"})
         words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
         # Embedded together: each backward of the table of words would fill one of its size.
         text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
@@ -163,7 +162,7 @@ class MoMoTask(nn.Module):
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")
             similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
-        if not joint:
+        if not weights.keys() & {"matching", "pair_mlm", "pair_mim"}:
             return losses
 
         keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)

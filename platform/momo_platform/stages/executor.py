@@ -337,6 +337,7 @@ class Execution:
         if status.state == "leased":
             status.detail = ""
         status.started = time.time()
+        status.progress.pop("first_step_at", None)  # of a try before; its reports have come by now
         self._set(status, "starting" if early else "running")
         own = stage.resources
         task = self.task.options(
@@ -420,7 +421,6 @@ class Execution:
             self._set(status, "queued")
             self.later.add(status.entry.name)
             status.detail = f"worker lost, retry {status.retries}"
-            status.progress.pop("first_step_at", None)
             status.not_before = time.time() + 2**status.retries
         except RayError as error:
             self._fail(status, error)

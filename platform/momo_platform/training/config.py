@@ -63,7 +63,7 @@ class ScalingConfig:
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
     sharding: Sharding = "ddp"
     activation_checkpointing: ActivationCheckpointing = "none"
-    compile: bool = False  # torch.compile of the task's blocks
+    compile: bool = False  # torch.compile of the task's blocks; not with checkpointing=blocks
 
     def __post_init__(self) -> None:
         check_bounds(

@@ -59,8 +59,14 @@ def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
             )
         enable(what)
     if config.scaling.compile:
+        if what == "blocks":
+            logger.warning(
+                "scaling.compile compiles nothing inside scaling.activation_checkpointing=blocks: "
+                "use elementwise"
+            )
+        # Batches differ in rows and length: of static shapes the compiler would soon have too many.
         for block in blocks_of(task) or [task]:
-            block.compile()
+            block.compile(dynamic=True)
 
 
 class Trainer:
