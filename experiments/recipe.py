@@ -10,7 +10,7 @@ Optuna's TPE draws 12 trials of one seed and weighs them by the mean of the task
 
 Cost: about an hour on two cores.
 
-Result: not run yet.
+Result: not run to its end yet (stopped after 4 of 12 trials, 2026-11-27).
 """
 
 from __future__ import annotations
