@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from momo.block import through
 from momo.embeddings import normalise_pixels
 from momo.model import MoMo
 
@@ -25,11 +26,11 @@ def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> T
         text = model.text_embedding(ids)
         if model.image_tower is not None and model.text_tower is not None:
             image, text = (
-                tower.norm(_through(tower.blocks, part))
+                tower.norm(through(tower.blocks, part))
                 for tower, part in ((model.image_tower, image), (model.text_tower, text))
             )
         tokens, layers = torch.cat([image, text], dim=1), model
-    tokens = _through(layers.blocks[:-1], tokens)
+    tokens = through(layers.blocks[:-1], tokens)
     last: Any = layers.blocks[-1]
     query, key, _ = last.attn.project(last.norm1(tokens))
     weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
@@ -37,9 +38,3 @@ def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> T
     seen = weights[0, :, rows, 1:length].mean(dim=(0, 1)).float()
     side = model.config.image_size // model.config.patch_size
     return (seen / seen.sum()).reshape(side, side)
-
-
-def _through(blocks: nn.ModuleList, tokens: Tensor) -> Tensor:
-    for block in blocks:
-        tokens = block(tokens)
-    return tokens

@@ -128,15 +128,14 @@ class Block(nn.Module):
         keep = self._keep_inputs
         if packed:
             projected = keep(lambda t: self.attn.qkv(self.norm1(t)), x)
-            x = _add_to(self.attn.forward_packed(projected, packed), x)
+            product = self.attn.forward_packed(projected, packed)
+        elif queries is None:
+            product = self.attn(keep(lambda t: self.attn.project(self.norm1(t)), x), mask)
         else:
-            if queries is None:
-                qkv = keep(lambda t: self.attn.project(self.norm1(t)), x)
-            else:
-                query = keep(lambda t: self.attn.query(self.norm1(take_tokens(t, queries))), x)
-                qkv = (*query, *keep(lambda t: self.attn.key_value(self.norm1(t)), x))
-                x = take_tokens(x, queries)
-            x = _add_to(self.attn(qkv, mask), x)
+            query = keep(lambda t: self.attn.query(self.norm1(take_tokens(t, queries))), x)
+            key_value = keep(lambda t: self.attn.key_value(self.norm1(t)), x)
+            product, x = self.attn((*query, *key_value), mask), take_tokens(x, queries)
+        x = _add_to(product, x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
         # Not in place: a block must not return a view, on which FSDP2's hooks could be lost.
         return x + keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
@@ -147,3 +146,17 @@ class Block(nn.Module):
         if not (self.recompute_elementwise and torch.is_grad_enabled()):
             return layers(x)
         return checkpoint(layers, x, use_reentrant=False, preserve_rng_state=False)
+
+
+def through(
+    blocks: nn.ModuleList,
+    x: Tensor,
+    mask: Tensor | None = None,
+    queries: Tensor | None = None,
+    packed: Sequence[Pack] = (),
+) -> Tensor:
+    """`x` through all blocks, as `Block` takes it; `queries` are those of the last one."""
+    last = len(blocks) - 1
+    for index, block in enumerate(blocks):
+        x = block(x, mask, queries if index == last else None, packed)
+    return x

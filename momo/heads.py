@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from momo.block import Block
+from momo.block import Block, through
 from momo.config import ModelConfig
 from momo.embeddings import sine_cosine_positions
 
@@ -48,9 +48,7 @@ class PixelDecoder(nn.Module):
         patches = self.mask_token.to(x.dtype).expand(batch, self.side**2, width)
         patches = patches.scatter(1, keep.unsqueeze(-1).expand(-1, -1, width), x[:, 1:])
         x = torch.cat([x[:, :1], patches], dim=1) + self.positions
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            x = block(x, queries=None if wanted is None or index < last else 1 + wanted)
+        x = through(self.blocks, x, queries=None if wanted is None else 1 + wanted)
         if wanted is None or not self.blocks:
             x = x[:, 1:]
         return self.output(self.norm(x))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from momo.block import Block, Pack
+from momo.block import Block, Pack, through
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
@@ -104,16 +104,15 @@ class MoMo(nn.Module):
         """Through a tower (`layers`), or through the shared blocks (None); `wanted` int64 [B, M]:
         only these tokens come out, and the last block makes no others."""
         layers = self if layers is None else layers
-        if tokens.device.type != "cpu":
-            return _through_blocks(layers, tokens, mask, wanted)
-        if mask is not None and bool(mask.all()):
-            mask = None  # attention is slower with one
-        if torch.is_grad_enabled():
-            return _through_blocks(layers, tokens, mask, wanted)
+        attention_mask = _attention_mask(mask)
+        if tokens.device.type != "cpu" or torch.is_grad_enabled():
+            return _through_layers(layers, tokens, attention_mask, wanted)
         rows = max(1, CPU_TOKENS // tokens.shape[1])
         parts = tokens.split(rows)
-        masks, wants = ([None] * len(parts) if t is None else t.split(rows) for t in (mask, wanted))
-        done = [_through_blocks(layers, *p) for p in zip(parts, masks, wants, strict=True)]
+        masks, wants = (
+            [None] * len(parts) if t is None else t.split(rows) for t in (attention_mask, wanted)
+        )
+        done = [_through_layers(layers, *p) for p in zip(parts, masks, wants, strict=True)]
         return torch.cat(done)
 
     def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -134,15 +133,13 @@ class MoMo(nn.Module):
             parts = ((image, None, self.image_tower), (text, mask, self.text_tower))
             seen, read = (self._encode(*part) for part in parts)
             return seen, read
-        full = mask.device.type == "cpu" and bool(mask.all())  # attention is slower with a mask
         packed = (
             Pack(image.shape[0], image.shape[1]),
-            Pack(text.shape[0], text.shape[1], None if full else mask[:, None, None, :]),
+            Pack(text.shape[0], text.shape[1], _attention_mask(mask)),
         )
         tokens = torch.cat([image.flatten(0, 1), text.flatten(0, 1)])
-        for block in self.blocks:
-            tokens = block(tokens, packed=packed)
-        seen, read = self.norm(tokens).split([pack.rows * pack.length for pack in packed])
+        tokens = self.norm(through(self.blocks, tokens, packed=packed))
+        seen, read = tokens.split([pack.rows * pack.length for pack in packed])
         return seen.view_as(image), read.view_as(text)
 
     def encode_pair(
@@ -202,15 +199,18 @@ class MoMo(nn.Module):
         return self.word_head(tokens, self.text_embedding.words.weight)
 
 
-def _through_blocks(
-    layers: nn.Module, tokens: Tensor, mask: Tensor | None, wanted: Tensor | None = None
+def _attention_mask(mask: Tensor | None) -> Tensor | None:
+    """bool [B, T] → [B, 1, 1, T], or None where every token may be seen: attention is slower with
+    a mask. Looked up on CPUs only: a GPU would have to be waited for."""
+    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+        return None
+    return mask[:, None, None, :]
+
+
+def _through_layers(
+    layers: nn.Module, tokens: Tensor, attention_mask: Tensor | None, wanted: Tensor | None
 ) -> Tensor:
-    blocks: nn.ModuleList = layers.blocks  # type: ignore[assignment]
-    attention_mask = None if mask is None else mask[:, None, None, :]
-    for block in blocks[:-1]:
-        tokens = block(tokens, attention_mask)
-    for block in blocks[-1:]:
-        tokens = block(tokens, attention_mask, wanted)
+    tokens = through(layers.blocks, tokens, attention_mask, wanted)  # type: ignore[arg-type]
     return layers.norm(tokens)  # type: ignore[operator]
 
 

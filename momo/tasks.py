@@ -151,13 +151,13 @@ class MoMoTask(nn.Module):
         losses: dict[str, Loss] = {}
         words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
         # Embedded together: each backward of the table of words would fill one of its size.
-        text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
+        text, masked_text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
 
         rows = ids.shape[0]
         similarity = torch.zeros(rows, rows, device=ids.device)
         if "contrastive" in weights:
             chunk = self.config.contrastive_chunk
-            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text[0], present)
+            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text, present)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")
@@ -174,7 +174,8 @@ class MoMoTask(nn.Module):
             image_rows = torch.cat([own, image_other])
             text_rows = torch.cat([own, text_other])
 
-        joint, chosen = self._joint(pixels, keep, text, words, present, image_rows, text_rows)
+        texts = text, masked_text
+        joint, chosen = self._joint(pixels, keep, texts, words, present, image_rows, text_rows)
         if "matching" in weights:
             image_tokens, _ = joint["matching"]
             matches = torch.arange(len(image_rows), device=ids.device) < rows
