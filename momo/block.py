@@ -137,8 +137,9 @@ class Block(nn.Module):
             product, x = self.attn((*query, *key_value), mask), take_tokens(x, queries)
         x = _add_to(product, x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
-        # Not in place: a block must not return a view, on which FSDP2's hooks could be lost.
-        return x + keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
+        product = keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
+        # A class of FSDP2's must not return a view, on which its hooks could be lost.
+        return _add_to(product, x) if type(self) is Block else x + product
 
     def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:
         """An elementwise layer and a product. With `recompute_elementwise`, only `x` is kept for

@@ -16,8 +16,9 @@ from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
 
 Recomputed = Literal["elementwise", "blocks"]
 CPU_TOKENS = 1536
-"""Tokens that inference on a CPU takes through the blocks at a time: what one block makes of more
-falls out of the caches, and every larger tensor is fresh memory that the system must clear."""
+"""About as many tokens as inference on a CPU takes through the blocks at a time, in equal parts:
+what one block makes of more falls out of the caches, and every larger tensor is fresh memory that
+the system must clear; the products of a small last part are slow."""
 
 
 class Layers(nn.Module):
@@ -107,10 +108,11 @@ class MoMo(nn.Module):
         attention_mask = _attention_mask(mask)
         if tokens.device.type != "cpu" or torch.is_grad_enabled():
             return _through_layers(layers, tokens, attention_mask, wanted)
-        rows = max(1, CPU_TOKENS // tokens.shape[1])
-        parts = tokens.split(rows)
+        rows, length = tokens.shape[:2]
+        count = max(1, min(rows, round(rows * length / CPU_TOKENS)))
+        parts = tokens.tensor_split(count)
         masks, wants = (
-            [None] * len(parts) if t is None else t.split(rows) for t in (attention_mask, wanted)
+            [None] * count if t is None else t.tensor_split(count) for t in (attention_mask, wanted)
         )
         done = [_through_layers(layers, *p) for p in zip(parts, masks, wants, strict=True)]
         return torch.cat(done)
