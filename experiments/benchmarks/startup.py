@@ -34,7 +34,8 @@ from momo_platform.cluster import start_ray
 from momo_platform.console import silence
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Stage, Storage, make_plan
-from momo_platform.stages.executor import StageStatus, execute
+from momo_platform.stages.executor import execute
+from momo_platform.stages.status import StageStatus
 from momo_platform.sweeps import Settings, Sweep
 from momo_platform.sweeps.driver import SweepOptions, run_sweep
 from momo_platform.training.config import ScalingConfig

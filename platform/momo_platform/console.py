@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from momo_platform.stages.executor import StageStatus
+    from momo_platform.stages.status import StageStatus
 
 _PLAIN_INTERVAL_SECONDS = 10.0
 _BAR_CELLS = 20

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from momo_platform.stages.board import Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.manifest import git_commit
-from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, PlanEntry, changed_input
+from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
+from momo_platform.stages.status import (
+    FINISHED,
+    StageStatus,
+    State,
+    check_feasible,
+    may_be_joined,
+    missing,
+)
 from momo_platform.stages.storage import Storage
 from momo_platform.stages.task import LazyArtifacts, TaskSpec, run_stage
 
-State = Literal["queued", "leased", "starting", "running", "done", "cached", "failed", "not run"]
-FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
 _POLL_SECONDS = 0.2
 _NODES_SECONDS = 2.0
 _WAIT_SECONDS = 1800.0
@@ -29,47 +34,6 @@ _LEAST_AT_ONCE = 8
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass
-class StageStatus:
-    """What a view shows of one stage. `starting`: its processes are up, its inputs are not."""
-
-    entry: PlanEntry
-    state: State = "queued"
-    detail: str = ""
-    started: float = 0.0
-    seconds: float = 0.0
-    retries: int = 0
-    not_before: float = 0.0
-    error: str = ""
-    progress: dict[str, Any] = field(default_factory=dict)
-
-
-def missing(asked: Mapping[str, float], there: Mapping[str, float]) -> list[str]:
-    """The resources of which more is asked than there is."""
-    return [name for name, amount in asked.items() if amount > there.get(name, 0.0) + 1e-9]
-
-
-def _may_be_joined(inputs: list[StageStatus]) -> bool:
-    """Whether a stage may start beside its inputs: all there or being made, and no trainer among
-    them that is still starting, at first or after a lost worker, and needs the processors itself.
-    """
-    if any(s.state not in ("done", "cached", "running") for s in inputs):
-        return False
-    trainers = [s for s in inputs if s.state == "running" and s.entry.stage.resources.workers]
-    return all(s.progress.get("first_step_at") is not None for s in trainers)
-
-
-def check_feasible(plan: Plan, resources: Mapping[str, float]) -> None:
-    """Raise UserError for a stage that asks for more than the cluster has, or can grow to."""
-    for entry in plan.to_run:
-        asked = entry.stage.resources.least
-        for name in missing(asked, resources):
-            raise UserError(
-                f"stage {entry.name} needs {asked[name]:g} {name} at once, the cluster has "
-                f"{resources.get(name, 0.0):g}: lower its workers or add machines"
-            )
 
 
 class Execution:
@@ -243,7 +207,7 @@ class Execution:
             elif lost:
                 self._cancel(status)
                 self._set(status, "not run")
-            elif not _may_be_joined(inputs):
+            elif not may_be_joined(inputs):
                 # Its waiting workers may hold what the input needs to start again.
                 self._cancel(status)
                 self._set(status, "queued")
@@ -265,7 +229,7 @@ class Execution:
     def _may_start_early(self, status: StageStatus, inputs: list[StageStatus]) -> bool:
         """All missing inputs are being made, and the cluster has room for this stage too."""
         resources = status.entry.stage.resources
-        if not resources.early_start or not _may_be_joined(inputs):
+        if not resources.early_start or not may_be_joined(inputs):
             return False
         busy = sum(
             s.entry.stage.resources.total.get("CPU", 0.0) + s.entry.stage.resources.data_cpus

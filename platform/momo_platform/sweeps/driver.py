@@ -20,9 +20,9 @@ from typing import Any
 from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
-from momo_platform.stages.executor import check_feasible
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.stage import all_stages
+from momo_platform.stages.status import check_feasible
 from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.dashboard import RAY_URL
 from momo_platform.sweeps.follow import Follower

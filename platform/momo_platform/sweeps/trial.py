@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import StageFailed, UserError, make_plan, open_storage
-from momo_platform.stages.executor import StageStatus, execute
+from momo_platform.stages.executor import execute
 from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.stages.stage import all_stages
+from momo_platform.stages.status import StageStatus
 from momo_platform.sweeps.rows import Row, State
 from momo_platform.sweeps.sweep import Settings, Sweep, numbers
 

@@ -13,8 +13,9 @@ from making import make
 from toy_stages import EARLY, Toy, add, chain, count_steps, crash_once, early, fail, restart_late
 
 from momo_platform.stages import Resources, Stage, StageFailed, Storage, UserError, make_plan
-from momo_platform.stages.executor import check_feasible, execute
+from momo_platform.stages.executor import execute
 from momo_platform.stages.lease import Leases
+from momo_platform.stages.status import check_feasible
 
 
 @pytest.fixture
