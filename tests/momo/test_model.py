@@ -102,6 +102,20 @@ def test_the_last_block_makes_only_the_wanted_tokens_of_a_pair(grad, model):
     torch.testing.assert_close(some, take_tokens(everything, wanted))
 
 
+@pytest.mark.parametrize(("rows", "at_once"), [(5, 50), (5, 10), (2, 10_000), (0, 50)])
+def test_inference_in_parts_equals_all_at_once(rows, at_once, model, monkeypatch):
+    batch = make_batch("pair", rows=max(rows, 1))
+    image = model.image_embedding(batch["pixels"].float() / 255)[:rows]
+    ids = batch["ids"][:rows]
+    text, mask = model.text_embedding(ids), ids != 0
+    wanted = torch.tensor([0, 5, 18]).expand(rows, -1)
+    whole = model.encode_joint(image, text, mask, wanted)
+    monkeypatch.setattr("momo.model.CPU_TOKENS", at_once)
+    with torch.inference_mode():
+        parts = model.encode_joint(image, text, mask, wanted)
+    torch.testing.assert_close(parts, whole)
+
+
 def test_pair_tokens_see_the_other_modality(model):
     batch = make_batch("pair", rows=2)
     pixels, ids = batch["pixels"].float() / 255, batch["ids"]
