@@ -15,7 +15,7 @@ of commit 0e508c1; `experiments/results/recipe-2026-11-27.md`). None beats the d
 0.002, 0.0005 and 0.0015, weight 1, xavier), whose seed 0 has `validation_mean` 0.682 (first arm of
 `mask_ratios.py`):
 
-| stage 1 | stage 2 | stage 3 | weight of words | linear layers | validation_mean | sentiment of it |
+| stage 1 | stage 2 | stage 3 | weight of words | linear layers | validation_mean | sentiment |
 |---|---|---|---|---|---|---|
 | 0.0023 | 0.0028 | 0.0045 | 1 | xavier | 0.652 | 0.545 |
 | 0.0010 | 0.0017 | 0.0033 | 4 | normal | 0.625 | 0.565 |
