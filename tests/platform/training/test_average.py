@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from momo_platform.training.config import TrainConfig
-from tests.platform.training.processes import assert_same_bits, config, make_trainer, weights
 from tests.platform.training.toy import ToyTask
+from tests.platform.training.toy_runs import assert_same_bits, config, make_trainer, weights
 
 
 def test_the_average_is_the_formula(tmp_path):

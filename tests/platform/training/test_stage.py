@@ -13,8 +13,8 @@ from momo_platform.training.config import ScalingConfig
 from momo_platform.training.records import read_records
 from momo_platform.training.stage import first_worker_error, peer_is_gone, run_torch_trainer
 from momo_platform.training.task import TrainingSetup
-from tests.platform.training.processes import config
 from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.platform.training.toy_runs import config
 
 
 class TakenBackOnce(ToyLoader):

@@ -9,8 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 from momo_platform.training.gradients import backward_pass, flat_gradient
 from momo_platform.training.records import read_records
 from momo_platform.training.task import TouchedTask
-from tests.platform.training.processes import config, make_trainer
 from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.platform.training.toy_runs import config, make_trainer
 from tests.ranks import run_ranks
 
 

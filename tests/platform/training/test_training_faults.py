@@ -16,13 +16,13 @@ from momo_platform.training.checkpoint import newest_checkpoint
 from momo_platform.training.config import ScalingConfig
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import SKIPPED_FILE_NAME, read_records
-from tests.platform.training.processes import (
+from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.platform.training.toy_runs import (
     assert_same_bits,
     config,
     make_trainer,
     weights,
 )
-from tests.platform.training.toy import ToyLoader, ToyTask
 from tests.ranks import run_ranks
 
 
