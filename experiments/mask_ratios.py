@@ -25,9 +25,10 @@ intervals in `experiments/results/mask_ratios-2026-11-27.md`), test, mean of thr
 MAE's and BERT's ratios have the highest means where they are used, but every interval holds 0: at
 this budget masks do not matter enough for three seeds to show it. In pairs, patches at 25, 50 and
 75 % are alike; on validation parts, mean of four tasks, the base has 0.666, 75 % of the pairs'
-patches 0.675 (paired -0.025, +0.007, +0.045), the others 0.650 to 0.663. So presets `base` and
-`large` mask 75 % there: a shorter joint pass, 11 to 16 % less computing for a pair. Nobody has
-tried it at their size. Patches of 90 % leave two of the demo's sixteen.
+patches 0.675 (by seed -0.025, +0.007, +0.045; paired +0.009, -0.078 to +0.097), the others 0.650 to
+0.663. Sentiment is lower in all three seeds (-0.063, -0.008, -0.014), easy-VQA higher on average.
+Presets `base` and `large` mask 75 % there for the computing it saves, 11 to 16 % of a pair, not
+for these differences. Nobody has tried it at their size. Patches of 90 % leave two of sixteen.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Block(nn.Module):
         x = _add_to(product, x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
         product = keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
-        # A class of FSDP2's must not return a view, on which its hooks could be lost.
+        # Sharded by FSDP2, a block has another class, whose hooks a returned view could lose.
         return _add_to(product, x) if type(self) is Block else x + product
 
     def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:

@@ -113,9 +113,10 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
         reader_processes=3,
         activation_checkpointing="blocks",  # with it all stages fit 80 GB (`--plan`)
     )
-    # False pairs of a quarter of the batch: 1,024 an update, for 8 % less computing than of half.
-    # A quarter of the patches in the joint pass: no worse on validation parts than half of them
-    # (experiments/mask_ratios.py), for 11 to 16 % less computing.
+    # False pairs of a quarter of the batch: 1,024 an update, a pair computes about 6 % less than
+    # with half.
+    # A quarter of the patches in the joint pass: 11 to 16 % less than with half, and three seeds
+    # show no difference on validation parts (experiments/mask_ratios.py).
     stage3 = replace(
         _STAGE3, contrastive_chunk=128, matching_fraction=0.25, pair_image_mask_ratio=0.75
     )

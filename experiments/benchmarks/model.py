@@ -357,7 +357,7 @@ def main() -> int:
         return 0
     runs = 1 if options.quick else 5
     parts: dict[str, Callable[[], list[Row]]] = {
-        "memory": lambda: memory_rows(4, 16),  # first: FLAVA takes 14 GB, and we grow
+        "memory": lambda: memory_rows(4, 16),  # while we are small: FLAVA's process takes 14 GB
         "inference": lambda: inference_rows(runs, 32),
         "mim": lambda: [mim_row(runs, 16)],
         "update": lambda: pair_update_rows(runs, 4),
