@@ -151,10 +151,13 @@ def compute(config: PipelineConfig, flava: Sequence[FlavaRecipe] = ()) -> float:
 
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
-    """MoMo; FLAVA at equal tokens, at equal compute, and at half the learning rate."""
+    """MoMo; FLAVA at equal tokens and at equal compute; both at half their learning rates."""
     ratio = compute(base) / compute(base, recipes(base))
+    rates = {name: getattr(base, name).train.optimizer.learning_rate for name in STAGES}
+    halved = {f"{n}.train.optimizer.learning_rate": rate / 2 for n, rate in rates.items()}
     return {
         "MoMo": {},
+        "MoMo, half rate": halved,
         "FLAVA, equal tokens": {FLAVA: True},
         "FLAVA, equal compute": {FLAVA: True, "steps": ratio},
         "FLAVA, equal tokens, half rate": {FLAVA: True, "rate": 0.5},
