@@ -44,14 +44,16 @@ def crash_once(config, inputs, context):
 
 
 def early(config, inputs, context):
-    """Starts before its inputs are there and waits for them inside."""
+    """Starts before its inputs are there, waits for them inside, then works for `seconds`."""
     started = time.time()
     paths = context.resolve_inputs()
+    waited = time.time() - started
+    time.sleep(config.seconds)
     total = config.value + sum(
         json.loads((path / "sum.json").read_text()) for path in paths.values()
     )
     (context.output / "sum.json").write_text(json.dumps(total))
-    return {"sum": total, "waited": time.time() - started}
+    return {"sum": total, "waited": waited}
 
 
 def restart_late(config, inputs, context):
