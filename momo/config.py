@@ -18,6 +18,8 @@ OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pair": ("contrastive", "matching", "pair_mlm", "pair_mim"),
     }
 )
+JOINT_OBJECTIVES = frozenset(OBJECTIVES["pair"]) - {"contrastive"}
+"""Those that read a picture and a text in one sequence."""
 
 
 @dataclass(frozen=True)

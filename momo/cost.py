@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from momo.config import ModelConfig, TaskConfig
+from momo.config import JOINT_OBJECTIVES, ModelConfig, TaskConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ def passes_of(
             EncoderPass(rows, 1 + patches, cached=True),
             EncoderPass(rows, length, cached=True),
         ]
-    if objectives.keys() & {"matching", "pair_mlm", "pair_mim"}:
+    if objectives.keys() & JOINT_OBJECTIVES:
         kept = 1 + round(patches * (1.0 - config.pair_image_mask_ratio))
         false = round(rows * config.matching_fraction) if "matching" in objectives else 0
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
@@ -152,7 +152,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
     """Parameters that a stage trains; the rest is frozen and has no gradient or moments."""
     counts, modalities, objectives = parameter_counts(config), task.modalities, task.objectives
-    joint = bool(objectives.keys() & {"matching", "pair_mlm", "pair_mim"})
+    joint = bool(objectives.keys() & JOINT_OBJECTIVES)
     used = {
         "blocks": joint or not config.tower_depth,
         "image_tower": "image" in modalities or "pair" in modalities,

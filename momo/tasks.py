@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from momo.config import TaskConfig
+from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
 from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.masking import (
@@ -85,7 +85,7 @@ class MoMoTask(nn.Module):
         if model.image_tower is not None and model.text_tower is not None:
             used[model.image_tower] = used[model.image_embedding]
             used[model.text_tower] = used[model.text_embedding]
-            joint = bool(weights.keys() & {"matching", "pair_mlm", "pair_mim"})
+            joint = bool(weights.keys() & JOINT_OBJECTIVES)
             used |= {model.blocks: joint, model.norm: joint}
         model.requires_grad_(True)
         for part, needed in used.items():
@@ -162,7 +162,7 @@ class MoMoTask(nn.Module):
             loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
             losses["contrastive"] = loss.named("contrastive")
             similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
-        if not weights.keys() & {"matching", "pair_mlm", "pair_mim"}:
+        if not weights.keys() & JOINT_OBJECTIVES:
             return losses
 
         keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)

@@ -133,7 +133,8 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
         assert law["extrapolation"]["measured"] > 0
     if name == "flava":
         sizes = {row.label: row.values("parameters")[0] for row in results.rows}
-        assert all(sizes[arm] > sizes["MoMo"] for arm in sizes if arm.startswith("FLAVA"))
+        theirs = [size for arm, size in sizes.items() if arm.startswith("FLAVA")]
+        assert min(theirs) > sizes["MoMo"]
 
 
 def test_options_are_those_of_every_sweep():

@@ -32,7 +32,6 @@ _MACHINE_FAULT_RETRIES = 2
 _ERROR_LINES = 25
 _LEAST_AT_ONCE = 8
 
-
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
