@@ -45,6 +45,7 @@ class Follower:
         self._configs: dict[str, Mapping[str, Any]] = {}
         self.finished = len(self.rows)
         self._running: dict[str, Mapping[str, Any]] = {}
+        self._ended: set[str] = set()
         self._writers: dict[str, Any] = {}
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -94,6 +95,11 @@ class Follower:
         """A trial starts."""
         self.started.setdefault(trial.trial_id, time.time())
         self._configs[trial.trial_id] = dict(trial.config)
+        with self._lock:
+            self._ended.discard(self._label(trial))
+
+    def _label(self, trial: Any) -> str:
+        return self.sweep.label(self.parameters_of(trial.trial_id, trial.config))
 
     def parameters_of(self, trial_id: str, config: Mapping[str, Any]) -> Settings:
         """What a trial was given; `config` where its start was not seen."""
@@ -123,16 +129,22 @@ class Follower:
                 news: Any = ray.get(self.board.drain.remote(), timeout=5)
             except Exception:  # noqa: BLE001 - Ray is ending, or is busy: the sweep does not depend on it
                 continue
-            with self._lock:
-                for label, message in news.items():
-                    self._running[label] = message
-                    self._draw_curves(label, message)
-                text = self._text()
+            text = self.take(news)
             if self._live is not None:
                 self._live.update(text, refresh=True)
             elif time.time() >= self._next_line:
                 self._next_line = time.time() + _PLAIN_SECONDS
                 print(text.plain, file=self.stream, flush=True)
+
+    def take(self, news: Mapping[str, Mapping[str, Any]]) -> Text:
+        """Label → what its trial said last; the text to show then. A trial's last words may come
+        after its end: they give its curves their last point, nothing else."""
+        with self._lock:
+            for label, message in news.items():
+                if label not in self._ended:
+                    self._running[label] = message
+                self._draw_curves(label, message)
+            return self._text()
 
     def _text(self) -> Text:
         from rich.text import Text
@@ -162,12 +174,12 @@ class Follower:
 
     def end(self, trial: Any, *, failed: bool) -> None:
         """A trial is over."""
-        parameters = self.parameters_of(trial.trial_id, trial.config)
-        label = self.sweep.label(parameters)
+        parameters, label = self.parameters_of(trial.trial_id, trial.config), self._label(trial)
         result = trial.last_result or {}
         seconds = time.time() - self.started.get(trial.trial_id, time.time())
         with self._lock:
             self._running.pop(label, None)
+            self._ended.add(label)
             self.finished += 1
             self.failed += failed
         value = result.get(self.sweep.metric, float("nan"))

@@ -1,9 +1,12 @@
 """Statistics, settings and charts of sweeps, without Ray."""
 
+import io
+import types
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from momo_platform.overrides import as_options, with_settings
 from momo_platform.stages import UserError
 from momo_platform.sweeps import Choice, Interval, Sweep
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
+from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, estimate, read_results, shown_metrics
 from momo_platform.sweeps.sweep import numbers
 
@@ -153,3 +157,23 @@ def test_charts_are_well_formed():
     for chart in charts:
         assert ElementTree.fromstring(standalone(chart)).tag.endswith("svg")
     assert forest_chart({}, "") == parallel_chart({"a": {"m": 1}}, "") == shares_chart({}, "") == ""
+
+
+def test_a_trial_that_is_over_is_not_shown_as_running(tmp_path):
+    """Its last message lies on the board until the next second."""
+    sweep = Sweep("s", None, "m", arms={"a": {}, "b": {"x": 1}}, seeds=(0,))
+    trials = [types.SimpleNamespace(trial_id=f"t{i}", config={"number": i}) for i in (0, 1)]
+    said = io.StringIO()
+    follower = Follower(sweep, tmp_path, said, optuna.create_study(), verbose=False)
+    for trial in trials:
+        follower.begin(trial)
+        trial.last_result = {}
+    news = {name: {"seed": 0, "stages": {"fit": {"state": "running"}}} for name in ("a", "b")}
+    assert follower.take(news).plain.count("running") == 2
+    follower.end(trials[0], failed=False)
+    shown = follower.take(news).plain
+    assert "1 of 2 trials done" in shown
+    assert "b, seed 0, fit  running" in shown
+    assert "a, seed 0" not in shown
+    follower.begin(trials[0])  # tried again
+    assert "a, seed 0" in follower.take(news).plain
