@@ -10,8 +10,8 @@ published objectives and weights, its order (picture encoder alone, text encoder
 pictures, texts and pairs, one data set a step), MoMo's batches, optimizer and corpora. Its picture
 targets, DALL-E's codes, are on a hub; k-means of patches stands in (`flava_baseline/stages.py`).
 Two arms: as many samples of every modality as MoMo (equal tokens), and as much training
-compute (equal compute, counted by torch, forward and backward). Both at half their learning rates
-tell whether the rate decides.
+compute (equal compute, counted by torch, forward and backward). MoMo and FLAVA at half their
+learning rates tell whether the rate decides; they run when `--only` names them.
 
 Cost: 1 h 10 min on two shared cores for MoMo and the two whole-rate arms, three seeds; 23 min and
 14 min for the arms at half their rates.
@@ -213,7 +213,13 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
     return scores_of(trained[-1], trained[:-1], config, graph)
 
 
-EXPERIMENT = Experiment("flava", arms, equal=False, build=build_either)
+EXPERIMENT = Experiment(
+    "flava",
+    arms,
+    on_request=("MoMo, half rate", "FLAVA, equal tokens, half rate"),
+    equal=False,
+    build=build_either,
+)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,8 @@ class ExperimentOptions(SweepOptions):
     seeds: tuple[int, ...] = ()
     """Each trial is trained and evaluated once with each; by default 0 1 2, of a search 0."""
     only: tuple[str, ...] = ()
-    """Run these arms only; the first arm, which the others are compared with, always runs."""
+    """Run these arms only; the first arm, which the others are compared with, always runs. Some
+    arms run only when they are named: `--plan` lists them."""
     name: str = ""
     """The sweep's name; by default the experiment's and the budget."""
     plan: bool = False
@@ -42,14 +44,15 @@ class ExperimentOptions(SweepOptions):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`arms(base)`: name → what it changes in the base config; the first is the reference. Steps
-    are chosen so that all cost the same compute, unless `equal` is False. Or a `space` that Optuna
-    searches with `samples` trials."""
+    """`arms(base)`: name → what it changes in the base config; the first is the reference. Those
+    `on_request` run only when `--only` names them. Steps are chosen so that all cost the same
+    compute, unless `equal` is False. Or a `space` that Optuna searches with `samples` trials."""
 
     name: str
     arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
     space: Mapping[str, Choice | Interval] = field(default_factory=dict)
     samples: int = 1
+    on_request: tuple[str, ...] = ()
     equal: bool = True
     metric: str = "macro"
     show: tuple[str, ...] = ("groups/*", "tasks/*", "training_seconds")
@@ -79,9 +82,8 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
         raise UserError(f"--only: {experiment.name} has no arms, it searches a space")
     if unknown := [name for name in options.only if name not in arms]:
         raise UserError(f"--only {' '.join(unknown)}: no such arm; there are {', '.join(arms)}")
-    if options.only:
-        first = next(iter(arms))
-        arms = {name: arms[name] for name in arms if name in (first, *options.only)}
+    chosen = options.only or [name for name in arms if name not in experiment.on_request]
+    arms = {name: arms[name] for i, name in enumerate(arms) if i == 0 or name in chosen}
     if experiment.equal:
         arms = {name: equal_compute(base, settings) for name, settings in arms.items()}
     return Sweep(
@@ -106,6 +108,8 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
     sweep = sweep_of(experiment, options)
     if options.plan:
         print_arms(sweep, options)
+        if left := [name for name in experiment.on_request if name not in sweep.arms]:
+            print(f"only when named: {shlex.join(['--only', *left])}")
         return 0
     command = ["python", f"experiments/{experiment.name}.py", *arguments]
     results = run_sweep(sweep, options, command)

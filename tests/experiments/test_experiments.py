@@ -63,6 +63,18 @@ def test_an_unknown_arm_is_told():
     assert list(sweep.arms) == ["all four", "without matching"]
 
 
+def test_some_arms_run_only_when_named(tmp_path, capsys):
+    module = experiment("flava")
+    options = ExperimentOptions(budget="smoke", plan=True, storage=str(tmp_path / "runs"))
+    assert run(module.EXPERIMENT, options, []) == 0
+    printed = capsys.readouterr().out
+    left = "'MoMo, half rate' 'FLAVA, equal tokens, half rate'"
+    assert f"only when named: --only {left}" in printed
+    assert "3 trials, seeds [0, 1, 2]" in printed
+    named = ExperimentOptions(only=("MoMo, half rate",))
+    assert list(sweep_of(module.EXPERIMENT, named).arms) == ["MoMo", "MoMo, half rate"]
+
+
 def test_a_plan_needs_no_ray(tmp_path, capsys):
     module = experiment("objectives")
     options = ExperimentOptions(budget="smoke", plan=True, storage=str(tmp_path / "runs"))
@@ -120,8 +132,14 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
         given = ["--budget", "smoke", "--seeds", "0", "--storage", storage]
         assert module.main([*given, "--depth", "1", "2", "3", "4", "--verbose"]) == 0
     else:
-        options = ExperimentOptions(budget="smoke", seeds=(0,), storage=storage, verbose=True)
         few = dataclasses.replace(module.EXPERIMENT, samples=3)
+        options = ExperimentOptions(
+            budget="smoke",
+            seeds=(0,),
+            only=tuple(few.arms(few.base("smoke"))),
+            storage=storage,
+            verbose=True,
+        )
         assert run(few, options, []) == 0
     folder = Path(storage) / "sweeps" / f"{name}-smoke"
     results = read_results(folder / "results.json")
@@ -134,6 +152,7 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
     if name == "flava":
         sizes = {row.label: row.values("parameters")[0] for row in results.rows}
         theirs = [size for arm, size in sizes.items() if arm.startswith("FLAVA")]
+        assert len(theirs) == 3
         assert min(theirs) > sizes["MoMo"]
 
 
