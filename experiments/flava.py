@@ -13,7 +13,10 @@ Two arms: as many samples of every modality as MoMo (equal tokens), and as much 
 compute (equal compute, counted by torch, forward and backward). MoMo and FLAVA at half their
 learning rates tell whether the rate decides; they run when `--only` names them.
 
-Cost: @@COST@@
+Cost: about 37 minutes on two cores for the three arms and three seeds, an hour with the two on
+request, by one seed of all five: 18 min 52 s, nothing else running, corpora included; a trial 5 min
+25 s (MoMo), 8 min 40 s and 6 min 18 s (FLAVA; 2026-11-27, commit 1ef795a, 2 cores AMD EPYC). The
+whole run below took 1 h 10 min beside other work.
 
 Result: (2026-11-26, commit f1991c6, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times
 MoMo's parameters; `experiments/results/flava-2026-11-26.md` has every task and interval), test,

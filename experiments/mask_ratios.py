@@ -5,8 +5,9 @@ pairs, where the other modality tells, 50 % of the patches and 30 % of the words
 
     python experiments/mask_ratios.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 1 h 4 min on two cores that ran tests and benchmarks too: eight arms, three seeds; stages are
-shared where they can be, the first arm was there from other experiments.
+Cost: about 52 minutes on two cores, three seeds, by one seed's trials: 3 min 31 s to 5 min 52 s
+each, 16 min 44 s for all but the first arm, nothing else running (2026-11-27, commit 1ef795a, 2
+cores AMD EPYC). To stay below an hour, "pairs' words 50 %" runs only when `--only` names it.
 
 Result: (2026-11-27, commit 8f1afe4, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
 intervals in `experiments/results/mask_ratios-2026-11-27.md`), test, mean of three seeds:
@@ -56,7 +57,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("mask_ratios", arms)
+EXPERIMENT = Experiment("mask_ratios", arms, on_request=("pairs' words 50 %",))
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))
