@@ -56,7 +56,8 @@ class SweepOptions:
     fresh: bool = False
     """Forget a sweep of this name and its rows; finished stages stay and are not run again."""
     optuna: str = ""
-    """Optuna's storage, e.g. postgresql://user@host/db; empty: SQLite in the sweep's folder."""
+    """Optuna's storage, e.g. postgresql://user@host/db (needs psycopg); empty: SQLite in the
+    sweep's folder."""
     wandb: bool = False
     """Log every trial to Weights & Biases too; offline unless logged in."""
     dashboard: bool = False

@@ -39,7 +39,8 @@ def open_study(url: str, sweep: Sweep) -> Any:
         shown = url.rpartition("@")[2]  # without the password
         raise UserError(
             f"--optuna {shown}: {error}; give a database that this machine reaches, with its "
-            "driver installed, or leave it out for SQLite"
+            "driver installed (PostgreSQL: pip install 'psycopg[binary]'), or leave it out for "
+            "SQLite"
         ) from error
 
 
