@@ -49,7 +49,11 @@ def _compare(options: CompareOptions) -> int:
         raise UserError("two runs have one name: write NAME=RUN to tell them apart")
     print(markdown(runs))
     if options.html:
-        Path(options.html).write_text(page(runs), encoding="utf-8")
+        try:
+            Path(options.html).write_text(page(runs), encoding="utf-8")
+        except OSError as error:
+            told = f"--html {options.html}: {error.strerror}; give another file"
+            raise UserError(told) from error
         print(f"page: {options.html}")
     return 0
 

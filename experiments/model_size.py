@@ -13,8 +13,8 @@ Cost: about an hour on two cores: nine arms, three seeds, nothing shared but the
 
 Result: (2026-11-27, commit e815c50, `--budget hour`, 2 cores, 40 min) refuted for so short a
 training (55, 65 and 80 steps). At equal tokens stage 3's loss does not fall with size: 17.76,
-17.92, 17.77, 17.94, 17.91 from depth 2 to 6, parameters^0.0022 (95 %: 0.0004 to 0.0041); the law
-of the four smaller ones predicts 17.92 (17.78 to 18.10) for the largest, which has 17.91. At
+17.92, 17.77, 17.94, 17.91 from depth 2 to 6, parameters^0.0022 (95 %: -0.0024 to 0.0068); the law
+of the four smaller ones predicts 17.92 (17.52 to 18.32) for the largest, which has 17.91. At
 equal compute smaller is better throughout: 15.64, 16.95, 17.77, 18.45, 18.97; depth 2, with 6.5
 times the steps of depth 4, has the best retrieval (0.120 against 0.077) and MNIST (0.922 against
 0.908) too. A ladder that tells sizes apart needs `--budget demo` or more; rates were scaled, not
@@ -136,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(options: SizeOptions, given: Sequence[str]) -> int:
+    if options.only:
+        raise UserError("--only: the law needs every size; choose them with --depth")
     experiment = Experiment(
         "model_size",
         partial(arms, options.depth),
@@ -161,13 +163,17 @@ def _main(options: SizeOptions, given: Sequence[str]) -> int:
     )
     _write(folder / "report", "law", found, drawn)
     if options.publish:
-        _write(RESULTS, f"model_size-law-{results.created[:10]}", found, drawn)
+        stem = options.name or "model_size"
+        _write(RESULTS, f"{stem}-law-{results.created[:10]}", found, drawn)
     law, beyond = found["law"], found["extrapolation"]
+    exponents = predictions = "one seed, no interval"
+    if law["low"] is not None:
+        exponents = f"95 %: {-law['high']:.4f} – {-law['low']:.4f}"
+        predictions = f"{beyond['low']:.3f} – {beyond['high']:.3f}"
     print(
-        f"loss = {law['a']:.3g} · parameters^{-law['b']:.4f} (95 %: {-law['high']:.4f} – "
-        f"{-law['low']:.4f}); without the largest size the law predicts {beyond['predicted']:.3f} "
-        f"({beyond['low']:.3f} – {beyond['high']:.3f}) for it, measured {beyond['measured']:.3f} "
-        f"({beyond['error']:+.1%}); best at equal compute: "
+        f"loss = {law['a']:.3g} · parameters^{-law['b']:.4f} ({exponents}); without the largest "
+        f"size the law predicts {beyond['predicted']:.3f} ({predictions}) for it, measured "
+        f"{beyond['measured']:.3f} ({beyond['error']:+.1%}); best at equal compute: "
         f"{found['compute_optimal_parameters']:,.0f} block parameters"
     )
     return 0

@@ -39,7 +39,8 @@ class ExperimentOptions(SweepOptions):
     plan: bool = False
     """Print the arms, what they change and what is to run; then end. Without Ray."""
     publish: bool = False
-    """Copy the table, the rows and the chart to experiments/results/."""
+    """Copy the table, the rows and the chart to experiments/results/, under the experiment's name
+    or --name. Not of the smoke budget, and not over another sweep's of that day."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
 def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[str]) -> int:
     """Plan, or run the sweep and write its report."""
     sweep = sweep_of(experiment, options)
+    if options.publish and options.budget == "smoke":
+        raise UserError("--publish: results/ holds real runs; --budget smoke is for tests")
     if options.plan:
         print_arms(sweep, options)
         if left := [name for name in experiment.on_request if name not in sweep.arms]:
@@ -119,24 +122,34 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
     page = write_report(results, sweep, options.storage, folder)
     print((page.parent / "table.md").read_text(encoding="utf-8"))
     print(f"report: {page}")
-    if options.publish:
-        publish(experiment.name, folder, results.created[:10])
     failed = [row.label for row in results.rows if row.state in ("failed", "not run")]
     if failed:
-        print(f"failed: {', '.join(failed)}; their errors are in the report", file=sys.stderr)
-    return 1 if failed else 0
+        told = "; nothing is published" if options.publish else ""
+        print(f"failed: {', '.join(failed)}; their errors are in the report{told}", file=sys.stderr)
+        return 1
+    if options.publish:
+        publish(options.name or experiment.name, folder, results.created[:10])
+    return 0
 
 
 def publish(name: str, folder: Path, date: str) -> None:
-    """The record of a real run: a table, its rows, its chart."""
+    """The record of a real run: a table, its rows, its chart. Raises UserError where a record of
+    this name and date is of another sweep."""
     from momo_platform.charts import standalone
     from momo_platform.sweeps.report import forest
     from momo_platform.sweeps.rows import read_results
 
     RESULTS.mkdir(exist_ok=True)
+    there = RESULTS / f"{name}-{date}.json"
+    ours = read_results(folder / "results.json")
+    if there.exists() and read_results(there).definition != ours.definition:
+        raise UserError(
+            f"{there.name} in {RESULTS} is of a sweep with other arms, seeds or settings, and "
+            "stays; the report is written: the same command with a --name publishes beside it"
+        )
     shutil.copyfile(folder / "report" / "table.md", RESULTS / f"{name}-{date}.md")
     shutil.copyfile(folder / "results.json", RESULTS / f"{name}-{date}.json")
-    if chart := forest(read_results(folder / "results.json")):
+    if chart := forest(ours):
         (RESULTS / f"{name}-{date}.svg").write_text(standalone(chart), encoding="utf-8")
     print(f"published: experiments/results/{name}-{date}.md, .json, .svg")
 

@@ -10,18 +10,18 @@ from html import escape
 import numpy as np
 
 from momo_platform.charts import colour_of
-
-_DRAWS = 2_000
+from momo_platform.sweeps.rows import estimate
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """`a` and `b` of loss = a · size^-b, `low` and `high` the 95 % interval of `b`."""
+    """`a` and `b` of loss = a · size^-b, `low` and `high` the 95 % interval of `b`; None for one
+    seed."""
 
     a: float
     b: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __call__(self, size: float) -> float:
         return self.a * size**-self.b
@@ -33,8 +33,8 @@ class Extrapolation:
 
     size: float
     predicted: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     measured: float
 
     @property
@@ -43,50 +43,41 @@ class Extrapolation:
         return self.predicted / self.measured - 1.0
 
 
-def fit(losses: Mapping[float, Sequence[float]], seed: int = 0) -> PowerLaw:
+def fit(losses: Mapping[float, Sequence[float]]) -> PowerLaw:
     """From size → losses by seed (as many for each size, in the same order).
 
-    Least squares on the logarithms of the means; the interval resamples seeds, jointly for all
-    sizes. Raises ValueError for fewer than three sizes or losses that are not above 0.
+    Least squares on logarithms, a line a seed; the means of `a` and `b`, and Student's
+    interval of the exponent. Raises ValueError for fewer than three sizes or losses that are not
+    above 0.
     """
-    slopes = _resampled(losses, seed)[:, 0]
-    a, b = _line(losses, np.arange(_seeds(losses)))
-    low, high = np.quantile(slopes, [0.025, 0.975])
-    return PowerLaw(a, b, float(low), float(high))
+    slopes, intercepts = _lines(losses)
+    slope = estimate([-s for s in slopes])
+    return PowerLaw(float(np.mean(np.exp(intercepts))), slope.mean, slope.low, slope.high)
 
 
-def extrapolate(losses: Mapping[float, Sequence[float]], seed: int = 0) -> Extrapolation:
-    """Fit all sizes but the largest and predict that one, with a 95 % interval."""
+def extrapolate(losses: Mapping[float, Sequence[float]]) -> Extrapolation:
+    """Fit all sizes but the largest and predict that one, with a 95 % interval over seeds."""
     largest = max(losses)
     known = {size: values for size, values in losses.items() if size != largest}
-    a, b = _line(known, np.arange(_seeds(known)))
-    drawn = [float(one[1] * largest ** -one[0]) for one in _resampled(known, seed)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    slopes, intercepts = _lines(known)
+    found = estimate([math.exp(i) * largest**s for s, i in zip(slopes, intercepts, strict=True)])
     measured = float(np.mean(losses[largest]))
-    return Extrapolation(largest, a * largest**-b, float(low), float(high), measured)
+    return Extrapolation(largest, found.mean, found.low, found.high, measured)
 
 
-def _seeds(losses: Mapping[float, Sequence[float]]) -> int:
+def _check(losses: Mapping[float, Sequence[float]]) -> None:
     counts = {len(values) for values in losses.values()}
     if len(losses) < 3 or len(counts) != 1 or 0 in counts:
         raise ValueError(f"{len(losses)} sizes with {sorted(counts)} losses: give 3 sizes or more")
     if min(min(values) for values in losses.values()) <= 0 or min(losses) <= 0:
         raise ValueError("a power law needs sizes and losses above 0")
-    return counts.pop()
 
 
-def _line(losses: Mapping[float, Sequence[float]], rows: np.ndarray) -> tuple[float, float]:
-    x = np.log(list(losses))
-    y = np.log([np.mean(np.asarray(values)[rows]) for values in losses.values()])
-    slope, intercept = np.polyfit(x, y, 1)
-    return float(np.exp(intercept)), float(-slope)
-
-
-def _resampled(losses: Mapping[float, Sequence[float]], seed: int) -> np.ndarray:
-    """(b, a) of resampled seeds, [draws, 2]."""
-    count, draw = _seeds(losses), np.random.default_rng(seed)
-    lines = [_line(losses, draw.integers(count, size=count)) for _ in range(_DRAWS)]
-    return np.array([(b, a) for a, b in lines])
+def _lines(losses: Mapping[float, Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Slope and intercept of the logarithms' line of each seed."""
+    _check(losses)
+    slopes, intercepts = np.polyfit(np.log(list(losses)), np.log(list(losses.values())), 1)
+    return slopes.tolist(), intercepts.tolist()
 
 
 def chart(

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,28 @@ def test_some_arms_run_only_when_named(tmp_path, capsys):
     assert list(sweep_of(module.EXPERIMENT, named).arms) == ["MoMo", "MoMo, half rate"]
 
 
+def test_a_record_of_real_runs_is_not_replaced(tmp_path, monkeypatch):
+    module = importlib.import_module("experiments.run")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    options = ExperimentOptions(budget="smoke", publish=True)
+    with pytest.raises(UserError, match="--publish: .* --budget smoke is for tests"):
+        run(experiment("objectives").EXPERIMENT, options, [])
+    record = HERE / "results" / "objectives-2026-11-27.json"
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "table.md").write_text("table")
+    shutil.copyfile(record, tmp_path / "results.json")
+    module.publish("objectives", tmp_path, "2026-11-27")
+    module.publish("objectives", tmp_path, "2026-11-27")  # the same sweep, run again
+    other = json.loads(record.read_text())
+    other["definition"]["seeds"] = [0]
+    (tmp_path / "results.json").write_text(json.dumps(other))
+    (tmp_path / "report" / "table.md").write_text("another")
+    with pytest.raises(UserError, match=r"objectives-2026-11-27.json .* other arms, seeds"):
+        module.publish("objectives", tmp_path, "2026-11-27")
+    assert (tmp_path / "results" / "objectives-2026-11-27.md").read_text() == "table"
+    module.publish("mine", tmp_path, "2026-11-27")
+
+
 def test_a_plan_needs_no_ray(tmp_path, capsys):
     module = experiment("objectives")
     options = ExperimentOptions(budget="smoke", plan=True, storage=str(tmp_path / "runs"))
@@ -95,6 +118,17 @@ def test_a_power_law_is_found_and_foretells():
     beyond = extrapolate(losses)
     assert beyond.size == 1e7
     assert beyond.error == pytest.approx(0.0, abs=1e-6)
+    assert beyond.low < beyond.predicted < beyond.high
+    one = fit({size: values[:1] for size, values in losses.items()})
+    assert (one.b, one.low) == (pytest.approx(0.1, abs=1e-6), None)
+    three = fit(
+        {
+            s: [v * s**-shift for v, shift in zip(values, (0, 0.1, 0.2), strict=True)]
+            for s, values in losses.items()
+        }
+    )
+    half = 4.302653 * 0.1 / 3**0.5  # Student's t, two degrees of freedom
+    assert (three.low, three.high) == (pytest.approx(0.2 - half), pytest.approx(0.2 + half))
     bent = {**losses, 1e7: [2.0] * 3}  # above the law: a floor that it does not know
     assert extrapolate(bent).error < -0.4
     drawn = chart({"t": losses}, {"t": law}, "size", "loss")
@@ -118,6 +152,8 @@ def test_the_ladder_has_one_dial():
         equal = with_settings(base, arms[f"depth {depth}, equal compute"])
         assert sum(training_flops(equal).values()) == pytest.approx(level, rel=0.02)
         assert equal.model.width == 32 * depth
+    with pytest.raises(UserError, match="--only: the law needs every size"):
+        module._main(module.SizeOptions(only=("depth 4",)), [])
     with pytest.raises(UserError, match="at least four sizes"):
         module.arms((2, 3), base)
 

@@ -59,7 +59,12 @@ def _of_sweep(catalog: Catalog, place: str) -> Manifest | None:
     if not colon or name in ("s3", "gs", "file"):
         return None
     root = Path(catalog.storage.uri) if "://" not in catalog.storage.uri else Path("runs")
-    results = read_results(root / "sweeps" / name / "results.json")
+    file = root / "sweeps" / name / "results.json"
+    if not file.is_file():
+        finished = sorted(p.parent.name for p in (root / "sweeps").glob("*/results.json"))
+        there = ", ".join(finished) or "none"
+        raise UserError(f"{place}: no finished sweep {name} in {root}; there are {there}")
+    results = read_results(file)
     trial, _, seed = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
     rows = [row for row in results.rows if row.label == trial]
     if not rows or not rows[0].stages:

@@ -8,6 +8,7 @@ import http.server
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ HOST = "127.0.0.1"
 RAY_URL = "ray-dashboard.url"
 """In a sweep's folder: where its private Ray's dashboard was."""
 _START_SECONDS = 60.0
+_LARGEST_PORT = 65_000
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def _tool(name: str) -> str:
 @contextlib.contextmanager
 def serve(options: DashboardOptions) -> Iterator[list[Link]]:
     """All pages, up; ended on leaving. The first link is the page that leads to the others."""
+    if not 1024 <= options.port <= _LARGEST_PORT:
+        raise UserError(f"--port {options.port}: give 1024 to {_LARGEST_PORT}, pages take the next")
     folder = chosen(options)
     study = options.optuna or f"sqlite:///{folder / STUDY}"
     with contextlib.ExitStack() as stack:
@@ -227,6 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     options = tyro.cli(DashboardOptions, args=arguments, description=__doc__)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its servers too
     try:
         with serve(options) as links:
             for link in links:

@@ -149,7 +149,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:
     for path in folder.iterdir():
-        if path.name in ("lock", "logs", RAY_URL):
+        if path.name in ("lock", "logs", "wandb", RAY_URL):
             continue
         if path.is_dir():
             shutil.rmtree(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -43,7 +43,7 @@ class Follower:
         self._folder_of_rows = folder / ROWS
         self.rows: dict[str, Row] = self._known_rows()
         self._configs: dict[str, Mapping[str, Any]] = {}
-        self.finished = len(self.rows)
+        self.finished = 0
         self._running: dict[str, Mapping[str, Any]] = {}
         self._ended: set[str] = set()
         self._writers: dict[str, Any] = {}
@@ -80,6 +80,14 @@ class Follower:
             self._live.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=self.stream, flush=True)
+
+    def know(self, rows: Iterable[Row]) -> None:
+        """Rows of earlier commands that still hold."""
+        for row in rows:
+            self.finished += 1
+            found = row.estimate(self.sweep.metric) if row.state == "done" else None
+            if found is not None:
+                self._is_best(found.mean, row.label)
 
     def _known_rows(self) -> dict[str, Row]:
         found = {}
@@ -172,6 +180,11 @@ class Follower:
                 self._writers[name].add_scalar(f"loss/{key}", value, step)
             self._writers[name].flush()
 
+    def _is_best(self, value: float, label: str) -> None:
+        sign = 1.0 if self.sweep.mode == "max" else -1.0
+        if self.best is None or sign * value > sign * self.best[0]:
+            self.best = (value, label)
+
     def end(self, trial: Any, *, failed: bool) -> None:
         """A trial is over."""
         parameters, label = self.parameters_of(trial.trial_id, trial.config), self._label(trial)
@@ -189,11 +202,7 @@ class Follower:
             told = f"stopped at step {result.get('step', 0)}"
         else:
             told = f"{self.sweep.metric} {value:.4g}"
-            better = self.best is None or (
-                value > self.best[0] if self.sweep.mode == "max" else value < self.best[0]
-            )
-            if better:
-                self.best = (value, label)
+            self._is_best(value, label)
         failure = RuntimeError("failed") if failed else None
         name = self.name_of(trial.trial_id)
         self._keep(row_of(self.sweep, name, parameters, result, failure))

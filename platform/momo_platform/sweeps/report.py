@@ -54,19 +54,26 @@ def markdown(results: Results) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     for row in results.rows:
         if row.state != "done":
-            told = row.error.splitlines()[0] if row.error else f"at step {row.steps}"
+            told = row.cause if row.error else f"at step {row.steps}"
             lines.append(
                 "| " + " | ".join([row.label, f"{row.state}: {told}"]) + " |" * (len(head) - 1)
             )
     lines += [
         "",
-        f"Mean and 95 % interval (Student's t) over seeds {list(results.definition['seeds'])}; "
-        f"best is the {'largest' if results.mode == 'max' else 'smallest'} {results.metric}.",
+        f"{_told_of(results.definition['seeds'])}; best is the "
+        f"{'largest' if results.mode == 'max' else 'smallest'} {results.metric}.",
         "",
         f"Command: `{results.command}`; commit {results.commit[:12] or 'unknown'}; "
-        f"{results.machine}; {results.created[:10]}; {duration(results.seconds)}.",
+        f"{results.machine}; {results.created[:10]}; {duration(results.seconds)}, without what "
+        "was there from earlier commands.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _told_of(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"One seed, {seeds[0]}: no intervals"
+    return f"Mean and 95 % interval (Student's t) over seeds {list(seeds)}"
 
 
 def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path) -> Path:
@@ -91,6 +98,7 @@ def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path)
         curves=_charts(storage, ranked, sweep.curves),
         colours={row.label: colour_of(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
         markdown=markdown(results),
+        told=_told_of(results.definition["seeds"]),
     )
     (output / PAGE).write_text(page, encoding="utf-8")
     (output / TABLE).write_text(markdown(results), encoding="utf-8")

@@ -61,6 +61,15 @@ class Row:
     steps: int = 0
     error: str = ""
 
+    @property
+    def cause(self) -> str:
+        """The error in one line: which stage, and the last line of its traceback."""
+        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
+        if len(lines) < 2:
+            return self.error.strip()
+        where, failed, _ = lines[0].partition(" failed:")
+        return f"{where if failed else lines[0]}: {lines[-1]}"
+
     def values(self, metric: str) -> list[float]:
         """By seed, of those that have the metric."""
         return [numbers[metric] for numbers in self.seeds.values() if metric in numbers]

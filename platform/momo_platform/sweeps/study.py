@@ -103,6 +103,19 @@ def add_row(study: Any, sweep: Sweep, row: Row) -> None:
     )
 
 
+def requeue(study: Any) -> int:
+    """Trials that a killed driver left running → the first that the search gives out again, so that
+    their stages go on; returns how many."""
+    import optuna
+
+    states = optuna.trial.TrialState
+    left = study.get_trials(deepcopy=False, states=(states.RUNNING,))
+    for trial in left:
+        study.tell(trial.number, state=states.FAIL)
+        study.enqueue_trial(trial.params)
+    return len(left)
+
+
 def importance(sweep: Sweep, rows: Sequence[Row]) -> dict[str, float]:
     """Parameter → its share of the metric's variance (fANOVA, Hutter et al. 2014), largest first.
 

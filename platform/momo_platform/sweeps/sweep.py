@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -103,12 +104,16 @@ class Sweep:
     """The command that runs one trial's settings alone."""
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in "/\\ "):
-            raise UserError(f"sweep name {self.name!r}: give a name without spaces and slashes")
+        if not re.fullmatch(r"\w[\w.-]*", self.name):  # a folder's name, never `..`
+            raise UserError(
+                f"sweep name {self.name!r}: give letters, digits, '_', '-' and '.', not at first"
+            )
         if bool(self.arms) == bool(self.space):
             raise UserError(f"sweep {self.name}: give arms or a space, one of the two")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"sweep {self.name}: seeds {list(self.seeds)}: give different ones")
+        if min(self.seeds) < 0:
+            raise UserError(f"sweep {self.name}: seeds {list(self.seeds)}: give 0 or more")
         if self.search != "grid" and self.arms:
             raise UserError(f"sweep {self.name}: search={self.search} needs a space, not arms")
         if self.search == "grid" and any(isinstance(v, Interval) for v in self.space.values()):
@@ -149,8 +154,8 @@ class Sweep:
         """A trial's name for people: its arm, or its values."""
         if self.arms:
             return str(parameters[ARM])
-        values = (f"{k.rpartition('.')[2]}={_short(v)}" for k, v in sorted(parameters.items()))
-        return " ".join(values)
+        names = short_names(sorted(parameters))
+        return " ".join(f"{names[k]}={_short(parameters[k])}" for k in sorted(parameters))
 
     @property
     def is_population(self) -> bool:
@@ -209,6 +214,19 @@ def _drawn(value: Choice | Interval, draw: random.Random) -> Any:
     number = draw.uniform(low, high)
     number = math.exp(number) if value.log else number
     return round(number) if value.integer else number
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Dotted path → its last part; where several end alike, with as many parts before it, and of
+    those only the first, as tell them apart: `stage1…learning_rate`."""
+    found = {}
+    for path in paths:
+        last = path.rpartition(".")[2]
+        alike = [p for p in paths if p.rpartition(".")[2] == last]
+        first = path.partition(".")[0]
+        apart = [p for p in alike if p.partition(".")[0] == first]
+        found[path] = last if len(alike) == 1 else f"{first}…{last}" if len(apart) == 1 else path
+    return found
 
 
 def _is_plain(value: Any) -> bool:

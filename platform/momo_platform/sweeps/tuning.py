@@ -20,7 +20,7 @@ from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.sweeps.callbacks import TellTrials
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Row
-from momo_platform.sweeps.study import study_url
+from momo_platform.sweeps.study import requeue, study_url
 from momo_platform.sweeps.sweep import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.trial import (
     HISTORY_LENGTH,
@@ -61,7 +61,7 @@ def run_trials(
     TellTrials.follower = follower
     board, sets = follower.board, sweep.parameter_sets() if sweep.is_listed else None
     known = {name: row for name, row in follower.rows.items() if _still_holds(sweep, row, sets)}
-    follower.finished = len(known)
+    follower.know(known.values())
     if known:
         follower.say(f"{len(known)} of the trials are known from before")
 
@@ -82,7 +82,7 @@ def run_trials(
         tuner = tune.Tuner.restore(str(place), trainable, restart_errored=True)
     else:
         shutil.rmtree(place, ignore_errors=True)
-        space, samples, search = _search(sweep, options, folder, concurrency, known)
+        space, samples, search = _search(sweep, options, folder, concurrency, known, follower.study)
         if not samples or space == {}:
             return list(known.values())
         tuner = tune.Tuner(
@@ -149,6 +149,7 @@ def _search(
     folder: Path,
     concurrency: int,
     known: Mapping[str, Row],
+    study: Any,
 ) -> tuple[dict[str, Any], int, Any]:
     """(parameter space, samples, search algorithm) of what is still to run."""
     if sweep.is_listed:
@@ -160,6 +161,7 @@ def _search(
     if sweep.search == "optuna":
         import optuna
 
+        requeue(study)
         search = PrunedSearch(
             metric=sweep.metric,
             mode=sweep.mode,

@@ -47,7 +47,7 @@ def test_an_artifact_is_a_run_too(catalog):
     [
         ("pages:quality=7", "no finished trial 'quality=7'; it has quality=0.2 steps=5"),
         (f"{BEST}:9", "has seeds 0, 1"),
-        ("none:x", "none/results.json: No such file"),
+        ("none:x", "no finished sweep none in .*; there are pages"),
         ("tyo", "has no artifact tyo; it has"),
     ],
 )
@@ -62,6 +62,8 @@ def test_the_command_prints_tables_and_writes_the_page(finished, tmp_path, capsy
     assert main([BEST, WORST, *storage, "--html", str(file)]) == 0
     assert "| toy: quality | 0.8 | 0.2 |" in capsys.readouterr().out
     assert "<svg" in file.read_text()
+    assert main([BEST, WORST, *storage, "--html", str(tmp_path / "no" / "x.html")]) == 2
+    assert "x.html: No such file or directory; give another file" in capsys.readouterr().err
     assert main([BEST, *storage]) == 2
     assert "at least two runs" in capsys.readouterr().err
     assert main([BEST, BEST, *storage]) == 2

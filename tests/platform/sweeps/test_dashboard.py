@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -84,9 +85,34 @@ def test_no_sweep_and_an_unknown_one_are_told(tmp_path, finished):
     assert chosen(dataclasses.replace(options, sweep="")).name == "pages"
 
 
-def test_the_dashboard_is_a_command(finished):
-    import sys
+@pytest.mark.parametrize("port", [-5, 80, 65_535])
+def test_a_port_that_is_none_is_told(finished, port):
+    options = DashboardOptions(storage=str(finished[0] / "runs"), port=port)
+    with pytest.raises(UserError, match=f"--port {port}: give 1024 to"), serve(options):
+        pass
 
+
+def test_a_terminated_dashboard_leaves_no_server(finished):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "momo_platform.sweeps.dashboard", "--port", "18200"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=finished[0],
+    )
+    urls = []
+    for line in process.stdout:
+        urls += [word for word in line.split() if word.startswith("http://127.0.0.1")]
+        if "Ctrl-C ends all" in line:
+            break
+    assert len(urls) >= 3
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    for url in urls:
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(url, timeout=2)
+
+
+def test_the_dashboard_is_a_command(finished):
     done = subprocess.run(
         [sys.executable, "-m", "momo_platform.sweeps.dashboard", "--sweep", "none"],
         capture_output=True,

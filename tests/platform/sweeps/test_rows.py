@@ -1,5 +1,6 @@
 """Statistics, settings and charts of sweeps, without Ray."""
 
+import dataclasses
 import io
 import types
 import xml.etree.ElementTree as ElementTree
@@ -19,6 +20,7 @@ from momo_platform.sweeps import Choice, Interval, Sweep
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, estimate, read_results, shown_metrics
+from momo_platform.sweeps.study import requeue
 from momo_platform.sweeps.sweep import numbers
 
 FINITE = st.floats(-1e6, 1e6)
@@ -83,7 +85,8 @@ def test_numbers_and_what_is_shown():
         ({"arms": {}, "space": {"q": Interval(0, 1)}}, "a grid has no intervals"),
         ({"search": "optuna"}, "needs a space"),
         ({"arms": {"a": {"x.y": Choice((1,))}}}, "arm a: x.y is a Choice"),
-        ({"name": "a/b"}, "without spaces and slashes"),
+        ({"seeds": (0, -1)}, r"seeds \[0, -1\]: give 0 or more"),
+        *(({"name": name}, "sweep name") for name in ("a/b", "a b", "..", ".", "", "-x", "a\\b")),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(change, words):
@@ -97,6 +100,32 @@ def test_a_grid_names_all_its_settings():
     assert sweep.trials == 6
     assert len(sweep.parameter_sets()) == 6
     assert sweep.label({"x.a": 0.12345, "y": "u"}) == "a=0.123 y=u"
+
+
+def test_a_label_tells_settings_apart_that_end_alike():
+    values = {"one.train.rate": 0.1, "two.train.rate": 0.2, "two.eval.rate": 3, "size": 4}
+    sweep = Sweep("s", print, "m", space={name: Choice((1,)) for name in values})
+    assert sweep.label(values) == "one…rate=0.1 size=4 two.eval.rate=3 two.train.rate=0.2"
+
+
+def test_a_failures_cause_is_one_line():
+    traceback = "seed 1: stage fit failed:   File x\n    call()\n  ^^^\nValueError: too large\n"
+    assert dataclasses.replace(row("a", {}), error=traceback).cause == (
+        "seed 1: stage fit: ValueError: too large"
+    )
+    assert dataclasses.replace(row("a", {}), error="one line").cause == "one line"
+
+
+def test_an_interrupted_search_gives_its_trials_out_again():
+    study = optuna.create_study()
+    study.tell(study.ask(), 1.0)
+    left = [study.ask() for _ in range(2)]
+    given = [trial.suggest_float("x", 0, 1) for trial in left]
+    assert requeue(study) == 2
+    again = [study.ask().suggest_float("x", 0, 1) for _ in range(2)]
+    assert again == given
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "RUNNING", "RUNNING"]
 
 
 @dataclass(frozen=True)
@@ -177,3 +206,10 @@ def test_a_trial_that_is_over_is_not_shown_as_running(tmp_path):
     assert "a, seed 0" not in shown
     follower.begin(trials[0])  # tried again
     assert "a, seed 0" in follower.take(news).plain
+
+
+def test_the_best_of_earlier_commands_stays_the_best(tmp_path):
+    sweep = Sweep("s", None, "m", mode="min", arms={"a": {}, "b": {"x": 1}}, seeds=(0,))
+    follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
+    follower.know([row("a", {"0": 1.0}), row("b", {"0": 2.0}), row("c", {}, "failed")])
+    assert (follower.finished, follower.best) == (3, (1.0, "a"))
