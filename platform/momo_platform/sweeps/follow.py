@@ -47,6 +47,7 @@ class Follower:
         self._running: dict[str, Mapping[str, Any]] = {}
         self._ended: set[str] = set()
         self._writers: dict[str, Any] = {}
+        self._drawn: dict[str, int] = {}
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._live: Any = None
@@ -69,10 +70,14 @@ class Follower:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        for writer in self._writers.values():
-            writer.close()
+        self.close()
         if self._live is not None:
             self._live.stop()
+
+    def close(self) -> None:
+        """End the curves' files."""
+        for writer in self._writers.values():
+            writer.close()
 
     def say(self, line: str) -> None:
         """One line that stays."""
@@ -167,11 +172,12 @@ class Follower:
         return text
 
     def _draw_curves(self, label: str, message: Mapping[str, Any]) -> None:
-        for stage, progress in message["stages"].items():
+        for stage, progress in {**message.get("ended", {}), **message["stages"]}.items():
             losses, step = progress.get("metrics"), progress.get("step")
-            if not losses or not step:
-                continue
             name = f"{label}/seed-{message['seed']}/{stage}"
+            if not losses or not step or self._drawn.get(name) == step:
+                continue
+            self._drawn[name] = step
             if name not in self._writers:
                 from tensorboardX import SummaryWriter
 

@@ -13,7 +13,7 @@ from momo_platform.stages import StageFailed, UserError, make_plan, open_storage
 from momo_platform.stages.executor import execute
 from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.stages.stage import all_stages
-from momo_platform.stages.status import StageStatus
+from momo_platform.stages.status import FINISHED, StageStatus
 from momo_platform.sweeps.rows import Row, State
 from momo_platform.sweeps.sweep import Settings, Sweep, numbers
 
@@ -34,11 +34,14 @@ class Watcher:
         self.compared = sweep.stopping.method == "asha" and seed == sweep.seeds[0]
 
     def __call__(self, statuses: Sequence[StageStatus]) -> None:
-        running = [s for s in statuses if s.state in ("running", "starting", "leased")]
-        if time.time() >= self.next_message:
+        over = all(s.state in FINISHED for s in statuses)
+        if over or time.time() >= self.next_message:
             self.next_message = time.time() + _BOARD_SECONDS
+            running = [s for s in statuses if s.state in ("running", "starting", "leased")]
             stages = {s.entry.name: dict(s.progress) | {"state": s.state} for s in running}
-            self.board.report.remote(self.label, {"seed": self.seed, "stages": stages})
+            ended = {s.entry.name: dict(s.progress) for s in statuses if s.state == "done"}
+            message = {"seed": self.seed, "stages": stages, "ended": ended}
+            self.board.report.remote(self.label, message)
         if self.compared:
             self._compare(statuses)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from momo_platform.charts import line_chart, standalone
 from momo_platform.overrides import as_options, with_settings
@@ -22,6 +23,7 @@ from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, estimate, read_results, shown_metrics
 from momo_platform.sweeps.study import requeue
 from momo_platform.sweeps.sweep import numbers
+from momo_platform.sweeps.trial import Watcher
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -213,3 +215,32 @@ def test_the_best_of_earlier_commands_stays_the_best(tmp_path):
     follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
     follower.know([row("a", {"0": 1.0}), row("b", {"0": 2.0}), row("c", {}, "failed")])
     assert (follower.finished, follower.best) == (3, (1.0, "a"))
+
+
+def test_curves_have_every_stages_last_point_once(tmp_path):
+    """Stages shorter than the second between two messages are drawn, too."""
+    sweep = Sweep("s", None, "m", arms={"a": {}, "b": {"x": 1}}, seeds=(0,))
+    follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
+    sent = []
+    board = types.SimpleNamespace(report=types.SimpleNamespace(remote=lambda *m: sent.append(m)))
+    watcher = Watcher(sweep, "a", 0, board)
+
+    def status(name, state, step):
+        progress = {"step": step, "metrics": {"toy": 1 / step}}
+        return types.SimpleNamespace(
+            entry=types.SimpleNamespace(name=name), state=state, progress=progress
+        )
+
+    watcher([status("fit", "running", 1), status("probe", "queued", 1)])
+    watcher([status("fit", "done", 3), status("probe", "running", 1)])  # within a second: not sent
+    watcher([status("fit", "done", 3), status("probe", "done", 2)])
+    assert len(sent) == 2
+    for label, message in sent:
+        follower.take({label: message})
+        follower.take({label: message})
+    follower.close()
+    found = {}
+    for file in (tmp_path / "tensorboard").rglob("events*"):
+        events = EventAccumulator(str(file.parent)).Reload()
+        found[file.parent.name] = [(e.step, e.value) for e in events.Scalars("loss/toy")]
+    assert found == {"fit": [(1, 1.0), (3, pytest.approx(1 / 3))], "probe": [(2, 0.5)]}
