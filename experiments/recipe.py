@@ -24,7 +24,8 @@ of commit 0e508c1; `experiments/results/recipe-2026-11-27.md`). None beats the d
 
 The recipe's own seeds span 0.637 to 0.682, so the best trial is not shown to be worse either; and
 three of the four trials with a stage 2 rate of 0.0015 or less drew a low rate for stage 1 or 3, so
-twelve draws say little about the best. Xavier takes the first and the fourth place of its three
+twelve draws say little about the best. The recipe's rate of stage 2, 0.0005, is the lowest that
+could be drawn. Xavier takes the first and the fourth place of its three
 draws. More weight on words: sentiment is 0.566 on average over six trials with 4, 0.524 with 1
 (three) and 0.511 with 0.25 (three), but other rates were drawn with it. The recipe stays.
 """

@@ -19,7 +19,7 @@ from momo_platform.sweeps.rows import read_results
 
 NAMES = (
     *("gradient_schedule", "images_in_stage3", "initialisation", "mask_ratios"),
-    *("joint_stage", "learning_rates", "modality_weights", "objectives"),
+    *("joint_stage", "modality_weights", "objectives"),
     *("shared_layers", "shared_passes", "training_stages"),
 )
 HERE = Path(__file__).parents[2] / "experiments"
