@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,8 +64,13 @@ class Row:
 
     @property
     def cause(self) -> str:
-        """The error in one line: which stage, and the last line of its traceback."""
-        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
+        """The error in one line: which stage, and the last line of its traceback. What else did
+        not run for it is left out."""
+        lines = [
+            line.strip()
+            for line in self.error.splitlines()
+            if line.strip() and not re.match(r"not run: |stage \S+ failed too$", line)
+        ]
         if len(lines) < 2:
             return self.error.strip()
         where, failed, _ = lines[0].partition(" failed:")

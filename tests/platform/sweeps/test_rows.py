@@ -112,6 +112,7 @@ def test_a_label_tells_settings_apart_that_end_alike():
 
 def test_a_failures_cause_is_one_line():
     traceback = "seed 1: stage fit failed:   File x\n    call()\n  ^^^\nValueError: too large\n"
+    traceback += "stage probe failed too\nnot run: scores, report"
     assert dataclasses.replace(row("a", {}), error=traceback).cause == (
         "seed 1: stage fit: ValueError: too large"
     )
