@@ -66,8 +66,8 @@ of three seeds:
 | MoMo, half rate | 0.699 | 0.224 | 0.719 | 0.547 | |
 | FLAVA, half rate | 0.711 | 0.244 | 0.718 | 0.558 | +0.001 (-0.013 to +0.015) |
 
-The six pairs share three seeds, and MoMo's side is the same twice: intervals may be too narrow. By
-them MoMo has 7.0 points more of pairs than FLAVA at equal compute (4.1 to 9.9). At equal tokens its
+The six pairs (`experiments/pooled.py` on the three results) share three seeds, and MoMo's side is
+the same twice: intervals may be too narrow. By them MoMo has 7.0 points more of pairs than FLAVA at equal compute (4.1 to 9.9). At equal tokens its
 lead is within the noise: pairs +3.5 (-0.4 to +7.3), text +1.5 (-2.4 to +5.4), image +0.1. Half its
 rates give FLAVA 4.6 points of text (+1.1 to +8.0), and MoMo's lead is gone: the half rates are
 FLAVA's better recipe on validation parts too (0.656 against 0.649, six runs; MoMo 0.666, at half

@@ -192,6 +192,35 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
         assert min(theirs) > sizes["MoMo"]
 
 
+def test_runs_are_pooled_and_a_pair_counts_once(tmp_path, capsys):
+    module = importlib.import_module("experiments.pooled")
+    record = json.loads((HERE / "results" / "flava-2026-11-26.json").read_text())
+    names = []
+
+    def write(name, base, arm, other="b"):
+        rows = [{**record["rows"][0], "label": "a", "seeds": base}]
+        rows.append({**record["rows"][0], "label": other, "seeds": arm})
+        definition = {**record["definition"], "arms": {"a": {}, other: {}}}
+        file = tmp_path / name
+        file.write_text(json.dumps({**record, "rows": rows, "definition": definition}))
+        names.append(str(file))
+
+    base = {"0": {"m": 1.0}, "1": {"m": 2.0}}
+    write("one", base, {"0": {"m": 1.5}, "1": {"m": 2.7}})
+    write("again", base, {"0": {"m": 1.5}, "1": {"m": 2.7}, "9": {"m": 0.0}})
+    write("two", base, {"0": {"m": 1.6}})
+    write("three", base, {"1": {"m": 1.0}}, "c")
+    assert module.main([*names, "--metrics", "m"]) == 0
+    printed = capsys.readouterr().out
+    assert "| less a | pairs | m |" in printed
+    assert "| b | 3 | 0.6 (0.3516 – 0.8484) |" in printed
+    assert "| c | 1 | -1 |" in printed
+    write("other", base, base)
+    Path(names[-1]).write_text(Path(names[-1]).read_text().replace('"a"', '"z"'))
+    assert module.main([*names, "--metrics", "m"]) == 2
+    assert "first arms a, z: give finished runs of one experiment" in capsys.readouterr().err
+
+
 def test_options_are_those_of_every_sweep():
     fields = {f.name for f in dataclasses.fields(ExperimentOptions)}
     assert {"resume", "fresh", "concurrency", "optuna", "wandb", "budget", "seeds"} <= fields

@@ -1,0 +1,88 @@
+"""Several runs of one experiment together: each arm's difference from the first, over all pairs.
+
+    python experiments/pooled.py RESULTS.json RESULTS.json … [--metrics macro 'groups/*']
+
+A pair is one arm and the reference with equal seed in one run; one that two files hold counts once.
+Runs that share seeds are not independent of each other: the intervals (Student's t over all pairs)
+may then be too narrow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from momo_platform.stages import UserError
+from momo_platform.sweeps.rows import Results, estimate, read_results, shown_metrics
+from pipelines.full import exit_code
+
+
+@dataclass(frozen=True)
+class PooledOptions:
+    """What to pool."""
+
+    results: tyro.conf.Positional[tuple[Path, ...]]
+    """Results of sweeps with the same first arm, e.g. in experiments/results/."""
+    metrics: tuple[str, ...] = ("macro", "groups/*", "validation_mean")
+    """Metrics to show; patterns."""
+
+
+def differences(runs: Sequence[Results], arm: str, metric: str) -> list[float]:
+    """The arm less its run's first arm, a number a run and seed; runs without the arm have none. A
+    pair that two files hold, to the last digit, counts once."""
+    found: dict[str, float] = {}
+    for run in runs:
+        rows = {row.label: row for row in run.rows if row.state == "done"}
+        if run.reference is None or arm not in rows:
+            continue
+        ours, theirs = rows[arm].seeds, run.reference.seeds
+        common = [s for s in ours if metric in ours[s] and metric in theirs.get(s, {})]
+        for seed in common:
+            pair = json.dumps([seed, ours[seed], theirs[seed]], sort_keys=True)
+            found[pair] = ours[seed][metric] - theirs[seed][metric]
+    return list(found.values())
+
+
+def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
+    """A row an arm: pairs, then mean difference and 95 % interval of each metric. Raises UserError
+    for runs whose first arms differ, or which have none."""
+    firsts = {run.reference.label if run.reference else "none" for run in runs}
+    if len(firsts) != 1 or firsts == {"none"}:
+        raise UserError(
+            f"first arms {', '.join(sorted(firsts))}: give finished runs of one experiment's arms"
+        )
+    first = firsts.pop()
+    rows = [row for run in runs for row in run.rows if row.state == "done"]
+    shown = shown_metrics(metrics[0], metrics[1:], rows)
+    lines = [
+        f"| less {first} | pairs | " + " | ".join(shown) + " |",
+        "|---" * (len(shown) + 2) + "|",
+    ]
+    for arm in dict.fromkeys(row.label for row in rows if row.label != first):
+        values = {metric: differences(runs, arm, metric) for metric in shown}
+        cells = [str(estimate(v)) if v else "–" for v in values.values()]
+        count = max(len(v) for v in values.values())
+        lines.append(f"| {arm} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table. Exit code 2 for what is no sweep's results."""
+    options = tyro.cli(PooledOptions, args=arguments, description=__doc__, prog="pooled.py")
+
+    def run() -> int:
+        if not options.results or not options.metrics:
+            raise UserError("give a results file or more, and a metric or more")
+        print(markdown([read_results(file) for file in options.results], options.metrics))
+        return 0
+
+    return exit_code(run, "nothing was written")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
