@@ -67,15 +67,16 @@ of three seeds:
 | FLAVA, half rate | 0.711 | 0.244 | 0.718 | 0.558 | +0.001 (-0.013 to +0.015) |
 
 The six pairs (`experiments/pooled.py` on the three results) share three seeds, and MoMo's side is
-the same twice: intervals may be too narrow. By them MoMo has 7.0 points more of pairs than FLAVA at equal compute (4.1 to 9.9). At equal tokens its
-lead is within the noise: pairs +3.5 (-0.4 to +7.3), text +1.5 (-2.4 to +5.4), image +0.1. Half its
-rates give FLAVA 4.6 points of text (+1.1 to +8.0), and MoMo's lead is gone: the half rates are
-FLAVA's better recipe on validation parts too (0.656 against 0.649, six runs; MoMo 0.666, at half
-0.650). So the limit is this: at the best rate of either, 35 % of the parameters give the same
-quality at equal tokens; the paper's +3.1 is seen at equal rates only, its +1.1 on pictures can't be
-seen at this budget. Easy-VQA, which is at "always yes" in some seeds and at 0.67 in others, makes
-most of the noise on pairs. Retrieval alone, mean of both ways: MoMo 0.098, FLAVA 0.083 and 0.084 in
-the two runs, 0.074 and 0.068 at equal compute, 0.101 and 0.099 at half rate.
+the same twice: intervals may be too narrow. By them MoMo has 7.0 points more of pairs than FLAVA at
+equal compute (4.1 to 9.9). At equal tokens its lead is within the noise: pairs +3.5 (-0.4 to +7.3),
+text +1.5 (-2.4 to +5.4), image +0.1. Half its rates give FLAVA 4.6 points of text (+1.1 to +8.0),
+and MoMo's lead is gone: the half rates are FLAVA's better recipe on validation parts too (0.656
+against 0.649, six runs; MoMo 0.666, at half 0.650). So the limit is this: at the best rate of
+either, 35 % of the parameters give the same quality at equal tokens; the paper's +3.1 is seen at
+equal rates only, its +1.1 on pictures can't be seen at this budget. Easy-VQA, which is at "always
+yes" in some seeds and at 0.67 in others, makes most of the noise on pairs. Retrieval alone, mean of
+both ways: MoMo 0.098, FLAVA 0.083 and 0.084 in the two runs, 0.074 and 0.068 at equal compute,
+0.101 and 0.099 at half rate.
 """
 
 from __future__ import annotations
