@@ -97,6 +97,14 @@ def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict
     return {f"{stage}.{path}": value for stage in stages}
 
 
+def learning_rates(config: PipelineConfig) -> dict[str, float]:
+    """Path of each stage's learning rate → the rate."""
+    return {
+        f"{name}.train.optimizer.learning_rate": getattr(config, name).train.optimizer.learning_rate
+        for name in STAGES
+    }
+
+
 def with_model(**fields: Any) -> dict[str, Any]:
     """Settings that change the model's fields."""
     return {f"model.{name}": value for name, value in fields.items()}

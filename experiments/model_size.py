@@ -33,7 +33,7 @@ from typing import Any
 
 import tyro
 
-from experiments.budget import STAGES, Budget, base_config, equal_compute
+from experiments.budget import STAGES, Budget, base_config, equal_compute, learning_rates
 from experiments.run import RESULTS, Experiment, ExperimentOptions, run
 from experiments.scaling_law import chart, extrapolate, fit
 from momo.config import ModelConfig
@@ -73,12 +73,7 @@ def base(budget: Budget) -> PipelineConfig:
 
 def of_depth(config: PipelineConfig, depth: int) -> dict[str, Any]:
     """The settings of one rung of the ladder."""
-    rates = {
-        f"{name}.train.optimizer.learning_rate": getattr(config, name).train.optimizer.learning_rate
-        * _REFERENCE
-        / depth
-        for name in STAGES
-    }
+    rates = {path: rate * _REFERENCE / depth for path, rate in learning_rates(config).items()}
     shape = {"width": 32 * depth, "depth": depth, "heads": depth}
     decoder = {"decoder_width": 16 * depth, "decoder_heads": depth}
     return {**{f"model.{k}": v for k, v in (shape | decoder).items()}, **rates}

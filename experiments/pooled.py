@@ -37,14 +37,12 @@ def differences(runs: Sequence[Results], arm: str, metric: str) -> list[float]:
     pair that two files hold, to the last digit, counts once."""
     found: dict[str, float] = {}
     for run in runs:
-        rows = {row.label: row for row in run.rows if row.state == "done"}
-        if run.reference is None or arm not in rows:
+        row = next((r for r in run.rows if r.label == arm and r.state == "done"), None)
+        if row is None or run.reference is None:
             continue
-        ours, theirs = rows[arm].seeds, run.reference.seeds
-        common = [s for s in ours if metric in ours[s] and metric in theirs.get(s, {})]
-        for seed in common:
-            pair = json.dumps([seed, ours[seed], theirs[seed]], sort_keys=True)
-            found[pair] = ours[seed][metric] - theirs[seed][metric]
+        for seed, value in row.differences(run.reference, metric).items():
+            pair = [seed, row.seeds[seed], run.reference.seeds[seed]]
+            found[json.dumps(pair, sort_keys=True)] = value
     return list(found.values())
 
 

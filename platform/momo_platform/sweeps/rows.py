@@ -84,14 +84,18 @@ class Row:
         values = self.values(metric)
         return estimate(values) if values else None
 
-    def difference(self, other: Row, metric: str) -> Estimate | None:
-        """This row less `other`, paired by seed."""
-        common = [
-            numbers[metric] - other.seeds[seed][metric]
+    def differences(self, other: Row, metric: str) -> dict[str, float]:
+        """Seed → this row less `other`, where both have the metric."""
+        return {
+            seed: numbers[metric] - other.seeds[seed][metric]
             for seed, numbers in self.seeds.items()
             if metric in numbers and metric in other.seeds.get(seed, {})
-        ]
-        return estimate(common) if common else None
+        }
+
+    def difference(self, other: Row, metric: str) -> Estimate | None:
+        """This row less `other`, paired by seed."""
+        found = list(self.differences(other, metric).values())
+        return estimate(found) if found else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -217,16 +218,15 @@ def _drawn(value: Choice | Interval, draw: random.Random) -> Any:
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Dotted path → its last part; where several end alike, with as many parts before it, and of
-    those only the first, as tell them apart: `stage1…learning_rate`."""
-    found = {}
-    for path in paths:
-        last = path.rpartition(".")[2]
-        alike = [p for p in paths if p.rpartition(".")[2] == last]
-        first = path.partition(".")[0]
-        apart = [p for p in alike if p.partition(".")[0] == first]
-        found[path] = last if len(alike) == 1 else f"{first}…{last}" if len(apart) == 1 else path
-    return found
+    """Dotted path → the shortest that no other path has: its last part, its first and last
+    (`stage1…learning_rate`), or all of it."""
+
+    def forms(path: str) -> tuple[str, str, str]:
+        first, last = path.partition(".")[0], path.rpartition(".")[2]
+        return last, f"{first}…{last}", path
+
+    counts = Counter(form for path in paths for form in set(forms(path)))
+    return {path: next(form for form in forms(path) if counts[form] == 1) for path in paths}
 
 
 def _is_plain(value: Any) -> bool:
