@@ -214,7 +214,7 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
     codebook = Stage(
         "flava-codebook",
         run_codebook,
-        CodebookConfig(shape.codebook_size, shape.image_size, shape.patch_size),
+        CodebookConfig(shape.codebook_size, shape.image_size, shape.patch_size, seed=seed),
         {"images": graph["mix-images"]},
         code=("experiments.flava_baseline",),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe
-from momo_platform.stages import Artifact, Context
+from momo_platform.stages import Artifact, Context, UserError
 from momo_platform.training.stage import run_torch_trainer
 
 CODES = "codes.npy"
@@ -19,12 +19,17 @@ def run_codebook(
 
     FLAVA's own targets are those of DALL-E's discrete VAE, which is on a hub; k-means of patches
     stands in for it, trained on the same training pictures.
+
+    Each patch counts once, in float64, so that every processor finds the same codes. Blank patches
+    are many and equal: with them k-means makes equal centres, and how a processor rounds decides
+    between them, and by that everything after.
     """
     import numpy as np
     import torch
     from sklearn.cluster import MiniBatchKMeans
 
     from experiments.flava_baseline.task import normalised_patches
+    from momo.embeddings import patchify
     from momo.transforms import decode, stack_pictures
     from momo_platform.data.mix import SHARDS
     from momo_platform.data.shards import ShardDataset
@@ -32,8 +37,16 @@ def run_codebook(
     shards = ShardDataset(inputs["images"].path / SHARDS)
     rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
-    pixels = stack_pictures(pictures, config.image_size)
-    patches = normalised_patches(torch.from_numpy(pixels), config.patch_size).flatten(0, 1).numpy()
+    pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))
+    side = config.patch_size
+    distinct = np.unique(patchify(pixels, side).flatten(0, 1).numpy(), axis=0)
+    pieces = torch.from_numpy(distinct).view(-1, side, side, 3).permute(0, 3, 1, 2)
+    patches = normalised_patches(pieces, side, torch.float64).squeeze(1).numpy()
+    if len(patches) < config.size:
+        raise UserError(
+            f"{len(patches)} distinct patches for {config.size} visual words: more pictures, or a "
+            "smaller codebook"
+        )
     make: Any = MiniBatchKMeans
     means = make(config.size, random_state=config.seed, n_init=1, batch_size=4096)
     means.fit(patches)

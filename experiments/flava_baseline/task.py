@@ -36,10 +36,12 @@ def build_flava(shape: FlavaShape, seed: int) -> FlavaForPreTraining:
         return FlavaForPreTraining(FlavaConfig(**shape.to_transformers()))
 
 
-def normalised_patches(pixels: Tensor, patch_size: int) -> Tensor:
+def normalised_patches(
+    pixels: Tensor, patch_size: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Pixels uint8 [B, 3, H, W] → patches [B, N, 3 p²] of mean 0 and variance 1 each, as MAE's
     targets are."""
-    patches = patchify(normalise_pixels(pixels), patch_size)
+    patches = patchify(normalise_pixels(pixels), patch_size).to(dtype)
     spread = patches.var(dim=-1, keepdim=True)
     return (patches - patches.mean(dim=-1, keepdim=True)) / (spread + 1e-6).sqrt()
 

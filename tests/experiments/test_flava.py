@@ -1,16 +1,26 @@
 """FLAVA as the comparison trains it, beside `transformers`' own class."""
 
 import dataclasses
+import io
+from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from experiments.budget import base_config
 from experiments.flava import NAMES, arms, compute, recipes, shape_of
-from experiments.flava_baseline.config import FlavaRecipe, FlavaShape
+from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe, FlavaShape
+from experiments.flava_baseline.stages import CODES as FILE
+from experiments.flava_baseline.stages import run_codebook
 from experiments.flava_baseline.task import FlavaTask, build_flava
 from momo.embeddings import normalise_pixels
 from momo.model import build_model, encoder_parameters
+from momo_platform.data.mix import SHARDS
+from momo_platform.data.shards import write_shards
+from momo_platform.stages import UserError
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.gradients import modalities_of_step
 from tests.momo.test_cost import batch_of
@@ -110,3 +120,35 @@ def test_the_shape_follows_momos():
     config = base_config("hour")
     wide = dataclasses.replace(config, model=dataclasses.replace(config.model, width=256, heads=8))
     assert (shape_of(wide).width, shape_of(wide).heads) == (256, 8)
+
+
+def codebook_of(folder, pictures, size=8):
+    """The stage's codes and what it reports, from pictures uint8 [B, 16, 16, 3]."""
+    raw = []
+    for pixels in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        raw.append(buffer.getvalue())
+    write_shards([pa.table({"image": raw})], folder / SHARDS, rows_per_shard=1000)
+    config = CodebookConfig(size=size, image_size=16, patch_size=8)
+    shards, output = SimpleNamespace(path=folder), SimpleNamespace(output=folder)
+    reported = run_codebook(config, {"images": shards}, output)
+    return np.load(folder / FILE), reported
+
+
+def test_a_patch_counts_once_for_the_codebook_however_often_and_wherever_it_is(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3)).astype(np.uint8)
+    pictures[10:, :, 8:] = 255  # blank halves
+    codes, reported = codebook_of(tmp_path / "a", pictures)
+    again, same = codebook_of(tmp_path / "b", np.concatenate([pictures[::-1], pictures[10:]]))
+    assert codes.shape == (8, 3 * 8**2)
+    assert codes.dtype == np.float32
+    assert (reported["patches"], reported["used"]) == (10 * 4 + 20 * 2 + 1, 8)
+    assert same == reported
+    assert np.array_equal(codes, again)
+
+
+def test_a_codebook_larger_than_its_patches_says_so(tmp_path):
+    white = np.full((5, 16, 16, 3), 255, np.uint8)
+    with pytest.raises(UserError, match="1 distinct patches for 8 visual words: more pictures"):
+        codebook_of(tmp_path, white)

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from processes import descendants
@@ -505,13 +506,13 @@ def test_nothing_of_it_listens_beyond_loopback(endpoint):
 
 
 def _listens_at(pid):
-    """(address, port) of each IPv4 socket on which a process waits for connections."""
-    folder = f"/proc/{pid}/fd"
-    links = {os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
-    with open("/proc/net/tcp") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    ends = [row[1].split(":") for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links]
-    return {(socket.inet_ntoa(bytes.fromhex(a)[::-1]), int(port, 16)) for a, port in ends}
+    """(address, port) of each TCP socket on which a process waits for connections; none if it has
+    ended, as a front does that another has replaced."""
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return set()
+    return {(s.laddr.ip, s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN}
 
 
 def _ours(what):
