@@ -3,8 +3,8 @@
     python experiments/pooled.py RESULTS.json RESULTS.json … [--metrics macro 'groups/*']
 
 A pair is one arm and the reference with equal seed in one run; one that two files hold counts once.
-Runs that share seeds are not independent of each other: the intervals (Student's t over all pairs)
-may then be too narrow.
+Runs that share a seed share its data order and first weights, so their pairs are not independent:
+a seed's pairs are averaged, and the interval is Student's t over seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import tyro
 
@@ -32,23 +33,23 @@ class PooledOptions:
     """Metrics to show; patterns."""
 
 
-def differences(runs: Sequence[Results], arm: str, metric: str) -> list[float]:
-    """The arm less its run's first arm, a number a run and seed; runs without the arm have none. A
+def differences(runs: Sequence[Results], arm: str, metric: str) -> dict[str, list[float]]:
+    """Seed → the arm less its run's first arm, a number a run; runs without the arm have none. A
     pair that two files hold, to the last digit, counts once."""
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     for run in runs:
         row = next((r for r in run.rows if r.label == arm and r.state == "done"), None)
         if row is None or run.reference is None:
             continue
         for seed, value in row.differences(run.reference, metric).items():
-            pair = [seed, row.seeds[seed], run.reference.seeds[seed]]
-            found[json.dumps(pair, sort_keys=True)] = value
-    return list(found.values())
+            pair = json.dumps([row.seeds[seed], run.reference.seeds[seed]], sort_keys=True)
+            found.setdefault(seed, {})[pair] = value
+    return {seed: list(pairs.values()) for seed, pairs in found.items()}
 
 
 def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
-    """A row an arm: pairs, then mean difference and 95 % interval of each metric. Raises UserError
-    for runs whose first arms differ, or which have none."""
+    """A row an arm: seeds, pairs, then mean difference and 95 % interval of each metric. Raises
+    UserError for runs whose first arms differ, or which have none."""
     firsts = {run.reference.label if run.reference else "none" for run in runs}
     if len(firsts) != 1 or firsts == {"none"}:
         raise UserError(
@@ -58,14 +59,18 @@ def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
     rows = [row for run in runs for row in run.rows if row.state == "done"]
     shown = shown_metrics(metrics[0], metrics[1:], rows)
     lines = [
-        f"| less {first} | pairs | " + " | ".join(shown) + " |",
-        "|---" * (len(shown) + 2) + "|",
+        f"| less {first} | seeds | pairs | " + " | ".join(shown) + " |",
+        "|---" * (len(shown) + 3) + "|",
     ]
     for arm in dict.fromkeys(row.label for row in rows if row.label != first):
-        values = {metric: differences(runs, arm, metric) for metric in shown}
-        cells = [str(estimate(v)) if v else "–" for v in values.values()]
-        count = max(len(v) for v in values.values())
-        lines.append(f"| {arm} | {count} | " + " | ".join(cells) + " |")
+        found = {metric: differences(runs, arm, metric) for metric in shown}
+        cells = [
+            str(estimate([fmean(pairs) for pairs in seeds.values()])) if seeds else "–"
+            for seeds in found.values()
+        ]
+        seeds = max(found.values(), key=len)
+        pairs = sum(map(len, seeds.values()))
+        lines.append(f"| {arm} | {len(seeds)} | {pairs} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -192,7 +192,7 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
         assert min(theirs) > sizes["MoMo"]
 
 
-def test_runs_are_pooled_and_a_pair_counts_once(tmp_path, capsys):
+def test_runs_are_pooled_by_seed_and_a_pair_counts_once(tmp_path, capsys):
     module = importlib.import_module("experiments.pooled")
     record = json.loads((HERE / "results" / "flava-2026-11-26.json").read_text())
     names = []
@@ -212,9 +212,9 @@ def test_runs_are_pooled_and_a_pair_counts_once(tmp_path, capsys):
     write("three", base, {"1": {"m": 1.0}}, "c")
     assert module.main([*names, "--metrics", "m"]) == 0
     printed = capsys.readouterr().out
-    assert "| less a | pairs | m |" in printed
-    assert "| b | 3 | 0.6 (0.3516 – 0.8484) |" in printed
-    assert "| c | 1 | -1 |" in printed
+    assert "| less a | seeds | pairs | m |" in printed
+    assert "| b | 2 | 3 | 0.625 (-0.328 – 1.578) |" in printed  # 0.55 and 0.7, by seed
+    assert "| c | 1 | 1 | -1 |" in printed
     write("other", base, base)
     Path(names[-1]).write_text(Path(names[-1]).read_text().replace('"a"', '"z"'))
     assert module.main([*names, "--metrics", "m"]) == 2
