@@ -5,9 +5,9 @@ pairs, where the other modality tells, 50 % of the patches and 30 % of the words
 
     python experiments/mask_ratios.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 48 min 16 s on two cores, corpora included, tests beside it for ten minutes (2026-11-27, commit
-0ec6ee2, 2 cores AMD EPYC). To stay below an hour, "pairs' words 50 %" runs only when `--only` names
-it.
+Cost: 48 min 16 s on two cores, corpora included, tests beside it for ten minutes (2026-11-27,
+commit 0ec6ee2, 2 cores AMD EPYC). To stay below an hour, "pairs' words 50 %" runs only when
+`--only` names it.
 
 Result: (2026-11-27, commit 8f1afe4, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
 intervals in `experiments/results/mask_ratios-2026-11-27.md`), test, mean of three seeds:
