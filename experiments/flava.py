@@ -13,69 +13,55 @@ Two arms: as many samples of every modality as MoMo (equal tokens), and as much 
 compute (equal compute, counted by torch, forward and backward). MoMo and FLAVA at half their
 learning rates tell whether the rate decides; they run when `--only` names them.
 
-Cost: about 37 minutes on two cores for the three arms and three seeds, an hour with the two on
-request, by one seed of all five: 18 min 52 s, nothing else running, corpora included; a trial 5 min
-25 s (MoMo), 8 min 40 s and 6 min 18 s (FLAVA; 2026-11-27, commit 1ef795a, 2 cores AMD EPYC). The
-whole run below took 1 h 10 min beside other work.
+Cost: 27 min 28 s on two cores for the three arms and three seeds, nothing else running, corpora
+included (2026-11-27, commit 8fd5caf, 2 cores AMD EPYC); the two on request about half as much more.
 
-Result: (2026-11-26, commit f1991c6, budget hour, 2 cores Intel Xeon 2.5 GHz; FLAVA has 2.86 times
-MoMo's parameters; `experiments/results/flava-2026-11-26.md` has every task and interval), test,
+Result: (2026-11-27, commit 8fd5caf, budget hour, 2 cores AMD EPYC; FLAVA has 2.86 times MoMo's
+parameters; `experiments/results/flava-codebook-3-2026-11-27.md` has every task and interval), test,
 mean of three seeds:
 
-| | image | multimodal | text | macro | FLAVA - MoMo, paired (95 %) |
-|---|---|---|---|---|---|
-| MoMo | 0.709 | 0.261 | 0.688 | 0.553 | |
-| FLAVA, equal tokens | 0.710 | 0.227 | 0.673 | 0.537 | -0.016 (-0.061 to +0.029) |
-| FLAVA, equal compute | 0.709 | 0.187 | 0.678 | 0.525 | -0.028 (-0.049 to -0.007) |
-
-MoMo beside FLAVA at equal tokens: multimodal +3.4, image -0.2, text +1.5 points (the paper: +3.1,
-+1.1, -0.1), at equal compute +7.4, -0.1, +1.0, with 35 % of the parameters. At equal compute the
-pairs (+1.8 to +13.1) and the macro are outside the noise of three seeds, all else is inside. The
-second run below says what remains of that. Pictures are equal: there is nothing to win on pictures
-at this budget: the probe reads 0.712 off an untrained encoder of the demo (0.913 MNIST, 0.510
-emoji, README), 0.709 and 0.710 off these; 1,000 digits and 623 emoji tell 1.1 points apart from
-none only with many more seeds.
-
-The first run (commit c840189) had MoMo's stage 2 at stage 1's learning rate: text 0.550, 12
-points behind, macro 0.499. `training_stages.py` found that stage 2 was the cause and
-`joint_stage.py` that a quarter of the rate cures it, both read on validation parts. FLAVA's rates
-are stage 1's, stage 1's and stage 3's, as in the first run; nobody searched for better ones, as
-somebody did for MoMo's stage 2. Text is one task, sentiment fine-tuned for one epoch.
-
-At half their rates (2026-11-27, commit 5f45d83, same machine; `flava-2026-11-27.md`), equal tokens:
-
-| | image | multimodal | text | macro | against MoMo at its rates, text |
-|---|---|---|---|---|---|
-| MoMo, half rate | 0.708 | 0.224 | 0.719 | 0.550 | +3.1 (-0.7 to +6.8) |
-| FLAVA, half rate | 0.714 | 0.215 | 0.720 | 0.550 | +3.2 (+1.5 to +4.9) |
-
-Half the rates give FLAVA 4.7 points more text (-4.6 to +14.0) and MoMo 3.1 (-0.7 to +6.8), which
-loses 3.7 of pairs (-8.1 to +0.7): three seeds don't show any of it.
-
-Second run of all arms at one commit (2026-11-27, commit 9808c12, 2 cores AMD EPYC, 50 min beside
-tests; seed 0 at 1ef795a; `flava-codebook-2-2026-11-27.md`): MoMo's losses, at both rates, are those
-of the first run within 0.0003, FLAVA's are not, since its codebook is another one: k-means of
-patches depends on the processor's arithmetic, see docs/experiments.md. Test, mean of three seeds:
-
-| | image | multimodal | text | macro | FLAVA - MoMo, both runs, six pairs |
+| | image | multimodal | text | macro | less MoMo, paired (95 %) |
 |---|---|---|---|---|---|
 | MoMo | 0.710 | 0.261 | 0.688 | 0.553 | |
-| FLAVA, equal tokens | 0.707 | 0.226 | 0.673 | 0.535 | -0.017 (-0.035 to +0.001) |
-| FLAVA, equal compute | 0.701 | 0.196 | 0.622 | 0.506 | -0.037 (-0.070 to -0.005) |
-| MoMo, half rate | 0.699 | 0.224 | 0.719 | 0.547 | |
-| FLAVA, half rate | 0.711 | 0.244 | 0.718 | 0.558 | +0.001 (-0.013 to +0.015) |
+| FLAVA, equal tokens | 0.700 | 0.210 | 0.678 | 0.529 | -0.024 (-0.054 to +0.007) |
+| FLAVA, equal compute | 0.702 | 0.173 | 0.681 | 0.518 | -0.035 (-0.066 to -0.003) |
+| MoMo, half rate | 0.699 | 0.224 | 0.719 | 0.547 | -0.006 (-0.037 to +0.025) |
+| FLAVA, half rate | 0.714 | 0.209 | 0.721 | 0.548 | -0.005 (-0.030 to +0.020) |
 
-The six pairs (`experiments/pooled.py` on the three results) share three seeds, and MoMo's side is
-the same twice: intervals may be too narrow. By them MoMo has 7.0 points more of pairs than FLAVA at
-equal compute (4.1 to 9.9). At equal tokens its lead is within the noise: pairs +3.5 (-0.4 to +7.3),
-text +1.5 (-2.4 to +5.4), image +0.1. Half its rates give FLAVA 4.6 points of text (+1.1 to +8.0),
-and MoMo's lead is gone: the half rates are FLAVA's better recipe on validation parts too (0.656
-against 0.649, six runs; MoMo 0.666, at half 0.650). So the limit is this: at the best rate of
-either, 35 % of the parameters give the same quality at equal tokens; the paper's +3.1 is seen at
-equal rates only, its +1.1 on pictures can't be seen at this budget. Easy-VQA, which is at "always
-yes" in some seeds and at 0.67 in others, makes most of the noise on pairs. Retrieval alone, mean of
-both ways: MoMo 0.098, FLAVA 0.083 and 0.084 in the two runs, 0.074 and 0.068 at equal compute,
-0.101 and 0.099 at half rate.
+MoMo less FLAVA at equal tokens: multimodal +5.2 (-11.3 to +21.6), image +1.0 (+0.4 to +1.6), text
++1.0 points (the paper: +3.1, +1.1, -0.1); at equal compute +8.9 (+4.2 to +13.5), +0.8 and +0.8;
+with 35 % of the parameters. FLAVA at half its rates, which nobody searched for either, has 4.2
+points more text and 1.4 more on pictures, and the same macro mean as MoMo.
+
+Two earlier runs had one codebook for all three seeds, and another one in each, since k-means of
+patches depended on the processor (docs/experiments.md): commits f1991c6 and 5f45d83 (2026-11-26 and
+27, 2 cores Intel Xeon 2.5 GHz), 9808c12 (2026-11-27, 2 cores AMD EPYC). All three runs together,
+nine pairs averaged by seed (`experiments/pooled.py` on the results of `flava-*`), less MoMo:
+
+| FLAVA, points | image | multimodal | text | macro |
+|---|---|---|---|---|
+| tokens | -0.4 (-2.2, +1.5) | -4.0 (-12.9, +4.9) | -1.3 (-10.7, +8.0) | -1.9 (-4.3, +0.5) |
+| compute | -0.6 (-1.7, +0.5) | -7.6 (-12.6, -2.7) | -2.8 (-20.1, +14.5) | -3.7 (-9.0, +1.7) |
+| half rate | +0.3 (-0.7, +1.4) | -3.9 (-12.8, +5.1) | +3.1 (+1.2, +5.0) | -0.1 (-2.3, +2.1) |
+
+What that says: at equal compute MoMo is ahead on pairs; at equal tokens its means are higher in all
+three groups and every interval but one holds 0; at the better rate of either, the whole is equal,
+FLAVA ahead on text, MoMo's mean on pairs. On validation parts MoMo has 0.666, at half its rates
+0.650; FLAVA 0.653, 0.645 and 0.647, at half 0.643, 0.669 and 0.643 in the three runs. The limits:
+
+- Pictures: the probe reads 0.712 off an untrained encoder of the demo (0.913 MNIST, 0.510 emoji,
+  README) and no more off a trained one: an hour has nothing to win there, so the paper's +1.1 can
+  show only as FLAVA's loss.
+- Pairs: easy-VQA is at "always yes" in some seeds and near 0.65 in others, which makes most of the
+  noise. Retrieval alone, mean of both ways: MoMo 0.098; FLAVA 0.083, 0.084 and 0.073, at equal
+  compute 0.074, 0.068 and 0.069, at half rate 0.101, 0.099 and 0.108.
+- Text is one task, sentiment fine-tuned for one epoch, and moves with the rate more than with the
+  model: half of it gives MoMo 3.1 points too (-0.7 to +6.8), and takes 3.7 of pairs.
+
+The first run of all (commit c840189) had MoMo's stage 2 at stage 1's learning rate: text 0.550, 12
+points behind, macro 0.499. `training_stages.py` found that stage 2 was the cause and
+`joint_stage.py` that a quarter of the rate cures it, both read on validation parts. FLAVA's rates
+are stage 1's, stage 1's and stage 3's.
 """
 
 from __future__ import annotations
