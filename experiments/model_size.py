@@ -33,7 +33,14 @@ from typing import Any
 
 import tyro
 
-from experiments.budget import STAGES, Budget, base_config, equal_compute, learning_rates
+from experiments.budget import (
+    STAGES,
+    Budget,
+    base_config,
+    equal_compute,
+    learning_rates,
+    with_model,
+)
 from experiments.run import RESULTS, Experiment, ExperimentOptions, run
 from experiments.scaling_law import chart, extrapolate, fit
 from momo.config import ModelConfig
@@ -76,7 +83,7 @@ def of_depth(config: PipelineConfig, depth: int) -> dict[str, Any]:
     rates = {path: rate * _REFERENCE / depth for path, rate in learning_rates(config).items()}
     shape = {"width": 32 * depth, "depth": depth, "heads": depth}
     decoder = {"decoder_width": 16 * depth, "decoder_heads": depth}
-    return {**{f"model.{k}": v for k, v in (shape | decoder).items()}, **rates}
+    return with_model(**shape, **decoder) | rates
 
 
 def arms(depths: Sequence[int], config: PipelineConfig) -> Mapping[str, Settings]:

@@ -1,4 +1,4 @@
-"""Several runs of one experiment together: each arm's difference from the first, over all pairs.
+"""Several runs of one experiment together: each arm's difference from the first, by seed.
 
     python experiments/pooled.py RESULTS.json RESULTS.json … [--metrics macro 'groups/*']
 

@@ -39,9 +39,9 @@ def run_codebook(
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
     pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))
     side = config.patch_size
-    distinct = np.unique(patchify(pixels, side).flatten(0, 1).numpy(), axis=0)
-    pieces = torch.from_numpy(distinct).view(-1, side, side, 3).permute(0, 3, 1, 2)
-    patches = normalised_patches(pieces, side, torch.float64).squeeze(1).numpy()
+    raw = patchify(pixels, side).flatten(0, 1).numpy()
+    _, distinct = np.unique(raw, axis=0, return_index=True)
+    patches = normalised_patches(pixels, side, torch.float64).flatten(0, 1).numpy()[distinct]
     if len(patches) < config.size:
         raise UserError(
             f"{len(patches)} distinct patches for {config.size} visual words: more pictures, or a "
