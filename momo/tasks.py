@@ -77,6 +77,7 @@ class MoMoTask(nn.Module):
         model.requires_grad_(True)
         for part, needed in used.items():
             part.requires_grad_(needed)
+
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks: units of sharding."""
         return self.model.encoder_blocks()
@@ -281,9 +282,7 @@ class MoMoTask(nn.Module):
             image = model._encode(image, None, model.image_tower)
             text = model.encode_packed(text, texts.sequences, model.text_tower)
         tokens = embedding(layout.index, torch.cat([image.flatten(0, 1), text]))
-        found = model.encode_packed(
-            tokens, layout.sequences, None, layout.queries, layout.asked
-        )
+        found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)
         return found, layout
 
 

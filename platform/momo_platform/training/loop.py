@@ -26,7 +26,11 @@ from momo_platform.training.config import TrainConfig
 from momo_platform.training.diagnostics import Window, to_device
 from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
 from momo_platform.training.interrupt import TrainingInterrupted
-from momo_platform.training.optimizer import build_optimizer, learning_rate
+from momo_platform.training.optimizer import (
+    build_optimizer,
+    learning_rate,
+    update_where_finite,
+)
 from momo_platform.training.parallel import (
     blocks_of,
     clip_gradients,
@@ -38,6 +42,7 @@ from momo_platform.training.parallel import (
 from momo_platform.training.records import RunLog
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
+from momo_platform.training.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
@@ -95,6 +100,7 @@ class Trainer:
         bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda)
         self.task = TouchedTask(setup.task, bf16).to(self.device)
         self.skipped = 0
+        self._verdicts = Verdicts(self.device)
         self.start_step = 0
         newest = newest_checkpoint(folder)
         if newest:
@@ -158,24 +164,25 @@ class Trainer:
         window = Window(self.start_step, modalities)
         self.progress({"step": self.start_step, "total": config.steps})
         for step in range(self.start_step, config.steps):
-            last = step + 1 == config.steps
+            first, last = step == self.start_step, step + 1 == config.steps
             log_now = (step + 1) % every.every_steps == 0 or last
+            save_now = (step + 1) % every.checkpoint_every_steps == 0 or last
             batches = self._next_batches(step, iterators, window)
             result = self._update(step, batches, diagnose=log_now)
-            if not result.finite:
-                self._name_skipped(step, result, used, log)
+            self._verdicts.add(step, used, result, self._stop_flag())
             for name in batches:
                 used[name] += 1
-            if step == self.start_step:
+            stop = self._settle(log, everything=first or log_now or save_now) and not last
+            if first:
                 self.progress({"first_step_at": time.time()})
             if log_now:
                 record = self._record(step, result) | window.record(self.device, world_size())
                 if log is not None:
                     log.write(step + 1, record)
-                self._report(step, result, record, window)
+                self._report(step, record, window)
                 window = Window(step + 1, modalities)
-            stop = not last and self._asked_to_stop()
-            if (step + 1) % every.checkpoint_every_steps == 0 or last or stop:
+            if save_now or stop:
+                self._settle(log, everything=True)
                 blocking_start = time.perf_counter()
                 self._save(step + 1, writer)
                 window.blocked += time.perf_counter() - blocking_start
@@ -183,6 +190,17 @@ class Trainer:
                 self._leave(step + 1, writer)
         self.progress({"last_step_at": time.time()})
         return record
+
+    def _settle(self, log: RunLog | None, *, everything: bool) -> bool:
+        """Count the steps that the device skipped. Whether a rank was asked to stop: the same on
+        all ranks."""
+        stop = False
+        for verdict in self._verdicts.settle(everything=everything):
+            stop = stop or verdict.stop
+            if not verdict.finite:
+                self.skipped += 1
+                self._name_skipped(verdict, log)
+        return stop
 
     def _next_batches(
         self, step: int, iterators: Mapping[str, Iterator[Any]], window: Window
@@ -199,12 +217,12 @@ class Trainer:
             state = {"skipped": self.skipped}
             writer.save(step, self.task, self.optimizer, state, self.average)
 
-    def _asked_to_stop(self) -> bool:
-        """The same on all ranks: one flag is reduced."""
-        flag = torch.tensor(float(self.stop()), device=self.device)
+    def _stop_flag(self) -> Tensor:
+        """Above 0 where a rank was asked to stop: reduced, and not yet read."""
+        flag = torch.full((), float(self.stop()), device=self.device)
         if world_size() > 1:
             torch.distributed.all_reduce(flag)
-        return bool(flag)
+        return flag
 
     def _leave(self, step: int, writer: CheckpointWriter) -> None:
         writer.wait()
@@ -235,25 +253,20 @@ class Trainer:
         result = backward_pass(
             self.module, batches, weights, config.gradient_schedule, diagnose=diagnose
         )
-        if result.finite:
-            norm = clip_gradients(self.task, config.optimizer.clip_norm)
-            result.gradient_norms["total"] = norm.item()
-            result.finite = bool(torch.isfinite(norm))
-        if result.finite:
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update()
-        else:
-            self.skipped += 1
+        norm = clip_gradients(self.task, config.optimizer.clip_norm)
+        result.gradient_norms["total"] = norm
+        result.finite = result.finite & norm.isfinite()
+        update_where_finite(self.optimizer, result.finite)
+        if self.average is not None:
+            self.average.update(result.finite)
         return result
 
-    def _name_skipped(
-        self, step: int, result: StepResult, used: Mapping[str, int], log: RunLog | None
-    ) -> None:
+    def _name_skipped(self, verdict: Verdict, log: RunLog | None) -> None:
         """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
-        config, names = self.config, self._modalities(step)
-        samples = culprit_samples(result, names, used, config.batch_sizes, world_size())
-        what = "loss" if result.culprits else "gradient"
+        config, step, names = self.config, verdict.step, self._modalities(verdict.step)
+        sizes = config.batch_sizes
+        samples = culprit_samples(verdict.culprits, names, verdict.used, sizes, world_size())
+        what = "loss" if verdict.culprits else "gradient"
         message = f"step {step}: non-finite {what}, skipped; samples by modality {samples}"
         if log is not None:
             log.write_skipped(step + 1, {"what": what, "samples": samples})
@@ -263,29 +276,25 @@ class Trainer:
             raise TrainingDiverged(
                 f"{self.skipped} steps had a non-finite loss or gradient, more than "
                 f"max_skipped_steps={config.max_skipped_steps}; last at step {step}, samples by "
-                f"modality {samples}, losses {result.losses}. Lower optimizer.learning_rate."
+                f"modality {samples}, {verdict.result.read()}. Lower optimizer.learning_rate."
             )
 
-    def _report(
-        self, step: int, result: StepResult, record: Mapping[str, float], window: Window
-    ) -> None:
+    def _report(self, step: int, record: Mapping[str, float], window: Window) -> None:
         rates = [v for k, v in record.items() if k.startswith("samples_per_second/")]
+        losses = {k.removeprefix("loss/"): v for k, v in record.items() if k.startswith("loss/")}
         remaining = self.config.steps - step - 1
         self.progress(
             {
                 "step": step + 1,
                 "total": self.config.steps,
-                "metrics": dict(result.losses),
+                "metrics": losses,
                 "samples_per_second": sum(rates),
                 "eta_seconds": remaining * window.seconds_per_step(step),
             }
         )
 
     def _record(self, step: int, result: StepResult) -> dict[str, float]:
-        record = {f"loss/{k}": v for k, v in result.losses.items()}
-        record |= {f"metric/{k}": v for k, v in result.metrics.items()}
-        record |= {f"gradient_norm/{k}": v for k, v in result.gradient_norms.items()}
-        record |= {f"gradient_cosine/{k}": v for k, v in result.gradient_cosines.items()}
+        record = result.read()
         record["learning_rate"] = learning_rate(step, self.config.steps, self.config.optimizer)
         record["skipped_steps"] = self.skipped
         return record

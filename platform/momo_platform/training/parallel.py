@@ -31,7 +31,7 @@ def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Mo
     """`module` (around `task`) ready for this run's processes; itself where there is only one.
 
     Under `fsdp2` every block and then the rest is sharded in place. Parameters without dimension
-    can't be sharded: every rank keeps them, and `reduce_unsharded` averages their gradients.
+    can't be sharded: every rank keeps them, and `complete_gradients` averages their gradients.
     """
     if world_size() == 1:
         return module
@@ -97,15 +97,14 @@ def place_like(value: Tensor, model: Tensor) -> Tensor:
     return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)
 
 
-def reduce_unsharded(module: nn.Module) -> None:
-    """Average the gradients that FSDP2 leaves alone: those of parameters without dimension.
-
-    Parameters that the step did not reach get a gradient of zeros, as they do under DDP.
-    """
+def complete_gradients(module: nn.Module) -> None:
+    """After a backward pass: what it did not reach gets a gradient of zeros, as it does under DDP,
+    and gradients that FSDP2 leaves alone, of parameters without dimension, are averaged."""
+    sharded = is_sharded(module)
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        elif parameter.grad is not None and not isinstance(parameter, DTensor):
+        elif sharded and parameter.grad is not None and not isinstance(parameter, DTensor):
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= world_size()
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from momo_platform.training.gradients import StepResult
-
 
 class TrainingDiverged(RuntimeError):
     """Too many steps with a non-finite loss or gradient."""
 
 
 def culprit_samples(
-    result: StepResult,
+    culprits: Mapping[str, Sequence[int]],
     modalities: Sequence[str],
     used: Mapping[str, int],
     batch_sizes: Mapping[str, int],
@@ -20,12 +18,13 @@ def culprit_samples(
 ) -> dict[str, list[list[int]]]:
     """Modality → [first, last + 1] positions in its endless order, a range for each rank at fault.
 
-    `used` counts a modality's earlier batches. Where the loss was finite and only the gradient was
-    not, every modality of the step and every rank is named.
+    `culprits`: modality → the ranks on which its loss was not finite. `used` counts a modality's
+    earlier batches. Where the loss was finite and only the gradient was not, every modality of the
+    step and every rank is named.
     """
     everyone = list(range(world_size))
     samples = {}
-    for name, ranks in (result.culprits or dict.fromkeys(modalities, everyone)).items():
+    for name, ranks in (culprits or dict.fromkeys(modalities, everyone)).items():
         size = batch_sizes[name]
         start, part = used[name] * size, size // world_size
         samples[name] = [[start + r * part, start + (r + 1) * part] for r in ranks]
