@@ -17,6 +17,12 @@ from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
+from momo_platform.training.faults import (
+    cause_of,
+    fault_of,
+    first_worker_error,
+    out_of_memory,
+)
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME
 
@@ -116,8 +122,9 @@ def run_torch_trainer(
 ) -> dict[str, Any]:
     """Train on Ray and return the run's metrics. `context` is the stage's `Context`.
 
-    A worker that dies of its machine (killed, out of memory, node lost) restarts the group at the
-    newest checkpoint, up to `scaling.max_restarts` times; an exception of the code never does.
+    A worker that dies of its machine (killed, node lost) or meets a fault of its device or of a
+    collective (`faults`) restarts the group at the newest checkpoint, up to `scaling.max_restarts`
+    times; an exception of the code never does. Too little memory on a device is a `UserError`.
     A worker asked to leave (SIGTERM) makes the group save its step first.
     With `scaling.num_workers` 0 the loop runs in this process (TorchTrainer's local mode); if the
     process dies, the executor starts the stage again.
@@ -168,20 +175,27 @@ def run_torch_trainer(
         except TrainingFailedError as error:
             first = first_worker_error(error)
             cause = cause_of(first)
+            fault = fault_of(first)
             lost = isinstance(first, RayActorError) or isinstance(cause, TrainingInterrupted)
-            lost = lost or peer_is_gone(first)
+            lost = lost or fault in ("machine", "peer")
             if lost and attempt < scaling.max_restarts:
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
                 context.progress(_again(f"worker lost, restart {attempt + 1}"))
                 continue
             if isinstance(cause, UserError):
                 raise cause from None
+            if fault == "memory":
+                raise out_of_memory(first, context.name) from None
             raise WorkerFailed(str(first)) from None
         except TrainingInterrupted:  # of this process
             if attempt == scaling.max_restarts:
                 raise
             context.progress(_again(f"asked to leave, restart {attempt + 1}"))
             interrupt.install()
+        except RuntimeError as error:  # of this process
+            if fault_of(error) != "memory":
+                raise
+            raise out_of_memory(error, context.name) from error
     shutil.rmtree(ray_folder, ignore_errors=True)
     folders.collect()
     result = json.loads((context.output / _RESULT).read_text())
@@ -192,34 +206,3 @@ def run_torch_trainer(
 def _again(message: str) -> dict[str, Any]:
     """Progress of a group that starts again: until its first step no stage may start beside it."""
     return {"message": message, "first_step_at": None}
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """What the worker's code raised, out of Ray Train's wrapper."""
-    return getattr(error, "_base_exc", error)
-
-
-_GONE = (
-    *("connection reset by peer", "connection closed by peer", "broken pipe"),
-    *("connection refused", "remote process exited", "communicator was aborted"),
-)
-
-
-def peer_is_gone(error: BaseException) -> bool:
-    """Whether a worker only tells that another one has left the process group: where a machine
-    dies, those that live often fail before Ray has noticed."""
-    cause = cause_of(error)
-    if not isinstance(cause, RuntimeError):
-        return False
-    text = str(cause).lower()
-    collective = "gloo" in text or "nccl" in text or type(cause).__name__.startswith("Dist")
-    return collective and any(sign in text for sign in _GONE)
-
-
-def first_worker_error(error: BaseException) -> BaseException:
-    """The error of the lowest-ranked failed worker inside Ray Train's exception, or itself; one of
-    a worker's own before those that only lost their peer."""
-    failures = getattr(error, "worker_failures", None)
-    if not failures:
-        return error
-    return failures[min(failures, key=lambda rank: (peer_is_gone(failures[rank]), rank))]

@@ -14,7 +14,7 @@ from tests.ranks import run_ranks
 
 
 class WithScalar(ToyTask):
-    """A parameter without dimension is not sharded by FSDP2; heads of one row leave ranks without."""
+    """FSDP2 does not shard a parameter without dimension; of a head of one row one rank has all."""
 
     def __init__(self):
         super().__init__()
