@@ -13,6 +13,7 @@ GradientSchedule = Literal["accumulate", "alternate", "joint", "sequential"]
 ONE_AT_A_TIME: tuple[GradientSchedule, ...] = ("alternate", "sequential")
 Precision = Literal["fp32", "bf16", "auto"]
 Sharding = Literal["ddp", "fsdp2"]
+Backend = Literal["auto", "nccl", "gloo"]
 ActivationCheckpointing = Literal["none", "elementwise", "blocks"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
@@ -50,13 +51,16 @@ class ScalingConfig:
     with 0 or 1 the same batches are seen. `sharding`: `ddp` copies the model to every worker,
     `fsdp2` shards it with its gradients and moments. `activation_checkpointing` keeps less for
     the backward pass: `elementwise` makes norms and activation functions again, which costs
-    little; `blocks` computes whole blocks twice.
+    little; `blocks` computes whole blocks twice. `backend` `auto`: NCCL with GPUs, gloo without; a
+    collective that takes longer than `collective_timeout_minutes` counts as a lost worker.
     """
 
     num_workers: int = 2
     cpus_per_worker: float = 0.5
     gpus_per_worker: float = 0.0
-    threads_per_worker: int = 0  # 0: the machine's cores shared among the workers
+    threads_per_worker: int = 0  # 0: the usable cores of a node shared among its workers
+    # Each worker on cores of its own. Near its GPU it runs anyway, where the system tells them.
+    pin_cores: bool = False
     prefetch_batches: int = 2
     reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
     ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
@@ -64,6 +68,8 @@ class ScalingConfig:
     sharding: Sharding = "ddp"
     activation_checkpointing: ActivationCheckpointing = "none"
     compile: bool = False  # torch.compile of the task's blocks; not with checkpointing=blocks
+    backend: Backend = "auto"
+    collective_timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         check_bounds(
@@ -75,12 +81,16 @@ class ScalingConfig:
             prefetch_batches=(1, None),
             reader_processes=(0, None),
             max_restarts=(0, None),
+            collective_timeout_minutes=(0.1, None),
         )
         check_choice(
             self,
+            backend=get_args(Backend),
             sharding=get_args(Sharding),
             activation_checkpointing=get_args(ActivationCheckpointing),
         )
+        if self.backend == "nccl" and not self.gpus_per_worker:
+            raise ValueError("backend='nccl' needs a GPU: set gpus_per_worker, or backend='auto'")
 
 
 @dataclass(frozen=True)

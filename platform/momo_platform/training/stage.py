@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.cores import cores_near, pin_cores, usable_cores
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
@@ -74,12 +74,17 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     spec: WorkerSpec = loop_config["spec"]
     module_name, _, function_name = spec.builder.partition(":")
     build = getattr(importlib.import_module(module_name), function_name)
+    from momo_platform.training.diagnostics import pci_address
     from momo_platform.training.loop import Trainer
 
     context = ray_train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     scaling = spec.train.scaling
-    threads = scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // world_size)
+    workers_here = context.get_local_world_size()
+    threads = scaling.threads_per_worker or max(1, usable_cores() // workers_here)
+    if scaling.num_workers:  # else the process outlives the stage, and what follows wants all cores
+        near = cores_near(pci_address(get_device()))
+        pin_cores(near, context.get_local_rank(), workers_here, split=scaling.pin_cores)
     torch.set_num_threads(threads)
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
@@ -133,7 +138,7 @@ def run_torch_trainer(
     from ray.exceptions import RayActorError
     from ray.train import RunConfig, TrainingFailedError
     from ray.train import ScalingConfig as RayScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     scaling = train.scaling
     folders: WorkerFolders = SharedFolders(context.output, context.checkpoints)
@@ -158,6 +163,10 @@ def run_torch_trainer(
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"spec": spec},
+            torch_config=TorchConfig(
+                backend=None if scaling.backend == "auto" else scaling.backend,
+                timeout_s=round(60 * scaling.collective_timeout_minutes),
+            ),
             scaling_config=RayScalingConfig(
                 num_workers=scaling.num_workers,
                 use_gpu=scaling.gpus_per_worker > 0,

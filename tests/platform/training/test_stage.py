@@ -1,6 +1,7 @@
 """A training stage on a real Ray: a worker that gets SIGTERM, a user's mistake."""
 
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from momo_platform.cores import usable_cores
 from momo_platform.stages import UserError
 from momo_platform.training.config import ScalingConfig
 from momo_platform.training.records import read_records
@@ -162,3 +164,32 @@ def test_too_little_memory_is_the_users_error_and_restarts_nothing(tmp_path, ray
     with pytest.raises(UserError, match="toy: out of memory .*\n.*activation_checkpointing"):
         run(tmp_path, train, messages, "build_too_large")
     assert not any("restart" in m.get("message", "") for m in messages)
+
+
+def build_reporting(recipe, inputs, train, rank, world_size):
+    gloo = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    timeout = gloo.options._timeout.total_seconds()
+    told = {
+        "timeout": timeout,
+        "cores": sorted(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+    }
+    Path(recipe).with_name(f"told-{rank}").write_text(json.dumps(told))
+    loaders = {n: ToyLoader(n, 12, rank, world_size) for n in "ab"}
+    return TrainingSetup(ToyTask(), loaders, save_weights)
+
+
+def test_workers_get_the_time_out_and_share_the_nodes_cores(tmp_path, ray_local):
+    scaling = ScalingConfig(num_workers=2, pin_cores=True, collective_timeout_minutes=1.5)
+    run(tmp_path, config(2, scaling=scaling), [], "build_reporting")
+    first, second = (json.loads((tmp_path / f"told-{rank}").read_text()) for rank in (0, 1))
+    assert first["timeout"] == second["timeout"] == 90.0
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        assert sorted(first["cores"] + second["cores"]) == cores
+    assert first["threads"] == second["threads"] == max(1, usable_cores() // 2)
+
+
+def test_nccl_without_a_gpu_is_refused():
+    with pytest.raises(ValueError, match="backend='nccl' needs a GPU"):
+        ScalingConfig(backend="nccl")
