@@ -5,8 +5,8 @@ Checkpoints hold whole tensors either way, so a run may change between the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.training.config import Sharding
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def world_size() -> int:
@@ -68,13 +70,13 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def copies_on_host(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def copies_on_host(tensors: Iterable[tuple[Key, Tensor]]) -> dict[Key, Tensor]:
     """Whole copies on the CPU by name; every rank must ask for them.
 
     Off a device into pinned memory, one wait for all of them; sharded tensors are whole on the
     device one at a time.
     """
-    copies: dict[str, Tensor] = {}
+    copies: dict[Key, Tensor] = {}
     devices: set[torch.device] = set()
     for name, tensor in tensors:
         value = whole(tensor)
