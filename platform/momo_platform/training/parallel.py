@@ -29,11 +29,16 @@ def blocks_of(task: nn.Module) -> list[nn.Module]:
     return [] if named is None else list(named())
 
 
-def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Module:
+def parallelise(
+    module: nn.Module, task: nn.Module, sharding: Sharding, bf16: bool = False
+) -> nn.Module:
     """`module` (around `task`) ready for this run's processes; itself where there is only one.
 
     Under `fsdp2` every block and then the rest is sharded in place. Parameters without dimension
-    can't be sharded: every rank keeps them, and `reduce_unsharded` averages their gradients.
+    can't be sharded: every rank keeps them, and `reduce_unsharded` averages their gradients. With
+    `bf16` (a run under autocast) the blocks are gathered and computed in bf16, their inputs cast to
+    it; gradients are reduced, and shards kept, in fp32. What lies outside the blocks is left to
+    autocast: a batch's noise must not be rounded.
     """
     if world_size() == 1:
         return module
@@ -44,12 +49,15 @@ def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Mo
             module, broadcast_buffers=False, gradient_as_bucket_view=True
         )
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    policy = MixedPrecisionPolicy()
+    if bf16:
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     mesh = init_device_mesh(next(module.parameters()).device.type, (world_size(),))
     scalars = {p for p in module.parameters() if p.ndim == 0}
     for block in blocks_of(task):
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, ignored_params=scalars)
     return module
 
