@@ -69,6 +69,8 @@ class MoMoTask(nn.Module):
         self.config = config
         self.weights: dict[str, float] = config.objectives
         self.modalities = config.modalities
+        # Pairs of each rank's batch, where the ranks share a batch unevenly.
+        self.rows_of_ranks: tuple[int, ...] | None = None
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:
@@ -159,7 +161,9 @@ class MoMoTask(nn.Module):
             chunk = self.config.contrastive_chunk
             image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text, present)
             log_scale = model.contrastive.clamped_log_scale()
-            loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
+            loss = contrastive_loss(
+                image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
+            )
             losses["contrastive"] = loss.named("contrastive")
             similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
         if not weights.keys() & JOINT_OBJECTIVES:

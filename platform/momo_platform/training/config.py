@@ -48,7 +48,9 @@ class ScalingConfig:
 
     `num_workers` 0 trains in the stage's own process, which is warm when it trained before: a
     start costs a second or two where a group of workers costs ten. For small models and sweeps;
-    with 0 or 1 the same batches are seen. `sharding`: `ddp` copies the model to every worker,
+    with 0 or 1 the same batches are seen. Elastic workers (`min_workers`) go on with fewer where a
+    machine is lost and with more when one comes, from the newest checkpoint and with the same
+    global batches. `sharding`: `ddp` copies the model to every worker,
     `fsdp2` shards it with its gradients and moments. `activation_checkpointing` keeps less for
     the backward pass: `elementwise` makes norms and activation functions again, which costs
     little; `blocks` computes whole blocks twice. `backend` `auto`: NCCL with GPUs, gloo without; a
@@ -56,6 +58,8 @@ class ScalingConfig:
     """
 
     num_workers: int = 2
+    min_workers: int = 0  # above 0: elastic, from so many workers to num_workers
+    resize_check_seconds: float = 60.0  # how often an elastic run looks for more machines
     cpus_per_worker: float = 0.5
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 0  # 0: the usable cores of a node shared among its workers
@@ -75,6 +79,8 @@ class ScalingConfig:
         check_bounds(
             self,
             num_workers=(0, None),
+            min_workers=(0, self.num_workers),
+            resize_check_seconds=(0.1, None),
             cpus_per_worker=(0.0, None),
             gpus_per_worker=(0.0, None),
             threads_per_worker=(0, None),

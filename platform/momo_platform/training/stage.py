@@ -28,6 +28,7 @@ from momo_platform.training.records import FILE_NAME
 
 logger = logging.getLogger(__name__)
 _RESULT = "result.json"
+_RESIZE_SECONDS = 300.0  # for a step and its checkpoint
 
 
 class WorkerFailed(RuntimeError):
@@ -52,17 +53,33 @@ class WorkerSpec:
 
 
 def _interrupt_handler() -> Any:
-    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM.
+    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM,
+    and a group that is to get another size saves its step first.
 
     Training itself runs in another thread of the worker.
     """
-    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+    import ray
+    from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
-    class HandleSigterm(WorkerGroupCallback):
+    class HandleInterrupts(WorkerGroupCallback, ControllerCallback):
+        group: Any = None
+
         def after_worker_group_start(self, worker_group: Any) -> None:
+            self.group = worker_group
             worker_group.execute(interrupt.install)
 
-    return HandleSigterm()
+        def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
+            group, self.group = self.group, None
+            status = group and group.get_latest_poll_status()
+            if status is None or status.errors or status.finished:  # nobody there to save
+                return
+            try:
+                leaving = group.execute_async(interrupt.leave, _RESIZE_SECONDS)
+                ray.get(leaving, timeout=_RESIZE_SECONDS)
+            except (ray.exceptions.RayError, TimeoutError) as error:
+                logger.warning("resizing without the last steps (%s)", error)
+
+    return HandleInterrupts()
 
 
 def _worker(loop_config: Mapping[str, Any]) -> None:
@@ -168,7 +185,12 @@ def run_torch_trainer(
                 timeout_s=round(60 * scaling.collective_timeout_minutes),
             ),
             scaling_config=RayScalingConfig(
-                num_workers=scaling.num_workers,
+                num_workers=(
+                    (scaling.min_workers, scaling.num_workers)
+                    if scaling.min_workers
+                    else scaling.num_workers
+                ),
+                elastic_resize_monitor_interval_s=scaling.resize_check_seconds,
                 use_gpu=scaling.gpus_per_worker > 0,
                 resources_per_worker=resources,
             ),
