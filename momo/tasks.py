@@ -56,6 +56,8 @@ class MoMoTask(nn.Module):
         self.modalities = config.modalities
         # Texts of equal length together: a batch for each length, where unequal ones have no kernel
         self.group_lengths = True
+        # Pairs of each rank's batch, where the ranks share a batch unevenly.
+        self.rows_of_ranks: tuple[int, ...] | None = None
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:
@@ -175,7 +177,9 @@ class MoMoTask(nn.Module):
         if "contrastive" in self.weights:
             image_emb, text_emb = self._embed_both(pairs)
             log_scale = model.contrastive.clamped_log_scale()
-            loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
+            loss = contrastive_loss(
+                image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
+            )
             losses["contrastive"] = loss.named("contrastive")
             similar = (log_scale.exp() * image_emb).detach(), text_emb.detach()
         if "matching" not in self.weights:

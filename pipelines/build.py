@@ -20,6 +20,7 @@ from momo_platform.data.loader import Loader
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.order import uniform
 from momo_platform.data.shards import ShardDataset
+from momo_platform.data.share import rows_of_ranks
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.task import TrainingSetup
 from pipelines.training import StageRecipe, checked_weights
@@ -54,7 +55,10 @@ def build_setup(
         save(task.model, folder / "model", tokenizer_json, length)
         assert (folder / "model" / WEIGHTS).exists()
 
-    return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)
+    task = MoMoTask(model, recipe.task)
+    if "pair" in loaders:
+        task.rows_of_ranks = rows_of_ranks(train.batch_sizes["pair"], world_size)
+    return TrainingSetup(task, loaders, save_finished)
 
 
 def build_loaders(

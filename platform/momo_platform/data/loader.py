@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from momo_platform.data.order import SampleOrder, sample_seeds
 from momo_platform.data.shards import ShardDataset
+from momo_platform.data.share import share
 
 Ingest = Literal["local", "ray"]
 Transform = Callable[[pa.Table, np.ndarray], dict[str, np.ndarray]]
@@ -27,7 +28,7 @@ class Loader:
     """This rank's slice of each global batch.
 
     Step `s` holds positions [s·G, (s+1)·G) of the endless order, G = `global_batch_size`; the
-    union over ranks is the same for any number of workers.
+    union over ranks is the same for any number of workers. `unit`: rows that stay on one rank.
     """
 
     def __init__(
@@ -42,15 +43,13 @@ class Loader:
         prefetch: int = 2,
         processes: int = 0,
         ingest: Ingest = "local",
+        unit: int = 1,
     ) -> None:
-        if global_batch_size % world_size:
-            raise ValueError(
-                f"global batch {global_batch_size} must be a multiple of {world_size} workers"
-            )
         self._dataset, self._transform, self._seed = dataset, transform, seed
         self._order = SampleOrder(len(dataset), dataset.row_group, seed)
-        self._global, self._local = global_batch_size, global_batch_size // world_size
-        self._rank, self._prefetch, self._processes = rank, max(1, prefetch), processes
+        self._global = global_batch_size
+        self._share = share(global_batch_size, rank, world_size, unit)
+        self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
@@ -58,8 +57,8 @@ class Loader:
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch of a step: a pure function of (seed, step) and this rank's place."""
-        start = step * self._global + self._rank * self._local
-        epochs, rows = self._order.rows_at(start, start + self._local)
+        start = step * self._global
+        epochs, rows = self._order.rows_at(start + self._share.start, start + self._share.stop)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
 

@@ -23,6 +23,18 @@ def peak_flops(device: torch.device) -> float | None:
     return found.flops if found else None
 
 
+def pci_address(device: torch.device) -> str:
+    """Where a GPU hangs, as the system names it (`0000:3b:00.0`); empty where it is not known."""
+    if device.type != "cuda":
+        return ""
+    found = torch.cuda.get_device_properties(device)
+    names = ("pci_domain_id", "pci_bus_id", "pci_device_id")
+    if not all(hasattr(found, name) for name in names):
+        return ""
+    domain, bus, slot = (getattr(found, name) for name in names)
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.0"
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """The most memory so far: of the device's allocator, on a CPU of the whole process."""
     if device.type == "cuda":
