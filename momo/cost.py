@@ -219,12 +219,10 @@ def activation_bytes(
     return total + one_chunk
 
 
-def state_bytes(
-    parameters: int, *, shards: int = 1, replicas: bool = False, ema: bool = False
-) -> float:
+def state_bytes(parameters: int, *, shards: int = 1, ema: bool = False) -> float:
     """Bytes of weights, gradients and AdamW's two moments in fp32, over `shards` devices.
 
-    `replicas`: DDP's buckets hold the gradients once more. `ema`: averaged weights.
+    `ema`: averaged weights. DDP's gradients are views of its buckets and count once.
     """
-    per_parameter = 4 + 4 + 8 + (4 if replicas else 0) + (4 if ema else 0)
+    per_parameter = 4 + 4 + 8 + (4 if ema else 0)
     return parameters * per_parameter / shards

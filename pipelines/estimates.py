@@ -105,7 +105,6 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
         state_bytes(
             trained_parameters(model, task),
             shards=workers if sharded else 1,
-            replicas=workers > 1 and not sharded,
             ema=train.ema_decay > 0,
         ),
         sum(kept) if train.gradient_schedule == "joint" else max(kept),
