@@ -1,9 +1,9 @@
 """Crop, resize and flip a batch of pictures on the device that they lie on.
 
 As Pillow's BILINEAR resize with `box` and `reducing_gap=2`: antialiased, a triangle as wide as the
-scale, clipped at the picture's edges. Both directions are products with dense matrices. Their weights are multiples
-of 2⁻¹⁶ and pixels are integers, so float32 holds every sum without rounding: a crop is the same to
-the bit on any device, in any chunk, beside any other rows.
+scale, clipped at the picture's edges. Both directions are products with dense matrices. Their
+weights are multiples of 2⁻¹⁶ and pixels are integers, so float32 holds every sum without rounding:
+a crop is the same to the bit on any device, in any chunk, beside any other rows.
 """
 
 from __future__ import annotations

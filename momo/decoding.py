@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 _FRAMES = (0xC0, 0xC1, 0xC2)  # of JPEG: baseline, extended, progressive, all by Huffman's codes
 
@@ -82,15 +84,18 @@ class EncodedPicture:
         library; where it fails, what Pillow makes of the file counts.
         """
         if self.plain_jpeg:
-            import torch
-            from torchvision.io import ImageReadMode, decode_jpeg
-
-            try:
-                data = torch.frombuffer(bytearray(self.raw), dtype=torch.uint8)
-                return decode_jpeg(data, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
-            except RuntimeError:
-                pass
+            with contextlib.suppress(RuntimeError, ImportError):
+                return _by_torchvision([self.raw])[0].permute(1, 2, 0).numpy()
         return np.asarray(decode(self.raw))
+
+
+def _by_torchvision(files: Sequence[bytes], device: torch.device | str = "cpu") -> list[Tensor]:
+    """JPEG → RGB uint8 [3, height, width] on `device`."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    data = [torch.frombuffer(bytearray(raw), dtype=torch.uint8) for raw in files]
+    return decode_jpeg(data, mode=ImageReadMode.RGB, device=torch.device(device))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -108,21 +113,19 @@ class EncodedBatch:
         """Decodes what is no plain JPEG."""
         return cls(tuple(p if p.plain_jpeg else p.pixels() for p in pictures))
 
-    def flat(self, device: torch.device) -> torch.Tensor:
+    def flat(self, device: torch.device) -> Tensor:
         """uint8 [bytes] on `device`: RGB pictures, rows of pixels, one after another; by nvJPEG on
         CUDA. Where it refuses one of them, the CPU decodes them all."""
         import torch
-        from torchvision.io import ImageReadMode, decode_jpeg
 
         encoded = [p for p in self.pictures if isinstance(p, EncodedPicture)]
-        data = [torch.frombuffer(bytearray(p.raw), dtype=torch.uint8) for p in encoded]
         try:
-            decoded = decode_jpeg(data, mode=ImageReadMode.RGB, device=device) if data else []
+            decoded = _by_torchvision([p.raw for p in encoded], device) if encoded else []
             found = iter([picture.permute(1, 2, 0) for picture in decoded])
         except RuntimeError:
-            found = iter([torch.from_numpy(p.pixels()) for p in encoded])
+            found = iter([torch.from_numpy(np.array(p.pixels())) for p in encoded])
         parts = [
-            next(found) if isinstance(p, EncodedPicture) else torch.from_numpy(p)
+            next(found) if isinstance(p, EncodedPicture) else torch.from_numpy(np.array(p))
             for p in self.pictures
         ]
         return torch.cat([p.to(device, non_blocking=True).reshape(-1) for p in parts])

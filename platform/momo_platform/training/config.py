@@ -14,6 +14,8 @@ ONE_AT_A_TIME: tuple[GradientSchedule, ...] = ("alternate", "sequential")
 Precision = Literal["fp32", "bf16", "auto"]
 Sharding = Literal["ddp", "fsdp2"]
 ActivationCheckpointing = Literal["none", "elementwise", "blocks"]
+Crop = Literal["auto", "host", "device"]
+Decode = Literal["cpu", "nvjpeg"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
 
@@ -51,6 +53,12 @@ class ScalingConfig:
     `fsdp2` shards it with its gradients and moments. `activation_checkpointing` keeps less for
     the backward pass: `elementwise` makes norms and activation functions again, which costs
     little; `blocks` computes whole blocks twice.
+
+    `crop`: where pictures are cropped and resized, on a GPU (`device`) or by the readers (`host`);
+    `auto`: on GPUs where a run has them. Pixels of the two differ by a level or two. `decode`
+    `nvjpeg`: GPUs decode JPEG too, which has not been run yet. `resident`: every worker's device
+    holds all pictures, decoded once at the start. `reader_processes` -1: the cores that a worker
+    may use, less two, shared among its modalities with pictures.
     """
 
     num_workers: int = 2
@@ -59,6 +67,9 @@ class ScalingConfig:
     threads_per_worker: int = 0  # 0: the machine's cores shared among the workers
     prefetch_batches: int = 2
     reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
+    crop: Crop = "auto"
+    decode: Decode = "cpu"
+    resident: bool = False
     ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
     sharding: Sharding = "ddp"
@@ -73,14 +84,32 @@ class ScalingConfig:
             gpus_per_worker=(0.0, None),
             threads_per_worker=(0, None),
             prefetch_batches=(1, None),
-            reader_processes=(0, None),
+            reader_processes=(-1, None),
             max_restarts=(0, None),
         )
         check_choice(
             self,
             sharding=get_args(Sharding),
             activation_checkpointing=get_args(ActivationCheckpointing),
+            crop=get_args(Crop),
+            decode=get_args(Decode),
         )
+        if self.crop == "host" and self.resident:
+            raise ValueError(
+                "scaling.resident needs scaling.crop=device: set crop to auto or device"
+            )
+        if self.decode == "nvjpeg" and (self.resident or not self.crops_on_device):
+            raise ValueError(
+                "scaling.decode=nvjpeg needs crops on GPUs and no resident corpus: set it to cpu, "
+                "or scaling.gpus_per_worker above 0, crop to auto and resident to false"
+            )
+
+    @property
+    def crops_on_device(self) -> bool:
+        """Whether readers leave pictures uncropped."""
+        if self.crop == "auto":
+            return self.resident or self.gpus_per_worker > 0
+        return self.crop == "device"
 
 
 @dataclass(frozen=True)
