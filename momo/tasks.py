@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from momo.batches import TEXTS, TextLengths, with_masked_words
 from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
+from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.masking import random_patch_keep
 from momo.model import MoMo, Recomputed
@@ -104,6 +105,10 @@ class MoMoTask(nn.Module):
         ratio = config.text_mask_ratio if modality == "text" else config.pair_text_mask_ratio
         vocab_size = self.model.config.vocab_size
         return with_masked_words(modality, batch, vocab_size=vocab_size, ratio=ratio)
+
+    def on_device(self, modality: str, batch: Batch) -> dict[str, Any]:
+        """After the copy: pictures that came uncropped become `pixels`."""
+        return with_pixels(batch, self.model.config.image_size)
 
     def tokens(self, modality: str, batch: Batch) -> int:
         """Tokens that the encoder processes for a batch."""

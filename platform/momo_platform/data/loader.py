@@ -11,17 +11,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from momo_platform.data.order import SampleOrder, sample_seeds
-from momo_platform.data.shards import ShardDataset
 from momo_platform.data.share import share
 
+if TYPE_CHECKING:
+    import torch
+
 Ingest = Literal["local", "ray"]
-Transform = Callable[[pa.Table, np.ndarray], dict[str, np.ndarray]]
+# Values that are no arrays are facts about a batch that stay on the host.
+Transform = Callable[[pa.Table, np.ndarray], dict[str, Any]]
+
+
+class Dataset(Protocol):
+    """`ShardDataset` or `ResidentShards`."""
+
+    row_group: int
+
+    def __len__(self) -> int: ...
+    def read(self, rows: np.ndarray) -> pa.Table: ...
 
 
 class Loader:
@@ -33,7 +45,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: ShardDataset,
+        dataset: Dataset,
         transform: Transform,
         *,
         global_batch_size: int,
@@ -55,14 +67,19 @@ class Loader:
         self._closed = False
         self.seconds_waiting = 0.0
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
+    def batch(self, step: int) -> dict[str, Any]:
         """The batch of a step: a pure function of (seed, step) and this rank's place."""
         start = step * self._global
         epochs, rows = self._order.rows_at(start + self._share.start, start + self._share.stop)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
 
-    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
+        """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
+        load = getattr(self._dataset, "load", None)
+        return {} if load is None else load(device, report)
+
+    def iterate(self, start: int) -> Iterator[dict[str, Any]]:
         """Batches from step `start` on, without end; errors of the readers surface here."""
         if self._closed:
             raise ValueError("the loader is closed: make a new one")
@@ -81,7 +98,7 @@ class Loader:
             self.seconds_waiting += time.perf_counter() - waiting
             yield batch
 
-    def _by_thread(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_thread(self, start: int) -> Iterator[dict[str, Any]]:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
         ready = deque(self._pool.submit(self.batch, start + i) for i in range(self._prefetch))
         step = start + self._prefetch
@@ -91,7 +108,7 @@ class Loader:
             step += 1
             yield batch
 
-    def _by_ray(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_ray(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.ray_ingest import stream_steps
 
         yield from stream_steps(self.batch, start, self._prefetch)
@@ -100,7 +117,7 @@ class Loader:
         """For the tasks and processes that make batches: without the thread."""
         return self.__dict__ | {"_pool": None}
 
-    def _by_processes(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_processes(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.reader_processes import read_steps
 
         yield from read_steps(self.batch, start, self._processes, self._prefetch)

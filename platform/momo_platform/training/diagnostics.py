@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from momo_platform.training.hardware import accelerator
 
@@ -84,7 +84,3 @@ class Window:
         record["seconds_waiting_for_data"] = self.waited
         record["seconds_blocked_by_checkpoints"] = self.blocked
         return record
-
-
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {k: v.to(device) for k, v in batch.items()}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,8 @@ from momo_platform.training.checkpoint import (
     newest_checkpoint,
 )
 from momo_platform.training.config import TrainConfig
-from momo_platform.training.diagnostics import Window, to_device
+from momo_platform.training.diagnostics import Window
+from momo_platform.training.feed import Feed
 from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.optimizer import (
@@ -46,10 +46,6 @@ from momo_platform.training.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
-
-
-def _to_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in batch.items()}
 
 
 def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
@@ -133,7 +129,9 @@ class Trainer:
                 keep = logging_config.keep_checkpoints
                 writer = CheckpointWriter(self.folder, keep, writes=not self.rank)
                 stack.callback(writer.close)
-                return self._train(log, writer)
+                feed = self._feed()
+                stack.callback(feed.close)
+                return self._train(log, writer, feed)
         except Exception as error:
             if not is_disk_full(error):
                 raise
@@ -154,11 +152,25 @@ class Trainer:
             unshard(self.task)
         return self.setup.task
 
-    def _train(self, log: RunLog | None, writer: CheckpointWriter) -> dict[str, float]:
+    def _feed(self) -> Feed:
+        """Batches from the step that the run goes on at."""
+
+        def report(message: str) -> None:
+            logger.info(message)
+            self.progress({"message": message})
+
+        start, steps = self.start_step, self.config.steps
+        used = self._uses_before(start)
+        setup, device = self.setup, self.device
+        return Feed(
+            *(setup.task, setup.loaders, device, self._modalities, used, start, steps),
+            report=report,
+        )
+
+    def _train(self, log: RunLog | None, writer: CheckpointWriter, feed: Feed) -> dict[str, float]:
         config, every = self.config, self.config.logging
         # Where a step uses one modality only: its loader counts its own uses.
         used = self._uses_before(self.start_step)
-        iterators = {n: loader.iterate(used[n]) for n, loader in self.setup.loaders.items()}
         record: dict[str, float] = {}
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
@@ -167,7 +179,7 @@ class Trainer:
             first, last = step == self.start_step, step + 1 == config.steps
             log_now = (step + 1) % every.every_steps == 0 or last
             save_now = (step + 1) % every.checkpoint_every_steps == 0 or last
-            batches = self._next_batches(step, iterators, window)
+            batches = self._next_batches(feed, window)
             result = self._update(step, batches, diagnose=log_now)
             self._verdicts.add(step, used, result, self._stop_flag())
             for name in batches:
@@ -202,15 +214,12 @@ class Trainer:
                 self._name_skipped(verdict, log)
         return stop
 
-    def _next_batches(
-        self, step: int, iterators: Mapping[str, Iterator[Any]], window: Window
-    ) -> dict[str, dict[str, Tensor]]:
+    def _next_batches(self, feed: Feed, window: Window) -> dict[str, dict[str, Any]]:
         waiting_start = time.perf_counter()
-        local = {n: _to_tensors(next(iterators[n])) for n in self._modalities(step)}
-        batches = {n: to_device(batch, self.device) for n, batch in local.items()}
+        fed = feed.next()
         window.waited += time.perf_counter() - waiting_start
-        window.add(self.setup.task, self.config.batch_sizes, local)
-        return batches
+        window.add(self.setup.task, self.config.batch_sizes, fed.host)
+        return fed.device
 
     def _save(self, step: int, writer: CheckpointWriter) -> None:
         if not self.rank or self.sharded:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from momo_platform.data.share import share
 
+
 class TrainingDiverged(RuntimeError):
     """Too many steps with a non-finite loss or gradient."""
 
