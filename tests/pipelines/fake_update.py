@@ -6,6 +6,7 @@ All that these tests know of the training loop's inside is in this file.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +20,30 @@ from momo.tasks import MoMoTask
 from momo_platform.training.diagnostics import to_device
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
-from pipelines.config import PipelineConfig
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
 STAGES = ("stage1", "stage2", "stage3")
 
 
-def recipe_of_one_device(
+def recipe_of(
     preset: str, stage: str, *, precision: str = "auto", chunk: int = -1, checkpointing: str = ""
-) -> tuple[StageRecipe, PipelineConfig]:
-    """A preset's stage with what one of its workers gets of a batch. `chunk` and `checkpointing`:
-    others than the preset's."""
+) -> StageRecipe:
+    """A preset's stage on GPUs. `chunk` and `checkpointing`: others than the preset's."""
     config = PRESETS[preset]()
     chosen = getattr(config, stage)
-    train, task = chosen.train, chosen.task
-    workers = max(1, train.scaling.num_workers)
-    scaling = replace(train.scaling, num_workers=1, gpus_per_worker=1.0)
+    scaling = replace(chosen.train.scaling, gpus_per_worker=1.0)
     if checkpointing:
         scaling = replace(scaling, activation_checkpointing=checkpointing)
-    if chunk >= 0:
-        task = replace(task, contrastive_chunk=chunk)
-    train = replace(
-        train,
-        precision=precision,
-        scaling=scaling,
-        batch_sizes={m: train.batch_sizes[m] // workers for m in task.modalities},
-    )
-    return StageRecipe(config.model, task, train, config.pair_text_length), config
+    task = chosen.task if chunk < 0 else replace(chosen.task, contrastive_chunk=chunk)
+    train = replace(chosen.train, precision=precision, scaling=scaling)
+    return StageRecipe(config.model, task, train, config.pair_text_length)
 
 
 def host_batch(recipe: StageRecipe, modality: str, packed_text_length: int) -> dict[str, Tensor]:
-    """A batch as the loaders give it, on the CPU; texts have their greatest length."""
-    rows, side = recipe.train.batch_sizes[modality], recipe.model.image_size
+    """A worker's batch as the loaders give it, on the CPU; texts have their greatest length."""
+    rows = recipe.train.batch_sizes[modality] // recipe.train.scaling.num_workers
+    side = recipe.model.image_size
     length = recipe.pair_text_length if modality == "pair" else packed_text_length
     pixels = torch.zeros(rows, 3, side, side, dtype=torch.uint8)
     patches, words = torch.rand(rows, recipe.model.num_patches), torch.rand(rows, length, 3)
@@ -65,19 +57,22 @@ def host_batch(recipe: StageRecipe, modality: str, packed_text_length: int) -> d
     return {"pixels": pixels, "ids": ids, **noise}
 
 
-def _make_moments(trainer: Trainer) -> None:
-    """The optimizer's state, as it is from the second update on."""
+def _as_in_the_midst(trainer: Trainer) -> None:
+    """As before any later update of a worker among several: the optimizer has its moments, and
+    gradients stay, as DDP's buckets do, whose views they are."""
+    optimizer = trainer.optimizer
     for parameter in trainer.task.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    optimizer.step()
+    zero = partial(optimizer.zero_grad, set_to_none=False)
+    optimizer.zero_grad = lambda set_to_none=True: zero()
 
 
 def measure_update(
     recipe: StageRecipe, packed_text_length: int, *, diagnose: bool = False
 ) -> Measured:
-    """What one update costs, and its waits. `diagnose`: an update that is logged."""
+    """What one worker's update costs, and its waits. `diagnose`: an update that is logged."""
     task_config, device = recipe.task, torch.device("cuda")
     host = {m: host_batch(recipe, m, packed_text_length) for m in task_config.modalities}
     words = max(1, round(task_config.text_mask_ratio * packed_text_length))
@@ -86,7 +81,7 @@ def measure_update(
             task = MoMoTask(build_model(recipe.model), task_config)
         setup = TrainingSetup(task, dict.fromkeys(task_config.modalities), lambda *_: None)
         trainer = Trainer(setup, recipe.train, Path("/nowhere"), device=device)
-        _make_moments(trainer)
+        _as_in_the_midst(trainer)
         batches: Any = {m: to_device(batch, device) for m, batch in host.items()}
         with record.measure() as measured:
             trainer._update(0, batches, diagnose=diagnose)
