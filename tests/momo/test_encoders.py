@@ -125,7 +125,7 @@ def pixels(count=3, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (count, 3, 32, 32), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", list(KINDS))
+@pytest.mark.parametrize("name", ["clip", "siglip", "flava", "mae", "bert"])
 def test_they_run_where_they_are_told_and_as_exactly(folders, name):
     def encoded(encoder):
         return [
@@ -332,7 +332,7 @@ def test_momo_by_both_of_its_folders_gives_the_same(model, tmp_path):
     texts = ["a red apple", "more words"]
     np.testing.assert_allclose(one.embed_texts(texts), other.embed_texts(texts), atol=1e-6)
     np.testing.assert_allclose(
-        one.embed_texts(texts), momo.load(tmp_path / "own").embed(texts=texts), atol=1e-6
+        one.embed_texts(texts), momo.load(tmp_path / "own", "cpu").embed(texts=texts), atol=1e-6
     )
     np.testing.assert_allclose(one.embed_pixels(pixels()), other.embed_pixels(pixels()), atol=1e-6)
     half = from_exported(tmp_path / "own")
