@@ -47,7 +47,6 @@ class EncoderPass:
 def encoder_passes(
     config: TaskConfig, modality: str, batch: Mapping[str, Any]
 ) -> list[EncoderPass]:
-<<<<<<< HEAD
     """The passes of one forward of `batch`, without padding: those of texts by their lengths.
     Masked words are counted from the ratio, false pairs as if they had the texts of the true."""
     noise = batch.get("noise_image", batch["noise"] if modality == "image" else None)
@@ -60,15 +59,6 @@ def encoder_passes(
         for length, rows in sorted(Counter(known).items())
         for one in passes_of(config, modality, rows, length, patches)
     ]
-=======
-    """The passes of one forward of `batch`. Masked words are counted from the ratio."""
-    from momo.masking import trim_padding
-
-    noise = batch["noise_image" if modality == "pair" else "noise"]  # of every row, [B, …]
-    rows, patches = noise.shape[0], 0 if modality == "text" else noise.shape[1]
-    length = trim_padding(batch["ids"]) if "ids" in batch else 0
-    return passes_of(config, modality, rows, length, patches)
->>>>>>> plan
 
 
 def passes_of(
@@ -292,15 +282,6 @@ def activation_bytes(
     return always + max(encoder + heads + last_loss, encoder + in_backward, in_chunk)
 
 
-<<<<<<< HEAD
-def state_bytes(parameters: int, *, shards: int = 1, ema: bool = False) -> float:
-    """Bytes of weights, gradients and AdamW's two moments in fp32, over `shards` devices.
-
-    `ema`: averaged weights. DDP's gradients are views of its buckets and count once.
-    """
-    per_parameter = 4 + 4 + 8 + (4 if ema else 0)
-    return parameters * per_parameter / shards
-=======
 def _encoder_bytes(config: ModelConfig, one: EncoderPass, block: _Bytes) -> tuple[float, float]:
     """Of a pass's blocks and the norm behind: what is kept, what one block's backward makes."""
     tokens = sum(n * length for n, length in one.layers(config))
@@ -347,4 +328,3 @@ def state_bytes(parameters: int, *, frozen: int = 0, shards: int = 1, ema: bool 
     gradients are views of its buckets, which are there all the time.
     """
     return (parameters * (4 + 4 + 8 + (4 if ema else 0)) + frozen * 4) / shards
->>>>>>> plan
