@@ -26,7 +26,7 @@ from momo_platform.data.share import rows_of_ranks
 from momo_platform.machine import readers_from_cores
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.training import StageRecipe, checked_weights
+from pipelines.training import StageRecipe, checked_weights, rows_together
 
 _ROLES = {"image": "images", "text": "text", "pair": "pairs"}
 
@@ -49,6 +49,7 @@ def build_setup(
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
         *(rank, world_size),
+        units=rows_together(recipe.task),
     )
 
     def save_finished(task: nn.Module, folder: Path) -> None:
@@ -60,7 +61,8 @@ def build_setup(
 
     task = MoMoTask(model, recipe.task)
     if "pair" in loaders:
-        task.rows_of_ranks = rows_of_ranks(train.batch_sizes["pair"], world_size)
+        unit = rows_together(recipe.task)["pair"]
+        task.rows_of_ranks = rows_of_ranks(train.batch_sizes["pair"], world_size, unit)
     return TrainingSetup(task, loaders, save_finished)
 
 
@@ -79,10 +81,12 @@ def build_loaders(
     rank: int,
     world_size: int,
     local_world_size: int | None = None,
+    units: Mapping[str, int] | None = None,
 ) -> dict[str, Loader]:
     """Each modality's batches; of `config` the picture's and the patches' size are used.
 
     `local_world_size`: workers that share this machine's cores; all of them, where it isn't given.
+    `units`: rows of a modality that stay on one worker.
     """
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
     scaling = train.scaling
@@ -125,6 +129,7 @@ def build_loaders(
             prefetch=scaling.prefetch_batches,
             processes=processes(modality),
             ingest=scaling.ingest,
+            unit=(units or {}).get(modality, 1),
         )
         for modality in modalities
     }

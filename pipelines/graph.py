@@ -26,7 +26,13 @@ from pipelines.tasks.baselines import BaselinesConfig, run_baselines
 from pipelines.tasks.registry import choose
 from pipelines.tasks.stages import Suite, build_suite
 from pipelines.tokenizer import TokenizerConfig, run_tokenizer
-from pipelines.training import ROLES, StageRecipe, run_training, weights_digest
+from pipelines.training import (
+    ROLES,
+    StageRecipe,
+    rows_together,
+    run_training,
+    weights_digest,
+)
 
 _DATA = Resources(data_cpus=1.0)
 _ONE_CORE = Resources(num_cpus=1.0)
@@ -111,12 +117,20 @@ def _training_stage(
     if config.run.ingest is not None:
         scaling = replace(scaling, ingest=config.run.ingest)
         stage = replace(stage, train=replace(stage.train, scaling=scaling))
+    together = rows_together(stage.task)
     for modality, size in stage.train.batch_sizes.items():
-        if scaling.num_workers > size:
+        unit = together.get(modality, 1)
+        if size % unit:
             raise UserError(
-                f"{name}: train.batch_sizes {modality}={size} gives some of "
+                f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
+                f"task.matching_group={unit}, among which false pairs are drawn"
+            )
+        if scaling.num_workers > size // unit:
+            groups = f" in groups of task.matching_group={unit}" if unit > 1 else ""
+            raise UserError(
+                f"{name}: train.batch_sizes {modality}={size}{groups} gives some of "
                 f"train.scaling.num_workers={scaling.num_workers} workers nothing: a larger batch, "
-                "or fewer workers"
+                f"fewer workers{' or smaller groups' if groups else ''}"
             )
     for modality in stage.task.modalities:
         if modality not in stage.train.batch_sizes:

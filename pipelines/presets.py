@@ -99,7 +99,7 @@ def smoke() -> PipelineConfig:
         model=model,
         stage1=TrainingStage(_STAGE1, train({"image": 32})),
         stage2=TrainingStage(_STAGE2, train({"image": 16, "text": 16})),
-        stage3=TrainingStage(_STAGE3, train({"text": 16, "pair": 16})),
+        stage3=TrainingStage(replace(_STAGE3, matching_group=8), train({"text": 16, "pair": 16})),
         demo=DemoCorpora(limit=150),
         evaluation=EvaluationConfig(sentiment_epochs=1, question_epochs=1),
     )
@@ -118,7 +118,11 @@ def _full_size(name: str, workers: int, batches: Mapping[str, int]) -> PipelineC
     # A quarter of the patches in the joint pass: 11 to 16 % less than with half, and three seeds
     # show no difference on validation parts (experiments/mask_ratios.py).
     stage3 = replace(
-        _STAGE3, contrastive_chunk=128, matching_fraction=0.25, pair_image_mask_ratio=0.75
+        _STAGE3,
+        contrastive_chunk=128,
+        matching_fraction=0.25,
+        matching_group=128,
+        pair_image_mask_ratio=0.75,
     )
     logging = LoggingConfig(every_steps=50, checkpoint_every_steps=1000, wandb=True)
     image, text, pair = (batches[k] for k in ("image", "text", "pair"))

@@ -60,6 +60,7 @@ class Loader:
         self._dataset, self._transform, self._seed = dataset, transform, seed
         self._order = SampleOrder(len(dataset), dataset.row_group, seed)
         self._global = global_batch_size
+        self.unit = unit
         self._share = share(global_batch_size, rank, world_size, unit)
         self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest

@@ -274,7 +274,8 @@ class Trainer:
         """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
         config, step, names = self.config, verdict.step, self._modalities(verdict.step)
         sizes = config.batch_sizes
-        samples = culprit_samples(verdict.culprits, names, verdict.used, sizes, world_size())
+        units = {n: getattr(loader, "unit", 1) for n, loader in self.setup.loaders.items()}
+        samples = culprit_samples(verdict.culprits, names, verdict.used, sizes, world_size(), units)
         what = "loss" if verdict.culprits else "gradient"
         message = f"step {step}: non-finite {what}, skipped; samples by modality {samples}"
         if log is not None:
