@@ -135,7 +135,8 @@ def clip_gradients(module: nn.Module, most: float) -> Tensor:
     total = squares[0] if shards else gradients[0].new_zeros(())
     torch.distributed.all_reduce(total)
     norm = (total + squares[-1] if copies else total).sqrt()
-    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_max(1.0))
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
 

@@ -59,6 +59,7 @@ def _interrupt_handler() -> Any:
     Training itself runs in another thread of the worker.
     """
     import ray
+    from ray.exceptions import RayError
     from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
     class HandleInterrupts(WorkerGroupCallback, ControllerCallback):
@@ -76,7 +77,7 @@ def _interrupt_handler() -> Any:
             try:
                 leaving = group.execute_async(interrupt.leave, _RESIZE_SECONDS)
                 ray.get(leaving, timeout=_RESIZE_SECONDS)
-            except (ray.exceptions.RayError, TimeoutError) as error:
+            except (RayError, TimeoutError) as error:
                 logger.warning("resizing without the last steps (%s)", error)
 
     return HandleInterrupts()
