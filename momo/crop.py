@@ -27,7 +27,8 @@ def crop_pictures(
     `flat` uint8 [bytes]: RGB pictures, rows of pixels, one after another. `place` int64 [B, 4]:
     where in `flat` a crop's region starts (bytes), its height and width, and how many pixels lie
     from one of its rows to the next. `box` float32 [B, 4]: left, top, width and height of the crop
-    in pixels of its region. `flip` bool [B]: mirrored left to right. `plan`: `plan_crops(place)`.
+    in pixels of its region. `flip` bool [B]: mirrored left to right. `plan` is
+    `plan_crops(place, size)`.
     """
     pixels = flat.view(-1, 3)
     crops = torch.empty(len(place), 3, size, size, dtype=torch.uint8, device=flat.device)

@@ -137,7 +137,7 @@ def _uncropped(
             place[row] = end, lines, columns, columns
             end += 3 * lines * columns
             corners.append((left, top))
-    made = {"place": place, "box": box, "flip": mirrored, "crops": plan_crops(place)}
+    made = {"place": place, "box": box, "flip": mirrored, "crops": plan_crops(place, size)}
     if resident:
         return made
     if form == "encoded":

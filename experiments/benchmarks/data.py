@@ -260,6 +260,10 @@ def decoding_rows(count: int, runs: int) -> list[Row]:
             found.append(rate(form))
         shown = ", ".join(f"{form} {found[-1]:.0f}" for form, found in rates.items())
         print(f"decoding {run}/{runs}: {shown} pictures/s", file=sys.stderr, flush=True)
+    named: dict[PictureForm, tuple[str, float | None]] = {
+        "decoded": ("decode only, one reader core", 2.2),
+        "encoded": ("hand over encoded, one reader core", None),
+    }
     return [
         compare(
             name,
@@ -269,10 +273,7 @@ def decoding_rows(count: int, runs: int) -> list[Row]:
             unit="pictures/s of processor time",
             least_ratio=goal,
         )
-        for name, form, goal in (
-            ("decode only, one reader core", "decoded", 2.2),
-            ("hand over encoded, one reader core", "encoded", None),
-        )
+        for form, (name, goal) in named.items()
     ]
 
 
@@ -361,6 +362,12 @@ def measure(quick: bool, only: str) -> list[Row]:
     torch.set_num_threads(1)
     runs, count, scale = (1, 300, 1) if quick else (5, 2000, 6)
     rows: list[Row] = []
+    if only in "seek":
+        rows += seek_rows(runs)
+    if only in "decoding":
+        rows += decoding_rows(min(count, 256), runs)
+    if only not in "loading" and only not in "preparation":
+        return rows
     with tempfile.TemporaryDirectory() as scratch:
         corpora = {
             "twemoji": (twemoji()[: 2 * count], 64, 64, 20 * scale),
@@ -368,10 +375,6 @@ def measure(quick: bool, only: str) -> list[Row]:
         }
         for kind, (raws, cap, _, _) in corpora.items():
             lay_out(raws, Path(scratch) / kind, cap, kind)
-        if only in "seek":
-            rows += seek_rows(runs)
-        if only in "decoding":
-            rows += decoding_rows(min(count, 256), runs)
         if only in "loading":
             with start_ray("local", num_cpus=PROCESSES):
                 for kind, (_, _, size, batches) in corpora.items():

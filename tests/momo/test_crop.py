@@ -62,7 +62,7 @@ def laid_out(images, noise, size, cut):
 def crops(images, noise, size, flip=None, cut=True, most=PIXELS_A_CHUNK):
     flat, place, box = laid_out(images, noise, size, cut)
     flip = torch.zeros(len(images), dtype=torch.bool) if flip is None else flip
-    return crop_pictures(flat, place, box, flip, size, plan_crops(place.numpy(), most))
+    return crop_pictures(flat, place, box, flip, size, plan_crops(place.numpy(), size, most))
 
 
 @pytest.mark.parametrize("size", [32, 64, 224])
@@ -84,7 +84,7 @@ def test_a_crop_is_exact_whatever_lies_beside_it_and_wherever_it_lies():
     images = [picture(*shape, False) for shape in SIZES + PANORAMAS]
     noise = [NOISE[i % len(NOISE)] for i in range(len(images))]
     together = crops(images, noise, 32)
-    assert len(plan_crops(laid_out(images, noise, 32, True)[1].numpy(), 10_000).chunks) > 3
+    assert len(plan_crops(laid_out(images, noise, 32, True)[1].numpy(), 32, 10_000).chunks) > 3
     assert torch.equal(crops(images, noise, 32, most=10_000), together)
     assert torch.equal(crops(images, noise, 32, cut=False), together)
     for row, image in enumerate(images):
@@ -111,12 +111,12 @@ def test_flipped_rows_are_mirrored():
 def test_chunks_cover_all_rows_and_keep_their_bound():
     g = np.random.default_rng(0)
     place = np.stack([np.zeros(200), *g.integers(1, 300, (3, 200))], axis=1).astype(np.int64)
-    chunks = plan_crops(place, 500_000).chunks
+    chunks = plan_crops(place, 32, 500_000).chunks
     assert [c[0] for c in chunks] + [200] == [0, *(c[1] for c in chunks)]
     for first, last, height, width in chunks:
         assert (height, width) == tuple(place[first:last, 1:3].max(axis=0))
         assert (last - first) * height * width <= 500_000
-    assert plan_crops(place[:0]).chunks == ()
+    assert plan_crops(place[:0], 32).chunks == ()
 
 
 def encoded(image, kind, **options):
