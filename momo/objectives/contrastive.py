@@ -65,8 +65,8 @@ def contrastive_loss(
         text_logits = scale * text_emb.float() @ all_images.float().T
     labels = torch.arange(rows, device=image_emb.device) + offset
     if keys is not None and all_keys is not None:
-        ignored = same_meaning(keys, all_keys)
-        ignored[torch.arange(rows, device=labels.device), labels] = False
+        others = torch.arange(len(all_keys), device=labels.device) != labels[:, None]
+        ignored = same_meaning(keys, all_keys) & others
         image_logits = image_logits.masked_fill(ignored, float("-inf"))
         text_logits = text_logits.masked_fill(ignored, float("-inf"))
     total = 0.5 * (
@@ -76,6 +76,6 @@ def contrastive_loss(
     accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean()
     return Loss(
         sum=total,
-        count=torch.tensor(float(rows), device=total.device),
+        count=total.new_full((), rows),
         metrics={"accuracy": accuracy, "scale": scale.detach()},
     )

@@ -5,6 +5,7 @@ Checkpoints hold whole tensors either way, so a run may change between the two.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,7 +36,11 @@ def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Mo
     if world_size() == 1:
         return module
     if sharding == "ddp":
-        return DistributedDataParallel(module, broadcast_buffers=False)
+        # Gradients that live in the buckets: no copies, and half the memory. Zero them in place:
+        # set to none, those of a micro-batch without reduction would lie beside the buckets.
+        return DistributedDataParallel(
+            module, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -63,6 +68,27 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def copies_on_host(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Whole copies on the CPU by name; every rank must ask for them.
+
+    Off a device into pinned memory, one wait for all of them; sharded tensors are whole on the
+    device one at a time.
+    """
+    copies: dict[str, Tensor] = {}
+    devices: set[torch.device] = set()
+    for name, tensor in tensors:
+        value = whole(tensor)
+        if value.device.type == "cpu":
+            copies[name] = value.clone()
+            continue
+        pinned = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        copies[name] = pinned.copy_(value, non_blocking=True)
+        devices.add(value.device)
+    for device in devices:
+        torch.cuda.synchronize(device)
+    return copies
+
+
 def place_like(value: Tensor, model: Tensor) -> Tensor:
     """A whole tensor, equal on all ranks, on `model`'s device and cut as `model` is."""
     value = value.to(device=model.device, dtype=model.dtype)
@@ -84,21 +110,23 @@ def reduce_unsharded(module: nn.Module) -> None:
             parameter.grad /= world_size()
 
 
+@torch.no_grad()
 def clip_gradients(module: nn.Module, most: float) -> Tensor:
-    """Clip the norm of all gradients to `most`; returns the norm before. Equal on all ranks."""
-    if not is_sharded(module):
-        return torch.nn.utils.clip_grad_norm_(module.parameters(), most)
+    """Clip the norm of all gradients to `most`; returns the norm before, on the device. Equal on
+    all ranks. Nothing waits for the device."""
     parameters = [p for p in module.parameters() if p.grad is not None]
+    if not is_sharded(module):
+        return torch.nn.utils.clip_grad_norm_(parameters, most)
     gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
-    squares = [g.float().square().sum() for g in gradients]
-    shards = [s for s, p in zip(squares, parameters, strict=True) if isinstance(p, DTensor)]
-    copies = [s for s, p in zip(squares, parameters, strict=True) if not isinstance(p, DTensor)]
-    total = torch.stack(shards).sum()
+    shards, copies = [], []
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        if gradient.numel():  # with few rows a rank may hold none
+            (shards if isinstance(parameter, DTensor) else copies).append(gradient)
+    squares = [torch.nn.utils.get_total_norm(part).square() for part in (shards, copies) if part]
+    total = squares[0] if shards else gradients[0].new_zeros(())
     torch.distributed.all_reduce(total)
-    norm = torch.stack([total, *copies]).sum().sqrt()
-    scale = (most / (norm + 1e-6)).clamp_max(1.0)
-    for gradient in gradients:
-        gradient.mul_(scale)
+    norm = (total + squares[-1] if copies else total).sqrt()
+    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_max(1.0))
     return norm
 
 
