@@ -1,11 +1,13 @@
 """One update of a preset's training stage on the fake CUDA device, as the trainer does it.
 
-All that these tests know of the training loop's inside is in this file.
+All that the tests on the fake device know of the training loop's inside is in this file.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,36 @@ from torch import Tensor
 from momo.masking import SpecialIds
 from momo.model import build_model
 from momo.tasks import MoMoTask
-from momo_platform.training.diagnostics import to_device
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
+from pipelines.estimates import StageEstimate, estimate_stage
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
 STAGES = ("stage1", "stage2", "stage3")
 
 
-def recipe_of(
+@dataclass(frozen=True)
+class GPUStage:
+    """A training stage on GPUs; texts packed to `packed_text_length` tokens."""
+
+    recipe: StageRecipe
+    packed_text_length: int
+
+    @property
+    def plan(self) -> StageEstimate:
+        return estimate_stage("stage", self.recipe, self.packed_text_length)
+
+    @property
+    def updates(self) -> int:
+        """Of all workers together."""
+        return self.recipe.train.steps * self.recipe.train.scaling.num_workers
+
+
+def on_gpus(
     preset: str, stage: str, *, precision: str = "auto", chunk: int = -1, checkpointing: str = ""
-) -> StageRecipe:
-    """A preset's stage on GPUs. `chunk` and `checkpointing`: others than the preset's."""
+) -> GPUStage:
+    """A preset's stage with a GPU a worker. `chunk`, `checkpointing`: others than the preset's."""
     config = PRESETS[preset]()
     chosen = getattr(config, stage)
     scaling = replace(chosen.train.scaling, gpus_per_worker=1.0)
@@ -37,30 +56,53 @@ def recipe_of(
         scaling = replace(scaling, activation_checkpointing=checkpointing)
     task = chosen.task if chunk < 0 else replace(chosen.task, contrastive_chunk=chunk)
     train = replace(chosen.train, precision=precision, scaling=scaling)
-    return StageRecipe(config.model, task, train, config.pair_text_length)
+    recipe = StageRecipe(config.model, task, train, config.pair_text_length)
+    return GPUStage(recipe, config.packed_text_length)
 
 
-def host_batch(recipe: StageRecipe, modality: str, packed_text_length: int) -> dict[str, Tensor]:
-    """A worker's batch as the loaders give it, on the CPU; texts have their greatest length."""
+def _loaded(recipe: StageRecipe, modality: str, lengths: range) -> dict[str, Tensor]:
+    """A worker's batch as the loaders give it, on the CPU, with texts of `lengths` in turn."""
     rows = recipe.train.batch_sizes[modality] // recipe.train.scaling.num_workers
     side = recipe.model.image_size
-    length = recipe.pair_text_length if modality == "pair" else packed_text_length
     pixels = torch.zeros(rows, 3, side, side, dtype=torch.uint8)
-    patches, words = torch.rand(rows, recipe.model.num_patches), torch.rand(rows, length, 3)
-    ids = torch.full((rows, length), SpecialIds.first_word)
-    ids[:, 0], ids[:, -1] = SpecialIds.cls, SpecialIds.sep
+    patches = torch.rand(rows, recipe.model.num_patches)
     if modality == "image":
         return {"pixels": pixels, "noise": patches}
+    ids = torch.full((rows, max(lengths)), SpecialIds.first_word)
+    ids[:, 0] = SpecialIds.cls
+    for row, length in zip(ids, itertools.cycle(lengths), strict=False):
+        row[length - 1], row[length:] = SpecialIds.sep, SpecialIds.pad
+    words = torch.rand(*ids.shape, 3)
     if modality == "text":
         return {"ids": ids, "noise": words}
     noise = {"noise_image": patches, "noise_text": words, "noise_match": torch.rand(rows)}
     return {"pixels": pixels, "ids": ids, **noise}
 
 
+def _on_host(stage: GPUStage, shortest: float) -> dict[str, Any]:
+    """The batches of a step, as a task prepares them before they are copied."""
+    recipe, found = stage.recipe, {}
+    with torch.device("meta"):
+        task = MoMoTask(build_model(recipe.model), recipe.task)
+    for modality in recipe.task.modalities:
+        longest = recipe.pair_text_length if modality == "pair" else stage.packed_text_length
+        lengths = range(max(3, round(shortest * longest)), longest + 1)
+        found[modality] = task.on_host(modality, _loaded(recipe, modality, lengths))
+    return found
+
+
+def _on_device(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A prepared batch on the device; the copies are asynchronous, as the trainer makes them."""
+    return {
+        name: value.to("cuda", non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
+
+
 def _as_in_the_midst(trainer: Trainer) -> None:
     """As before any later update of a worker among several: the optimizer has its moments, and
     gradients stay, as DDP's buckets do, whose views they are."""
-    optimizer = trainer.optimizer
+    optimizer: Any = trainer.optimizer
     for parameter in trainer.task.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
@@ -69,21 +111,19 @@ def _as_in_the_midst(trainer: Trainer) -> None:
     optimizer.zero_grad = lambda set_to_none=True: zero()
 
 
-def measure_update(
-    recipe: StageRecipe, packed_text_length: int, *, diagnose: bool = False
-) -> Measured:
-    """What one worker's update costs, and its waits. `diagnose`: an update that is logged."""
-    task_config, device = recipe.task, torch.device("cuda")
-    host = {m: host_batch(recipe, m, packed_text_length) for m in task_config.modalities}
-    words = max(1, round(task_config.text_mask_ratio * packed_text_length))
-    with fake_cuda(true_in_row=words) as record:
+def measure_update(stage: GPUStage, *, diagnose: bool = False, shortest: float = 1.0) -> Measured:
+    """What one worker's update costs, and its waits. `diagnose`: an update that is logged.
+    `shortest`: texts have from so much of their greatest length up to all of it."""
+    device = torch.device("cuda")
+    batches, recipe = _on_host(stage, shortest), stage.recipe
+    with fake_cuda() as record:
         with device:
-            task = MoMoTask(build_model(recipe.model), task_config)
-        setup = TrainingSetup(task, dict.fromkeys(task_config.modalities), lambda *_: None)
+            task = MoMoTask(build_model(recipe.model), recipe.task)
+        setup = TrainingSetup(task, dict.fromkeys(recipe.task.modalities), lambda *_: None)
         trainer = Trainer(setup, recipe.train, Path("/nowhere"), device=device)
         _as_in_the_midst(trainer)
-        batches: Any = {m: to_device(batch, device) for m, batch in host.items()}
+        there: Any = {m: _on_device(batch) for m, batch in batches.items()}
         with record.measure() as measured:
-            trainer._update(0, batches, diagnose=diagnose)
+            trainer._update(0, there, diagnose=diagnose)
             trainer._asked_to_stop()
     return measured
