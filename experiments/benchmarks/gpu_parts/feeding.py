@@ -34,9 +34,9 @@ _ROOT = Path(__file__).resolve().parents[3]
 def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
     """A corpus of pictures that repeat (decoding costs the same) and a tokenizer, as a stage's
     inputs."""
-    table = pa.table({"image": pa.array(photographs(setting.pictures, _SIZE), pa.binary())})
-    pa_folder = folder / "images" / SHARDS
-    write_shards(iter([table] * 16), pa_folder, rows_per_shard=16 * setting.pictures)
+    table = pa.table({"image": pa.array(photographs(setting.pictures, *_SIZE), pa.binary())})
+    shards = folder / "images" / SHARDS
+    write_shards(iter([table] * 16), shards, rows_per_shard=16 * setting.pictures)
     (folder / "tokenizer").mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
     (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
