@@ -156,16 +156,13 @@ def samples_per_second(iterator: Iterator[Any], batches: int) -> float:
     return batches * BATCH / seconds
 
 
-def photographs(count: int, width: int = 500, height: int = 375) -> list[bytes]:
-    """JPEG of quality 90: 16×12 random colours scaled up smoothly, with Gaussian noise of 9 levels.
-    Their bytes a pixel are a photograph's."""
+def photographs(count: int) -> list[bytes]:
+    """500×375 JPEG of smooth colours with fine texture: their size is a photograph's."""
     generator = np.random.Generator(np.random.Philox(0))
     found = []
     for _ in range(count):
         coarse = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
-        smooth = np.asarray(
-            Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        )
+        smooth = np.asarray(Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC))
         noisy = smooth.astype(np.int16) + generator.normal(0, 9, smooth.shape).astype(np.int16)
         buffer = io.BytesIO()
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)

@@ -21,11 +21,12 @@ from experiments.benchmarks.updates import DEVICE, interleaved, on_device, secon
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
+from momo_platform.data.images import prepare_image
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.shards import write_shards
 from pipelines.build import build_loaders
 
-_SIZE = 341, 256  # what the preparation leaves of a photograph of 4:3
+_REPEATED = 32
 _MOST_WAITING, _TRAINER = 3.0, 0.99
 _WINDOWS = 5
 _ROOT = Path(__file__).resolve().parents[3]
@@ -33,10 +34,11 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
     """A corpus of pictures that repeat (decoding costs the same) and a tokenizer, as a stage's
-    inputs."""
-    table = pa.table({"image": pa.array(photographs(setting.pictures, *_SIZE), pa.binary())})
+    inputs; the pictures as the preparation leaves photographs of 4:3, 341×256."""
+    made = [prepare_image(raw, setting.preset.picture) for raw in photographs(setting.pictures)]
+    table = pa.table({"image": pa.array(made, pa.binary())})
     shards = folder / "images" / SHARDS
-    write_shards(iter([table] * 16), shards, rows_per_shard=16 * setting.pictures)
+    write_shards(iter([table] * _REPEATED), shards, rows_per_shard=_REPEATED * setting.pictures)
     (folder / "tokenizer").mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
     (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
@@ -72,8 +74,7 @@ def _input_rows(setting: Setting) -> Iterator[Row]:
         fewest, most = min(setting.readers), max(setting.readers)
         for readers, found in rates.items():
             yield compare(
-                f"input: loader alone, {readers} readers of {os.cpu_count()} cores, pictures of "
-                f"{_SIZE[0]}×{_SIZE[1]}",
+                f"input: loader alone, {readers} readers of {os.cpu_count()} cores, JPEG of 341×256",
                 found,
                 f"with {fewest}",
                 rates[fewest],
