@@ -74,7 +74,7 @@ def _input_rows(setting: Setting) -> Iterator[Row]:
         fewest, most = min(setting.readers), max(setting.readers)
         for readers, found in rates.items():
             yield compare(
-                f"input: loader alone, {readers} readers of {os.cpu_count()} cores, JPEG of 341×256",
+                f"input: loader alone, {readers} readers on {os.cpu_count()} cores, 341×256 JPEG",
                 found,
                 f"with {fewest}",
                 rates[fewest],
