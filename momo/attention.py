@@ -14,8 +14,9 @@ from momo.model import MoMo
 
 @torch.inference_mode()
 def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> Tensor:
-    """uint8 `pixels` [1, 3, H, W] and, with a text, `ids` int64 [1, T] without padding → how much
-    the last block's tokens attend to each patch, float32 [rows, columns], sum 1.
+    """uint8 `pixels` [1, 3, H, W] and, with a text, `ids` int64 [1, T] without padding, both where
+    the model is → how much the last block's tokens attend to each patch, float32 [rows, columns],
+    sum 1, there too.
 
     Averaged over heads; of the text's tokens where there is a text (they and the picture in one
     sequence), else of [CLS].
@@ -32,7 +33,9 @@ def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> T
         tokens, layers = torch.cat([image, text], dim=1), model
     tokens = through(layers.blocks[:-1], tokens)
     last: Any = layers.blocks[-1]
-    query, key, _ = last.attn.project(last.norm1(tokens))
+    projected = last.attn.project(last.norm1(tokens))
+    heads = (part.unflatten(-1, (last.attn.heads, -1)).transpose(1, 2) for part in projected)
+    query, key, _ = heads
     weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
     rows = slice(length, None) if ids is not None else slice(0, 1)
     seen = weights[0, :, rows, 1:length].mean(dim=(0, 1)).float()

@@ -7,28 +7,18 @@ them), so that public MAE weights fit. Ours because importing timm's costs every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from momo.embeddings import take_tokens
+from momo.packing import Sequences, attend
 
 T = TypeVar("T", Tensor, tuple[Tensor, ...])
-
-
-@dataclass(frozen=True)
-class Pack:
-    """`rows` sequences of `length` tokens that lie one after another among others' tokens, with
-    `mask` bool [rows, 1, 1, length] or None."""
-
-    rows: int
-    length: int
-    mask: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -41,45 +31,42 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`x` [B, N, D] → query, key, value, each [B, heads, N, d]."""
-        return self._by_head(self.qkv(x), 3)
+        """`x` [..., D] → query, key, value, each [..., D]."""
+        return self.qkv(x).chunk(3, dim=-1)
 
-    def query(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`x` [B, M, D] → query [B, heads, M, d]."""
+    def project_some(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+        """`x` [..., D] → the query of the `wanted` tokens, key and value of all."""
         width = x.shape[-1]
-        return self._by_head(linear(x, self.qkv.weight[:width], self.qkv.bias[:width]), 1)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        query = linear(some_tokens(x, wanted), weight[:width], bias[:width])
+        return query, *linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
-    def key_value(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`x` [B, N, D] → key, value, each [B, heads, N, d]."""
-        width = x.shape[-1]
-        return self._by_head(linear(x, self.qkv.weight[width:], self.qkv.bias[width:]), 2)
+    def forward(
+        self,
+        projected: tuple[Tensor, ...],
+        mask: Tensor | None = None,
+        sequences: Sequences | None = None,
+        asked: Sequences | None = None,
+    ) -> Tensor:
+        """Query [B, M, D] of M, key and value [B, N, D] of N tokens, `mask` bool broadcastable to
+        [B, heads, M, N] or None → [B, M, D].
 
-    def _by_head(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        With `sequences`, query [Q, D], key and value [S, D] of these → [Q, D]; `asked` are the
+        sequences of the query where they are others.
+        """
         # Divided along the last dimension: the backward pass then writes each part in its place
         # once, instead of stacking the parts and turning the stack.
-        each = (part.unflatten(-1, (self.heads, -1)) for part in projected.chunk(parts, dim=-1))
-        return tuple(part.transpose(1, 2) for part in each)
-
-    def forward(self, projected: tuple[Tensor, ...], mask: Tensor | None = None) -> Tensor:
-        """Query of M, key and value of N tokens, `mask` bool broadcastable to [B, heads, M, N] or
-        None → [B, M, D]."""
-        return self.proj(_attend(projected, mask))
-
-    def forward_packed(self, projected: Tensor, packed: Sequence[Pack]) -> Tensor:
-        """`qkv` of all tokens of `packed` [S, 3·D] → [S, D]."""
-        parts = projected.split([pack.rows * pack.length for pack in packed])
-        seen = [
-            _attend(
-                self._by_head(part.unflatten(0, (pack.rows, pack.length)), 3), pack.mask
-            ).flatten(0, 1)
-            for part, pack in zip(parts, packed, strict=True)
-        ]
-        return self.proj(torch.cat(seen))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in projected)
+        if sequences is not None:
+            return self.proj(attend(query, key, value, asked or sequences, sequences))
+        heads = (part.transpose(1, 2) for part in (query, key, value))
+        seen = scaled_dot_product_attention(*heads, attn_mask=mask)
+        return self.proj(seen.transpose(1, 2).flatten(2))
 
 
-def _attend(projected: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
-    seen = scaled_dot_product_attention(*projected, attn_mask=mask)
-    return seen.transpose(1, 2).flatten(2)
+def some_tokens(tokens: Tensor, wanted: Tensor) -> Tensor:
+    """`tokens` [B, N, D] and `wanted` int64 [B, M] → [B, M, D]; [S, D] and [Q] → [Q, D]."""
+    return embedding(wanted, tokens) if tokens.ndim == 2 else take_tokens(tokens, wanted)
 
 
 def _add_to(product: Tensor, x: Tensor) -> Tensor:
@@ -118,35 +105,35 @@ class Block(nn.Module):
         x: Tensor,
         mask: Tensor | None = None,
         queries: Tensor | None = None,
-        packed: Sequence[Pack] = (),
+        sequences: Sequences | None = None,
+        asked: Sequences | None = None,
     ) -> Tensor:
         """`x` [B, N, D], `mask` as `Attention` takes it → [B, N, D].
 
-        `queries` int64 [B, M]: only these tokens come out, [B, M, D]; they see all. `packed`: `x`
-        [S, D] are the tokens of these sequences, which see their own only → [S, D].
+        `queries` int64 [B, M]: only these tokens come out, [B, M, D]; they see all. `sequences`:
+        `x` [S, D] are the tokens of these, which see their own only → [S, D]; then `queries` are
+        int64 [Q], and `asked` says of which sequences.
         """
         keep = self._keep_inputs
-        if packed:
-            projected = keep(lambda t: self.attn.qkv(self.norm1(t)), x)
-            product = self.attn.forward_packed(projected, packed)
-        elif queries is None:
-            product = self.attn(keep(lambda t: self.attn.project(self.norm1(t)), x), mask)
+        if queries is None:
+            projected = keep(lambda t: self.attn.project(self.norm1(t)), x)
         else:
-            query = keep(lambda t: self.attn.query(self.norm1(take_tokens(t, queries))), x)
-            key_value = keep(lambda t: self.attn.key_value(self.norm1(t)), x)
-            product, x = self.attn((*query, *key_value), mask), take_tokens(x, queries)
-        x = _add_to(product, x)
+            projected = keep(
+                lambda t, wanted: self.attn.project_some(self.norm1(t), wanted), x, queries
+            )
+            x = some_tokens(x, queries)
+        x = _add_to(self.attn(projected, mask, sequences, asked), x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
         product = keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
         # Sharded by FSDP2, a block has another class, whose hooks a returned view could lose.
         return _add_to(product, x) if type(self) is Block else x + product
 
-    def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:
-        """An elementwise layer and a product. With `recompute_elementwise`, only `x` is kept for
-        the backward pass: it makes the product's input again, and stops before the product."""
+    def _keep_inputs(self, layers: Callable[..., T], *inputs: Tensor) -> T:
+        """An elementwise layer and a product. With `recompute_elementwise`, only `inputs` are kept
+        for the backward pass: it makes the product's input again, and stops before the product."""
         if not (self.recompute_elementwise and torch.is_grad_enabled()):
-            return layers(x)
-        return checkpoint(layers, x, use_reentrant=False, preserve_rng_state=False)
+            return layers(*inputs)
+        return checkpoint(layers, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def through(
@@ -154,10 +141,14 @@ def through(
     x: Tensor,
     mask: Tensor | None = None,
     queries: Tensor | None = None,
-    packed: Sequence[Pack] = (),
+    sequences: Sequences | None = None,
+    asked: Sequences | None = None,
 ) -> Tensor:
-    """`x` through all blocks, as `Block` takes it; `queries` are those of the last one."""
+    """`x` through all blocks, as `Block` takes it; `queries` and `asked` are the last one's."""
     last = len(blocks) - 1
     for index, block in enumerate(blocks):
-        x = block(x, mask, queries if index == last else None, packed)
+        if index == last:
+            x = block(x, mask, queries, sequences, asked)
+        else:
+            x = block(x, mask, None, sequences)
     return x

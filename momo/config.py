@@ -102,7 +102,7 @@ SIZES: Mapping[str, ModelConfig] = MappingProxyType(
 )
 
 
-_NO_RATIOS = ("modalities", "contrastive_chunk", "shared_passes")
+_NO_RATIOS = ("modalities", "contrastive_chunk", "shared_passes", "matching_group")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ class TaskConfig:
     """Which modalities a training stage sees, the weight of each objective and its masking.
 
     A weight of 0 switches the objective off and spares its computation. `matching_fraction` is
-    the share of a batch's rows that get an in-batch hard negative.
+    the share of a batch's rows that get an in-batch hard negative, drawn among `matching_group`
+    neighbours: a worker's batch is whole groups, so that losses do not depend on how many workers
+    there are.
     `shared_passes`: one joint pass, both modalities masked, serves masked modelling and matching.
     Without, each has its own, where only what it predicts is masked: more computing, for ablations.
     `contrastive_chunk` above 0 embeds that many rows at a time for the contrastive loss and again
@@ -129,6 +131,7 @@ class TaskConfig:
     pair_image_mask_ratio: float = 0.5
     pair_text_mask_ratio: float = 0.3
     matching_fraction: float = 0.5
+    matching_group: int = 32
     shared_passes: bool = True
     # Changes how the loss is computed, not what: no part of a fingerprint.
     contrastive_chunk: int = field(default=0, metadata={"semantic": False})
@@ -144,6 +147,8 @@ class TaskConfig:
                 )
         if self.contrastive_chunk < 0:
             raise ValueError(f"task.contrastive_chunk={self.contrastive_chunk}: give 0 or more")
+        if self.matching_group < 2:
+            raise ValueError(f"task.matching_group={self.matching_group}: give at least 2")
         for member in dataclasses.fields(self):
             value = getattr(self, member.name)
             if member.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):

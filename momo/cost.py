@@ -5,28 +5,27 @@ No torch: plans import this file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from momo.config import JOINT_OBJECTIVES, ModelConfig, TaskConfig
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Checkpointing = Literal["none", "elementwise", "blocks"]
 
 
 @dataclass(frozen=True)
 class EncoderPass:
-    """`rows` sequences of `length` tokens through the encoder, with what its heads then do.
+    """`rows` sequences of `length` tokens through the encoder, with what its heads then do. Of the
+    false pairs there may be a part of a row.
 
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
     `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
     applies. `image_length`: of a pair, how many of the tokens are the picture's.
     """
 
-    rows: int
+    rows: float
     length: int
     words: float = 0.0
     decoded: int = 0
@@ -46,15 +45,20 @@ class EncoderPass:
 
 
 def encoder_passes(
-    config: TaskConfig, modality: str, batch: Mapping[str, Tensor]
+    config: TaskConfig, modality: str, batch: Mapping[str, Any]
 ) -> list[EncoderPass]:
-    """The passes of one forward of `batch`. Masked words are counted from the ratio."""
-    from momo.masking import trim_padding
-
-    rows = len(next(iter(batch.values())))
-    length = trim_padding(batch["ids"]) if "ids" in batch else 0
+    """The passes of one forward of `batch`, without padding: those of texts by their lengths.
+    Masked words are counted from the ratio, false pairs as if they had the texts of the true."""
     noise = batch.get("noise_image", batch["noise"] if modality == "image" else None)
-    return passes_of(config, modality, rows, length, 0 if noise is None else noise.shape[1])
+    patches = 0 if noise is None else noise.shape[1]
+    if modality == "image":
+        return passes_of(config, modality, len(batch["noise"]), 0, patches)
+    known = batch["texts"].of if "texts" in batch else (batch["ids"] != 0).sum(dim=1).tolist()
+    return [
+        one
+        for length, rows in sorted(Counter(known).items())
+        for one in passes_of(config, modality, rows, length, patches)
+    ]
 
 
 def passes_of(
@@ -75,7 +79,7 @@ def passes_of(
         ]
     if objectives.keys() & JOINT_OBJECTIVES:
         kept = 1 + round(patches * (1.0 - config.pair_image_mask_ratio))
-        false = round(rows * config.matching_fraction) if "matching" in objectives else 0
+        false = rows * config.matching_fraction if "matching" in objectives else 0.0
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
         decoded = rows if "pair_mim" in objectives else 0
         if config.shared_passes:
@@ -95,14 +99,15 @@ def passes_of(
     return passes
 
 
-def _transformer_flops(tokens: int, length: int, width: int, depth: int, ratio: float) -> float:
+def _transformer_flops(tokens: float, length: int, width: int, depth: int, ratio: float) -> float:
     """Forward: two a weight and token, and the two products of attention."""
     weights = (4 + 2 * ratio) * width**2
     return depth * tokens * (2 * weights + 4 * length * width)
 
 
 def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
-    """Forward and backward (twice the forward); what checkpointing computes again is not counted.
+    """Model FLOP, those that MFU counts: forward and backward (twice the forward), without what
+    checkpointing computes again (`executed_flops`).
 
     Counted are the products in blocks and in the word head; the other heads are small. What the
     last blocks of decoder and joint pass leave out (below 2 %) is counted too.
@@ -122,6 +127,31 @@ def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
             config.mlp_ratio,
         )
     return 3 * total
+
+
+def executed_flops(
+    config: ModelConfig,
+    passes: Sequence[EncoderPass],
+    *,
+    checkpointing: Checkpointing = "none",
+    chunk: int = 0,
+) -> float:
+    """As `training_flops`, with what is computed again in the backward pass.
+
+    Gradient caching (`chunk` above 0) makes the passes for the contrastive loss once more. With
+    `blocks` the encoder's blocks are made again up to their last product, whose result no backward
+    needs, also within a cached chunk. `elementwise` makes no product again.
+    """
+    again = 0.0
+    for one in passes:
+        for depth, length in one.layers(config):
+            tokens, width = one.rows * length, config.width
+            forward = _transformer_flops(tokens, length, width, depth, config.mlp_ratio)
+            if one.cached and chunk:
+                again += forward
+            if checkpointing == "blocks":
+                again += forward - depth * tokens * 2 * config.mlp_ratio * width**2
+    return training_flops(config, passes) + again
 
 
 def _block_parameters(width: int, ratio: float) -> int:
@@ -167,17 +197,39 @@ def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
     return sum(counts[part] for part, needed in used.items() if needed)
 
 
-def _kept_by_block(width: int, ratio: float, *, half: bool, elementwise: bool = False) -> float:
-    """Bytes a token that a block keeps for its backward pass.
+@dataclass(frozen=True)
+class _Bytes:
+    """Bytes a token of one block: `kept` for its backward pass, and `backward`, what exists beside
+    it while its MLP's backward runs.
 
-    Both norms' inputs and outputs, q, k, v, attention's output twice (once laid out for the
-    projection), and the MLP's activation before and after GELU. Under bf16 autocast all but the
-    norms' inputs are bf16. `elementwise`: norms' outputs and GELU's are made again.
+    `value` is the size of a result under autocast; the residual stream is fp32. Kept are both
+    norms' inputs, queries, keys and values, attention's output (once more where it is put together
+    from the outputs of several: `packed`) and the MLP's hidden layer; unless `elementwise` also the
+    norms' and the GELU's outputs. `blocks` keeps the input only and makes the rest again.
     """
-    inputs, others = 2 * width, (2 + 3 + 2 + 2 * ratio) * width
-    if elementwise:
-        others = (3 + 2 + ratio) * width
-    return 4 * inputs + (2 if half else 4) * others
+
+    kept: float
+    backward: float
+
+    @classmethod
+    def of(
+        cls,
+        width: int,
+        ratio: float,
+        value: int,
+        checkpointing: Checkpointing,
+        packed: bool = False,
+    ) -> _Bytes:
+        hidden = value * ratio * width
+        elementwise = value * (2 + ratio) * width
+        products = 4 * 2 * width + value * (3 + 1 + packed) * width + hidden
+        # The residual stream's gradient, in the product's width too; of GELU's output and input.
+        gradients = (4 + (value if value < 4 else 0)) * width + 2 * hidden
+        if checkpointing == "blocks":
+            return cls(4 * width, products - 4 * width + elementwise + gradients)
+        if checkpointing == "elementwise":
+            return cls(products, hidden + gradients)
+        return cls(products + elementwise, gradients)
 
 
 def activation_bytes(
@@ -188,43 +240,91 @@ def activation_bytes(
     checkpointing: Checkpointing = "none",
     chunk: int = 0,
 ) -> float:
-    """Bytes that a forward of `passes` keeps for its backward, both at their largest.
+    """Bytes that a forward of `passes` and its backward need at their peak, weights apart.
 
     `half`: bf16 autocast; `checkpointing`: what is computed twice, `blocks` (the encoder's keep
     their inputs only) or `elementwise`; `chunk`: rows at a time of gradient caching, 0 for none.
-    Attention keeps no matrix of scores.
+    Attention keeps no matrix of scores. The peak is at one of three moments:
+
+    - the forward's end: all passes' activations, the decoder's and the word losses' among them,
+      with what the last loss makes on its way;
+    - the first block of the backward: all passes' activations without the heads', which are used
+      up, with what the backward of one block makes;
+    - the backward of a cached chunk, last of all: by then the other passes' activations are used
+      up, and of the chunks one has its own at a time.
+
+    At all three: the batch's pictures, and autocast's bf16 copies of the weights.
     """
-    encoder, decoder = (
-        _kept_by_block(
-            width, config.mlp_ratio, half=half, elementwise=checkpointing == "elementwise"
-        )
-        for width in (config.width, config.decoder_width)
-    )
-    kept, again = encoder, 0.0  # of a block; of one that is computed again
-    if checkpointing == "blocks":
-        kept, again = 4.0 * config.width, encoder
-    total = one_chunk = 0.0
+    value, cached = 2 if half else 4, [p for p in passes if p.cached and chunk]
+    encoder = heads = last_loss = in_backward = 0.0
     for one in passes:
-        if one.cached and chunk:  # pictures and texts of a chunk go through the blocks together
-            rows = min(chunk, one.rows)
-            part = replace(one, rows=rows, cached=False)
-            one_chunk += activation_bytes(config, [part], half=half, checkpointing=checkpointing)
+        if one in cached:
             continue
-        tokens = one.rows * one.length
-        total += one.rows * sum(n * length * kept for n, length in one.layers(config))
-        total += tokens * (again + 4 * 2 * config.width)
-        # Logits, their logarithms and their gradient.
-        total += one.words * config.vocab_size * (4 + 4 + 4 + (2 if half else 0))
-        total += one.decoded * one.decoded_length * config.decoder_depth * decoder
-    return total + one_chunk
+        block = _Bytes.of(
+            *(config.width, config.mlp_ratio, value, checkpointing),
+            packed=one.cached and not config.tower_depth,
+        )
+        kept, backward = _encoder_bytes(config, one, block)
+        encoder, in_backward = encoder + kept, max(in_backward, backward)
+        kept, made = _head_bytes(config, one, value, checkpointing)
+        heads, last_loss = heads + kept, max(last_loss, made)
+    in_chunk = 0.0
+    for one in cached:  # pictures and texts of a chunk go through the blocks together
+        part = replace(one, rows=min(chunk, one.rows))
+        block = _Bytes.of(
+            *(config.width, config.mlp_ratio, value, checkpointing), packed=not config.tower_depth
+        )
+        in_chunk += sum(_encoder_bytes(config, part, block))
+    pictures = max(p.decoded or p.rows * (p.length == 1 + config.num_patches) for p in passes)
+    always = pictures * 3 * config.image_size**2 * (1 + 4)  # uint8 and normalised
+    if half:
+        always += value * _matrix_parameters(config, any(p.decoded for p in passes))
+    return always + max(encoder + heads + last_loss, encoder + in_backward, in_chunk)
 
 
-def state_bytes(
-    parameters: int, *, shards: int = 1, replicas: bool = False, ema: bool = False
-) -> float:
+def _encoder_bytes(config: ModelConfig, one: EncoderPass, block: _Bytes) -> tuple[float, float]:
+    """Of a pass's blocks and the norm behind: what is kept, what one block's backward makes."""
+    tokens = sum(n * length for n, length in one.layers(config))
+    longest = max(length for _, length in one.layers(config))
+    kept = one.rows * (tokens * block.kept + one.length * 4 * 2 * config.width)
+    return kept, one.rows * longest * block.backward
+
+
+def _head_bytes(
+    config: ModelConfig, one: EncoderPass, value: int, checkpointing: Checkpointing
+) -> tuple[float, float]:
+    """Of the word head and the pixel decoder: what is kept, what the loss makes beside it.
+
+    Words: the logits and the logarithms of their softmax are kept, another tensor of their size is
+    made (logits in fp32, later their gradient). Pixels: patches, those that are masked, their
+    targets, the error and its square.
+    """
+    decoder = _Bytes.of(
+        *(config.decoder_width, config.mlp_ratio, value),
+        "none" if checkpointing == "blocks" else checkpointing,
+    )
+    logits = one.words * config.vocab_size
+    kept = logits * (4 + (value if value < 4 else 0))
+    kept += one.decoded * one.decoded_length * config.decoder_depth * decoder.kept
+    masked = one.decoded_length - (one.image_length or one.length)
+    values = one.decoded * 3 * config.patch_size**2
+    pixels = values * (4 * one.decoded_length + (4 * 4 + value) * masked)
+    return kept, pixels if one.decoded else 4 * logits
+
+
+def _matrix_parameters(config: ModelConfig, decoder: bool) -> int:
+    """Weights of the matrix products of all blocks: autocast casts them once a forward."""
+    total = config.depth + 2 * config.tower_depth
+    weights = total * _block_parameters(config.width, config.mlp_ratio)
+    if decoder:
+        weights += config.decoder_depth * _block_parameters(config.decoder_width, config.mlp_ratio)
+    return weights
+
+
+def state_bytes(parameters: int, *, frozen: int = 0, shards: int = 1, ema: bool = False) -> float:
     """Bytes of weights, gradients and AdamW's two moments in fp32, over `shards` devices.
 
-    `replicas`: DDP's buckets hold the gradients once more. `ema`: averaged weights.
+    `frozen`: parameters of which only the weights are held. `ema`: averaged weights. Under DDP the
+    gradients are views of its buckets, which are there all the time.
     """
-    per_parameter = 4 + 4 + 8 + (4 if replicas else 0) + (4 if ema else 0)
-    return parameters * per_parameter / shards
+    return (parameters * (4 + 4 + 8 + (4 if ema else 0)) + frozen * 4) / shards

@@ -14,9 +14,13 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] → float32 [B, 3, H, W], ImageNet mean and deviation."""
-    mean = torch.tensor(PIXEL_MEAN, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(PIXEL_STD, device=pixels.device).view(1, 3, 1, 1)
+    mean, std = (_by_channel(values, pixels.device) for values in (PIXEL_MEAN, PIXEL_STD))
     return (pixels.float() / 255.0 - mean) / std
+
+
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """[1, 3, 1, 1], made on the device: copied there from a list, it would be waited for."""
+    return torch.stack([torch.full((), v, device=device) for v in values]).view(1, 3, 1, 1)
 
 
 def patchify(pixels: Tensor, patch_size: int) -> Tensor:
@@ -107,3 +111,8 @@ class TextEmbedding(nn.Module):
                 f"text of {length} tokens, but model.max_text_length is {longest}: truncate it"
             )
         return self.words(ids) + self.positions[:, :length] + self.modality
+
+    def packed(self, ids: Tensor, places: Tensor) -> Tensor:
+        """`ids` and their `places` in their texts, int64 [S] → [S, D]."""
+        where = nn.functional.embedding(places, self.positions[0])
+        return self.words(ids) + where + self.modality[0]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from momo.block import Block, Pack, through
+from momo.block import Block, through
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
+from momo.packing import Layout, Sequences
 
 Recomputed = Literal["elementwise", "blocks"]
 CPU_TOKENS = 1536
@@ -125,24 +126,35 @@ class MoMo(nn.Module):
         """`ids` [B, T] int64, `mask` [B, T] bool → [B, T, D]."""
         return self._encode(self.text_embedding(ids), mask, self.text_tower)
 
-    def encode_apart(self, image: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings [B, N, D] and [C, T, D], `mask` [C, T] → as `encode_image` and `encode_text`.
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        sequences: Sequences,
+        layers: nn.Module | None = None,
+        queries: Tensor | None = None,
+        asked: Sequences | None = None,
+    ) -> Tensor:
+        """Tokens [S, D] of `sequences` through a tower (`layers`) or the shared blocks → [S, D].
 
-        In training the shared blocks take both through the same matrix products: those of short
-        texts alone are slow, and each weight's gradient is added up once less.
+        `queries` int64 [Q] of the sequences `asked`: only these tokens come out, [Q, D].
         """
-        if self.image_tower is not None or not torch.is_grad_enabled():
-            parts = ((image, None, self.image_tower), (text, mask, self.text_tower))
-            seen, read = (self._encode(*part) for part in parts)
-            return seen, read
-        packed = (
-            Pack(image.shape[0], image.shape[1]),
-            Pack(text.shape[0], text.shape[1], _attention_mask(mask)),
-        )
-        tokens = torch.cat([image.flatten(0, 1), text.flatten(0, 1)])
-        tokens = self.norm(through(self.blocks, tokens, packed=packed))
-        seen, read = tokens.split([pack.rows * pack.length for pack in packed])
-        return seen.view_as(image), read.view_as(text)
+        layers = self if layers is None else layers
+        return _through_layers(layers, tokens, None, queries, sequences, asked)
+
+    def encode_apart(self, image: Tensor, text: Tensor, texts: Layout) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, N, D] of pictures and [S, D] of `texts` → the same, encoded.
+
+        The shared blocks take both through the same matrix products: those of short texts alone
+        are slow, and each weight's gradient is added up once less.
+        """
+        if self.image_tower is not None:
+            seen = self._encode(image, None, self.image_tower)
+            return seen, self.encode_packed(text, texts.sequences, self.text_tower)
+        rows, length = image.shape[:2]
+        both = Sequences.equal(rows, length, image.device).then(texts.sequences)
+        tokens = self.encode_packed(torch.cat([image.flatten(0, 1), text]), both)
+        seen, read = tokens.split([rows * length, text.shape[0]])
+        return seen.view_as(image), read
 
     def encode_pair(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, keep: Tensor | None = None
@@ -191,10 +203,13 @@ class MoMo(nn.Module):
         """[B, T] → unit vectors [B, E]."""
         return self.project_text(self.encode_text(ids, mask), mask)
 
-    def embed_both(self, pixels: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """As `embed_image` and `embed_text` at once, from embeddings of text [B, T, D]."""
-        seen, read = self.encode_apart(self.image_embedding(pixels), text, mask)
-        return self.project_image(seen), self.project_text(read, mask)
+    def embed_both(
+        self, pixels: Tensor, text: Tensor, texts: Layout, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `embed_image` and `embed_text` at once, from embeddings [S, D] of `texts`, none of
+        which is longer than `length`."""
+        seen, read = self.encode_apart(self.image_embedding(pixels), text, texts)
+        return self.project_image(seen), self.project_text(*texts.padded(read, length))
 
     def word_logits(self, tokens: Tensor) -> Tensor:
         """Masked positions' tokens [M, D] → logits [M, V]."""
@@ -210,9 +225,15 @@ def _attention_mask(mask: Tensor | None) -> Tensor | None:
 
 
 def _through_layers(
-    layers: nn.Module, tokens: Tensor, attention_mask: Tensor | None, wanted: Tensor | None
+    layers: nn.Module,
+    tokens: Tensor,
+    attention_mask: Tensor | None,
+    wanted: Tensor | None,
+    sequences: Sequences | None = None,
+    asked: Sequences | None = None,
 ) -> Tensor:
-    tokens = through(layers.blocks, tokens, attention_mask, wanted)  # type: ignore[arg-type]
+    blocks: Any = layers.blocks
+    tokens = through(blocks, tokens, attention_mask, wanted, sequences, asked)
     return layers.norm(tokens)  # type: ignore[operator]
 
 

@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
+from momo.batches import TEXTS, TextLengths, with_masked_words
 from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
+from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify, take_tokens
-from momo.masking import (
-    PAD,
-    MaskedTokens,
-    mask_tokens,
-    most_masked,
-    positions_of,
-    random_patch_keep,
-    trim_padding,
-)
+from momo.masking import random_patch_keep
 from momo.model import MoMo, Recomputed
 from momo.objectives import (
     Loss,
+    Negatives,
     contrastive_loss,
-    hard_negatives,
+    draw_negatives,
     matching_loss,
     mim_loss,
     mlm_loss,
     pair_keys,
-    same_meaning,
 )
+from momo.packing import JointLayout, Layout, Words, lay_out, lay_out_pairs
 
-
-def in_chunks(
-    embed: Callable[..., tuple[Tensor, ...]], size: int, *inputs: Tensor
-) -> tuple[Tensor, ...]:
-    """`embed(*inputs)`, `size` rows at a time (0: all at once) without keeping activations.
-
-    The backward pass gets the gradient of all embeddings first and then replays chunk by chunk
-    (gradient caching, arXiv 2101.06983), so activations of one chunk exist at a time.
-    """
-    if not size or not torch.is_grad_enabled():
-        return embed(*inputs)
-    chunks = zip(*(tensor.split(size) for tensor in inputs), strict=True)
-    done = [checkpoint(embed, *chunk, use_reentrant=False) for chunk in chunks]
-    return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
+Batch = Mapping[str, Any]
 
 
 class MoMoTask(nn.Module):
@@ -54,11 +39,12 @@ class MoMoTask(nn.Module):
     Batches (tensors of one modality, B rows, N patches, T tokens; noise uniform in [0, 1)):
 
     - `image`: `pixels` uint8 [B, 3, H, W], `noise` [B, N]
-    - `text`: `ids` int64 [B, T] (padding 0), `noise` [B, T, 3]
+    - `text`: `ids` int64 [B, T] (padding 0, at the right), `noise` [B, T, 3]
     - `pair`: `pixels`, `ids`, `noise_image` [B, N], `noise_text` [B, T, 3], `noise_match` [B],
       and optionally `group` int64 [B]: pairs of one group are never each other's negatives
 
     Every random choice comes from the batch's noise, so a batch gives the same losses each time.
+    On the CPU, `on_host` gets a batch ready for a GPU: the forward pass then waits for nothing.
     Parameters that no objective of the config reaches are frozen, so that neither weight decay
     nor a gradient of zeros touches them.
     """
@@ -69,6 +55,10 @@ class MoMoTask(nn.Module):
         self.config = config
         self.weights: dict[str, float] = config.objectives
         self.modalities = config.modalities
+        # Texts of equal length together: a batch for each length, where unequal ones have no kernel
+        self.group_lengths = True
+        # Pairs of each rank's batch, where the ranks share a batch unevenly.
+        self.rows_of_ranks: tuple[int, ...] | None = None
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:
@@ -92,37 +82,55 @@ class MoMoTask(nn.Module):
             part.requires_grad_(needed)
 
     def blocks(self) -> list[nn.Module]:
-        """The transformer blocks: units of sharding and compilation."""
+        """The transformer blocks: units of sharding."""
         return self.model.encoder_blocks()
+
+    def regions(self) -> list[nn.Module]:
+        """What is compiled, each once: all blocks and the heads around them."""
+        self.group_lengths = False  # else every batch would have shapes of its own
+        model = self.model
+        heads = [model.word_head, model.contrastive, model.matching]
+        return [*self.blocks(), *model.pixel_decoder.blocks, *heads]
 
     def enable_activation_checkpointing(self, what: Recomputed = "blocks") -> None:
         """Less memory, more computing; equal losses and gradients."""
         self.model.enable_activation_checkpointing(what)
 
-    def tokens(self, modality: str, batch: Mapping[str, Tensor]) -> int:
-        """Tokens that the encoder processes for a batch, padding of its longest text included."""
-        return sum(p.rows * p.length for p in encoder_passes(self.config, modality, batch))
+    def on_host(self, modality: str, batch: Batch) -> dict[str, Any]:
+        """A loader's batch as the forward pass takes it, on the CPU: texts cut to the longest,
+        words masked, and everything counted that a GPU would have to be asked for."""
+        if modality == "image":
+            return dict(batch)
+        config = self.config
+        ratio = config.text_mask_ratio if modality == "text" else config.pair_text_mask_ratio
+        vocab_size = self.model.config.vocab_size
+        return with_masked_words(modality, batch, vocab_size=vocab_size, ratio=ratio)
 
-    def flops(self, modality: str, batch: Mapping[str, Tensor]) -> float:
+    def on_device(self, modality: str, batch: Batch) -> dict[str, Any]:
+        """After the copy: pictures that came uncropped become `pixels`."""
+        return with_pixels(batch, self.model.config.image_size)
+
+    def tokens(self, modality: str, batch: Batch) -> int:
+        """Tokens that the encoder processes for a batch."""
+        return round(sum(p.rows * p.length for p in encoder_passes(self.config, modality, batch)))
+
+    def flops(self, modality: str, batch: Batch) -> float:
         """Floating-point operations of forward and backward for a batch."""
         passes = encoder_passes(self.config, modality, batch)
         return training_flops(self.model.config, passes)
 
-    def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+    def forward(self, modality: str, batch: Batch) -> dict[str, Loss]:
         """Losses by objective name. Raises `ValueError` on a modality the task does not have."""
         if modality not in self.modalities:
             raise ValueError(f"the task has modalities {list(self.modalities)}, not {modality!r}")
+        batch = self.on_host(modality, batch)
         if modality == "image":
             return self._image(batch)
         if modality == "text":
             return self._text(batch)
         return self._pair(batch)
 
-    def _mask(self, ids: Tensor, noise: Tensor, ratio: float) -> MaskedTokens:
-        vocab_size = self.model.config.vocab_size
-        return mask_tokens(ids, ids != PAD, noise, vocab_size=vocab_size, ratio=ratio)
-
-    def _image(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
+    def _image(self, batch: Batch) -> dict[str, Loss]:
         pixels = normalise_pixels(batch["pixels"])
         keep, masked = random_patch_keep(batch["noise"], self.config.image_mask_ratio)
         tokens = self.model.encode_image(pixels, keep)
@@ -134,113 +142,166 @@ class MoMoTask(nn.Module):
         patches = patchify(pixels, self.model.config.patch_size)
         return mim_loss(prediction, take_tokens(patches, masked))
 
-    def _text(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
-        length = trim_padding(batch["ids"])
-        ids, noise = batch["ids"][:, :length], batch["noise"][:, :length]
-        words = self._mask(ids, noise, self.config.text_mask_ratio)
-        tokens = self.model.encode_text(words.ids, ids != PAD)
-        logits = self.model.word_logits(tokens[words.selected])
-        return {"mlm": mlm_loss(logits, ids[words.selected]).named("mlm")}
+    def _lay_out(self, lengths: Tensor, known: tuple[int, ...]) -> Layout:
+        return lay_out(lengths, known, group=self._groups(lengths))
 
-    def _pair(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
-        model, weights = self.model, self.weights
-        length = trim_padding(batch["ids"])
-        ids, noise_text = batch["ids"][:, :length], batch["noise_text"][:, :length]
-        pixels, present = normalise_pixels(batch["pixels"]), ids != PAD
-        keys = pair_keys(ids, batch.get("group"))
-        losses: dict[str, Loss] = {}
-        words = self._mask(ids, noise_text, self.config.pair_text_mask_ratio)
+    def _groups(self, tensor: Tensor) -> bool:
+        return self.group_lengths and tensor.device.type == "cpu"
+
+    def _text(self, batch: Batch) -> dict[str, Loss]:
+        model, row, place = self.model, batch["word_row"], batch["word_place"]
+        texts = self._lay_out(batch["lengths"], batch[TEXTS].of)
+        ids = batch["masked_ids"][texts.row, texts.place]
+        tokens = model.text_embedding.packed(ids, texts.place)
+        tokens = model.encode_packed(tokens, texts.sequences, model.text_tower)
+        logits = model.word_logits(embedding(texts.start[row] + place, tokens))
+        return {"mlm": mlm_loss(logits, batch["targets"]).named("mlm")}
+
+    def _pair(self, batch: Batch) -> dict[str, Loss]:
+        pairs = self._embed(batch)
+        losses, negatives = self._aligned(pairs)
+        if self.weights.keys() & JOINT_OBJECTIVES:
+            losses |= self._joint(pairs, negatives)
+        return losses
+
+    def _embed(self, batch: Batch) -> _Pairs:
+        texts = self._lay_out(batch["lengths"], batch[TEXTS].of)
+        both = torch.stack([batch["ids"], batch["masked_ids"]])[:, texts.row, texts.place]
         # Embedded together: each backward of the table of words would fill one of its size.
-        text, masked_text = model.text_embedding(torch.cat([ids, words.ids])).chunk(2)
+        tokens = self.model.text_embedding.packed(both.flatten(), texts.place.repeat(2))
+        text, masked_text = tokens.chunk(2)
+        pixels = normalise_pixels(batch["pixels"])
+        return _Pairs(batch, pixels, texts, text, masked_text, batch[TEXTS])
 
-        rows = ids.shape[0]
-        similarity = torch.zeros(rows, rows, device=ids.device)
-        if "contrastive" in weights:
-            chunk = self.config.contrastive_chunk
-            image_emb, text_emb = in_chunks(model.embed_both, chunk, pixels, text, present)
+    def _aligned(self, pairs: _Pairs) -> tuple[dict[str, Loss], Negatives | None]:
+        """The contrastive loss, and the false pairs that its similarities choose."""
+        model, config, batch = self.model, self.config, pairs.batch
+        keys = pair_keys(batch["ids"], batch.get("group"))
+        losses: dict[str, Loss] = {}
+        similar: tuple[Tensor, Tensor] | None = None
+        if "contrastive" in self.weights:
+            image_emb, text_emb = self._embed_both(pairs)
             log_scale = model.contrastive.clamped_log_scale()
-            loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
+            loss = contrastive_loss(
+                image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
+            )
             losses["contrastive"] = loss.named("contrastive")
-            similarity = (log_scale.exp() * image_emb @ text_emb.T).detach()
-        if not weights.keys() & JOINT_OBJECTIVES:
-            return losses
+            similar = (log_scale.exp() * image_emb).detach(), text_emb.detach()
+        if "matching" not in self.weights:
+            return losses, None
+        drawn = draw_negatives(
+            similar, keys, batch["noise_match"], config.matching_group, config.matching_fraction
+        )
+        return losses, drawn
 
-        keep, masked = random_patch_keep(batch["noise_image"], self.config.pair_image_mask_ratio)
-        own = torch.arange(rows, device=ids.device)
-        image_rows = text_rows = own
-        if "matching" in weights:
-            noise = batch["noise_match"]
-            image_other, text_other = self._negatives(similarity, same_meaning(keys, keys), noise)
-            image_rows = torch.cat([own, image_other])
-            text_rows = torch.cat([own, text_other])
+    def _embed_both(self, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, E] of pictures and of texts. With `contrastive_chunk`, so many rows at a
+        time without keeping activations: the backward pass gets the gradient of all embeddings
+        first and then replays chunk by chunk (gradient caching, arXiv 2101.06983)."""
+        model, size, known = self.model, self.config.contrastive_chunk, pairs.known
+        if not size or not torch.is_grad_enabled():
+            length = max(known.of)
+            return model.embed_both(pairs.pixels, pairs.text, pairs.texts, length)
+        done = []
+        for start in range(0, len(known.of), size):
+            rows = slice(start, start + size)
+            lengths = known.rows(start, start + size)
+            texts = self._lay_out(pairs.texts.lengths[rows], lengths)
+            index = pairs.texts.start[rows][texts.row] + texts.place
+            part = embedding(index, pairs.text)
+            inputs = (pairs.pixels[rows], part, texts, max(lengths))
+            done.append(checkpoint(model.embed_both, *inputs, use_reentrant=False))
+        image_emb, text_emb = zip(*done, strict=True)
+        return torch.cat(image_emb), torch.cat(text_emb)
 
-        texts = text, masked_text
-        joint, chosen = self._joint(pixels, keep, texts, words, present, image_rows, text_rows)
-        if "matching" in weights:
-            image_tokens, _ = joint["matching"]
-            matches = torch.arange(len(image_rows), device=ids.device) < rows
-            logits = model.matching(image_tokens[:, 0])
-            losses["matching"] = matching_loss(logits, matches).named("matching")
+    def _joint(self, pairs: _Pairs, negatives: Negatives | None) -> dict[str, Loss]:
+        """Losses of the objectives that read a picture and a text in one sequence."""
+        weights, config, model = self.weights, self.config, self.model
+        noise = pairs.batch["noise_image"]
+        keep, masked = random_patch_keep(noise, config.pair_image_mask_ratio)
+        objectives = [name for name in ("matching", "pair_mlm", "pair_mim") if name in weights]
+        if config.shared_passes:  # one pass for all, the true pairs and the false ones masked alike
+            image = model.image_embedding(pairs.pixels, keep)
+            one = self._encode_joint(pairs, image, pairs.masked_text, negatives, set(objectives))
+            passes = dict.fromkeys(objectives, one)
+        else:  # each its own, where only what it predicts is masked
+            passes = {}
+            for name in objectives:
+                kept = keep if name == "pair_mim" else None
+                image = model.image_embedding(pairs.pixels, kept)
+                text = pairs.masked_text if name == "pair_mlm" else pairs.text
+                false = negatives if name == "matching" else None
+                passes[name] = self._encode_joint(pairs, image, text, false, {name})
+        losses: dict[str, Loss] = {}
+        if "matching" in weights and negatives is not None:
+            tokens, layout = passes["matching"]
+            cls = torch.cat([layout.pictures[:, 0], layout.others])
+            logits = model.matching(embedding(cls, tokens))
+            true = torch.arange(len(cls), device=cls.device) < layout.pictures.shape[0]
+            valid = torch.cat([true[: len(layout.pictures)], negatives.valid])
+            loss = matching_loss(logits, true, valid)
+            losses["matching"] = loss.named("matching")
         if "pair_mlm" in weights:
-            _, text_tokens = joint["pair_mlm"]
-            logits = model.word_logits(text_tokens[:rows][chosen])
-            losses["pair_mlm"] = mlm_loss(logits, ids[words.selected]).named("pair_mlm")
+            tokens, layout = passes["pair_mlm"]
+            logits = model.word_logits(embedding(layout.words, tokens))
+            losses["pair_mlm"] = mlm_loss(logits, pairs.batch["targets"]).named("pair_mlm")
         if "pair_mim" in weights:
-            image_tokens, _ = joint["pair_mim"]
-            loss = self._masked_patches(image_tokens[:rows], pixels, keep, masked)
+            tokens, layout = passes["pair_mim"]
+            image_tokens = embedding(layout.pictures, tokens)
+            loss = self._masked_patches(image_tokens, pairs.pixels, keep, masked)
             losses["pair_mim"] = loss.named("pair_mim")
         return losses
 
-    def _joint(
+    def _encode_joint(
         self,
-        pixels: Tensor,
-        keep: Tensor,
-        texts: tuple[Tensor, Tensor],
-        words: MaskedTokens,
-        present: Tensor,
-        image_rows: Tensor,
-        text_rows: Tensor,
-    ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
-        """Objective → image and text tokens of its joint pass, the true pairs first; matching has
-        the false ones (`image_rows`, `text_rows`) too. And which of the true pairs' text tokens
-        are masked words. `texts`: embeddings without and with masks."""
-        model, weights, (text, masked_text) = self.model, self.weights, texts
-        if self.config.shared_passes:  # the true pairs and the false ones, masked alike
-            most = most_masked(text.shape[1], self.config.pair_text_mask_ratio)
-            positions, chosen = positions_of(words.selected, most)
-            image = model.image_embedding(pixels, keep)
-            length = image.shape[1]
-            pictures = torch.arange(length, device=text.device).expand(len(text_rows), -1)
-            tokens = model.encode_joint(
-                *(image[image_rows], masked_text[text_rows], present[text_rows]),
-                wanted=torch.cat([pictures, length + positions[text_rows]], dim=1),
-            )
-            return dict.fromkeys(weights, (tokens[:, :length], tokens[:, length:])), chosen
-        found = {}
-        if weights.keys() & {"matching", "pair_mlm"}:
-            image = model.image_embedding(pixels)
-            if "matching" in weights:
-                found["matching"] = model.encode_embedded_pair(
-                    image[image_rows], text[text_rows], present[text_rows]
-                )
-            if "pair_mlm" in weights:
-                found["pair_mlm"] = model.encode_embedded_pair(image, masked_text, present)
-        if "pair_mim" in weights:
-            image = model.image_embedding(pixels, keep)
-            found["pair_mim"] = model.encode_embedded_pair(image, text, present)
-        return found, words.selected
+        pairs: _Pairs,
+        image: Tensor,
+        text: Tensor,
+        negatives: Negatives | None,
+        objectives: set[str],
+    ) -> tuple[Tensor, JointLayout]:
+        """The tokens [Q, D] of the true pairs and the `negatives` that `objectives` read. `image`
+        [B, K, D] and `text` [S, D] are embeddings."""
+        model, batch, texts = self.model, pairs.batch, pairs.texts
+        rows, length = image.shape[:2]
+        image_rows = text_rows = torch.arange(rows, device=image.device)
+        known = pairs.known.of
+        group = self._groups(image)
+        if negatives is not None:
+            image_rows = torch.cat([image_rows, negatives.image_rows])
+            text_rows = torch.cat([text_rows, negatives.text_rows])
+            if group:
+                known = tuple(texts.lengths[text_rows].tolist())
+            else:
+                known += tuple(known[row] for row in negatives.known_text_rows)
+        words = Words(batch["word_row"], batch["word_place"])
+        if "pair_mlm" not in objectives:
+            words = Words(words.row[:0], words.place[:0])
+        layout = lay_out_pairs(
+            texts,
+            words,
+            length,
+            image_rows,
+            text_rows,
+            known=known,
+            pictures_wanted=length if "pair_mim" in objectives else 1,
+            group=group,
+        )
+        if model.image_tower is not None:
+            image = model._encode(image, None, model.image_tower)
+            text = model.encode_packed(text, texts.sequences, model.text_tower)
+        tokens = embedding(layout.index, torch.cat([image.flatten(0, 1), text]))
+        found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)
+        return found, layout
 
-    def _negatives(self, similarity: Tensor, same: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the pictures and of the texts that make false pairs, [M] each.
 
-        The first `matching_fraction` of the batch: even rows keep their picture and draw a text,
-        odd rows keep their text and draw a picture. Drawn within the rank's own rows.
-        """
-        count = round(similarity.shape[0] * self.config.matching_fraction)
-        own = torch.arange(count, device=similarity.device)
-        even = own % 2 == 0
-        scores = torch.where(even[:, None], similarity[:count], similarity.T[:count])
-        other, valid = hard_negatives(scores, same[:count], noise[:count])
-        image_rows = torch.where(even, own, other)
-        text_rows = torch.where(even, other, own)
-        return image_rows[valid], text_rows[valid]
+@dataclass(frozen=True)
+class _Pairs:
+    """A batch of pairs with its embedded texts [S, D], without and with masked words."""
+
+    batch: Batch
+    pixels: Tensor
+    texts: Layout
+    text: Tensor
+    masked_text: Tensor
+    known: TextLengths

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from momo.cost import (
     activation_bytes,
+    executed_flops,
     parameter_counts,
     passes_of,
     state_bytes,
@@ -43,6 +44,7 @@ class StageEstimate:
     steps: int
     samples: dict[str, int]
     flops: float
+    executed_flops: float
     state_memory: float
     activation_memory: float
     devices: int
@@ -79,12 +81,17 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
     workers, half = max(1, scaling.num_workers), train.precision == "bf16"
     half = half or (train.precision == "auto" and scaling.gpus_per_worker > 0)
     turns = len(task.modalities) if train.gradient_schedule in ONE_AT_A_TIME else 1
-    flops, samples, kept = 0.0, {}, []
+    flops, executed, samples, kept = 0.0, 0.0, {}, []
+    recomputed = {
+        "checkpointing": scaling.activation_checkpointing,
+        "chunk": task.contrastive_chunk,
+    }
     for modality in task.modalities:
         size = train.batch_sizes[modality]
         length = recipe.pair_text_length if modality == "pair" else packed_text_length
         passes = passes_of(task, modality, size, length, model.num_patches)
         flops += training_flops(model, passes) * train.steps / turns
+        executed += executed_flops(model, passes, **recomputed) * train.steps / turns
         samples[modality] = size * train.steps // turns
         rows = -(-size // workers)
         kept.append(
@@ -92,20 +99,21 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
                 model,
                 passes_of(task, modality, rows, length, model.num_patches),
                 half=half,
-                checkpointing=scaling.activation_checkpointing,
-                chunk=task.contrastive_chunk,
+                **recomputed,
             )
         )
     sharded = scaling.sharding == "fsdp2" and workers > 1
+    trained = trained_parameters(model, task)
     return StageEstimate(
         name,
         train.steps,
         samples,
         flops,
+        executed,
         state_bytes(
-            trained_parameters(model, task),
+            trained,
+            frozen=sum(parameter_counts(model).values()) - trained,
             shards=workers if sharded else 1,
-            replicas=workers > 1 and not sharded,
             ema=train.ema_decay > 0,
         ),
         sum(kept) if train.gradient_schedule == "joint" else max(kept),

@@ -97,7 +97,7 @@ def training_resources(scaling: ScalingConfig) -> Resources:
     if not scaling.num_workers:
         return Resources(num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker)
     return Resources(
-        workers=scaling.num_workers,
+        workers=scaling.min_workers or scaling.num_workers,
         worker_cpus=scaling.cpus_per_worker,
         worker_gpus=scaling.gpus_per_worker,
         early_start=True,
@@ -112,10 +112,11 @@ def _training_stage(
         scaling = replace(scaling, ingest=config.run.ingest)
         stage = replace(stage, train=replace(stage.train, scaling=scaling))
     for modality, size in stage.train.batch_sizes.items():
-        if scaling.num_workers and size % scaling.num_workers:
+        if scaling.num_workers > size:
             raise UserError(
-                f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
-                f"train.scaling.num_workers={scaling.num_workers}"
+                f"{name}: train.batch_sizes {modality}={size} gives some of "
+                f"train.scaling.num_workers={scaling.num_workers} workers nothing: a larger batch, "
+                "or fewer workers"
             )
     for modality in stage.task.modalities:
         if modality not in stage.train.batch_sizes:

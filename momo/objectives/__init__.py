@@ -3,11 +3,18 @@
 from momo.objectives.contrastive import contrastive_loss, pair_keys, same_meaning
 from momo.objectives.loss import Loss
 from momo.objectives.masked import mim_loss, mlm_loss, patch_targets
-from momo.objectives.matching import hard_negatives, matching_loss
+from momo.objectives.matching import (
+    Negatives,
+    draw_negatives,
+    hard_negatives,
+    matching_loss,
+)
 
 __all__ = [
     "Loss",
+    "Negatives",
     "contrastive_loss",
+    "draw_negatives",
     "hard_negatives",
     "matching_loss",
     "mim_loss",

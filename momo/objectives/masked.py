@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from momo.objectives.loss import Loss
@@ -24,8 +23,7 @@ def mim_loss(prediction: Tensor, patches: Tensor, normalise_target: bool = True)
     """
     target = patch_targets(patches, normalise_target)
     error = (prediction.float() - target).square().mean(dim=-1)
-    count = torch.tensor(float(error.numel()), device=error.device)
-    return Loss(sum=error.sum(), count=count)
+    return Loss(sum=error.sum(), count=error.new_full((), error.numel()))
 
 
 def mlm_loss(logits: Tensor, targets: Tensor) -> Loss:
@@ -35,6 +33,6 @@ def mlm_loss(logits: Tensor, targets: Tensor) -> Loss:
     """
     logits = logits.float()
     total = nn.functional.cross_entropy(logits, targets, reduction="sum")
-    count = torch.tensor(float(targets.numel()), device=logits.device)
+    count = logits.new_full((), targets.numel())
     right = (logits.detach().argmax(dim=-1) == targets).sum()
     return Loss(sum=total, count=count, metrics={"accuracy": right / count.clamp_min(1.0)})

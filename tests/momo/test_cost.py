@@ -96,7 +96,7 @@ def test_less_is_kept_with_checkpointing_and_gradient_caching():
 
 def test_state_is_sixteen_bytes_a_parameter():
     assert state_bytes(10) == 160
-    assert state_bytes(10, replicas=True, ema=True) == 240
+    assert state_bytes(10, ema=True) == 200
     assert state_bytes(10, shards=4) == 40
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from momo_platform.training.config import OptimizerConfig
@@ -42,3 +43,17 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
     if unsharded:
         groups.append({"params": unsharded, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def update_where_finite(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+    """One step where `finite` (no dimension, on the device) is 1; nothing at all where it is 0.
+
+    The fused update reads it on the device, by the way that gradient scalers tell it of gradients
+    to skip: weights, moments and the counts of steps stay as they are, and the host never waits.
+    """
+    skipping: Any = optimizer
+    skipping.found_inf = 1.0 - finite.float()
+    try:
+        optimizer.step()
+    finally:
+        del skipping.found_inf
