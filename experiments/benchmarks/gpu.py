@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out:
             write_whole(options.out, text(rows, told))
 
-    slower = 3.0 if options.quick else 1.0  # toys on two busy cores
+    slower = 5.0 if options.quick else 1.0  # toys, on cores that may be busy
     rows, told = measure(chosen, setting(options.quick), write, slower=slower)
     if not options.out:
         print(text(rows, told))

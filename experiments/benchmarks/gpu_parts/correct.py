@@ -31,7 +31,7 @@ _WARM_UPS, _COUNTED = 4, 3
 def _records(setting: Setting, number: int, precision: Precision, device: torch.device) -> Any:
     """Losses of the first updates, from the same weights and batches."""
     config, stage = setting.small, stage_of(setting.small, number)
-    rows = dict.fromkeys(stage.task.modalities, setting.small_rows)
+    rows: dict[str, int] = dict.fromkeys(stage.task.modalities, setting.small_rows)
     train = one_device(stage, rows, every_steps=1, precision=precision)
     task = MoMoTask(build_model(config.model), stage.task)
     loaders = {m: RandomLoader(config, m, n) for m, n in rows.items()}
@@ -61,7 +61,7 @@ def _loss_rows(setting: Setting, number: int) -> Iterator[Row]:
 def _wait_rows(setting: Setting, number: int, precision: Precision) -> Iterator[Row]:
     """Steps of the whole loop, batches and all, that are not logged."""
     config, stage = setting.small, stage_of(setting.small, number)
-    rows = dict.fromkeys(stage.task.modalities, setting.small_rows)
+    rows: dict[str, int] = dict.fromkeys(stage.task.modalities, setting.small_rows)
     waits = Waits()
 
     def after(step: int) -> None:

@@ -62,7 +62,7 @@ def setting(quick: bool) -> Setting:
             pair_rows=128,
             inference_rows=256,
             readers=(3, 8, 14),
-            pictures=256,
+            pictures=128,
             loop_rows={"image": 256, "text": 256, "pair": 128},
             loop_model=None,
             window_steps=10,

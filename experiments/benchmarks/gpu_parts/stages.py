@@ -52,8 +52,10 @@ def one_device(
     readers: int = 0,
     checkpointing: ActivationCheckpointing = "none",
     compiled: bool = False,
+    **others: Any,
 ) -> TrainConfig:
-    """The stage's training with `rows` an update on one device, without end and checkpoints."""
+    """The stage's training with `rows` an update on one device, which crops, without end and
+    checkpoints; `others`: of its scaling."""
     scaling = ScalingConfig(
         num_workers=1,
         gpus_per_worker=float(DEVICE.type == "cuda"),
@@ -61,6 +63,8 @@ def one_device(
         prefetch_batches=max(2, readers),
         activation_checkpointing=checkpointing,
         compile=compiled,
+        crop="device",
+        **others,
     )
     logging = LoggingConfig(every_steps, _NEVER, tensorboard=False, wandb=False)
     return replace(
