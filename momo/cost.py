@@ -22,7 +22,8 @@ class EncoderPass:
 
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
     `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
-    applies. `image_length`: of a pair, how many of the tokens are the picture's.
+    applies. `image_length`: of a pair, how many of the tokens are the picture's; `false`: how many
+    of the rows are false pairs, whose parts went through the towers with the true ones.
     """
 
     rows: float
@@ -32,16 +33,20 @@ class EncoderPass:
     decoded_length: int = 0
     cached: bool = False
     image_length: int = 0
+    false: float = 0.0
 
-    def layers(self, config: ModelConfig) -> list[tuple[int, int]]:
-        """(blocks, length of their sequences) that the tokens go through, one after another or,
-        for a pair in towers, side by side."""
+    def layers(self, config: ModelConfig) -> list[tuple[int, float, int]]:
+        """(blocks, sequences, their length) that the tokens go through, one after another or, for
+        a pair in towers, side by side."""
         if not config.tower_depth:
-            return [(config.depth, self.length)]
+            return [(config.depth, self.rows, self.length)]
         if not self.image_length:
-            return [(config.tower_depth, self.length)]
-        own = [self.image_length, self.length - self.image_length]
-        return [*((config.tower_depth, length) for length in own), (config.depth, self.length)]
+            return [(config.tower_depth, self.rows, self.length)]
+        true, text = self.rows - self.false, self.length - self.image_length
+        return [
+            *((config.tower_depth, true, length) for length in (self.image_length, text)),
+            (config.depth, self.rows, self.length),
+        ]
 
 
 def encoder_passes(
@@ -84,12 +89,14 @@ def passes_of(
         decoded = rows if "pair_mim" in objectives else 0
         if config.shared_passes:
             one = EncoderPass(
-                *(rows + false, kept + length, words, decoded, 1 + patches), image_length=kept
+                *(rows + false, kept + length, words, decoded, 1 + patches),
+                image_length=kept,
+                false=false,
             )
             return [*passes, one]
         if "matching" in objectives:
             joint = 1 + patches + length
-            passes.append(EncoderPass(rows + false, joint, image_length=1 + patches))
+            passes.append(EncoderPass(rows + false, joint, image_length=1 + patches, false=false))
         if "pair_mlm" in objectives:
             joint = 1 + patches + length
             passes.append(EncoderPass(rows, joint, words, image_length=1 + patches))
@@ -114,9 +121,9 @@ def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
     """
     total = 0.0
     for one in passes:
-        for depth, length in one.layers(config):
+        for depth, rows, length in one.layers(config):
             total += _transformer_flops(
-                one.rows * length, length, config.width, depth, config.mlp_ratio
+                rows * length, length, config.width, depth, config.mlp_ratio
             )
         total += 2 * one.words * (config.width**2 + config.width * config.vocab_size)
         total += _transformer_flops(
@@ -144,8 +151,8 @@ def executed_flops(
     """
     again = 0.0
     for one in passes:
-        for depth, length in one.layers(config):
-            tokens, width = one.rows * length, config.width
+        for depth, rows, length in one.layers(config):
+            tokens, width = rows * length, config.width
             forward = _transformer_flops(tokens, length, width, depth, config.mlp_ratio)
             if one.cached and chunk:
                 again += forward
@@ -284,10 +291,10 @@ def activation_bytes(
 
 def _encoder_bytes(config: ModelConfig, one: EncoderPass, block: _Bytes) -> tuple[float, float]:
     """Of a pass's blocks and the norm behind: what is kept, what one block's backward makes."""
-    tokens = sum(n * length for n, length in one.layers(config))
-    longest = max(length for _, length in one.layers(config))
-    kept = one.rows * (tokens * block.kept + one.length * 4 * 2 * config.width)
-    return kept, one.rows * longest * block.backward
+    layers = one.layers(config)
+    tokens = sum(blocks * rows * length for blocks, rows, length in layers)
+    kept = tokens * block.kept + one.rows * one.length * 4 * 2 * config.width
+    return kept, max(rows * length for _, rows, length in layers) * block.backward
 
 
 def _head_bytes(

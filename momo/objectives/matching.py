@@ -95,7 +95,7 @@ def draw_negatives(
 def matching_loss(logits: Tensor, matches: Tensor, valid: Tensor | None = None) -> Loss:
     """Binary cross-entropy. `logits` [M], `matches` [M] bool. Count: M. Metric: accuracy.
 
-    Pairs that are not `valid` [M] add nothing, neither to the sum nor to the accuracy.
+    Pairs that are not `valid`, bool [M], count nowhere.
     """
     logits = logits.float()
     each = nn.functional.binary_cross_entropy_with_logits(
@@ -103,9 +103,7 @@ def matching_loss(logits: Tensor, matches: Tensor, valid: Tensor | None = None) 
     )
     right = (logits.detach() > 0) == matches
     if valid is None:
-        accuracy = right.float().mean()
-    else:
-        each, right = each.where(valid, 0.0), right & valid
-        accuracy = right.sum() / valid.sum().clamp_min(1)
-    count = logits.new_full((), logits.numel())
-    return Loss(sum=each.sum(), count=count, metrics={"accuracy": accuracy})
+        valid = torch.ones_like(matches)
+    count = valid.sum().to(logits.dtype)
+    accuracy = (right & valid).sum() / count.clamp_min(1.0)
+    return Loss(sum=each.where(valid, 0.0).sum(), count=count, metrics={"accuracy": accuracy})

@@ -40,8 +40,8 @@ def way(request, monkeypatch):
     return request.param
 
 
-def task_in(way, config=TaskConfig(), model_config=CONFIG):
-    task = MoMoTask(build_model(model_config, seed=1), config)
+def task_in(way, config=None, model_config=CONFIG):
+    task = MoMoTask(build_model(model_config, seed=1), config or TaskConfig())
     task.group_lengths = way == "runs"
     return task
 

@@ -36,9 +36,9 @@ def parallelise(
 
     Under `fsdp2` every block and then the rest is sharded in place. Parameters without dimension
     can't be sharded: every rank keeps them, and `complete_gradients` averages their gradients.
-    With `bf16` (a run under autocast) the blocks are gathered and computed in bf16, their inputs cast to
-    it; gradients are reduced, and shards kept, in fp32. What lies outside the blocks is left to
-    autocast: a batch's noise must not be rounded.
+    With `bf16` (a run under autocast) the blocks are gathered and computed in bf16, their inputs
+    cast to it; gradients are reduced, and shards kept, in fp32. What lies outside the blocks is
+    left to autocast: a batch's noise must not be rounded.
     """
     if world_size() == 1:
         return module
