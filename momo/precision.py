@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """`fp32`: plain products. `tf32`: products of 10-bit mantissas added up in fp32, on GPUs that have
-them (about four times as fast); on CPUs the same as `fp32`. `bf16`: autocast, products in bf16."""
+them; on CPUs the same as `fp32`. `bf16`: autocast, products in bf16."""
 
 
 def check_precision(precision: str) -> None:
