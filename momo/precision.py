@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 if TYPE_CHECKING:
     import torch
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """`fp32`: plain products. `tf32`: products of 10-bit mantissas added up in fp32, on GPUs that have
-them (about four times as fast); on CPUs the same as `fp32`. `bf16`: autocast, products in bf16."""
+them; on CPUs the same as `fp32`. `bf16`: autocast, products in bf16."""
 
 
 def check_precision(precision: str) -> None:
@@ -31,17 +31,41 @@ def at_precision(precision: Precision, device: torch.device) -> Iterator[None]:
     import torch
 
     check_precision(precision)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    with _products_in_tf32(precision == "tf32" and device.type == "cuda"), autocast:
+        yield
+
+
+@contextmanager
+def _products_in_tf32(allowed: bool) -> Iterator[None]:
+    """Torch keeps the choice twice, under old and new names, and refuses to read an old name where
+    the two differ. Its compiler reads both: they are set by the old names, which change the new
+    ones too. Restored are both, since others may have set the new ones alone."""
+    import torch
+
     # cuDNN's convolutions take TF32 unless told otherwise, and foreign models have some.
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
+    cuda, cudnn, cpu = torch.backends.cuda, cast(Any, torch.backends.cudnn), torch.backends.mkldnn
+    news: tuple[Any, ...] = (cuda.matmul, cudnn.conv, cudnn.rnn, cast(Any, cpu).matmul)
+    values = [new.fp32_precision for new in news]
+    old_matmul = _readable(torch.get_float32_matmul_precision)
+    old_cudnn = _readable(lambda: cudnn.allow_tf32)
     try:
-        for backend in backends:
-            backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        cudnn.allow_tf32 = allowed
+        yield
     finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
+        torch.set_float32_matmul_precision(old_matmul or "highest")
+        cudnn.allow_tf32 = old_cudnn if old_cudnn is not None else True
+        for new, value in zip(news, values, strict=True):
+            new.fp32_precision = value
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    """None where torch refuses, because the new names say something else."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
 
 
 def keep_linear_layers_in_bf16(model: nn.Module) -> None:

@@ -101,7 +101,8 @@ class FlavaTask(nn.Module):
             found = self._texts(batch["ids"], batch["noise"])
         else:
             found = self._pairs(batch)
-        rows = torch.tensor(float(len(next(iter(batch.values())))))
+        first = next(iter(batch.values()))
+        rows = torch.full((), float(len(first)), device=first.device)
         return {name: MeanLoss(loss * rows, rows) for name, loss in found.items()}
 
     def _visual_words(self, pixels: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class FlavaTask(nn.Module):
 
     def _patch_mask(self, noise: Tensor) -> Tensor:
         _, masked = random_patch_keep(noise, self.recipe.image_mask_ratio)
-        return torch.zeros(noise.shape, dtype=torch.bool).scatter(1, masked, True)
+        return torch.zeros_like(noise, dtype=torch.bool).scatter(1, masked, True)
 
     def _images(self, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
         masked = self._patch_mask(noise)

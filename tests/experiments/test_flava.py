@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pretend_cuda import cuda_device
 
 from experiments.budget import base_config
 from experiments.flava import NAMES, arms, compute, recipes, shape_of
@@ -59,6 +60,19 @@ def test_pictures_and_texts_alone_have_the_losses_of_the_published_class():
     )
     ours = task("text", batch)["mlm"]
     assert (ours.sum / ours.count).item() == pytest.approx(theirs.loss_info.mlm.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["image", "text", "pair"])
+def test_losses_and_counts_are_where_the_batch_is(modality):
+    task, batch = task_of(modality).eval(), batch_of(modality)
+    with torch.inference_mode():
+        expected = task(modality, batch)
+    with cuda_device() as device, torch.inference_mode():
+        there = task_of(modality).eval().to(device)
+        found = there(modality, {name: value.to(device) for name, value in batch.items()})
+        for name, loss in found.items():
+            assert loss.sum.device.type == loss.count.device.type == "cuda"
+            torch.testing.assert_close(loss.sum.cpu(), expected[name].sum, rtol=1e-4, atol=1e-4)
 
 
 def test_a_true_pairs_text_is_nobody_elses():

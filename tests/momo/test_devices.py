@@ -42,14 +42,14 @@ def ids():
 
 
 def flags():
-    """What decides on TF32, and what a model would compute in."""
-    backends = torch.backends
-    return (
-        backends.cuda.matmul.fp32_precision,
-        backends.cudnn.conv.fp32_precision,
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled("cuda"),
-    )
+    """What decides on TF32 on GPUs, and whether autocast is on."""
+    products = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    return (*products, *(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")))
+
+
+def tf32():
+    """Whether matrix products and convolutions take it."""
+    return tuple(flag == "tf32" for flag in flags()[:2])
 
 
 def cosines(found, expected):
@@ -138,26 +138,45 @@ def test_bf16_is_near_fp32_on_cpus_and_is_what_autocast_makes(folder, pixels):
     assert np.abs(half.embed(texts=TEXTS) - exact.embed(texts=TEXTS)).max() > 1e-5
 
 
-@pytest.mark.parametrize("others", ["ieee", "tf32"])
-def test_the_choice_ends_with_the_call(others):
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = matmul.fp32_precision, conv.fp32_precision
-    cpu = torch.device("cpu")
-    try:
-        matmul.fp32_precision = conv.fp32_precision = others
-        outside = flags()
-        with at_precision("tf32", cpu):
-            assert flags() == ("tf32", "tf32", False, False)
-            with at_precision("bf16", cpu):
-                assert flags() == ("ieee", "ieee", True, False)
-                with at_precision("fp32", cpu):
-                    assert flags() == ("ieee", "ieee", False, False)
-            assert flags() == ("tf32", "tf32", False, False)
-        with pytest.raises(KeyError), at_precision("tf32", cpu):
-            raise KeyError
-        assert flags() == outside
-    finally:
-        matmul.fp32_precision, conv.fp32_precision = before
+@pytest.fixture
+def restored():
+    """Whatever a test sets, by torch's old names or by its new ones."""
+    backends = torch.backends
+    news = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul)
+    values, old = [new.fp32_precision for new in news], torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(old)
+    for new, value in zip(news, values, strict=True):
+        new.fp32_precision = value
+
+
+@pytest.mark.parametrize("others", ["nothing", "old names", "new names"])
+def test_the_choice_ends_with_the_call(restored, others):
+    backends, cpu = torch.backends, torch.device("cpu")
+    if others == "old names":
+        torch.set_float32_matmul_precision("high")
+    elif others == "new names":
+        backends.cuda.matmul.fp32_precision = "tf32"
+        backends.cudnn.conv.fp32_precision = "ieee"
+    outside, plain, fast = flags(), (False, False), (True, True)
+    with cuda_device() as gpu, at_precision("tf32", gpu):
+        assert tf32() == fast
+        assert torch.get_float32_matmul_precision() == "high"  # torch's compiler reads it
+        with at_precision("bf16", cpu):
+            assert tf32() == plain
+            assert torch.is_autocast_enabled("cpu")
+            with at_precision("fp32", cpu), backends.cudnn.flags(allow_tf32=False):
+                assert tf32() == plain
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.is_autocast_enabled("cpu")
+        assert tf32() == fast
+    with at_precision("tf32", cpu):  # of GPUs alone
+        assert tf32() == plain
+    with pytest.raises(KeyError), at_precision("bf16", cpu):
+        raise KeyError
+    assert flags() == outside
+    if others != "new names":
+        assert torch.get_float32_matmul_precision() == ("high" if "old" in others else "highest")
 
 
 def test_fine_tuning_in_bf16_learns_and_keeps_its_weights_in_fp32(monkeypatch):
@@ -169,13 +188,13 @@ def test_fine_tuning_in_bf16_learns_and_keeps_its_weights_in_fp32(monkeypatch):
     trunk, seen = MoMoTrunk(build_model(CONFIG)), []
     backward = torch.Tensor.backward
     monkeypatch.setattr(
-        torch.Tensor, "backward", lambda loss: (seen.append(flags()), backward(loss))
+        torch.Tensor, "backward", lambda loss: (seen.append((tf32(), flags()[2])), backward(loss))
     )
     config = FineTuneConfig(epochs=2, batch_size=16, precision="bf16", dropout=0.0)
     outside = flags()
     result = fine_tune(trunk, train, valid, test, 2, config)
     assert result.score > 0.9
-    assert set(seen) == {("ieee", "ieee", False, False)}  # autocast is of the forward pass
+    assert set(seen) == {((False, False), False)}  # autocast is of the forward pass
     assert flags() == outside
     assert {p.dtype for p in trunk.parameters()} == {torch.float32}
 

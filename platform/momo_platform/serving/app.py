@@ -274,7 +274,7 @@ class Endpoint:
         """
         config = self.config
         threads = config.threads or max(1, int(config.cpus or os.cpu_count() or 1))
-        device = reserved_device(config, ray.get_gpu_ids())
+        device = config.device_for(ray.get_gpu_ids())
         places = (chosen["model"], chosen.get("index", ""))
         self._state = await self.threaded(
             load_state, self.loaders, *places, threads, device, config.precision
@@ -383,17 +383,6 @@ class Endpoint:
                 found[i] = rows[start : start + len(works[i].items)]
                 start += len(works[i].items)
         return [rows for rows in found if rows is not None]
-
-
-def reserved_device(config: ServingConfig, reserved: Sequence[Any]) -> str:
-    """What the model runs on: a GPU where Serve `reserved` one for the replica, which a config file
-    of Serve's can say too, else the CPU. Raises RuntimeError where the two don't fit."""
-    if config.gpus and not reserved:
-        raise RuntimeError(
-            f"gpus={config.gpus:g}, but Serve reserved none for this replica: give num_gpus below "
-            "ray_actor_options in its config file"
-        )
-    return "cuda" if reserved else "cpu"
 
 
 def _short(texts: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -98,6 +98,17 @@ class ServingConfig:
         for key in self.keys:
             if len(key) != 64 or any(c not in "0123456789abcdef" for c in key):
                 raise ValueError("keys: give the SHA-256 of each key in hex, not the key itself")
+
+    def device_for(self, reserved: Sequence[object]) -> str:
+        """What a replica's model runs on: `cuda` where Serve `reserved` GPUs for it (a config file
+        of Serve's may say so too), else `cpu`. Raises RuntimeError where `gpus` were not reserved.
+        """
+        if self.gpus and not reserved:
+            raise RuntimeError(
+                f"gpus={self.gpus:g}, but Serve reserved none for this replica: give num_gpus "
+                "below ray_actor_options in its config file"
+            )
+        return "cuda" if reserved else "cpu"
 
 
 def hashed(key: str) -> str:

@@ -165,6 +165,8 @@ def main() -> None:
             except Exception as error:  # noqa: BLE001 - the replica raises it
                 traceback.print_exc()
                 connection.send((False, f"{type(error).__name__}: {error}", _held(encoder)))
+                if "CUDA error" in str(error):  # no later call of this process would work either
+                    break
             else:
                 connection.send((True, result, _held(encoder)))
 

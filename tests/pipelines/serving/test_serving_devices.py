@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from pretend_cuda import cuda_device
 
-from momo_platform.serving.app import reserved_device
 from momo_platform.serving.config import ServingConfig
 from momo_platform.stages import UserError
 from pipelines.serve import ServeOptions, config_of
@@ -50,11 +49,11 @@ def test_the_model_is_warm_on_its_gpu_and_answers_as_on_the_cpu(folders, precisi
 
 def test_a_replica_uses_the_gpu_that_was_reserved_for_it_and_no_other():
     with_gpu, without = ServingConfig("m", gpus=0.5), ServingConfig("m")
-    assert reserved_device(without, []) == "cpu"
-    assert reserved_device(with_gpu, ["0"]) == "cuda"
-    assert reserved_device(without, ["0"]) == "cuda"  # by a config file of Serve's
+    assert without.device_for([]) == "cpu"
+    assert with_gpu.device_for(["0"]) == "cuda"
+    assert without.device_for(["0"]) == "cuda"  # by a config file of Serve's
     with pytest.raises(RuntimeError, match=r"gpus=0\.5, but Serve reserved none.*num_gpus"):
-        reserved_device(with_gpu, [])
+        with_gpu.device_for([])
 
 
 def test_an_unknown_precision_is_refused(folders):

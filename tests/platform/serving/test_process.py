@@ -37,6 +37,7 @@ def process():
 def test_it_answers_as_the_encoder_does(process):
     assert (process.name, process.dimensions, process.alive) == ("toy", 2, True)
     assert process.resident_bytes > 10e6
+    assert (process.device, process.device_bytes) == ("cpu", 0)
     assert process.texts(["one", "three"]).tolist() == [[3, 3], [5, 3]]
     assert process.pictures([np.ones((3, 4, 4), np.uint8)]).tolist() == [[48, 0]]
     assert process.attention(np.ones((3, 4, 4)), None).shape == (2, 2)
@@ -46,6 +47,15 @@ def test_an_error_there_is_an_error_here_and_it_goes_on(process):
     with pytest.raises(RuntimeError, match="ValueError: a text that raises"):
         process.texts(["raise"])
     assert process.texts(["a"]).shape == (1, 2)
+
+
+def test_a_gpu_that_failed_ends_the_process_and_the_next_batch_has_a_new_one(process):
+    pid = process.pid
+    with pytest.raises(RuntimeError, match="CUDA error: uncorrectable ECC"):
+        process.texts(["break"])
+    assert ended(pid)
+    assert process.texts(["a"]).tolist() == [[1, 3]]
+    assert process.pid != pid
 
 
 def test_a_model_that_can_not_be_loaded_says_why():

@@ -19,6 +19,8 @@ class ToyEncoder:
     def texts(self, texts):
         if "raise" in texts:
             raise ValueError("a text that raises")
+        if "break" in texts:
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
         if "sleep" in texts:
             time.sleep(60)
         if "end" in texts:
