@@ -187,6 +187,14 @@ def test_a_modality_without_a_batch_size_is_refused():
         build_graph(replace(config, stage2=replace(config.stage2, train=train)))
 
 
+def test_workers_share_any_batch_that_has_a_row_for_each():
+    options = ["--preset", "smoke", "--stage3.train.scaling.num-workers"]
+    graph = build_graph(full.parse([*options, "3", "--stage3.train.scaling.min-workers", "2"]))
+    assert graph["stage3-pairs"].resources.workers == 2  # with which it can begin
+    with pytest.raises(UserError, match=r"stage3-pairs: train\.batch_sizes .* workers nothing"):
+        build_graph(full.parse([*options, "65"]))
+
+
 def test_embed_without_a_model_says_what_to_do(tmp_path, capsys):
     assert embed.main(["--text", "x", "--model", str(tmp_path / "none")]) == 2
     assert "make demo" in capsys.readouterr().err

@@ -62,6 +62,26 @@ def parallelise(
     return module
 
 
+class _Touch(torch.autograd.Function):
+    """A zero that depends on its inputs and gives them no gradient: DDP's hooks run anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
+        ctx.count = len(parameters)
+        return parameters[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[None, ...]:
+        return (None,) * ctx.count
+
+
+def touch(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """A zero to add to the loss, so that DDP's reducer sees every trained parameter in this
+    backward pass, used in it or not. Neither weights are read nor zeros added."""
+    touched: Any = _Touch.apply(*(p for p in parameters if p.requires_grad))
+    return touched
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether FSDP2 holds the module's parameters."""
     return any(isinstance(p, DTensor) for p in module.parameters())

@@ -69,6 +69,9 @@ def _interrupt_handler() -> Any:
             self.group = worker_group
             worker_group.execute(interrupt.install)
 
+        def before_worker_group_shutdown(self, worker_group: Any) -> None:
+            self.group = None
+
         def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
             group, self.group = self.group, None
             status = group and group.get_latest_poll_status()

@@ -6,7 +6,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.training.gradients import backward_pass, flat_gradient, modalities_of_step
-from momo_platform.training.parallel import parallelise
+from momo_platform.training.parallel import parallelise, touch
 from momo_platform.training.task import TouchedTask
 from tests.platform.training.toy import ToyLoader, ToyTask
 from tests.ranks import run_ranks
@@ -83,6 +83,39 @@ def test_gradients_that_are_views_of_the_buckets_are_the_same(set_to_none):
     with mp.get_context("spawn").Manager() as manager:
         results = manager.dict()
         run_ranks(_in_buckets, 2, set_to_none, results)
+        for (_, step), gradient in results.items():
+            torch.testing.assert_close(gradient, _reference(step), rtol=1e-5, atol=1e-6)
+
+
+class TouchedForNothing(TouchedTask):
+    def forward(self, modality, batch, touch_all=False):
+        parts, _ = super().forward(modality, batch)
+        return parts, touch(self.parameters()) if touch_all else None
+
+
+def _touched(rank, world_size, schedule, results):
+    module = parallelise(TouchedForNothing(ToyTask()), ToyTask(), "ddp")
+    for step in (3, 4, 5):
+        module.zero_grad()
+        batches = _batches(step, rank, world_size)
+        backward_pass(module, batches, ToyTask.weights, schedule)
+        results[rank, step] = flat_gradient(module)
+    for name in "ab":  # one modality a step: the other's head gets a gradient of zeros
+        module.zero_grad()
+        batches = {name: _batches(3, rank, world_size)[name]}
+        backward_pass(module, batches, ToyTask.weights, "accumulate")
+        heads = {"a": module.module.task.head_a, "b": module.module.task.head_b}
+        assert {n: bool(h.weight.grad.any()) for n, h in heads.items()} == {
+            "a": name == "a",
+            "b": name == "b",
+        }
+
+
+@pytest.mark.parametrize("schedule", ["accumulate", "joint"])
+def test_parameters_can_be_touched_without_a_gradient_of_zeros(schedule):
+    with mp.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        run_ranks(_touched, 2, schedule, results)
         for (_, step), gradient in results.items():
             torch.testing.assert_close(gradient, _reference(step), rtol=1e-5, atol=1e-6)
 
