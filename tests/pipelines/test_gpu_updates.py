@@ -38,7 +38,8 @@ def test_what_is_computed_again_is_what_is_executed_more(checkpointing, chunk):
     once = on_gpus("demo", "stage3", checkpointing="none")
     again = on_gpus("demo", "stage3", checkpointing=checkpointing, chunk=chunk)
     more = (again.plan.executed_flops - once.plan.executed_flops) / again.updates
-    assert more == pytest.approx(measure_update(again).flops - measure_update(once).flops, rel=0.05)
+    counted = measure_update(again).flops - measure_update(once).flops
+    assert more == pytest.approx(counted, rel=0.1)  # the last of four blocks makes fewer tokens
 
 
 def costs_what_the_plan_says(stage: GPUStage) -> None:
