@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# From source: a GPU machine's own Python serves, with its own torch.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup demo test test-slow lint format bench dashboard serve cluster-check cluster-env clean help
+.PHONY: setup demo test test-slow lint format bench bench-gpu dashboard serve cluster-check cluster-env clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
@@ -45,6 +47,11 @@ bench: $(STAMP)  ## every benchmark, JSON on standard output
 	-@$(BIN)/python experiments/benchmarks/scaling.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/evaluation.py $(ARGS)
 	-@$(BIN)/python experiments/benchmarks/serving.py $(ARGS)
+
+bench-gpu:       ## what one GPU makes of it in seven minutes, runs/gpu.json (ARGS="--only PART", "--quick")
+	@mkdir -p runs
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/platform:$$PYTHONPATH" \
+		$(GPU_PYTHON) experiments/benchmarks/gpu.py --out runs/gpu.json $(ARGS)
 
 dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep NAME")
 	@$(BIN)/python -m momo_platform.sweeps.dashboard $(ARGS)

@@ -14,8 +14,9 @@ from momo.model import MoMo
 
 @torch.inference_mode()
 def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> Tensor:
-    """uint8 `pixels` [1, 3, H, W] and, with a text, `ids` int64 [1, T] without padding → how much
-    the last block's tokens attend to each patch, float32 [rows, columns], sum 1.
+    """uint8 `pixels` [1, 3, H, W] and, with a text, `ids` int64 [1, T] without padding, both where
+    the model is → how much the last block's tokens attend to each patch, float32 [rows, columns],
+    sum 1, there too.
 
     Averaged over heads; of the text's tokens where there is a text (they and the picture in one
     sequence), else of [CLS].

@@ -5,28 +5,27 @@ No torch: plans import this file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from momo.config import JOINT_OBJECTIVES, ModelConfig, TaskConfig
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Checkpointing = Literal["none", "elementwise", "blocks"]
 
 
 @dataclass(frozen=True)
 class EncoderPass:
-    """`rows` sequences of `length` tokens through the encoder, with what its heads then do.
+    """`rows` sequences of `length` tokens through the encoder, with what its heads then do. Of the
+    false pairs there may be a part of a row.
 
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
     `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
     applies. `image_length`: of a pair, how many of the tokens are the picture's.
     """
 
-    rows: int
+    rows: float
     length: int
     words: float = 0.0
     decoded: int = 0
@@ -46,15 +45,20 @@ class EncoderPass:
 
 
 def encoder_passes(
-    config: TaskConfig, modality: str, batch: Mapping[str, Tensor]
+    config: TaskConfig, modality: str, batch: Mapping[str, Any]
 ) -> list[EncoderPass]:
-    """The passes of one forward of `batch`. Masked words are counted from the ratio."""
-    from momo.masking import trim_padding
-
-    noise = batch["noise_image" if modality == "pair" else "noise"]  # of every row, [B, …]
-    rows, patches = noise.shape[0], 0 if modality == "text" else noise.shape[1]
-    length = trim_padding(batch["ids"]) if "ids" in batch else 0
-    return passes_of(config, modality, rows, length, patches)
+    """The passes of one forward of `batch`, without padding: those of texts by their lengths.
+    Masked words are counted from the ratio, false pairs as if they had the texts of the true."""
+    noise = batch.get("noise_image", batch["noise"] if modality == "image" else None)
+    patches = 0 if noise is None else noise.shape[1]
+    if modality == "image":
+        return passes_of(config, modality, len(batch["noise"]), 0, patches)
+    known = batch["texts"].of if "texts" in batch else (batch["ids"] != 0).sum(dim=1).tolist()
+    return [
+        one
+        for length, rows in sorted(Counter(known).items())
+        for one in passes_of(config, modality, rows, length, patches)
+    ]
 
 
 def passes_of(
@@ -75,7 +79,7 @@ def passes_of(
         ]
     if objectives.keys() & JOINT_OBJECTIVES:
         kept = 1 + round(patches * (1.0 - config.pair_image_mask_ratio))
-        false = round(rows * config.matching_fraction) if "matching" in objectives else 0
+        false = rows * config.matching_fraction if "matching" in objectives else 0.0
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
         decoded = rows if "pair_mim" in objectives else 0
         if config.shared_passes:
@@ -95,7 +99,7 @@ def passes_of(
     return passes
 
 
-def _transformer_flops(tokens: int, length: int, width: int, depth: int, ratio: float) -> float:
+def _transformer_flops(tokens: float, length: int, width: int, depth: int, ratio: float) -> float:
     """Forward: two a weight and token, and the two products of attention."""
     weights = (4 + 2 * ratio) * width**2
     return depth * tokens * (2 * weights + 4 * length * width)

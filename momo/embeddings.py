@@ -19,7 +19,7 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
 
 
 def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """[1, 3, 1, 1], made on the device: a tensor from a list would be copied there and waited for."""
+    """[1, 3, 1, 1], made on the device: copied there from a list, it would be waited for."""
     return torch.stack([torch.full((), v, device=device) for v in values]).view(1, 3, 1, 1)
 
 

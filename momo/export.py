@@ -14,9 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from momo.attention import patch_attention
 from momo.config import ModelConfig
+from momo.device import device_of, find_device, to_device
 from momo.embeddings import normalise_pixels
 from momo.model import MoMo
+from momo.precision import (
+    Precision,
+    at_precision,
+    check_precision,
+    keep_linear_layers_in_bf16,
+)
 from momo.tokenizer import encode_texts, load_tokenizer
 from momo.transforms import stack_pictures, upright
 
@@ -44,7 +52,7 @@ def save(
 
 
 def load_model(folder: Path) -> MoMo:
-    """The model that `save` wrote, in evaluation mode.
+    """The model that `save` wrote, in evaluation mode, on the CPU.
 
     Raises FileNotFoundError that names the missing file.
     """
@@ -60,12 +68,27 @@ def load_model(folder: Path) -> MoMo:
     return model.eval()
 
 
-def load(path: str | os.PathLike[str]) -> Embedder:
-    """The exported model in `path`, ready to embed."""
-    folder = Path(path)
+def load(
+    path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    precision: Precision = "fp32",
+) -> Embedder:
+    """The exported model in `path`, ready to embed.
+
+    `device`: cpu, cuda or cuda:N; None: a GPU where torch sees one, else the CPU. `precision`: what
+    products are computed in (`momo.precision.Precision`); vectors are float32 on the CPU always. At
+    `bf16` the linear layers' weights are kept in bf16 too.
+
+    Raises FileNotFoundError that names the missing file, ValueError for a device that is not there
+    and for an unknown precision.
+    """
+    folder, place = Path(path), find_device(device)
+    check_precision(precision)
     model = load_model(folder)
+    if precision == "bf16":
+        keep_linear_layers_in_bf16(model)
     length = json.loads((folder / CONFIG).read_text()).get("text_length")
-    return Embedder(model, load_tokenizer(folder / TOKENIZER), length)
+    return Embedder(model.to(place), load_tokenizer(folder / TOKENIZER), length, precision)
 
 
 def open_picture(picture: Picture) -> Image.Image:
@@ -86,16 +109,30 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 class Embedder:
-    """Text and pictures into one space of unit vectors [N, embed_dim].
+    """Text and pictures into one space of unit vectors [N, embed_dim], computed where the model is.
 
     Texts are cut to `text_length` tokens, by default the model's `max_text_length`; captions were
-    never longer in training than what the export stage writes here.
+    never longer in training than what the export stage writes here. Raises ValueError for an
+    unknown `precision`.
     """
 
-    def __init__(self, model: MoMo, tokenizer: Tokenizer, text_length: int | None = None) -> None:
+    def __init__(
+        self,
+        model: MoMo,
+        tokenizer: Tokenizer,
+        text_length: int | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        check_precision(precision)
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.precision: Precision = precision
         longest = model.config.max_text_length
         self.text_length = min(text_length or longest, longest)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
 
     def embed(
         self,
@@ -137,17 +174,29 @@ class Embedder:
 
     @torch.inference_mode()
     def _texts(self, texts: list[str]) -> np.ndarray:
-        ids = torch.from_numpy(encode_texts(self.tokenizer, texts, self.text_length))
-        ids = ids[:, : max(1, int((ids != 0).sum(dim=1).max()))]
-        return self.model.embed_text(ids, ids != 0).numpy()
+        encoded = encode_texts(self.tokenizer, texts, self.text_length)
+        longest = max(1, int((encoded != 0).sum(axis=1).max()))
+        ids = to_device(encoded[:, :longest], self.device)
+        with at_precision(self.precision, self.device):
+            return self.model.embed_text(ids, ids != 0).float().cpu().numpy()
 
     @torch.inference_mode()
     def embed_pixels(self, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """uint8 [N, 3, H, W] of the model's size → float32 [N, embed_dim]."""
-        parts = [
-            self.model.embed_image(
-                normalise_pixels(torch.from_numpy(pixels[i : i + batch_size]))
-            ).numpy()
-            for i in range(0, len(pixels), batch_size)
-        ]
+        parts = []
+        with at_precision(self.precision, self.device):
+            for start in range(0, len(pixels), batch_size):
+                batch = to_device(pixels[start : start + batch_size], self.device)
+                parts.append(self.model.embed_image(normalise_pixels(batch)).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def attention(self, pixels: np.ndarray, text: str | None = None) -> np.ndarray:
+        """How much the model looks at each patch of a picture, uint8 [3, H, W] of its size, given a
+        text or none: float32 [rows, columns], sum 1 (`momo.attention.patch_attention`)."""
+        ids = None
+        if text:
+            encoded = encode_texts(self.tokenizer, [text], self.text_length)
+            ids = to_device(encoded[:, encoded[0] != 0], self.device)
+        picture = to_device(pixels[None], self.device)
+        with at_precision(self.precision, self.device):
+            return patch_attention(self.model, picture, ids).cpu().numpy()

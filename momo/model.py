@@ -134,7 +134,7 @@ class MoMo(nn.Module):
         queries: Tensor | None = None,
         asked: Sequences | None = None,
     ) -> Tensor:
-        """Tokens [S, D] of `sequences` through a tower or, None, through the shared blocks → [S, D].
+        """Tokens [S, D] of `sequences` through a tower (`layers`) or the shared blocks → [S, D].
 
         `queries` int64 [Q] of the sequences `asked`: only these tokens come out, [Q, D].
         """

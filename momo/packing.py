@@ -59,16 +59,19 @@ def attend(
     """
     if queries.runs is not None and keys.runs is not None:
         return _attend_runs(query, key, value, queries.runs, keys.runs)
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    if query.is_cuda and half and varlen_attn is not None:
+    if has_kernel(query):
         limits = (queries.offsets, keys.offsets, queries.longest, keys.longest)
         return varlen_attn(query, key, value, *limits).flatten(1)
     return attend_padded(query, key, value, queries, keys)
 
 
-def _attend_runs(
-    query: Tensor, key: Tensor, value: Tensor, queries: Runs, keys: Runs
-) -> Tensor:
+def has_kernel(query: Tensor) -> bool:
+    """Whether torch's variable-length attention takes such tensors."""
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    return varlen_attn is not None and query.is_cuda and half
+
+
+def _attend_runs(query: Tensor, key: Tensor, value: Tensor, queries: Runs, keys: Runs) -> Tensor:
     asked = query.split([rows * length for rows, length in queries])
     seen = [part.split([rows * length for rows, length in keys]) for part in (key, value)]
     found = []
@@ -248,9 +251,7 @@ def lay_out_pairs(
         nth_word = (word_start[pair.clamp_max(true - 1)] + nth - pictures_wanted).clamp(
             0, words.row.shape[0] - 1
         )
-        wanted = torch.where(
-            nth < pictures_wanted, nth, image_length + words.place[nth_word]
-        )
+        wanted = torch.where(nth < pictures_wanted, nth, image_length + words.place[nth_word])
     own = torch.arange(words.row.shape[0], device=device) - word_start[words.row]
     keys, queries = _sequences(
         (image_length + lengths)[order], room[order] - lengths[order], asked[order], len(known)
@@ -280,9 +281,7 @@ def _placed(order: Tensor, offsets: Tensor, total: int) -> tuple[Tensor, Tensor,
     return start, order[row], place
 
 
-def _sequences(
-    lengths: Tensor, rests: Tensor, asked: Tensor, known: int
-) -> tuple[Tensor, Tensor]:
+def _sequences(lengths: Tensor, rests: Tensor, asked: Tensor, known: int) -> tuple[Tensor, Tensor]:
     """Offsets of keys and of queries; behind each pair from `known` on, its unread rest."""
 
     def with_rests(own: Tensor, rest: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from momo.batches import TEXTS, TextLengths, with_masked_words
 from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
+from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.masking import random_patch_keep
 from momo.model import MoMo, Recomputed
@@ -56,6 +57,8 @@ class MoMoTask(nn.Module):
         self.modalities = config.modalities
         # Texts of equal length together: a batch for each length, where unequal ones have no kernel
         self.group_lengths = True
+        # Pairs of each rank's batch, where the ranks share a batch unevenly.
+        self.rows_of_ranks: tuple[int, ...] | None = None
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:
@@ -77,6 +80,7 @@ class MoMoTask(nn.Module):
         model.requires_grad_(True)
         for part, needed in used.items():
             part.requires_grad_(needed)
+
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks: units of sharding."""
         return self.model.encoder_blocks()
@@ -101,6 +105,10 @@ class MoMoTask(nn.Module):
         ratio = config.text_mask_ratio if modality == "text" else config.pair_text_mask_ratio
         vocab_size = self.model.config.vocab_size
         return with_masked_words(modality, batch, vocab_size=vocab_size, ratio=ratio)
+
+    def on_device(self, modality: str, batch: Batch) -> dict[str, Any]:
+        """After the copy: pictures that came uncropped become `pixels`."""
+        return with_pixels(batch, self.model.config.image_size)
 
     def tokens(self, modality: str, batch: Batch) -> int:
         """Tokens that the encoder processes for a batch."""
@@ -174,7 +182,9 @@ class MoMoTask(nn.Module):
         if "contrastive" in self.weights:
             image_emb, text_emb = self._embed_both(pairs)
             log_scale = model.contrastive.clamped_log_scale()
-            loss = contrastive_loss(image_emb, text_emb, log_scale, keys)
+            loss = contrastive_loss(
+                image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
+            )
             losses["contrastive"] = loss.named("contrastive")
             similar = (log_scale.exp() * image_emb).detach(), text_emb.detach()
         if "matching" not in self.weights:
@@ -281,9 +291,7 @@ class MoMoTask(nn.Module):
             image = model._encode(image, None, model.image_tower)
             text = model.encode_packed(text, texts.sequences, model.text_tower)
         tokens = embedding(layout.index, torch.cat([image.flatten(0, 1), text]))
-        found = model.encode_packed(
-            tokens, layout.sequences, None, layout.queries, layout.asked
-        )
+        found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)
         return found, layout
 
 

@@ -8,9 +8,8 @@ whichever worker prepares it.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +17,13 @@ from PIL import ExifTags, Image
 from tokenizers import Tokenizer
 
 from momo.config import ModelConfig
+from momo.decoding import EncodedBatch, EncodedPicture, decode, to_rgb
+from momo.regions import Box, central_box, plan_crops, random_box, region
 from momo.tokenizer import encode_texts
 
-MIN_CROP_AREA = 0.6
+PictureForm = Literal["cropped", "decoded", "encoded"]
+"""`cropped`: `pixels`, by Pillow. The others are cropped on a device by `momo.crop`: `decoded` to
+RGB already, or `encoded` where the device decodes too."""
 _CROP, _MASK_IMAGE, _MASK_TEXT, _CAPTION, _MATCH = range(5)
 
 
@@ -28,12 +31,6 @@ class Uniform(Protocol):
     """`seeds` uint64 [B] → float32 [B, n] in [0, 1); streams are independent."""
 
     def __call__(self, seeds: np.ndarray, n: int, stream: int = 0) -> np.ndarray: ...
-
-
-def decode(raw: bytes) -> Image.Image:
-    """RGB picture from encoded bytes; transparent pixels become white."""
-    image = Image.open(io.BytesIO(raw))
-    return to_rgb(image)
 
 
 _TURNS = {  # by EXIF orientation
@@ -56,42 +53,20 @@ def upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, alpha composited on white, 16-bit greyscale scaled to 8 bits."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        shift = 8 if image.mode != "I" or values.max(initial=0) > 255 else 0
-        return Image.fromarray((values.clip(0, 65535) >> shift).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
 def centre_crop(image: Image.Image, size: int) -> np.ndarray:
     """The largest central square, resized: uint8 [3, size, size]."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return _to_array(image, size, box)
+    return _to_array(image, size, central_box(*image.size))
 
 
 def random_crop(image: Image.Image, size: int, noise: np.ndarray) -> np.ndarray:
-    """A crop of 60–100 % of the area, sides 3:4 to 4:3, resized: uint8 [3, size, size].
-
-    `noise` [4]: area, aspect, horizontal and vertical place.
-    """
-    area = image.width * image.height * (MIN_CROP_AREA + (1 - MIN_CROP_AREA) * float(noise[0]))
-    aspect = (3 / 4) ** (1 - 2 * float(noise[1]))
-    width = min(image.width, (area * aspect) ** 0.5)
-    height = min(image.height, (area / aspect) ** 0.5)
-    left, top = float(noise[2]) * (image.width - width), float(noise[3]) * (image.height - height)
-    return _to_array(image, size, (left, top, left + width, top + height))
+    """The crop that `random_box` draws from `noise` [4], resized: uint8 [3, size, size]."""
+    return _to_array(image, size, random_box(*image.size, noise))
 
 
-def _to_array(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
-    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+def _to_array(image: Image.Image, size: int, box: Box) -> np.ndarray:
+    left, top, width, height = box
+    corners = (left, top, left + width, top + height)
+    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=corners, reducing_gap=2.0)
     return np.asarray(resized).transpose(2, 0, 1)
 
 
@@ -103,19 +78,77 @@ def stack_pictures(pictures: Sequence[Image.Image], size: int) -> np.ndarray:
     return pixels
 
 
-def _pixels(
-    table: pa.Table, seeds: np.ndarray, uniform: Uniform, size: int, augment: bool, flip: bool
-) -> np.ndarray:
-    crops = uniform(seeds, 5, _CROP)
+def _pictures(
+    table: pa.Table,
+    seeds: np.ndarray,
+    uniform: Uniform,
+    size: int,
+    form: PictureForm,
+    augment: bool,
+    flip: bool,
+) -> dict[str, Any]:
+    """The part of a batch that its pictures make; the same noise whatever the form."""
+    noise = uniform(seeds, 5, _CROP)
+    mirrored = (noise[:, 4] < 0.5) & (flip and augment)
+    if form != "cropped":
+        return _uncropped(table, noise, mirrored, size, form, augment)
     pixels = np.empty((table.num_rows, 3, size, size), dtype=np.uint8)
     for row, raw in enumerate(table.column("image").to_pylist()):
         image = decode(raw)
-        if not augment:
-            pixels[row] = centre_crop(image, size)
-            continue
-        crop = random_crop(image, size, crops[row])
-        pixels[row] = crop[:, :, ::-1] if flip and crops[row, 4] < 0.5 else crop
-    return pixels
+        crop = random_crop(image, size, noise[row]) if augment else centre_crop(image, size)
+        pixels[row] = crop[:, :, ::-1] if mirrored[row] else crop
+    return {"pixels": pixels}
+
+
+def _uncropped(
+    table: pa.Table,
+    noise: np.ndarray,
+    mirrored: np.ndarray,
+    size: int,
+    form: PictureForm,
+    augment: bool,
+) -> dict[str, Any]:
+    """What `momo.crop.with_pixels` makes pixels of.
+
+    Decoded pictures are cut to what their crops read. Rows of a resident corpus have `start`,
+    `height` and `width` instead of `image`, and bring no bytes.
+    """
+    pictures: list[EncodedPicture] = []
+    if resident := "start" in table.column_names:
+        starts, heights, widths = (
+            table.column(name).to_pylist() for name in ("start", "height", "width")
+        )
+    else:
+        pictures = [EncodedPicture.of(raw) for raw in table.column("image").to_pylist()]
+        heights, widths = [p.height for p in pictures], [p.width for p in pictures]
+        starts = np.cumsum([0, *(3 * p.height * p.width for p in pictures)]).tolist()
+    whole = resident or form == "encoded"
+    place = np.empty((table.num_rows, 4), dtype=np.int64)
+    box = np.empty((table.num_rows, 4), dtype=np.float32)
+    corners, end = [], 0
+    for row in range(table.num_rows):
+        width, height = widths[row], heights[row]
+        wanted = random_box(width, height, noise[row]) if augment else central_box(width, height)
+        left, top, columns, lines = region(wanted, width, height, size)
+        box[row] = wanted[0] - left, wanted[1] - top, wanted[2], wanted[3]
+        if whole:
+            place[row] = starts[row] + 3 * (top * width + left), lines, columns, width
+        else:
+            place[row] = end, lines, columns, columns
+            end += 3 * lines * columns
+            corners.append((left, top))
+    made = {"place": place, "box": box, "flip": mirrored, "crops": plan_crops(place, size)}
+    if resident:
+        return made
+    if form == "encoded":
+        return made | {"encoded": EncodedBatch.of(pictures)}
+    flat = np.empty(end, dtype=np.uint8)
+    for picture, (left, top), (start, lines, columns, _) in zip(
+        pictures, corners, place.tolist(), strict=True
+    ):
+        there = flat[start : start + 3 * lines * columns].reshape(lines, columns, 3)
+        there[:] = picture.pixels()[top : top + lines, left : left + columns]
+    return made | {"flat": flat}
 
 
 def image_batch(
@@ -124,13 +157,15 @@ def image_batch(
     uniform: Uniform,
     config: ModelConfig,
     augment: bool = True,
-) -> dict[str, np.ndarray]:
+    form: PictureForm = "cropped",
+) -> dict[str, Any]:
     """`pixels` uint8 [B, 3, H, W] and `noise` float32 [B, N]; the table has `image` (bytes).
 
-    Augmented: random resized crop and horizontal flip.
+    Augmented: random resized crop and horizontal flip. Other forms have what
+    `momo.crop.with_pixels` takes in the place of `pixels`.
     """
     return {
-        "pixels": _pixels(table, seeds, uniform, config.image_size, augment, flip=True),
+        **_pictures(table, seeds, uniform, config.image_size, form, augment, flip=True),
         "noise": uniform(seeds, config.num_patches, _MASK_IMAGE),
     }
 
@@ -155,11 +190,13 @@ def pair_batch(
     tokenizer: Tokenizer,
     length: int = 32,
     augment: bool = True,
-) -> dict[str, np.ndarray]:
+    form: PictureForm = "cropped",
+) -> dict[str, Any]:
     """A pair batch as `MoMoTask` takes it, from `image` (bytes) and `captions` (list of text).
 
     One caption of each row is drawn and cut to `length` tokens. Never flipped: captions may say
-    left or right. `group` comes from the column of that name, where there is one.
+    left or right. `group` comes from the column of that name, where there is one. `form` as in
+    `image_batch`.
     """
     choice = uniform(seeds, 1, _CAPTION)[:, 0]
     captions = [
@@ -167,7 +204,7 @@ def pair_batch(
         for options, u in zip(table.column("captions").to_pylist(), choice, strict=True)
     ]
     batch = {
-        "pixels": _pixels(table, seeds, uniform, config.image_size, augment, flip=False),
+        **_pictures(table, seeds, uniform, config.image_size, form, augment, flip=False),
         "ids": encode_texts(tokenizer, captions, length),
         "noise_image": uniform(seeds, config.num_patches, _MASK_IMAGE),
         "noise_text": _word_noise(seeds, uniform, length),

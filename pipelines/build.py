@@ -10,19 +10,23 @@ from typing import Any
 from torch import nn
 
 from momo.config import ModelConfig
+from momo.decoding import EncodedPicture
 from momo.export import WEIGHTS, load_model, save
 from momo.initialise import load_mae
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
-from momo.transforms import image_batch, pair_batch, text_batch
-from momo_platform.data.loader import Loader
+from momo.transforms import PictureForm, image_batch, pair_batch, text_batch
+from momo_platform.data.loader import Dataset, Loader
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.order import uniform
+from momo_platform.data.resident import ResidentShards
 from momo_platform.data.shards import ShardDataset
-from momo_platform.training.config import TrainConfig
+from momo_platform.data.share import rows_of_ranks
+from momo_platform.machine import readers_from_cores
+from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.training import StageRecipe, checked_weights
+from pipelines.training import StageRecipe, checked_weights, rows_together
 
 _ROLES = {"image": "images", "text": "text", "pair": "pairs"}
 
@@ -45,6 +49,7 @@ def build_setup(
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
         *(rank, world_size),
+        units=rows_together(recipe.task),
     )
 
     def save_finished(task: nn.Module, folder: Path) -> None:
@@ -54,7 +59,17 @@ def build_setup(
         save(task.model, folder / "model", tokenizer_json, length)
         assert (folder / "model" / WEIGHTS).exists()
 
-    return TrainingSetup(MoMoTask(model, recipe.task), loaders, save_finished)
+    task = MoMoTask(model, recipe.task)
+    if "pair" in loaders:
+        unit = rows_together(recipe.task)["pair"]
+        task.rows_of_ranks = rows_of_ranks(train.batch_sizes["pair"], world_size, unit)
+    return TrainingSetup(task, loaders, save_finished)
+
+
+def _picture_form(scaling: ScalingConfig) -> PictureForm:
+    if not scaling.crops_on_device:
+        return "cropped"
+    return "encoded" if scaling.decode == "nvjpeg" else "decoded"
 
 
 def build_loaders(
@@ -65,11 +80,20 @@ def build_loaders(
     pair_text_length: int,
     rank: int,
     world_size: int,
+    local_world_size: int | None = None,
+    units: Mapping[str, int] | None = None,
 ) -> dict[str, Loader]:
-    """Each modality's batches; of `config` the picture's and the patches' size are used."""
+    """Each modality's batches; of `config` the picture's and the patches' size are used.
+
+    `local_world_size`: workers that share this machine's cores; all of them, where it isn't given.
+    `units`: rows of a modality that stay on one worker.
+    """
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
+    scaling = train.scaling
+    pictured = [m for m in modalities if m != "text"]
+    form = _picture_form(scaling)
     transforms: dict[str, Any] = {
-        "image": partial(image_batch, uniform=uniform, config=config),
+        "image": partial(image_batch, uniform=uniform, config=config, form=form),
         "text": partial(text_batch, uniform=uniform),
         "pair": partial(
             pair_batch,
@@ -77,19 +101,35 @@ def build_loaders(
             config=config,
             tokenizer=tokenizer,
             length=pair_text_length,
+            form=form,
         ),
     }
+
+    def dataset(modality: str) -> Dataset:
+        folder = inputs[_ROLES[modality]] / SHARDS
+        if scaling.resident and modality in pictured:
+            return ResidentShards(folder, EncodedPicture.of)
+        return ShardDataset(folder)
+
+    def processes(modality: str) -> int:
+        if scaling.reader_processes >= 0:
+            return scaling.reader_processes
+        if modality not in pictured or scaling.resident:  # nothing to decode
+            return 0
+        return readers_from_cores(local_world_size or world_size, len(pictured))
+
     return {
         modality: Loader(
-            ShardDataset(inputs[_ROLES[modality]] / SHARDS),
+            dataset(modality),
             transforms[modality],
             global_batch_size=train.batch_sizes[modality],
             rank=rank,
             world_size=world_size,
             seed=train.seed,
-            prefetch=train.scaling.prefetch_batches,
-            processes=train.scaling.reader_processes,
-            ingest=train.scaling.ingest,
+            prefetch=scaling.prefetch_batches,
+            processes=processes(modality),
+            ingest=scaling.ingest,
+            unit=(units or {}).get(modality, 1),
         )
         for modality in modalities
     }

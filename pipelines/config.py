@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from momo.config import ModelConfig, TaskConfig
+from momo.precision import Precision
 from momo_platform.bounds import check_bounds
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.near import MAX_BITS, NEAR_BITS
@@ -59,6 +60,9 @@ class EvaluationConfig:
     """Each layer learns at this times the rate of the one above."""
     limit: int = 0
     """Use so many examples of each part at most, evenly spread, for a quick look; 0: all."""
+    precision: Precision = "fp32"
+    """Of the evaluated models' products, fine-tunings included: bf16 and, on GPUs, tf32 are faster
+    and move values by less than their intervals."""
     stages: tuple[str, ...] = ("stage1-images", "stage2-joint", "stage3-pairs")
     """The training stages whose models are evaluated; diagnostic tasks only for the last."""
     tasks: tuple[str, ...] = ("demo",)

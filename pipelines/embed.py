@@ -10,6 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
+
+from momo.precision import Precision
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +27,10 @@ def parser() -> argparse.ArgumentParser:
         default="runs/latest/model",
         metavar="FOLDER",
         help="an exported model (default: %(default)s)",
+    )
+    result.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    result.add_argument(
+        "--precision", choices=get_args(Precision), default="fp32", help="default: %(default)s"
     )
     result.add_argument(
         "--output", metavar="FILE.npz", help="write vectors, texts and file names there"
@@ -42,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import momo
 
     try:
-        model = momo.load(options.model)
+        model = momo.load(options.model, options.device, options.precision)
         texts = model.embed(texts=options.text)
         images = model.embed(images=options.image)
     except (FileNotFoundError, ValueError) as error:

@@ -21,6 +21,7 @@ from momo.cost import (
     trained_parameters,
     training_flops,
 )
+from momo_platform.machine import readers_from_cores
 from momo_platform.stages import Plan, UserError
 from momo_platform.training.config import ONE_AT_A_TIME, ScalingConfig
 from momo_platform.training.hardware import ACCELERATORS, Accelerator
@@ -46,8 +47,9 @@ _ROOM = 0.9  # of a device's memory; the rest is the framework's, its libraries'
 class StageEstimate:
     """One training stage. `samples` by modality; `memory` in bytes a device; `flops` in all, those
     of the model, `executed_flops` with what checkpointing computes again. `readers`: processes of a
-    worker and modality that decode, 0 for a thread, -1 for as many as the machine's cores allow;
-    `pictures_a_reader` a second, None where pictures lie on the device or are decoded there."""
+    worker and modality that decode, 0 for a thread; `from_cores`: so many at least, by the cores
+    that a worker reserves. `pictures_a_reader` a second, None where pictures lie on the device or
+    are decoded there."""
 
     stage: str
     steps: int
@@ -60,6 +62,7 @@ class StageEstimate:
     on_gpus: bool
     half: bool
     readers: int = 0
+    from_cores: bool = False
     pictures_a_reader: float | None = DECODED_A_READER
 
     @property
@@ -94,17 +97,21 @@ class StageEstimate:
         return math.ceil(taken / self.pictures_a_reader) if self.pictures_a_reader else 0
 
     def keeps_up(self, device: Accelerator, mfu: float) -> bool:
-        """Whether readers give what a device takes; taken as True where the machine's cores say
-        how many readers there are."""
-        return self.readers < 0 or self.readers_needed(device, mfu) <= max(1, self.readers)
+        """Whether readers give what a device takes."""
+        return self.readers_needed(device, mfu) <= max(1, self.readers)
+
+
+def _readers(scaling: ScalingConfig, modalities: Sequence[str]) -> int:
+    if scaling.reader_processes >= 0:
+        return scaling.reader_processes
+    with_pictures = len({"image", "pair"}.intersection(modalities))
+    return readers_from_cores(1, with_pictures, int(scaling.cpus_per_worker))
 
 
 def _pictures_a_reader(scaling: ScalingConfig) -> float | None:
-    # Options of the pictures' input, which a config from before it does not have.
-    if getattr(scaling, "resident", False) or getattr(scaling, "decode", "cpu") == "nvjpeg":
+    if scaling.resident or scaling.decode == "nvjpeg":
         return None
-    on_device = getattr(scaling, "crops_on_device", scaling.gpus_per_worker > 0)
-    return DECODED_A_READER if on_device else CROPPED_A_READER
+    return DECODED_A_READER if scaling.crops_on_device else CROPPED_A_READER
 
 
 def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> StageEstimate:
@@ -153,7 +160,8 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
         workers,
         scaling.gpus_per_worker > 0,
         half,
-        scaling.reader_processes,
+        _readers(scaling, task.modalities),
+        scaling.reader_processes < 0,
         _pictures_a_reader(scaling),
     )
 
@@ -275,28 +283,22 @@ def _speed_table(
 
 
 def _given(one: StageEstimate) -> str:
-    rate = one.pictures_a_reader
-    if rate is None:
+    if one.pictures_a_reader is None:
         return "on the device"
-    return f"{rate:,.0f} a core" if one.readers < 0 else f"{rate * max(1, one.readers):,.0f}"
+    return f"{'≥ ' * one.from_cores}{one.pictures_a_reader * max(1, one.readers):,.0f}"
 
 
 def _warnings(one: StageEstimate, device: Accelerator, mfu: float) -> list[str]:
     option, found = f"--{one.stage.partition('-')[0]}", []
     needed, scaling = one.readers_needed(device, mfu), f"{option}.train.scaling."
     if not one.keeps_up(device, mfu):
+        readers = "" if one.from_cores else f"{scaling}reader-processes {needed} and "
         found.append(
             f"{one.stage} would wait for pictures: a device of {device.name} takes "
             f"{one.pictures_a_second(device, mfu):,.0f}/s, its readers give {_given(one)}: set "
-            f"{scaling}reader-processes {needed} with {scaling}cpus-per-worker {needed + 2} "
-            f"(machines with more CPU cores a GPU), {scaling}decode nvjpeg or, for a corpus that "
-            f"fits the device's memory, {scaling}resident"
-        )
-    elif one.readers < 0 and needed:
-        found.append(
-            f"{one.stage}: a device of {device.name} takes "
-            f"{one.pictures_a_second(device, mfu):,.0f} pictures/s: see that a worker has "
-            f"{needed + 2} cores, {needed} for readers"
+            f"{readers}{scaling}cpus-per-worker {needed + 2} (machines with so many CPU cores a "
+            f"GPU), {scaling}decode nvjpeg or, for a corpus that fits the device's memory, "
+            f"{scaling}resident"
         )
     if one.on_gpus and not one.fits(device):
         found.append(

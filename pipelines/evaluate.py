@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from momo.precision import Precision
 from momo_platform.stages import (
     Artifact,
     Context,
@@ -65,7 +66,9 @@ class Options:
     seed: int = 0
     cpus: float = 1.0
     gpus: float = 0.0
-    """Of each task that runs a model."""
+    """Of each task that runs a model; without them it runs on CPUs."""
+    precision: Precision = "fp32"
+    """Of the models' products: fp32, tf32 (on GPUs) or bf16."""
     storage: str = "runs"
     cluster: str = "auto"
     plan: bool = False
@@ -100,6 +103,7 @@ class Options:
             threads=max(1, int(self.cpus)),
             cpus=self.cpus,
             gpus=self.gpus,
+            precision=self.precision,
         )
 
 

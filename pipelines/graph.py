@@ -26,7 +26,13 @@ from pipelines.tasks.baselines import BaselinesConfig, run_baselines
 from pipelines.tasks.registry import choose
 from pipelines.tasks.stages import Suite, build_suite
 from pipelines.tokenizer import TokenizerConfig, run_tokenizer
-from pipelines.training import ROLES, StageRecipe, run_training, weights_digest
+from pipelines.training import (
+    ROLES,
+    StageRecipe,
+    rows_together,
+    run_training,
+    weights_digest,
+)
 
 _DATA = Resources(data_cpus=1.0)
 _ONE_CORE = Resources(num_cpus=1.0)
@@ -97,7 +103,7 @@ def training_resources(scaling: ScalingConfig) -> Resources:
     if not scaling.num_workers:
         return Resources(num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker)
     return Resources(
-        workers=scaling.num_workers,
+        workers=scaling.min_workers or scaling.num_workers,
         worker_cpus=scaling.cpus_per_worker,
         worker_gpus=scaling.gpus_per_worker,
         early_start=True,
@@ -111,11 +117,20 @@ def _training_stage(
     if config.run.ingest is not None:
         scaling = replace(scaling, ingest=config.run.ingest)
         stage = replace(stage, train=replace(stage.train, scaling=scaling))
+    together = rows_together(stage.task)
     for modality, size in stage.train.batch_sizes.items():
-        if scaling.num_workers and size % scaling.num_workers:
+        unit = together.get(modality, 1)
+        if size % unit:
             raise UserError(
                 f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
-                f"train.scaling.num_workers={scaling.num_workers}"
+                f"task.matching_group={unit}, among which false pairs are drawn"
+            )
+        if scaling.num_workers > size // unit:
+            groups = f" in groups of task.matching_group={unit}" if unit > 1 else ""
+            raise UserError(
+                f"{name}: train.batch_sizes {modality}={size}{groups} gives some of "
+                f"train.scaling.num_workers={scaling.num_workers} workers nothing: a larger batch, "
+                f"fewer workers{' or smaller groups' if groups else ''}"
             )
     for modality in stage.task.modalities:
         if modality not in stage.train.batch_sizes:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from momo.precision import Precision
 from momo_platform.stages import Artifact, Context, Resources, Stage, make_plan, open_storage
+from momo_platform.training.config import MECHANICS
 from pipelines.config import RunOptions, SourceOptions
 from pipelines.evaluate import given_model
 from pipelines.full import execute_plan, exit_code
@@ -29,6 +31,8 @@ class IndexConfig:
 
     splits: tuple[str, ...] = ("test",)
     limit: int = 100_000
+    precision: Precision = "fp32"
+    device: str = field(default="cpu", metadata=MECHANICS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class IndexOptions:
     pairs: SourceOptions = SourceOptions()
     limit: int = 100_000
     """Entries at most."""
+    cpus: float = 1.0
+    gpus: float = 0.0
+    """Without one the pictures are embedded on CPUs."""
+    precision: Precision = "fp32"
     storage: str = "runs"
     cluster: str = "auto"
     verbose: bool = False
@@ -66,7 +74,7 @@ def run_index(
         inputs["pairs"].path / DATA, columns=["image", "captions"], filters=chosen
     )
     rows = table.slice(0, config.limit).to_pylist()
-    embedder = load(inputs["model"].path / "model")
+    embedder = load(inputs["model"].path / "model", config.device, config.precision)
     vectors, entries = [], []
     for start in range(0, len(rows), 256):
         part = rows[start : start + 256]
@@ -98,9 +106,9 @@ def index_stage(options: IndexOptions) -> Stage:
     return Stage(
         "index",
         run_index,
-        IndexConfig(splits, options.limit),
+        IndexConfig(splits, options.limit, options.precision, "cuda" if options.gpus else "cpu"),
         {"model": model, "pairs": pairs},
-        resources=Resources(num_cpus=1.0),
+        resources=Resources(num_cpus=options.cpus, num_gpus=options.gpus),
         code=("pipelines.index", "momo.export"),
     )
 

@@ -96,7 +96,7 @@ def project(
     """One stage's recipe, its global batch kept, on `gpus` of `device` at `mfu` of their peak."""
     links = links or Links()
     model, task, train = recipe.model, recipe.task, recipe.train
-    scaling = replace(train.scaling, num_workers=gpus)
+    scaling = replace(train.scaling, num_workers=gpus, min_workers=0)
     recipe = replace(recipe, train=replace(train, scaling=scaling))
     rate = device.flops * mfu
     by_modality = {

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from momo_platform.serving.config import Limits, ServingConfig, read_keys
+from momo_platform.serving.config import Limits, Precision, ServingConfig, read_keys
 from momo_platform.stages import UserError
 from pipelines.full import exit_code
 
@@ -45,6 +45,9 @@ class ServeOptions:
     cpus: float = 1.0
     """Of each replica."""
     gpus: float = 0.0
+    """Of each replica; 0.5: two share one. Without one the model runs on CPUs."""
+    precision: Precision = "fp32"
+    """Of the model's products: fp32, tf32 (on GPUs) or bf16."""
     batch_size: int = 64
     batch_wait_ms: float = 1.0
     limits: Limits = Limits()
@@ -74,6 +77,7 @@ def config_of(options: ServeOptions) -> ServingConfig:
             max_replicas=max(options.min_replicas, options.max_replicas),
             cpus=options.cpus,
             gpus=options.gpus,
+            precision=options.precision,
             batch_size=options.batch_size,
             batch_wait_ms=options.batch_wait_ms,
             limits=options.limits,
@@ -83,13 +87,13 @@ def config_of(options: ServeOptions) -> ServingConfig:
 
 
 def app(arguments: Mapping[str, str]) -> Any:
-    """For `serve run` and Serve's config files: model, index, keys, replicas, cpus; by default from
-    MOMO_MODEL, MOMO_INDEX and MOMO_KEYS."""
+    """For `serve run` and Serve's config files: model, index, keys, replicas, cpus, gpus and
+    precision; the first three by default from MOMO_MODEL, MOMO_INDEX and MOMO_KEYS."""
     from momo_platform.serving.app import application
     from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
-    known = {"model", "index", "keys", *numbers}
+    known = {"model", "index", "keys", "precision", *numbers}
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in ("model", "index", "keys")}
@@ -116,8 +120,10 @@ def deploy(options: ServeOptions) -> None:
     from pipelines.serving import LOADERS
 
     config = config_of(options)
+    _check_gpus(config.gpus)
     try:  # before Serve is told: it would stop what serves now for what can't
-        load_state(LOADERS, config.model, config.index, threads=1)
+        # On the CPU: this machine may have no GPU, or it is another's.
+        load_state(LOADERS, config.model, config.index, 1, "cpu", config.precision)
     except Exception as error:
         raise UserError(f"--model {options.model} can't be served: {error}") from error
     serve.start(
@@ -125,6 +131,19 @@ def deploy(options: ServeOptions) -> None:
         logging_config={"enable_access_log": False},
     )
     serve.run(application(LOADERS, config), name=config.name, route_prefix="/")
+
+
+def _check_gpus(wanted: float) -> None:
+    """Raise UserError where a replica would wait for ever for its GPU."""
+    import ray
+
+    from momo_platform.cluster import growth
+
+    most = max(found.get("GPU", 0.0) for found in (ray.cluster_resources(), growth()))
+    if wanted > most:
+        raise UserError(
+            f"--gpus {wanted:g}: the cluster has {most:g}; give fewer, or none for a model on CPUs"
+        )
 
 
 def _check_alone() -> None:

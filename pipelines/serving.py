@@ -11,9 +11,12 @@ import numpy as np
 from PIL import Image
 
 from momo.config import ModelConfig
-from momo.tokenizer import encode_texts, load_tokenizer
+from momo.precision import Precision
+from momo.tokenizer import load_tokenizer
 from momo.transforms import stack_pictures, upright
 from momo_platform.serving.encoder import Loaders
+
+_WARM = (1, 64)  # items of a batch
 
 
 def model_name(folder: str | Path) -> str:
@@ -45,15 +48,33 @@ class MoMoReader:
 class MoMoEncoder:
     """`name` is the model's own, with the artifact that made it: a new version has a new name."""
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, folder: str, threads: int, device: str, precision: Precision) -> None:
         import torch
 
         from momo.export import load
 
         torch.set_num_threads(threads)
-        self.embedder = load(folder)
+        self.embedder = load(folder, device, precision)
         self.name = model_name(folder)
         self.dimensions = self.embedder.model.config.embed_dim
+        if device != "cpu":
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """What a GPU does once, so that no request waits for it: its context, its libraries'
+        kernels for small and large batches, memory for them."""
+        side = self.embedder.model.config.image_size
+        for count in _WARM:
+            self.texts(["warm"] * count)
+            self.pictures([np.zeros((3, side, side), dtype=np.uint8)] * count)
+
+    @property
+    def device_bytes(self) -> int:
+        """What torch holds of the GPU's memory, its context apart; 0 on CPUs."""
+        import torch
+
+        device = self.embedder.device
+        return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         return self.embedder.embed(texts=list(texts))
@@ -62,16 +83,7 @@ class MoMoEncoder:
         return self.embedder.embed_pixels(np.stack(pictures))
 
     def attention(self, picture: np.ndarray, text: str | None) -> np.ndarray:
-        import torch
-
-        from momo.attention import patch_attention
-
-        pixels = torch.from_numpy(picture[None])
-        ids = None
-        if text:
-            encoded = encode_texts(self.embedder.tokenizer, [text], self.embedder.text_length)
-            ids = torch.from_numpy(encoded[:, encoded[0] != 0])
-        return patch_attention(self.embedder.model, pixels, ids).numpy()
+        return self.embedder.attention(picture, text)
 
 
 LOADERS = Loaders(encoder=MoMoEncoder, reader=MoMoReader)

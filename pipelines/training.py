@@ -34,6 +34,13 @@ class StageRecipe:
     initial_weights_file: str = field(default="", metadata=MECHANICS)
 
 
+def rows_together(task: TaskConfig) -> dict[str, int]:
+    """Modality → how many neighbours of a global batch stay on one worker: false pairs are drawn
+    among them."""
+    drawn = "matching" in task.objectives
+    return {m: task.matching_group if m == "pair" and drawn else 1 for m in task.modalities}
+
+
 def weights_digest(file: Path) -> str:
     """16 hex digits over the bytes of a weights file. Raises UserError when there is none."""
     try:

@@ -33,6 +33,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -132,6 +133,18 @@ class Record:
         self._storages[key] = weakref.ref(storage, free)
         self.live_bytes += size
         self._current.peak_bytes = max(self._current.peak_bytes, self.live_bytes)
+
+
+class _Event:
+    """An event of a stream: `synchronize` waits."""
+
+    def __init__(self, on: Record, **_: Any) -> None:
+        self._on = on
+
+    def record(self, *_: Any) -> None: ...
+
+    def synchronize(self) -> None:
+        self._on.wait("an event")
 
 
 def _line() -> str:
@@ -320,11 +333,14 @@ class _Kernels(TorchDispatchMode):
             if _fills(args):  # torch takes another kernel there, which knows no positions
                 return args[0].masked_fill_(args[1][0], 0.0)
             args = (args[0], self._places(func, args), *args[2:])
+        if "pin_memory" in kwargs:
+            kwargs["pin_memory"] = False  # without a driver no memory can be
         if func is aten._to_copy.default and kwargs.get("device") is not None:
             target = torch.device(kwargs["device"]).type
             self._copy(args[0], target, bool(kwargs.get("non_blocking")))
         if func is aten.copy_.default:
-            self._copy(args[1], args[0].device.type, bool(args[2:]) and args[2])
+            non_blocking = args[2] if args[2:] else kwargs.get("non_blocking", False)
+            self._copy(args[1], args[0].device.type, non_blocking)
         return func(*args, **kwargs)
 
     def _copy(self, tensor: torch.Tensor, target: str, non_blocking: bool) -> None:
@@ -381,6 +397,7 @@ def fake_cuda(true_in_row: int = 10) -> Iterator[Record]:
             (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
             (torch.cuda, "get_device_capability", lambda *_: (9, 0)),
             (torch.cuda, "synchronize", lambda *_: record.wait("synchronize")),
+            (torch.cuda, "Event", partial(_Event, record)),
             (torch.nn.Module, "to", lambda module, *_, **__: module),  # can't swap fake parameters
             (FakeTensor, "__torch_dispatch__", classmethod(dispatch)),
             (FakeTensor, "tolist", tolist),

@@ -7,7 +7,9 @@ PNG, to 64 px) and generated photographs (500×375 JPEG, to 224 px). Peers, in t
 DataLoader over a folder of the pictures, webdataset over tar shards, and Ray Data's
 iter_torch_batches over Parquet. Ours reads the shards that the preparation writes (shorter side
 capped at 64 or 256 px, as presets demo and base have it); the rows named "equal bytes" give ours
-the uncapped pictures too. Downloads twemoji (10 MB) on first use. About 6 minutes.
+the uncapped pictures too. Part "decoding" tells what a reader's core does when pictures are cropped
+on a device, in processor time, with such photographs of 341×256 at quality 90. Downloads twemoji
+(10 MB) on first use. About 6 minutes.
 """
 
 from __future__ import annotations
@@ -34,11 +36,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from experiments.benchmarks.harness import Row, compare, document
-from momo.transforms import decode, random_crop
+from momo.config import SIZES
+from momo.transforms import PictureForm, decode, image_batch, random_crop
 from momo_platform.cluster import start_ray
 from momo_platform.data.images import ImageConfig, prepare_image
 from momo_platform.data.loader import Loader
-from momo_platform.data.order import SampleOrder, uniform
+from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.packages import fetch
 from momo_platform.data.prepare import PrepareConfig, run_prepare_images
 from momo_platform.data.shards import ShardDataset, write_shards
@@ -156,13 +159,14 @@ def samples_per_second(iterator: Iterator[Any], batches: int) -> float:
     return batches * BATCH / seconds
 
 
-def photographs(count: int) -> list[bytes]:
-    """500×375 JPEG of smooth colours with fine texture: their size is a photograph's."""
+def photographs(count: int, size: tuple[int, int] = (500, 375)) -> list[bytes]:
+    """JPEG of quality 90: 16×12 random colours scaled up smoothly, with Gaussian noise of 9 levels.
+    Their bytes a pixel are a photograph's. `size`: width and height."""
     generator = np.random.Generator(np.random.Philox(0))
     found = []
     for _ in range(count):
         coarse = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC))
+        smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
         noisy = smooth.astype(np.int16) + generator.normal(0, 9, smooth.shape).astype(np.int16)
         buffer = io.BytesIO()
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
@@ -234,6 +238,42 @@ def loading_rows(folder: Path, kind: str, size: int, runs: int, batches: int) ->
         )
         for name in ("ours", "ours, equal bytes")
         for peer, goal in goals.items()
+    ]
+
+
+def decoding_rows(count: int, runs: int) -> list[Row]:
+    """Whole batches by the transform of preset base in this process, in turn: pictures a second of
+    processor time."""
+    raws = photographs(count, (341, 256))
+    table = pa.table({"image": pa.array(raws, pa.binary())})
+    seeds = sample_seeds(0, np.zeros(count, dtype=np.int64), np.arange(count))
+
+    def rate(form: PictureForm) -> float:
+        started = time.process_time()
+        image_batch(table, seeds, uniform, SIZES["base"], form=form)
+        return count / (time.process_time() - started)
+
+    forms: tuple[PictureForm, ...] = ("cropped", "decoded", "encoded")
+    rates: dict[PictureForm, list[float]] = {form: [] for form in forms}
+    for run in range(runs + 1):  # the first warms up
+        for form, found in rates.items():
+            found.append(rate(form))
+        shown = ", ".join(f"{form} {found[-1]:.0f}" for form, found in rates.items())
+        print(f"decoding {run}/{runs}: {shown} pictures/s", file=sys.stderr, flush=True)
+    named: dict[PictureForm, tuple[str, float | None]] = {
+        "decoded": ("decode only, one reader core", 2.2),
+        "encoded": ("hand over encoded, one reader core", None),
+    }
+    return [
+        compare(
+            name,
+            rates[form][1:],
+            "decode and crop, one reader core",
+            rates["cropped"][1:],
+            unit="pictures/s of processor time",
+            least_ratio=goal,
+        )
+        for form, (name, goal) in named.items()
     ]
 
 
@@ -322,6 +362,12 @@ def measure(quick: bool, only: str) -> list[Row]:
     torch.set_num_threads(1)
     runs, count, scale = (1, 300, 1) if quick else (5, 2000, 6)
     rows: list[Row] = []
+    if only in "seek":
+        rows += seek_rows(runs)
+    if only in "decoding":
+        rows += decoding_rows(min(count, 256), runs)
+    if only not in "loading" and only not in "preparation":
+        return rows
     with tempfile.TemporaryDirectory() as scratch:
         corpora = {
             "twemoji": (twemoji()[: 2 * count], 64, 64, 20 * scale),
@@ -329,8 +375,6 @@ def measure(quick: bool, only: str) -> list[Row]:
         }
         for kind, (raws, cap, _, _) in corpora.items():
             lay_out(raws, Path(scratch) / kind, cap, kind)
-        if only in "seek":
-            rows += seek_rows(runs)
         if only in "loading":
             with start_ray("local", num_cpus=PROCESSES):
                 for kind, (_, _, size, batches) in corpora.items():
@@ -344,7 +388,7 @@ def main() -> int:
     """Print the JSON document; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small and once: tests the script")
-    parser.add_argument("--only", default="", help="seek, loading or preparation")
+    parser.add_argument("--only", default="", help="seek, decoding, loading or preparation")
     options = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):  # Ray writes there too
         rows = measure(options.quick, options.only)

@@ -7,6 +7,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from momo_platform.machine import machine_description
 from momo_platform.stages.manifest import git_commit
@@ -67,13 +68,14 @@ def compare(
     )
 
 
-def document(rows: Sequence[Row]) -> str:
-    """The benchmark's result as JSON."""
+def document(rows: Sequence[Row], **more: Any) -> str:
+    """The benchmark's result as JSON; `more` goes between the date and the rows."""
     return json.dumps(
         {
             "machine": machine_description(),
             "commit": git_commit(),
             "date": datetime.date.today().isoformat(),
+            **more,
             "rows": [asdict(row) for row in rows],
         },
         indent=1,

@@ -13,92 +13,41 @@ from __future__ import annotations
 
 import argparse
 import gc
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from experiments.benchmarks.harness import Row, compare, document
-from momo.config import SIZES, TaskConfig
+from experiments.benchmarks.updates import (
+    BASE,
+    DEVICE,
+    LONG,
+    PATCHES,
+    flava_pair_updater,
+    interleaved,
+    mae_updater,
+    momo_pair_updater,
+    on_device,
+    pair_encoders,
+    product_rate,
+    random_batch,
+    sum_of,
+    updater,
+)
+from momo.config import TaskConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo_platform.training.diagnostics import peak_memory_bytes
-from pipelines.presets import PRESETS
 
-CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if CUDA else "cpu")
-LONG, SHORT = 77, 16
-PATCHES, IMAGE, VOCABULARY = 196, 224, 30522
-
-
-def autocast() -> Any:
-    """bf16 on GPUs; CPUs without bf16 units are slower with it."""
-    return torch.autocast("cuda", torch.bfloat16) if CUDA else nullcontext()
-
-
-def on_device(module: nn.Module) -> Any:
-    """transformers' own types hide `.to`'s signature from the type checker."""
-    return module.to(DEVICE)
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    run()
-    if CUDA:
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def interleaved(
-    runs: int, calls: dict[str, Callable[[], Any]], once: bool = True
-) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, after one warm-up of each."""
-    if once:
-        for call in calls.values():
-            call()
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(runs):
-        for name, call in calls.items():
-            found[name].append(seconds(call))
-        shown = ", ".join(f"{n} {v[-1]:.2f} s" for n, v in found.items())
-        print(f"{run + 1}/{runs}: {shown}", file=sys.stderr, flush=True)
-    return found
-
-
-def ids_of(rows: int, length: int, real: int) -> Tensor:
-    """int64 [rows, length]: `real` tokens, then padding."""
-    ids = torch.randint(
-        1000, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(0)
-    )
-    ids[:, 0] = 2
-    ids[:, real:] = 0
-    return ids.to(DEVICE)
-
-
-def pictures(rows: int) -> Tensor:
-    """Normalised float [rows, 3, 224, 224]."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(rows, 3, IMAGE, IMAGE, generator=generator).to(DEVICE)
+SHORT = 16
 
 
 def gemm_rate() -> float:
     """GFLOP/s of large matrix products, the median of nine."""
-    a, b = (torch.randn(1576, 768, device=DEVICE), torch.randn(768, 3072, device=DEVICE))
-    rates = []
-    with torch.inference_mode(), autocast():
-        for _ in range(9):
-            took = seconds(lambda: [a @ b for _ in range(10)])
-            rates.append(10 * 2 * a.shape[0] * a.shape[1] * b.shape[1] / took / 1e9)
-    return statistics.median(rates)
+    return product_rate(1576, 768, 3072) / 1e9
 
 
 def encoder_flops(rows: int, tokens: int, depth: int = 12, width: int = 768) -> float:
@@ -108,33 +57,14 @@ def encoder_flops(rows: int, tokens: int, depth: int = 12, width: int = 768) -> 
     return rows * depth * (linear + attention)
 
 
-def flava_inputs(rows: int, real: int) -> dict[str, Tensor]:
-    ids = ids_of(rows, LONG, real)
-    return {"input_ids": ids, "attention_mask": (ids != 0).long(), "pixel_values": pictures(rows)}
-
-
 def inference_rows(runs: int, rows: int) -> list[Row]:
     """Joint encoding of pairs, in evaluation mode."""
-    from transformers import FlavaConfig, FlavaModel
 
-    momo = build_model(SIZES["base"]).to(DEVICE).eval()
-    flava = on_device(FlavaModel(FlavaConfig())).eval()
+    goals = {LONG: 1.65, SHORT: 2.5}
+    calls = pair_encoders(rows, tuple(goals))
     found: list[Row] = []
-    for real, goal in ((LONG, 1.65), (SHORT, 2.5)):
-        ids, pixels = ids_of(rows, real, real), pictures(rows)
-        inputs = flava_inputs(rows, real)
-
-        @torch.inference_mode()
-        def ours(ids: Tensor = ids, pixels: Tensor = pixels) -> Any:
-            with autocast():
-                return momo.encode_pair(pixels, ids, ids != 0)
-
-        @torch.inference_mode()
-        def theirs(inputs: dict[str, Tensor] = inputs) -> Any:
-            with autocast():
-                return flava(**inputs)
-
-        taken = interleaved(runs, {"ours": ours, "FLAVA": theirs})
+    for real, goal in goals.items():
+        taken = interleaved(runs, calls[real])
         rates = {name: [rows / s for s in values] for name, values in taken.items()}
         found.append(
             compare(
@@ -159,92 +89,6 @@ def inference_rows(runs: int, rows: int) -> list[Row]:
             )
         )
     return found
-
-
-def updater(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """One update: forward, backward, AdamW."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
-
-    def update() -> None:
-        with autocast():
-            value = loss()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return update
-
-
-def momo_pair_updater(rows: int, real: int, *, recompute: bool = False) -> Callable[[], None]:
-    """Stage 3's pair objectives as preset base has them: contrastive, matching, masked text and
-    image; no gradient caching at this batch. `recompute`: `activation_checkpointing=elementwise`,
-    which repeats no product."""
-    recipe = replace(PRESETS["base"]().stage3.task, modalities=("pair",), contrastive_chunk=0)
-    task = MoMoTask(build_model(SIZES["base"]), recipe).to(DEVICE)
-    if recompute:
-        task.enable_activation_checkpointing("elementwise")
-    generator = torch.Generator().manual_seed(2)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.rand(rows, *shape, generator=generator).to(DEVICE)
-
-    raw = torch.randint(0, 255, (rows, 3, IMAGE, IMAGE), generator=generator, dtype=torch.uint8)
-    batch = {
-        "pixels": raw.to(DEVICE),
-        "ids": ids_of(rows, LONG, real),
-        "noise_image": noise(PATCHES),
-        "noise_text": noise(LONG, 3),
-        "noise_match": noise(),
-    }
-    return updater(task, lambda: sum_of(task("pair", batch)))
-
-
-def sum_of(losses: Any) -> Tensor:
-    """The objectives' means added up."""
-    return torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
-
-
-def flava_pair_updater(rows: int, real: int, *, codebook: bool) -> Callable[[], None]:
-    """FLAVA's published objectives on pairs."""
-    from transformers import (
-        FlavaConfig,
-        FlavaForPreTraining,
-        FlavaImageCodebook,
-        FlavaImageCodebookConfig,
-    )
-
-    # A codebook with weights of its own: the default would be fetched.
-    book = FlavaImageCodebook(FlavaImageCodebookConfig()) if codebook else None
-    model = on_device(FlavaForPreTraining(FlavaConfig(init_codebook=False), book))
-    inputs = flava_inputs(rows, real)
-    generator = torch.Generator().manual_seed(3)
-    masked = (torch.rand(rows, PATCHES, generator=generator) < 0.4).to(DEVICE)
-    chosen = (torch.rand(rows, LONG, generator=generator) < 0.15).to(DEVICE)
-    chosen &= inputs["attention_mask"].bool()
-    chosen[:, 1] = True
-    labels = torch.where(chosen, inputs["input_ids"], torch.tensor(-100, device=DEVICE))
-    masked_ids = inputs["input_ids"].masked_fill(chosen, 103)
-    matches = torch.ones(rows, dtype=torch.long, device=DEVICE)
-    targets = torch.randint(0, 8192, (rows, PATCHES), generator=generator).to(DEVICE)
-    small = torch.rand(rows, 3, 112, 112, generator=generator).to(DEVICE)
-
-    def loss() -> Tensor:
-        extra: dict[str, Any] = (
-            {"codebook_pixel_values": small} if codebook else {"mim_labels": targets.clone()}
-        )
-        output = model(
-            **inputs,
-            input_ids_masked=masked_ids,
-            bool_masked_pos=masked,
-            mlm_labels=labels.clone(),
-            itm_labels=matches,
-            return_loss=True,
-            **extra,
-        )
-        return output.loss
-
-    return updater(model, loss)
 
 
 def pair_update_rows(runs: int, rows: int) -> list[Row]:
@@ -276,19 +120,15 @@ def pair_update_rows(runs: int, rows: int) -> list[Row]:
 
 def mim_row(runs: int, rows: int) -> Row:
     """Stage 1's update beside ViT-MAE's."""
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-    task = MoMoTask(build_model(SIZES["base"]), TaskConfig(modalities=("image",))).to(DEVICE)
-    generator = torch.Generator().manual_seed(4)
-    raw = torch.randint(0, 255, (rows, 3, IMAGE, IMAGE), generator=generator, dtype=torch.uint8)
-    batch = {"pixels": raw.to(DEVICE), "noise": torch.rand(rows, PATCHES).to(DEVICE)}
-    mae = on_device(ViTMAEForPreTraining(ViTMAEConfig(norm_pix_loss=True)))
-    pixels = pictures(rows)
+    task = on_device(lambda: MoMoTask(build_model(BASE), TaskConfig(modalities=("image",))))
+    host = random_batch(BASE, "image", rows)
+    batch = {k: torch.from_numpy(v).to(DEVICE) for k, v in host.items()}
     taken = interleaved(
         runs,
         {
             "ours": updater(task, lambda: sum_of(task("image", batch))),
-            "ViT-MAE": updater(mae, lambda: mae(pixel_values=pixels).loss),
+            "ViT-MAE": mae_updater(rows),
         },
     )
     rates = {name: [rows / s for s in values] for name, values in taken.items()}

@@ -66,7 +66,7 @@ class Peer:
         import momo
 
         torch.set_num_threads(threads)
-        self.model = momo.load(folder)
+        self.model = momo.load(folder, "cpu")  # as the endpoint, which is given no GPU
 
     def embed(self, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Texts of similar length together, then pictures, as one would in a script."""

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.harness import Row, compare, document
-from momo.config import SIZES, TaskConfig
+from momo.config import SIZES, ModelConfig, TaskConfig
 from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainConfig
 
 LENGTH = {"text": 64, "pair": 32}
@@ -46,26 +46,11 @@ class RandomBatches:
     peak_mb = 0.0
     asked_at: list[float]
 
-    def __init__(self, modality: str, rows: int) -> None:
+    def __init__(self, modality: str, rows: int, model: ModelConfig = SIZES["small"]) -> None:
+        from experiments.benchmarks.updates import random_batch  # torch
+
         self.asked_at = []
-        model, rng = SIZES["small"], np.random.default_rng(0)
-        size = model.image_size
-        length = LENGTH.get(modality, 0)
-        pixels = rng.integers(0, 255, (rows, 3, size, size), dtype=np.uint8)
-        ids = rng.integers(5, model.vocab_size, (rows, length), dtype=np.int64)
-        patches = rng.random((rows, model.num_patches), dtype=np.float32)
-        words = rng.random((rows, length, 3), dtype=np.float32)
-        self.batch = {
-            "image": {"pixels": pixels, "noise": patches},
-            "text": {"ids": ids, "noise": words},
-            "pair": {
-                "pixels": pixels,
-                "ids": ids,
-                "noise_image": patches,
-                "noise_text": words,
-                "noise_match": rng.random(rows, dtype=np.float32),
-            },
-        }[modality]
+        self.batch = random_batch(model, modality, rows, LENGTH.get(modality, 0))
 
     def iterate(self, start: int) -> Iterator[Mapping[str, np.ndarray]]:
         """Endless."""
@@ -87,27 +72,39 @@ def torch_device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build(recipe: None, inputs: Any, train: TrainConfig, rank: int, world_size: int) -> Any:
-    """A stage's builder: size `small`, all modalities of the batches, nothing saved."""
+def build(
+    recipe: ModelConfig | None, inputs: Any, train: TrainConfig, rank: int, world_size: int
+) -> Any:
+    """A stage's builder: a model of shape `recipe`, None for size `small`; all modalities of the
+    batches, nothing saved."""
     from momo.model import build_model
     from momo.tasks import MoMoTask
     from momo_platform.training.task import TrainingSetup
 
     modalities: Any = tuple(train.batch_sizes)
-    task = MoMoTask(build_model(SIZES["small"]), TaskConfig(modalities=modalities))
-    loaders = {m: RandomBatches(m, n // world_size) for m, n in train.batch_sizes.items()}
+    model = recipe or SIZES["small"]
+    task = MoMoTask(build_model(model), TaskConfig(modalities=modalities))
+    loaders = {m: RandomBatches(m, n // world_size, model) for m, n in train.batch_sizes.items()}
     return TrainingSetup(task, loaders, lambda task, folder: None)
 
 
-def train_config(schedule: Any, batches: Mapping[str, int], steps: int) -> TrainConfig:
+def train_config(
+    schedule: Any,
+    batches: Mapping[str, int],
+    steps: int,
+    *,
+    every_steps: int = 10**6,
+    gpu: bool = False,
+) -> TrainConfig:
     """One worker with all cores; no checkpoint but the last, one record at the end."""
     return TrainConfig(
         steps=steps,
         batch_sizes=batches,
         gradient_schedule=schedule,
-        scaling=ScalingConfig(num_workers=1, cpus_per_worker=1),
+        precision="auto" if gpu else "fp32",
+        scaling=ScalingConfig(num_workers=1, cpus_per_worker=1, gpus_per_worker=float(gpu)),
         logging=LoggingConfig(
-            every_steps=10**6, checkpoint_every_steps=10**6, tensorboard=False, wandb=False
+            every_steps=every_steps, checkpoint_every_steps=10**6, tensorboard=False, wandb=False
         ),
     )
 
@@ -175,8 +172,10 @@ def _no_inputs() -> dict[str, Path]:
     return {}
 
 
-def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
-    """Seconds a step under TorchTrainer."""
+def ray_marks(
+    folder: Path, train: TrainConfig, model: ModelConfig | None = None
+) -> list[dict[str, Any]]:
+    """All that the worker of a TorchTrainer told of its progress."""
     from momo_platform.training.stage import run_torch_trainer
 
     context = _Context(folder / "out", folder / "checkpoints", folder / "marks")
@@ -184,14 +183,19 @@ def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
         path.mkdir(parents=True)
     run_torch_trainer(
         builder="experiments.benchmarks.training:build",
-        recipe=None,
-        train=train_config("accumulate", batches, steps),
+        recipe=model,
+        train=train,
         resolve_inputs=_no_inputs,
         context=context,
     )
+    return [json.loads(line) for line in context.marks.read_text().splitlines()]
+
+
+def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
+    """Seconds a step under TorchTrainer."""
     marks: dict[str, float] = {}
-    for line in context.marks.read_text().splitlines():
-        marks |= json.loads(line)
+    for told in ray_marks(folder, train_config("accumulate", batches, steps)):
+        marks |= told
     return (marks["last_step_at"] - marks["first_step_at"]) / (steps - 1)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import FlavaConfig, FlavaForPreTraining
 
 from experiments.flava_baseline.config import OBJECTIVES, FlavaRecipe, FlavaShape
+from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify
 from momo.masking import PAD, mask_tokens, random_patch_keep, trim_padding
 
@@ -86,6 +88,10 @@ class FlavaTask(nn.Module):
         ):
             if tower.pooler is not None:  # no objective reads it
                 tower.pooler.requires_grad_(False)
+
+    def on_device(self, modality: str, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """After the copy: pictures that came uncropped become `pixels`."""
+        return with_pixels(batch, self.recipe.shape.image_size)
 
     def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, MeanLoss]:
         """Losses by objective name."""

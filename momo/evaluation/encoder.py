@@ -19,10 +19,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from momo.device import find_device, to_device
 from momo.embeddings import normalise_pixels
 from momo.export import CONFIG, load
 from momo.masking import PAD
 from momo.model import MoMo, mean_of_tokens
+from momo.precision import Precision, at_precision, check_precision
 from momo.tokenizer import encode_pairs, encode_texts
 
 Capability = Literal["image", "text", "pair", "aligned", "matching", "words"]
@@ -67,16 +69,25 @@ def by_depth(module: nn.Module) -> list[list[nn.Parameter]]:
 
 
 class Encoder(ABC):
-    """Base of all models under evaluation. `seen`: what it can do."""
+    """Base of all models under evaluation. `seen`: what it can do.
+
+    `device`: cpu, cuda or cuda:N; None: a GPU where torch sees one. `precision`: of everything that
+    it encodes; results are float32 on the CPU. Raises ValueError for a device that is not there and
+    for an unknown precision.
+    """
 
     name: str
     seen: frozenset[Capability]
     image_size: int
     text_length: int
 
-    def __init__(self, name: str, device: str | None = None) -> None:
+    def __init__(
+        self, name: str, device: str | torch.device | None = None, precision: Precision = "fp32"
+    ) -> None:
+        check_precision(precision)
         self.name = name
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision: Precision = precision
+        self.device = find_device(device)
 
     @abstractmethod
     def tokenize(
@@ -110,9 +121,9 @@ class Encoder(ABC):
         self, function: Callable[..., Tensor], *arrays: Any, batch_size: int = BATCH
     ) -> np.ndarray:
         parts: list[np.ndarray] = []
-        with torch.inference_mode():
+        with torch.inference_mode(), at_precision(self.precision, self.device):
             for rows in chunks(len(arrays[0]), batch_size):
-                batch = (torch.from_numpy(np.asarray(a[rows])).to(self.device) for a in arrays)
+                batch = (to_device(np.asarray(a[rows]), self.device) for a in arrays)
                 parts.append(function(*batch).float().cpu().numpy())
         if not parts:
             raise ValueError(f"{self.name}: nothing to encode")
@@ -219,9 +230,10 @@ class MoMoEncoder(Encoder):
         *,
         caption_length: int | None = None,
         name: str = "momo",
-        device: str | None = None,
+        device: str | torch.device | None = None,
+        precision: Precision = "fp32",
     ) -> None:
-        super().__init__(name, device)
+        super().__init__(name, device, precision)
         self.model = model.eval().to(self.device)
         self.tokenizer = tokenizer
         self.seen = frozenset(("image", "text", "pair", "aligned", "matching", "words"))
@@ -265,9 +277,13 @@ class MoMoEncoder(Encoder):
 
 
 def load_encoder(
-    path: str | os.PathLike[str], name: str | None = None, device: str | None = None
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    device: str | torch.device | None = None,
+    precision: Precision = "fp32",
 ) -> Encoder:
-    """An exported MoMo or a `transformers` model by its folder.
+    """An exported MoMo or a `transformers` model by its folder; `device` and `precision` as for
+    `Encoder`.
 
     Raises FileNotFoundError or ValueError that names the folder and what it lacks.
     """
@@ -284,17 +300,18 @@ def load_encoder(
         raise ValueError(f"{file} is not JSON ({error}): save the model again") from error
     name = name or folder.name
     if "model" in config:
-        embedder = load(folder)
+        embedder = load(folder, "cpu")
         return MoMoEncoder(
             embedder.model,
             embedder.tokenizer,
             caption_length=embedder.text_length,
             name=name,
             device=device,
+            precision=precision,
         )
     from momo.evaluation.foreign import load_foreign
 
-    return load_foreign(folder, config, name, device)
+    return load_foreign(folder, config, name, device, precision)
 
 
 def chunks(count: int, size: int = BATCH) -> Iterator[slice]:

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from momo.device import device_of, to_device
 from momo.evaluation.encoder import Trunk
 from momo.evaluation.metrics import metric_named
+from momo.precision import Precision, at_precision, check_precision
 
 _WINDOW = 32  # batches
 
@@ -23,7 +25,7 @@ class FineTuneConfig:
     validation part by `metric` (a name in `momo.evaluation.metrics.METRICS`).
 
     `layer_decay` below 1: a layer's rate is that of the layer above times it (BEiT, arXiv
-    2106.08254; MAE). `regression`: one number, squared error.
+    2106.08254; MAE). `regression`: one number, squared error. `precision`: weights stay fp32.
     """
 
     epochs: int = 4
@@ -35,6 +37,7 @@ class FineTuneConfig:
     objective: Literal["classification", "regression"] = "classification"
     metric: str = "accuracy"
     seed: int = 0
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -43,6 +46,7 @@ class FineTuneConfig:
         if not 0.0 < self.layer_decay <= 1.0:
             raise ValueError(f"fine-tuning layer_decay={self.layer_decay}: above 0, at most 1")
         metric_named(self.metric)
+        check_precision(self.precision)
 
 
 @dataclass(frozen=True)
@@ -133,23 +137,28 @@ def _batches(
         if examples.ids is not None:
             part = examples.ids[rows]
             part = part[:, : max(1, int((part != pad).sum(axis=1).max()))]
-            ids = torch.from_numpy(part).to(device)
+            ids = to_device(part, device)
         if examples.pixels is not None:
             pictures = rows if examples.picture is None else examples.picture[rows]
-            pixels = torch.from_numpy(np.asarray(examples.pixels[pictures])).to(device)
-        yield ids, pixels, torch.from_numpy(examples.labels[rows]).to(device)
+            pixels = to_device(np.asarray(examples.pixels[pictures]), device)
+        yield ids, pixels, to_device(examples.labels[rows], device)
 
 
 @torch.inference_mode()
-def outputs_of(classifier: Classifier, examples: Examples, batch_size: int = 256) -> np.ndarray:
+def outputs_of(
+    classifier: Classifier,
+    examples: Examples,
+    batch_size: int = 256,
+    precision: Precision = "fp32",
+) -> np.ndarray:
     """float32 [N, classes]."""
     classifier.eval()
-    device, pad = next(classifier.parameters()).device, classifier.trunk.pad
+    device, pad = device_of(classifier), classifier.trunk.pad
     order = np.argsort(_lengths(examples, pad), kind="stable")
     rows = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     parts = []
-    for ids, pixels, _ in _batches(examples, rows, device, pad):
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with at_precision(precision, device):
+        for ids, pixels, _ in _batches(examples, rows, device, pad):
             parts.append(classifier(ids, pixels).float().cpu())
     sorted_outputs = torch.cat(parts).numpy()
     outputs = np.empty_like(sorted_outputs)
@@ -183,8 +192,7 @@ def fine_tune(
     *,
     answers: Sequence[str] | None = None,
 ) -> FineTuneResult:
-    """Train a copy of `trunk`, where its parameters are; seeded and reproducible on CPU. Under bf16
-    on GPUs.
+    """Train a copy of `trunk`, where its parameters are; seeded and reproducible on CPU.
 
     `answers` [classes]: predictions are answers, not classes. Raises ValueError for an empty part.
     """
@@ -195,7 +203,7 @@ def fine_tune(
     names = None if answers is None else np.array(answers, dtype=object)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        device = next(trunk.parameters()).device
+        device, precision = device_of(trunk), config.precision
         classifier = Classifier(trunk, 1 if regression else classes, config.dropout).to(device)
         classifier.requires_grad_(True)
         layers = classifier.layers()
@@ -220,24 +228,28 @@ def fine_tune(
             rows = _grouped(lengths, config.batch_size, generator)
             batches = _batches(train, rows, device, trunk.pad)
             for ids, pixels, labels in batches:
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                with at_precision(precision, device):
                     outputs = classifier(ids, pixels).float()
                 if regression:
                     loss = nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
                 else:
                     loss = nn.functional.cross_entropy(outputs, labels)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                # Autocast is of the forward pass; the backward's products follow its types.
+                with at_precision("fp32" if precision == "bf16" else precision, device):
+                    loss.backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 schedule.step()
-            score = metric(_predictions(outputs_of(classifier, valid), config, names), valid.truth)
+            on_valid = outputs_of(classifier, valid, precision=precision)
+            score = metric(_predictions(on_valid, config, names), valid.truth)
             progress(f"epoch {epoch}/{config.epochs}, validation {score:.3f}")
             if score > best[0]:
                 best = (score, epoch)
                 kept = copy.deepcopy(classifier.state_dict())
         if kept:
             classifier.load_state_dict(kept)
-        predictions = _predictions(outputs_of(classifier, test), config, names)
+        on_test = outputs_of(classifier, test, precision=precision)
+        predictions = _predictions(on_test, config, names)
         score = metric(predictions, test.truth)
         return FineTuneResult(score, best[0], best[1], np.asarray(predictions))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from momo.evaluation.encoder import Capability, Encoder, MoMoEncoder, Trunk
 from momo.model import mean_of_tokens
+from momo.precision import Precision
 
 PADDING = -1
 _MOST_TOKENS = 512
@@ -23,7 +24,11 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model",
 
 
 def load_foreign(
-    folder: Path, config: Mapping[str, Any], name: str, device: str | None = None
+    folder: Path,
+    config: Mapping[str, Any],
+    name: str,
+    device: str | torch.device | None = None,
+    precision: Precision = "fp32",
 ) -> Encoder:
     """By the shape of its config: FLAVA; two towers (CLIP, SigLIP and their kind); one picture
     encoder (ViT and its kind); one text encoder (BERT and its kind); MoMo in `transformers`' form.
@@ -31,7 +36,7 @@ def load_foreign(
     Raises ValueError for a model that is none of them or whose processor is missing.
     """
     if config.get("model_type") == "momo":
-        return _momo(folder, name, device)
+        return _momo(folder, name, device, precision)
     from transformers import AutoConfig, AutoModel
 
     try:
@@ -55,18 +60,18 @@ def load_foreign(
     model.has_pooler = not missing
     _check_sizes(folder, full)
     if full.model_type == "flava":
-        return FlavaEncoder(model, folder, name, device)
+        return FlavaEncoder(model, folder, name, device, precision)
     if hasattr(full, "vision_config") and hasattr(full, "text_config"):
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise ValueError(
                 f"{folder}: a {full.model_type} model has no get_image_features and "
                 "get_text_features; give a model with two towers, as CLIP's or SigLIP's"
             )
-        return TwoTowers(model, folder, name, device)
+        return TwoTowers(model, folder, name, device, precision)
     if hasattr(full, "patch_size"):
-        return PictureEncoder(model, folder, name, device)
+        return PictureEncoder(model, folder, name, device, precision)
     if hasattr(full, "vocab_size"):
-        return TextEncoder(model, folder, name, device)
+        return TextEncoder(model, folder, name, device, precision)
     raise ValueError(
         f"{folder}: don't know how to evaluate a {full.model_type} model; give a CLIP-, SigLIP-, "
         "FLAVA-, ViT- or BERT-like one"
@@ -90,7 +95,9 @@ def _check_sizes(folder: Path, config: Any) -> None:
             )
 
 
-def _momo(folder: Path, name: str, device: str | None) -> Encoder:
+def _momo(
+    folder: Path, name: str, device: str | torch.device | None, precision: Precision
+) -> Encoder:
     from transformers import AutoTokenizer
 
     from momo.hf.modeling import MoMoModel
@@ -108,6 +115,7 @@ def _momo(folder: Path, name: str, device: str | None) -> Encoder:
         caption_length=tokenizer.model_max_length,
         name=name,
         device=device,
+        precision=precision,
     )
 
 
@@ -270,8 +278,15 @@ class TransformersEncoder(Encoder):
     seen: frozenset[Capability]
     body_class: type[_Body]
 
-    def __init__(self, model: Any, folder: Path, name: str, device: str | None = None) -> None:
-        super().__init__(name, device)
+    def __init__(
+        self,
+        model: Any,
+        folder: Path,
+        name: str,
+        device: str | torch.device | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__(name, device, precision)
         self.folder = folder
         self.model = model.eval().to(self.device)
         self.tokenizer: Any = None

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from momo.device import to_device
 from momo.evaluation.encoder import BATCH, Encoder, MoMoEncoder, chunks
 from momo.masking import PAD, mask_tokens
+from momo.precision import at_precision
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ def masked_words(
     noise = np.random.Generator(np.random.Philox(seed)).random((*ids.shape, 3), dtype=np.float32)
     right, row = [], []
     model = encoder.model
-    with torch.inference_mode():
+    with torch.inference_mode(), at_precision(encoder.precision, encoder.device):
         for rows in chunks(len(ids)):
-            batch = torch.from_numpy(ids[rows]).to(encoder.device)
+            batch = to_device(ids[rows], encoder.device)
             masked = mask_tokens(
                 batch,
                 batch != PAD,
-                torch.from_numpy(noise[rows]).to(encoder.device),
+                to_device(noise[rows], encoder.device),
                 vocab_size=model.config.vocab_size,
                 ratio=ratio,
             )

@@ -15,7 +15,7 @@ def from_exported(path: str | os.PathLike[str]) -> tuple[MoMoModel, MoMoProcesso
 
     Both have `save_pretrained`. Raises FileNotFoundError naming the missing file.
     """
-    exported = momo.load(path)
+    exported = momo.load(path, "cpu")
     config = MoMoConfig.from_model_config(exported.model.config, exported.text_length)
     model = MoMoModel(config)
     model.network.load_state_dict(exported.model.state_dict())

@@ -12,6 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.processing_utils import ProcessingKwargs
 from transformers.utils.generic import TensorType
 
 from momo.embeddings import normalise_pixels
@@ -76,13 +77,22 @@ def _open(image: Any) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[-1] == 1 else array)
 
 
+_TEXT_KWARGS: Any = {"padding": True, "truncation": True}
+
+
+class _Defaults(ProcessingKwargs, total=False):
+    _defaults = {"text_kwargs": _TEXT_KWARGS}  # type: ignore[misc]  # noqa: RUF012
+
+
 class MoMoProcessor(ProcessorMixin):
     """`processor(text=..., images=..., return_tensors="pt")` → what `MoMoModel` takes.
 
     Texts are padded to the longest and cut to the tokenizer's `model_max_length`.
     """
 
-    text_kwargs = {"padding": True, "truncation": True}  # noqa: RUF012 - read by transformers
+    # Defaults by either name: transformers 5.17 reads the second only, a later one drops it.
+    text_kwargs = _TEXT_KWARGS
+    valid_processor_kwargs = _Defaults
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -27,12 +29,20 @@ def same_meaning(keys: Tensor, others: Tensor) -> Tensor:
     return (keys[:, None] == others[None]).any(dim=-1)
 
 
-def _gather(tensor: Tensor) -> Tensor:
-    """All ranks' rows, with gradient to every rank."""
+def _gather(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """All ranks' rows, `rows` of each, with gradient to every rank. Collectives take as many of
+    each: ranks with fewer rows send zeros, which are cut off."""
     # Only on use: the module registers autograd functions and is not needed on one process.
     from torch.distributed.nn.functional import all_gather
 
-    return torch.cat(all_gather(tensor.contiguous()))
+    most = max(rows)
+    sent = nn.functional.pad(tensor, (0, 0, 0, most - len(tensor))).contiguous()
+    if tensor.is_floating_point():
+        received = all_gather(sent)
+    else:
+        received = [torch.empty_like(sent) for _ in rows]
+        dist.all_gather(received, sent)
+    return torch.cat([part[:count] for part, count in zip(received, rows, strict=True)])
 
 
 def contrastive_loss(
@@ -41,24 +51,29 @@ def contrastive_loss(
     log_scale: Tensor,
     keys: Tensor | None = None,
     gather: bool = True,
+    rows_of_ranks: Sequence[int] | None = None,
 ) -> Loss:
     """Symmetric cross-entropy over in-batch pairs (CLIP, arXiv 2103.00020, figure 3).
 
     `image_emb`, `text_emb` unit vectors [B, E] in the same order, `log_scale` scalar. With
-    `gather` and an initialised process group the other ranks' rows (as many on each rank) are
-    negatives too, with gradient, so that the ranks' summed gradient is that of the global batch.
+    `gather` and an initialised process group the other ranks' rows (`rows_of_ranks` of each; as
+    many as here where it is None) are negatives too, with gradient, so that the ranks' summed
+    gradient is that of the global batch.
     `keys` [B, K] (see `pair_keys`): other pairs that share a key are no negatives.
     Sum over local rows of the mean of both directions; count: B. Metric: image→text accuracy.
     """
     rows = image_emb.shape[0]
     all_images, all_texts, all_keys, offset = image_emb, text_emb, keys, 0
+    part = 1.0  # of the metric: the mean over ranks weighs each by its rows
     if gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        all_images, all_texts = _gather(image_emb), _gather(text_emb)
-        offset = dist.get_rank() * rows
+        world, rank = dist.get_world_size(), dist.get_rank()
+        counts = [rows] * world if rows_of_ranks is None else list(rows_of_ranks)
+        if len(counts) != world or counts[rank] != rows:
+            raise ValueError(f"rows_of_ranks={counts}: rank {rank} of {world} has {rows} rows")
+        all_images, all_texts = _gather(image_emb, counts), _gather(text_emb, counts)
+        offset, part = sum(counts[:rank]), rows * world / sum(counts)
         if keys is not None:
-            gathered = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
-            dist.all_gather(gathered, keys.contiguous())
-            all_keys = torch.cat(gathered)
+            all_keys = _gather(keys, counts)
     scale = log_scale.exp()
     with torch.autocast(image_emb.device.type, enabled=False):  # else the products are bf16
         image_logits = scale * image_emb.float() @ all_texts.float().T
@@ -73,7 +88,7 @@ def contrastive_loss(
         nn.functional.cross_entropy(image_logits, labels, reduction="sum")
         + nn.functional.cross_entropy(text_logits, labels, reduction="sum")
     )
-    accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean()
+    accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean() * part
     return Loss(
         sum=total,
         count=total.new_full((), rows),

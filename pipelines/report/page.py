@@ -63,7 +63,7 @@ def render(
     from pipelines.tasks.items import Captioned
     from pipelines.tasks.loaders import load_items
 
-    embedder = load(inputs["export"].path / "model")
+    embedder = load(inputs["export"].path / "model", "cpu")  # the stage asks for no GPU
     size = embedder.model.config.image_size
     items = load_items("demo-pairs", {"pairs": inputs["prepare-pairs"].path})
     pairs = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from momo.device import device_of, to_device
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
 from momo.export import Embedder
 from momo.masking import random_patch_keep
@@ -46,10 +47,10 @@ def reconstructions(model: MoMo, pairs: HeldOutPairs, count: int) -> list[Recons
     """Half of the patches are hidden; predictions are put back on each patch's own mean and
     deviation, since the model learns normalised pixels."""
     rows = np.linspace(0, len(pairs.pixels) - 1, min(count, len(pairs.pixels))).astype(int)
-    raw = torch.from_numpy(pairs.pixels[rows])
-    pixels = normalise_pixels(raw)
+    device = device_of(model)
+    pixels = normalise_pixels(to_device(pairs.pixels[rows], device))
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(len(rows), model.config.num_patches, generator=generator)
+    noise = torch.rand(len(rows), model.config.num_patches, generator=generator).to(device)
     keep, masked = random_patch_keep(noise, 0.5)
     predicted = model.pixel_decoder(model.encode_image(pixels, keep), keep)
     size = model.config.patch_size
@@ -63,7 +64,7 @@ def reconstructions(model: MoMo, pairs: HeldOutPairs, count: int) -> list[Recons
     def pictures(x: torch.Tensor) -> np.ndarray:
         scale = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
         offset = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
-        values = (unpatchify(x, size) * scale + offset) * 255.0
+        values = (unpatchify(x.cpu(), size) * scale + offset) * 255.0
         return values.round().clamp(0, 255).to(torch.uint8).numpy()
 
     return [

@@ -55,7 +55,7 @@ def _all(
 
     roots = {role: artifact.path for role, artifact in inputs.items()}
     size = config.model.image_size
-    untrained = MoMoEncoder(build_model(config.model, seed=0))
+    untrained = MoMoEncoder(build_model(config.model, seed=0), device="cpu")
 
     for name, data in (("demo/mnist", "demo-mnist"), ("demo/emoji_category", "demo-emoji")):
         items = load_items(data, roots)

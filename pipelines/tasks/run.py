@@ -44,17 +44,18 @@ def _roots(place: Place, inputs: Mapping[str, Artifact]) -> dict[str, Path]:
 
 
 def _start(
-    place: Place, threads: int, inputs: Mapping[str, Artifact]
+    config: FeaturesConfig | ProtocolConfig, inputs: Mapping[str, Artifact]
 ) -> tuple[Encoder, Items] | str:
     """The model and the data, or why there is nothing to do."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config.threads)
     try:
-        items = load_items(place.data, _roots(place, inputs))
+        items = load_items(config.place.data, _roots(config.place, inputs))
     except UserError as error:  # its digest changes when it is mended
         return str(error)
     if isinstance(items, NotAvailable):
         return items.reason
-    return load_encoder(inputs["model"].path / "model"), items
+    folder = inputs["model"].path / "model"
+    return load_encoder(folder, device=config.device, precision=config.precision), items
 
 
 def _lacks(encoder: Encoder, *needed: Capability) -> str | None:
@@ -67,7 +68,7 @@ def _lacks(encoder: Encoder, *needed: Capability) -> str | None:
 def features(
     config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    started = _start(config.place, config.threads, inputs)
+    started = _start(config, inputs)
     if isinstance(started, str):
         return {"not_available": started}
     encoder, items = started
@@ -230,7 +231,7 @@ def _retrieved(
 def on_model(
     config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    started = _start(config.place, config.threads, inputs)
+    started = _start(config, inputs)
     if isinstance(started, str):
         return {"not_available": started}
     encoder, items = started
@@ -314,6 +315,7 @@ def _fine_tuned(
         objective="regression" if items.classes == 1 else "classification",
         metric=config.metric,
         seed=config.seed,
+        precision=config.precision,
     )
     result = fine_tune(
         encoder.trunk(),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from momo.precision import Precision
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig
@@ -30,12 +31,15 @@ class Place:
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """`embeddings`: also vectors in the space of texts and pictures."""
+    """`embeddings`: also vectors in the space of texts and pictures. `device`: cuda for a task that
+    asked for a GPU, else cpu."""
 
     place: Place
     limit: int = 0
     embeddings: bool = False
     threads: int = field(default=1, metadata=MECHANICS)
+    precision: Precision = "fp32"
+    device: str = field(default="cpu", metadata=MECHANICS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """One protocol on one data set."""
+    """One protocol on one data set; `precision` and `device`: where the protocol runs the model."""
 
     protocol: str
     metric: str
@@ -61,6 +65,8 @@ class ProtocolConfig:
     limit: int = 0
     tuning: Tuning | None = None
     threads: int = field(default=1, metadata=MECHANICS)
+    precision: Precision = "fp32"
+    device: str = field(default="cpu", metadata=MECHANICS)
 
 
 def run_features(
@@ -153,6 +159,7 @@ def build_suite(
     features: dict[str, Stage] = {}
     made: dict[str, Stage] = {}
     on_model = Resources(num_cpus=evaluation.cpus, num_gpus=evaluation.gpus)
+    device = "cuda" if evaluation.gpus > 0 else "cpu"
     # Of any task, chosen or not: a task more must not make the others' features anew.
     aligned = {t.data for t in TASKS.values() if t.protocol in ("zero_shot", "retrieval")}
     for task in tasks:
@@ -189,6 +196,8 @@ def build_suite(
                         evaluation.limit,
                         task.data in aligned,
                         evaluation.threads,
+                        evaluation.precision,
+                        device,
                     ),
                     inputs,
                     resources=on_model,
@@ -203,6 +212,7 @@ def build_suite(
                 code=_CODE,
             )
         else:
+            config = replace(config, precision=evaluation.precision, device=device)
             stage = Stage(
                 name, run_on_model, config, inputs, version=2, resources=on_model, code=_CODE
             )

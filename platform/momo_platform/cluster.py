@@ -20,6 +20,10 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+# A task that asked for no GPU sees none: Ray leaves all of them visible to it otherwise. Read by
+# the workers: those of a private Ray have it from here, those of a cluster that is there already
+# from its nodes' environment (cluster.yaml, Dockerfile), on any other from the job's.
+_HIDES_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def start_ray(
     is printed here too. Raises UserError when the address does not answer.
     """
     address, notice = find_address(address)
-    for name, value in _ENVIRONMENT.items():
+    for name, value in (_ENVIRONMENT | _HIDES_GPUS).items():
         os.environ.setdefault(name, value)
     import logging
 
@@ -159,7 +163,7 @@ def start_ray(
         "logging_level": logging.INFO if verbose else logging.WARNING,
     }
     if address != "local":
-        ray.init(address, **options)
+        ray.init(address, runtime_env={"env_vars": _HIDES_GPUS}, **options)
         return RayConnection(address, owned=False, notice=notice)
     for left in reversed(range(_STARTS)):
         try:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from making_batches import CONFIG, make_batch
@@ -23,10 +24,14 @@ def pair_batch() -> dict:
     return batch | {"group": torch.tensor([0, 1, 2, 3, 4, 0, 6, 7])}
 
 
-def run_rank(rank: int, world_size: int, folder: str) -> None:
+def run_rank(rank: int, world_size: int, folder: str, rows: tuple[int, ...]) -> None:
     task = build_task()
-    losses = task("pair", {k: v[rank * 4 : rank * 4 + 4] for k, v in pair_batch().items()})
+    task.rows_of_ranks = rows
+    start = sum(rows[:rank])
+    losses = task("pair", {k: v[start : start + rows[rank]] for k, v in pair_batch().items()})
     total = torch.zeros(())
+    accuracy = losses["contrastive"].metrics["contrastive_accuracy"].clone()
+    dist.all_reduce(accuracy)
     for loss in losses.values():
         count = loss.count.clone()
         dist.all_reduce(count)
@@ -38,14 +43,16 @@ def run_rank(rank: int, world_size: int, folder: str) -> None:
             dist.all_reduce(parameter.grad)
             gradients[name] = parameter.grad / world_size
     if rank == 0:
-        torch.save(gradients, f"{folder}/gradients.pt")
+        torch.save((gradients, accuracy / world_size), f"{folder}/gradients.pt")
 
 
-def test_two_ranks_give_the_gradient_of_the_global_batch(tmp_path: Path):
-    run_ranks(run_rank, 2, str(tmp_path))
-    gradients = torch.load(tmp_path / "gradients.pt")
+@pytest.mark.parametrize("rows", [(4, 4), (5, 3)])
+def test_two_ranks_give_the_gradient_of_the_global_batch(tmp_path: Path, rows: tuple[int, ...]):
+    run_ranks(run_rank, 2, str(tmp_path), rows)
+    gradients, accuracy = torch.load(tmp_path / "gradients.pt")
     task = build_task()
     losses = task("pair", pair_batch())
+    torch.testing.assert_close(accuracy, losses["contrastive"].metrics["contrastive_accuracy"])
     sum(loss.sum / loss.count for loss in losses.values()).backward()
     expected = {n: p.grad for n, p in task.named_parameters() if p.grad is not None}
     assert gradients.keys() == expected.keys()

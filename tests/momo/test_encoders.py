@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 from making_batches import CONFIG
+from pretend_cuda import cuda_device
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import momo
@@ -122,6 +123,31 @@ def folders(tmp_path_factory):
 
 def pixels(count=3, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (count, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "flava", "mae", "bert"])
+def test_they_run_where_they_are_told_and_as_exactly(folders, name):
+    def encoded(encoder):
+        return [
+            *([encoder.image_features(pixels())] if "image" in encoder.seen else []),
+            *([encoder.text_features(encoder.tokenize(TEXTS))] if "text" in encoder.seen else []),
+            *([encoder.embed_pixels(pixels())] if "aligned" in encoder.seen else []),
+            *([encoder.embed_texts(TEXTS)] if "aligned" in encoder.seen else []),
+        ]
+
+    expected = encoded(load_encoder(folders / name, device="cpu"))
+    for precision, nearest in (("fp32", 0.9999), ("bf16", 0.98)):
+        with cuda_device():
+            encoder = load_encoder(folders / name, device="cuda", precision=precision)
+            found = encoded(encoder)
+            if {"image", "text"} <= encoder.seen:
+                both = torch.as_tensor(encoder.tokenize(TEXTS)), torch.as_tensor(pixels())
+                with torch.inference_mode():
+                    encoder.trunk()(*(t.to(encoder.device) for t in both))
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == np.float32
+            lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+            assert ((one * other).sum(axis=1) / lengths).min() > nearest
 
 
 def test_weights_saved_as_bf16_are_computed_in_fp32(folders, tmp_path):
@@ -306,7 +332,7 @@ def test_momo_by_both_of_its_folders_gives_the_same(model, tmp_path):
     texts = ["a red apple", "more words"]
     np.testing.assert_allclose(one.embed_texts(texts), other.embed_texts(texts), atol=1e-6)
     np.testing.assert_allclose(
-        one.embed_texts(texts), momo.load(tmp_path / "own").embed(texts=texts), atol=1e-6
+        one.embed_texts(texts), momo.load(tmp_path / "own", "cpu").embed(texts=texts), atol=1e-6
     )
     np.testing.assert_allclose(one.embed_pixels(pixels()), other.embed_pixels(pixels()), atol=1e-6)
     half = from_exported(tmp_path / "own")

@@ -106,7 +106,7 @@ def test_chance_is_what_random_rankings_reach():
 
 def test_features_do_not_depend_on_batch_size_or_padding(model):
     pixels = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32), dtype=np.uint8)
-    encoder = MoMoEncoder(model)
+    encoder = MoMoEncoder(model, device="cpu")
     features = encoder.image_features(pixels)
     assert features.shape[0] == 5
     np.testing.assert_allclose(encoder.image_features(pixels, batch_size=2), features, atol=1e-5)

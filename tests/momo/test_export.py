@@ -33,17 +33,17 @@ def test_texts_are_cut_to_the_length_of_training(exported):
     folder, model = exported
     tokenizer = (folder / "tokenizer.json").read_text()
     save(model, folder, tokenizer, {"text_length": 6})
-    embedder = momo.load(folder)
+    embedder = momo.load(folder, "cpu")
     long, cut = "a red apple a green tree", "a red apple a"
     same = embedder.embed(texts=[long, cut])
     np.testing.assert_allclose(same[0], same[1], atol=1e-6)
-    whole = momo.load(folder)
+    whole = momo.load(folder, "cpu")
     whole.text_length = CONFIG.max_text_length
     assert np.abs(whole.embed(texts=[long]) - same[:1]).max() > 1e-3
 
 
 def test_unit_vectors_that_do_not_depend_on_the_batch(exported, tmp_path):
-    embedder = momo.load(exported[0])
+    embedder = momo.load(exported[0], "cpu")
     texts = ["a red apple", "tree", "a green tree and a red apple " * 9]
     together = embedder.embed(texts=texts)
     assert together.shape == (3, CONFIG.embed_dim)
@@ -61,12 +61,12 @@ def test_unit_vectors_that_do_not_depend_on_the_batch(exported, tmp_path):
 
 def test_one_text_must_still_be_a_list(exported):
     with pytest.raises(TypeError, match=r"texts=\[text\]"):
-        momo.load(exported[0]).embed(texts="abc")
+        momo.load(exported[0], "cpu").embed(texts="abc")
 
 
 def test_mistakes_are_named(exported, tmp_path):
     folder, _ = exported
-    embedder = momo.load(folder)
+    embedder = momo.load(folder, "cpu")
     with pytest.raises(ValueError, match="texts=.*images=.*or both"):
         embedder.embed()
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
@@ -76,7 +76,7 @@ def test_mistakes_are_named(exported, tmp_path):
         embedder.embed(images=[tmp_path / "torn.png"])
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
-        momo.load(folder)
+        momo.load(folder, "cpu")
 
 
 def test_pictures_are_opened_as_those_trained_on_were(exported, tmp_path):

@@ -76,7 +76,7 @@ def test_weights_come_back_bit_for_bit_as_safetensors(exported, converted, loade
     names = {p.name for p in converted.iterdir()}
     assert "model.safetensors" in names
     assert not [n for n in names if n.endswith((".bin", ".pt", ".pth", ".pkl"))]
-    expected = momo.load(exported).model.state_dict()
+    expected = momo.load(exported, "cpu").model.state_dict()
     assert set(model.network.state_dict()) == set(expected)
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
@@ -87,7 +87,7 @@ def test_weights_come_back_bit_for_bit_as_safetensors(exported, converted, loade
 @torch.inference_mode()
 def test_texts_equal_those_of_momo_load_with_any_padding(exported, loaded):
     model, processor = loaded
-    expected = momo.load(exported).embed(texts=TEXTS)
+    expected = momo.load(exported, "cpu").embed(texts=TEXTS)
     inputs = processor(text=TEXTS, return_tensors="pt")
     assert set(inputs) == {"input_ids", "attention_mask"}
     assert inputs["input_ids"].shape == (5, 12)  # cut to the length of training
@@ -108,7 +108,7 @@ def test_pictures_equal_those_of_momo_load(exported, loaded, pictures):
     model, processor = loaded
     inputs = processor(images=pictures, return_tensors="pt")
     found = model.get_image_features(**inputs)
-    expected = momo.load(exported).embed(images=pictures)
+    expected = momo.load(exported, "cpu").embed(images=pictures)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)
     array = np.asarray(pictures[3])
@@ -120,7 +120,7 @@ def test_pictures_equal_those_of_momo_load(exported, loaded, pictures):
 @torch.inference_mode()
 def test_forward_gives_logits_and_for_pairs_the_joint_pass(exported, loaded, pictures):
     model, processor = loaded
-    embedder = momo.load(exported)
+    embedder = momo.load(exported, "cpu")
     pairs = processor(text=TEXTS[:3], images=pictures[:3], return_tensors="pt")
     out = model(**pairs)
     scale = embedder.model.contrastive.clamped_log_scale().exp().item()

@@ -9,6 +9,7 @@ from making_batches import CONFIG, make_batch
 from momo.config import SIZES, ModelConfig
 from momo.embeddings import patchify, take_tokens, unpatchify
 from momo.model import MoMo, build_model, encoder_parameters
+from momo.packing import lay_out
 
 
 @pytest.mark.parametrize("size, millions", [("base", 109.6), ("large", 335.1), ("small", 33.6)])
@@ -81,11 +82,18 @@ def test_encoding_apart_in_the_same_products_equals_encoding_one_by_one(recomput
         return {"image": image.detach(), "text": text.detach()[mask]} | named
 
     embedded = model.image_embedding(pixels), model.text_embedding(ids)
-    together = gradients(*model.encode_apart(*embedded, mask))
+    texts = lay_out(mask.sum(dim=1), tuple(mask.sum(dim=1).tolist()), group=True)
+
+    def together_with(image):
+        text = model.text_embedding.packed(ids[texts.row, texts.place], texts.place)
+        seen, read = model.encode_apart(image, text, texts)
+        return seen, texts.padded(read, ids.shape[1])[0]
+
+    together = gradients(*together_with(embedded[0]))
     apart = gradients(model.encode_image(pixels), model.encode_text(ids, mask))
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
     with torch.inference_mode():
-        image, text = model.encode_apart(model.image_embedding(pixels), embedded[1], mask)
+        image, text = together_with(model.image_embedding(pixels))
     torch.testing.assert_close(image, together["image"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(text[mask], together["text"], rtol=1e-5, atol=1e-6)
 

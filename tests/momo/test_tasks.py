@@ -5,7 +5,8 @@ import torch
 from making_batches import make_batch
 
 from momo.config import TaskConfig
-from momo.tasks import MoMoTask, trim_padding
+from momo.masking import trim_padding
+from momo.tasks import MoMoTask
 
 
 def total(task, modality, batch):

@@ -100,14 +100,14 @@ def test_too_few_readers_are_warned_of(capsys, tmp_path):
     assert "stage2-joint would wait" not in shown
 
 
-def test_readers_from_the_machines_cores_are_told_how_many_are_needed(capsys):
-    one = replace(estimate_stage("stage1-images", recipe("base", "stage1"), 128), readers=-1)
-    assert one.keeps_up(device_named("H100"), 0.35)
-    config, console = PRESETS["base"](), Console(width=100)
-    print_estimates([one], config, device_named("H100"), console)
+def test_readers_from_cores_are_those_that_a_worker_reserves(capsys):
+    one = estimate_stage("stage1-images", recipe("base", "stage1"), 128)
+    assert (one.readers, one.from_cores) == (8 - 2, True)
+    scaling = replace(recipe("base").train.scaling, cpus_per_worker=4)
+    few = estimate_stage("stage1-images", recipe("base", "stage1", scaling=scaling), 128)
+    print_estimates([few], PRESETS["base"](), device_named("H100"), Console(width=100))
     shown = " ".join(capsys.readouterr().out.split())
-    assert "1,900 a core" in shown
-    assert "see that a worker has 6 cores, 4 for readers" in shown
+    assert "its readers give ≥ 3,800: set --stage1.train.scaling.cpus-per-worker 6" in shown
 
 
 def test_pictures_on_the_device_need_no_readers(capsys):

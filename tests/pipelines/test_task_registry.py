@@ -130,6 +130,21 @@ def test_moving_the_data_or_more_cores_changes_nothing_the_seed_does(tmp_path):
     assert print_of(threads=4, cpus=4.0, gpus=1.0) == first
     assert print_of(seed=1) != first
     assert print_of(limit=10) != first
+    assert print_of(precision="bf16") != first
+
+
+def test_a_task_takes_a_gpu_where_its_stage_asked_for_one_and_only_there(tmp_path):
+    (tmp_path / "mnist" / "MNIST").mkdir(parents=True)
+    glue = tmp_path / "glue" / "rte"
+    glue.mkdir(parents=True)
+    for gpus, device in ((0.0, "cpu"), (0.25, "cuda")):
+        nodes = suite(["image/mnist", "glue/rte"], tmp_path, gpus=gpus, precision="tf32").nodes
+        features = nodes["image/mnist"].inputs["features"]
+        for stage in (features, nodes["glue/rte"]):  # those that run the model
+            assert stage.resources.num_gpus == gpus
+            assert (stage.config.device, stage.config.precision) == (device, "tf32")
+        probe = nodes["image/mnist"]
+        assert (probe.resources.num_gpus, probe.config.device) == (0, "cpu")
 
 
 def test_the_registry_and_the_plan_need_no_torch():

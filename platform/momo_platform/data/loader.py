@@ -11,28 +11,41 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from momo_platform.data.order import SampleOrder, sample_seeds
-from momo_platform.data.shards import ShardDataset
+from momo_platform.data.share import share
+
+if TYPE_CHECKING:
+    import torch
 
 Ingest = Literal["local", "ray"]
-Transform = Callable[[pa.Table, np.ndarray], dict[str, np.ndarray]]
+# Values that are no arrays are facts about a batch that stay on the host.
+Transform = Callable[[pa.Table, np.ndarray], dict[str, Any]]
+
+
+class Dataset(Protocol):
+    """`ShardDataset` or `ResidentShards`."""
+
+    row_group: int
+
+    def __len__(self) -> int: ...
+    def read(self, rows: np.ndarray) -> pa.Table: ...
 
 
 class Loader:
     """This rank's slice of each global batch.
 
     Step `s` holds positions [s·G, (s+1)·G) of the endless order, G = `global_batch_size`; the
-    union over ranks is the same for any number of workers.
+    union over ranks is the same for any number of workers. `unit`: rows that stay on one rank.
     """
 
     def __init__(
         self,
-        dataset: ShardDataset,
+        dataset: Dataset,
         transform: Transform,
         *,
         global_batch_size: int,
@@ -42,28 +55,32 @@ class Loader:
         prefetch: int = 2,
         processes: int = 0,
         ingest: Ingest = "local",
+        unit: int = 1,
     ) -> None:
-        if global_batch_size % world_size:
-            raise ValueError(
-                f"global batch {global_batch_size} must be a multiple of {world_size} workers"
-            )
         self._dataset, self._transform, self._seed = dataset, transform, seed
         self._order = SampleOrder(len(dataset), dataset.row_group, seed)
-        self._global, self._local = global_batch_size, global_batch_size // world_size
-        self._rank, self._prefetch, self._processes = rank, max(1, prefetch), processes
+        self._global = global_batch_size
+        self.unit = unit
+        self._share = share(global_batch_size, rank, world_size, unit)
+        self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         self.seconds_waiting = 0.0
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
+    def batch(self, step: int) -> dict[str, Any]:
         """The batch of a step: a pure function of (seed, step) and this rank's place."""
-        start = step * self._global + self._rank * self._local
-        epochs, rows = self._order.rows_at(start, start + self._local)
+        start = step * self._global
+        epochs, rows = self._order.rows_at(start + self._share.start, start + self._share.stop)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
 
-    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
+        """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
+        load = getattr(self._dataset, "load", None)
+        return {} if load is None else load(device, report)
+
+    def iterate(self, start: int) -> Iterator[dict[str, Any]]:
         """Batches from step `start` on, without end; errors of the readers surface here."""
         if self._closed:
             raise ValueError("the loader is closed: make a new one")
@@ -82,7 +99,7 @@ class Loader:
             self.seconds_waiting += time.perf_counter() - waiting
             yield batch
 
-    def _by_thread(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_thread(self, start: int) -> Iterator[dict[str, Any]]:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
         ready = deque(self._pool.submit(self.batch, start + i) for i in range(self._prefetch))
         step = start + self._prefetch
@@ -92,7 +109,7 @@ class Loader:
             step += 1
             yield batch
 
-    def _by_ray(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_ray(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.ray_ingest import stream_steps
 
         yield from stream_steps(self.batch, start, self._prefetch)
@@ -101,7 +118,7 @@ class Loader:
         """For the tasks and processes that make batches: without the thread."""
         return self.__dict__ | {"_pool": None}
 
-    def _by_processes(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+    def _by_processes(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.reader_processes import read_steps
 
         yield from read_steps(self.batch, start, self._processes, self._prefetch)

@@ -7,6 +7,7 @@ can't be restored in the middle of an epoch: ray#37633, #48224.)
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -15,28 +16,32 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load, save
 
-MakeBatch = Callable[[int], dict[str, np.ndarray]]
+MakeBatch = Callable[[int], dict[str, Any]]
 _STEPS_A_TASK = 4
 _STEPS_A_DATASET = 4096
-_COLUMN = "batch"
+_ARRAYS, _FACTS = "arrays", "facts"
 
 
 def _make(table: pa.Table, make_batch: MakeBatch) -> pa.Table:
-    """Steps (column `id`) → their batches as safetensors bytes, in a Ray task."""
-    packed = [
-        save({n: np.ascontiguousarray(v) for n, v in make_batch(int(step)).items()})
-        for step in table["id"].to_pylist()
-    ]
-    return pa.table({_COLUMN: pa.array(packed, pa.large_binary())})
+    """Steps (column `id`) → their batches in a Ray task: arrays as safetensors bytes, the rest
+    pickled, with the names in their order."""
+    arrays, facts = [], []
+    for step in table["id"].to_pylist():
+        batch = make_batch(int(step))
+        kept = {n: np.ascontiguousarray(v) for n, v in batch.items() if isinstance(v, np.ndarray)}
+        arrays.append(save(kept))
+        facts.append(pickle.dumps({n: None if n in kept else v for n, v in batch.items()}))
+    binary = pa.large_binary()
+    return pa.table({_ARRAYS: pa.array(arrays, binary), _FACTS: pa.array(facts, binary)})
 
 
-def _shifted(step: int, start: int, make_batch: MakeBatch) -> dict[str, np.ndarray]:
+def _shifted(step: int, start: int, make_batch: MakeBatch) -> dict[str, Any]:
     return make_batch(start + step)
 
 
 def stream_steps(
     make_batch: MakeBatch, start: int, prefetch: int, cpus: float = 0.5
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     """Batches of steps `start`, `start` + 1, … in order. `make_batch` must be picklable and find
     its shards on every machine; each task takes `cpus`."""
     import ray
@@ -56,5 +61,6 @@ def stream_steps(
         )
         rows = dataset.iter_batches(batch_format="pyarrow", batch_size=1, prefetch_batches=prefetch)
         for row in rows:
-            yield load(cast("pa.Table", row).to_pylist()[0][_COLUMN])
+            packed = cast("pa.Table", row).to_pylist()[0]
+            yield pickle.loads(packed[_FACTS]) | load(packed[_ARRAYS])
         start += _STEPS_A_DATASET

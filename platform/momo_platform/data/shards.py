@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class ShardDataset:
         self._rows, self.row_group = int(index["rows"]), int(index["row_group"])
         self._groups_per_shard = int(index["rows_per_shard"]) // self.row_group
         self._shards = [s["file"] for s in index["shards"]]
-        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
+        self.columns: tuple[str, ...] = tuple(index["columns"])
+        self._cache: OrderedDict[tuple[int, tuple[str, ...]], pa.Table] = OrderedDict()
         self._cached_groups = cached_groups
         self._lock = threading.Lock()  # a loader's threads share the cache
 
@@ -84,26 +85,33 @@ class ShardDataset:
     def __len__(self) -> int:
         return self._rows
 
-    def _group(self, group: int) -> pa.Table:
+    def stored_bytes(self) -> int:
+        """Of all shards, as they lie on the disk."""
+        return sum((self._folder / name).stat().st_size for name in self._shards)
+
+    def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
+        key = group, columns
         with self._lock:
-            if group in self._cache:
-                self._cache.move_to_end(group)
-                return self._cache[group]
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
         shard, inside = divmod(group, self._groups_per_shard)
         with pq.ParquetFile(self._folder / self._shards[shard]) as file:
-            table = file.read_row_group(inside, use_threads=False)
+            table = file.read_row_group(inside, columns=list(columns), use_threads=False)
         with self._lock:
-            self._cache[group] = table
+            self._cache[key] = table
             while len(self._cache) > self._cached_groups:
                 self._cache.popitem(last=False)
         return table
 
-    def read(self, rows: np.ndarray) -> pa.Table:
-        """The given rows [B] in their order."""
+    def read(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
+        """The given rows [B] in their order; of their columns all or, without touching the others,
+        `columns`."""
+        wanted = self.columns if columns is None else tuple(columns)
         groups = rows // self.row_group
         tables, places, base = [], np.empty(len(rows), dtype=np.int64), 0
         for group in np.unique(groups):
-            table = self._group(int(group))
+            table = self._group(int(group), wanted)
             here = groups == group
             places[here] = base + rows[here] - group * self.row_group
             tables.append(table)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import ray
 from fastapi import FastAPI, File, Form, UploadFile
 from fastapi.responses import FileResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -168,11 +169,15 @@ async def attention(request: schema.AttentionRequest) -> Any:
 
 @api.get("/v1/models", response_model=schema.Models, **_v1)
 async def models() -> Any:
-    """The model that is served."""
+    """The model that is served, and where and how exactly it computes."""
     state = _endpoint().state
     entries = len(state.index.entries) if state.index else 0
     card = schema.ModelCard(
-        id=state.encoder.name, dimensions=state.encoder.dimensions, index_entries=entries
+        id=state.encoder.name,
+        dimensions=state.encoder.dimensions,
+        index_entries=entries,
+        device=state.encoder.device,
+        precision=state.encoder.precision,
     )
     return schema.Models(data=[card])
 
@@ -193,7 +198,9 @@ async def readyz() -> Any:
 @api.get("/metrics", response_class=Response)
 async def metrics() -> Response:
     """This replica's counters, for Prometheus."""
-    runtime.MODEL_BYTES.set(_endpoint().state.encoder.resident_bytes)
+    encoder = _endpoint().state.encoder
+    runtime.MODEL_BYTES.set(encoder.resident_bytes)
+    runtime.DEVICE_BYTES.set(encoder.device_bytes)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -261,10 +268,16 @@ class Endpoint:
         )
 
     async def reconfigure(self, chosen: dict[str, str]) -> None:
-        """`model` and `index`: load them beside what serves, then replace it at once."""
-        threads = self.config.threads or max(1, int(self.config.cpus or os.cpu_count() or 1))
+        """`model` and `index`: load them beside what serves, then replace it at once.
+
+        Raises RuntimeError where a GPU is asked for and Serve reserved none for this replica.
+        """
+        config = self.config
+        threads = config.threads or max(1, int(config.cpus or os.cpu_count() or 1))
+        device = reserved_device(config, ray.get_gpu_ids())
+        places = (chosen["model"], chosen.get("index", ""))
         self._state = await self.threaded(
-            load_state, self.loaders, chosen["model"], chosen.get("index", ""), threads
+            load_state, self.loaders, *places, threads, device, config.precision
         )
 
     @property
@@ -370,6 +383,17 @@ class Endpoint:
                 found[i] = rows[start : start + len(works[i].items)]
                 start += len(works[i].items)
         return [rows for rows in found if rows is not None]
+
+
+def reserved_device(config: ServingConfig, reserved: Sequence[Any]) -> str:
+    """What the model runs on: a GPU where Serve `reserved` one for the replica, which a config file
+    of Serve's can say too, else the CPU. Raises RuntimeError where the two don't fit."""
+    if config.gpus and not reserved:
+        raise RuntimeError(
+            f"gpus={config.gpus:g}, but Serve reserved none for this replica: give num_gpus below "
+            "ray_actor_options in its config file"
+        )
+    return "cuda" if reserved else "cpu"
 
 
 def _short(texts: Sequence[str]) -> bool:

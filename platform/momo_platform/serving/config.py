@@ -8,9 +8,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
-from momo_platform.bounds import check_bounds
+from momo_platform.bounds import check_bounds, check_choice
 from momo_platform.stages.errors import UserError
+
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Of a model's products; `tf32` needs a GPU, elsewhere it is `fp32`."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class ServingConfig:
     max_replicas: int = 4
     cpus: float = 1.0
     gpus: float = 0.0
+    """Of each replica, or a part of one; without it the model runs on CPUs and sees no GPU."""
+    precision: Precision = "fp32"
     threads: int = 0
     """Of torch in a replica; 0: as many as its CPUs."""
     batch_size: int = 64
@@ -84,6 +90,7 @@ class ServingConfig:
             batch_size=(1, None),
             batch_wait_ms=(0.0, None),
         )
+        check_choice(self, precision=get_args(Precision))
         if self.max_replicas < self.min_replicas:
             raise ValueError(
                 f"max_replicas={self.max_replicas}: give at least min_replicas={self.min_replicas}"

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from momo_platform.serving.config import Precision
+
 
 class Reader(Protocol):
     """What is done to texts and pictures before the model, in the replica; from any thread."""
@@ -36,6 +38,11 @@ class Encoder(Protocol):
         """Of a vector."""
         ...
 
+    @property
+    def device_bytes(self) -> int:
+        """Memory that it holds on its GPU; 0 without one. Asked after every batch."""
+        ...
+
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, dimensions]."""
         ...
@@ -49,9 +56,9 @@ class Encoder(Protocol):
         ...
 
 
-Load = Callable[[str, int], Encoder]
-"""A folder and a number of threads → the encoder; a function of a module, it is called in another
-process."""
+Load = Callable[[str, int, str, Precision], Encoder]
+"""A folder, a number of threads, a device (cpu or cuda) and a precision → the encoder, ready to be
+asked; a function of a module, it is called in another process."""
 
 
 @dataclass(frozen=True)

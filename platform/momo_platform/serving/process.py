@@ -27,30 +27,44 @@ from typing import Any
 import numpy as np
 
 from momo_platform.machine import with_our_modules
+from momo_platform.serving.config import Precision
 from momo_platform.serving.encoder import Load
 from momo_platform.serving.errors import ServiceRefusal
 
 
 class ModelProcess:
-    """An encoder by `load(folder, threads)` in another process; one call at a time.
+    """An encoder by `load(folder, threads, device, precision)` in another process; one call at a
+    time.
 
-    `load` must be a function of a module, which the new process imports. Raises RuntimeError with
-    the other process's error when it can't be loaded.
+    `load` must be a function of a module, which the new process imports. That process sees the
+    GPUs of this one, on the device `cpu` none. Raises RuntimeError with the other process's error
+    when it can't be loaded.
     """
 
-    def __init__(self, load: Load, folder: str, threads: int) -> None:
-        self._what = (load.__module__, load.__qualname__, folder, threads)
+    def __init__(
+        self,
+        load: Load,
+        folder: str,
+        threads: int,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+    ) -> None:
+        self._what = (load.__module__, load.__qualname__, folder, threads, device, precision)
+        self.device, self.precision = device, precision
         self._lock = threading.Lock()
+        self.device_bytes = 0
+        """Memory that it held on its GPU after the last call."""
         self.name, self.dimensions = self._start()
 
     def _start(self) -> tuple[str, int]:
         """The model's name and dimensions. Raises RuntimeError when it can't be loaded."""
         ours, theirs = socket.socketpair()
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=with_our_modules(),
+                env=with_our_modules(**hidden),
                 stdin=subprocess.DEVNULL,
             )
         self._connection = Connection(ours.detach())
@@ -113,7 +127,7 @@ class ModelProcess:
 
     def _answer(self, what: str, *arguments: Any) -> Any:
         self._connection.send((what, arguments))
-        done, result = self._connection.recv()
+        done, result, self.device_bytes = self._connection.recv()
         if not done:
             raise RuntimeError(result)
         return result
@@ -150,9 +164,13 @@ def main() -> None:
                     result = getattr(encoder, what)(*arguments)
             except Exception as error:  # noqa: BLE001 - the replica raises it
                 traceback.print_exc()
-                connection.send((False, f"{type(error).__name__}: {error}"))
+                connection.send((False, f"{type(error).__name__}: {error}", _held(encoder)))
             else:
-                connection.send((True, result))
+                connection.send((True, result, _held(encoder)))
+
+
+def _held(encoder: Any) -> int:
+    return encoder.device_bytes if encoder is not None else 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ BATCH = Histogram(
     "momo_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
 MODEL_BYTES = Gauge("momo_model_resident_bytes", "Memory of the model's own process")
+DEVICE_BYTES = Gauge(
+    "momo_model_device_bytes", "Memory that the model's process holds on its GPU; 0 without one"
+)
 QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
 
 _config = [ServingConfig(model="")]

@@ -100,6 +100,8 @@ class ModelCard(BaseModel):
     owned_by: str = "local"
     dimensions: int
     index_entries: int
+    device: str
+    precision: str
 
 
 class Models(BaseModel):

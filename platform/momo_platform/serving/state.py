@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from momo_platform.serving.config import Precision
 from momo_platform.serving.encoder import Loaders, Reader
 from momo_platform.serving.index import Index, read_index
 from momo_platform.serving.process import ModelProcess
@@ -18,11 +19,18 @@ class State:
     index: Index | None
 
 
-def load_state(loaders: Loaders, model: str, index: str, threads: int) -> State:
+def load_state(
+    loaders: Loaders,
+    model: str,
+    index: str,
+    threads: int,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+) -> State:
     """Raises what the loaders raise, in the other process as RuntimeError, and ValueError for an
     index that can't be read or that another model made."""
     reader = loaders.reader(model)
-    encoder = ModelProcess(loaders.encoder, model, threads)
+    encoder = ModelProcess(loaders.encoder, model, threads, device, precision)
     encoder.texts(["warm"])
     found = read_index(index) if index else None
     if found is not None and found.model != encoder.name:

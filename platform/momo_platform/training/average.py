@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch import _foreach_add_ as foreach_add_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_lerp_ as foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_mul_ as foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_sub as foreach_sub  # pyright: ignore[reportPrivateImportUsage]
 
 from momo_platform.training.parallel import copies_on_host, local_part, place_like
 
@@ -13,9 +17,9 @@ from momo_platform.training.parallel import copies_on_host, local_part, place_li
 def lerp_by_tensor(values: list[Tensor], towards: list[Tensor], share: Tensor) -> None:
     """`values ← values + share · (towards - values)`, with a share that only the device knows: of
     such a one torch has no lerp over lists."""
-    steps = torch._foreach_sub(towards, values)
-    torch._foreach_mul_(steps, share.to(values[0].dtype))
-    torch._foreach_add_(values, steps)
+    steps = foreach_sub(towards, values)
+    foreach_mul_(steps, share.to(values[0].dtype))
+    foreach_add_(values, steps)
 
 
 class WeightAverage:
@@ -44,7 +48,7 @@ class WeightAverage:
         averages = [local_part(a) for a in self._averages.values()]
         weights = [local_part(p.detach()) for p in self._parameters.values()]
         if share.device.type == "cpu":  # one pass over the memory; nothing to wait for
-            torch._foreach_lerp_(averages, weights, float(share))
+            foreach_lerp_(averages, weights, float(share))
         else:
             lerp_by_tensor(averages, weights, share)
         self._updates += 1 if finite is None else finite.to(torch.int64)

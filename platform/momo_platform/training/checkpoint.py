@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from momo_platform.training.average import WeightAverage
-from momo_platform.training.parallel import place_like, whole
+from momo_platform.training.parallel import copies_on_host, place_like, whole
 
 MANIFEST = "manifest.json"
 
@@ -47,22 +47,28 @@ def _tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else torch.as_tensor(value)
 
 
+def _tensors(
+    module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """(file, name) → weights, the optimizer's state by parameter name, averages; as they lie."""
+    names: dict[Tensor, str] = {p: n for n, p in module.named_parameters()}
+    for name, value in module.state_dict().items():
+        yield ("model", name), value
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            yield ("optimizer", f"{names[parameter]}:{key}"), _tensor(value)
+    yield ("optimizer", "rng"), torch.get_rng_state()
+    for name, value in average.tensors() if average is not None else ():
+        yield ("ema", name), value
+
+
 def _snapshot(
     module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
 ) -> dict[str, dict[str, Tensor]]:
-    """Copies on the CPU by file: weights, the optimizer's state by parameter name, averages."""
-    names: dict[Tensor, str] = {p: n for n, p in module.named_parameters()}
-    files = {
-        "model": {n: whole(t).cpu().clone() for n, t in module.state_dict().items()},
-        "optimizer": {
-            f"{names[p]}:{key}": whole(_tensor(value)).cpu().clone()
-            for p, values in optimizer.state.items()
-            for key, value in values.items()
-        },
-    }
-    files["optimizer"]["rng"] = torch.get_rng_state()
-    if average is not None:
-        files["ema"] = average.snapshot()
+    """Copies on the CPU by file."""
+    files: dict[str, dict[str, Tensor]] = {}
+    for (file, name), value in copies_on_host(_tensors(module, optimizer, average)).items():
+        files.setdefault(file, {})[name] = value
     return files
 
 
@@ -89,9 +95,11 @@ class CheckpointWriter:
     ) -> None:
         """Copy now, write later. Of a sharded module every rank must call this."""
         self.wait()
-        files = _snapshot(module, optimizer, average)
         if not self._writes:
+            for _, value in _tensors(module, optimizer, average):
+                whole(value)
             return
+        files = _snapshot(module, optimizer, average)
         write = partial(self._write, step, files, dict(state))
         self._thread = threading.Thread(target=self._run, args=(write,), daemon=True)
         self._thread.start()

@@ -13,7 +13,10 @@ GradientSchedule = Literal["accumulate", "alternate", "joint", "sequential"]
 ONE_AT_A_TIME: tuple[GradientSchedule, ...] = ("alternate", "sequential")
 Precision = Literal["fp32", "bf16", "auto"]
 Sharding = Literal["ddp", "fsdp2"]
+Backend = Literal["auto", "nccl", "gloo"]
 ActivationCheckpointing = Literal["none", "elementwise", "blocks"]
+Crop = Literal["auto", "host", "device"]
+Decode = Literal["cpu", "nvjpeg"]
 # Fields with this metadata change how a run is carried out, never what it computes.
 MECHANICS: dict[str, bool] = {"semantic": False}
 
@@ -47,40 +50,82 @@ class ScalingConfig:
 
     `num_workers` 0 trains in the stage's own process, which is warm when it trained before: a
     start costs a second or two where a group of workers costs ten. For small models and sweeps;
-    with 0 or 1 the same batches are seen. `sharding`: `ddp` copies the model to every worker,
+    with 0 or 1 the same batches are seen. Elastic workers (`min_workers`) go on with fewer where a
+    machine is lost and with more when one comes, from the newest checkpoint and with the same
+    global batches. `sharding`: `ddp` copies the model to every worker,
     `fsdp2` shards it with its gradients and moments. `activation_checkpointing` keeps less for
     the backward pass: `elementwise` makes norms and activation functions again, which costs
-    little; `blocks` computes whole blocks twice.
+    little; `blocks` computes whole blocks twice. `backend` `auto`: NCCL with GPUs, gloo without; a
+    collective that takes longer than `collective_timeout_minutes` counts as a lost worker.
+
+    `crop`: where pictures are cropped and resized, on a GPU (`device`) or by the readers (`host`);
+    `auto`: on GPUs where a run has them. Pixels of the two differ by a level or two. `decode`
+    `nvjpeg`: GPUs decode JPEG too, which has not been run yet. `resident`: every worker's device
+    holds all pictures, decoded once at the start. `reader_processes` -1: the cores that a worker
+    may use, less two, shared among its modalities with pictures.
     """
 
     num_workers: int = 2
+    min_workers: int = 0  # above 0: elastic, from so many workers to num_workers
+    resize_check_seconds: float = 60.0  # how often an elastic run looks for more machines
     cpus_per_worker: float = 0.5
     gpus_per_worker: float = 0.0
-    threads_per_worker: int = 0  # 0: the machine's cores shared among the workers
+    threads_per_worker: int = 0  # 0: the usable cores of a node shared among its workers
+    # Each worker on cores of its own. Near its GPU it runs anyway, where the system tells them.
+    pin_cores: bool = False
     prefetch_batches: int = 2
     reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
+    crop: Crop = "auto"
+    decode: Decode = "cpu"
+    resident: bool = False
     ingest: Literal["local", "ray"] = "local"  # where batches are made; the same either way
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
     sharding: Sharding = "ddp"
     activation_checkpointing: ActivationCheckpointing = "none"
     compile: bool = False  # torch.compile of the task's blocks; not with checkpointing=blocks
+    backend: Backend = "auto"
+    collective_timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         check_bounds(
             self,
             num_workers=(0, None),
+            min_workers=(0, self.num_workers),
+            resize_check_seconds=(0.1, None),
             cpus_per_worker=(0.0, None),
             gpus_per_worker=(0.0, None),
             threads_per_worker=(0, None),
             prefetch_batches=(1, None),
-            reader_processes=(0, None),
+            reader_processes=(-1, None),
             max_restarts=(0, None),
+            collective_timeout_minutes=(0.1, None),
         )
         check_choice(
             self,
+            backend=get_args(Backend),
             sharding=get_args(Sharding),
             activation_checkpointing=get_args(ActivationCheckpointing),
+            crop=get_args(Crop),
+            decode=get_args(Decode),
         )
+        if self.backend == "nccl" and not self.gpus_per_worker:
+            raise ValueError("backend='nccl' needs a GPU: set gpus_per_worker, or backend='auto'")
+        if self.crop == "host" and self.resident:
+            raise ValueError(
+                "scaling.resident needs scaling.crop=device: set crop to auto or device"
+            )
+        if self.decode == "nvjpeg" and (self.resident or not self.crops_on_device):
+            raise ValueError(
+                "scaling.decode=nvjpeg needs crops on GPUs and no resident corpus: set it to cpu, "
+                "or scaling.gpus_per_worker above 0, crop to auto and resident to false"
+            )
+
+    @property
+    def crops_on_device(self) -> bool:
+        """Whether readers leave pictures uncropped."""
+        if self.crop == "auto":
+            return self.resident or self.gpus_per_worker > 0
+        return self.crop == "device"
 
 
 @dataclass(frozen=True)

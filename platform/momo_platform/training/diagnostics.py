@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from momo_platform.training.hardware import accelerator
 
@@ -21,6 +21,18 @@ def peak_flops(device: torch.device) -> float | None:
         return None
     found = accelerator(torch.cuda.get_device_name(device))
     return found.flops if found else None
+
+
+def pci_address(device: torch.device) -> str:
+    """Where a GPU hangs, as the system names it (`0000:3b:00.0`); empty where it is not known."""
+    if device.type != "cuda":
+        return ""
+    found = torch.cuda.get_device_properties(device)
+    names = ("pci_domain_id", "pci_bus_id", "pci_device_id")
+    if not all(hasattr(found, name) for name in names):
+        return ""
+    domain, bus, slot = (getattr(found, name) for name in names)
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.0"
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -72,7 +84,3 @@ class Window:
         record["seconds_waiting_for_data"] = self.waited
         record["seconds_blocked_by_checkpoints"] = self.blocked
         return record
-
-
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {k: v.to(device) for k, v in batch.items()}

@@ -16,21 +16,36 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.training.config import GradientSchedule
-from momo_platform.training.parallel import is_sharded, reduce_unsharded, world_size
+from momo_platform.training.parallel import complete_gradients, is_sharded, world_size
 from momo_platform.training.task import LossParts
 
 
 @dataclass
 class StepResult:
-    """Global means of one update: losses and metrics by name; `finite` is the same on all ranks."""
+    """Global means of one update, losses and metrics by name, each a number on the device: whoever
+    reads one waits for the device. `finite`, bool, is the same on all ranks; `bad` tells for each
+    modality on which ranks its loss was not finite, [ranks]."""
 
-    losses: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    gradient_norms: dict[str, float] = field(default_factory=dict)
-    gradient_cosines: dict[str, float] = field(default_factory=dict)
-    finite: bool = True
-    # Modality → the ranks on which its loss was not finite.
-    culprits: dict[str, list[int]] = field(default_factory=dict)
+    finite: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    gradient_norms: dict[str, Tensor] = field(default_factory=dict)
+    gradient_cosines: dict[str, Tensor] = field(default_factory=dict)
+    bad: dict[str, Tensor] = field(default_factory=dict)
+
+    def read(self) -> dict[str, float]:
+        """All numbers by kind and name (`loss/mim`), brought to the host at once."""
+        kinds = {
+            "loss": self.losses,
+            "metric": self.metrics,
+            "gradient_norm": self.gradient_norms,
+            "gradient_cosine": self.gradient_cosines,
+        }
+        named = {
+            f"{kind}/{n}": value for kind, values in kinds.items() for n, value in values.items()
+        }
+        values = torch.stack([value.float() for value in named.values()]).tolist()
+        return dict(zip(named, values, strict=True))
 
 
 def modalities_of_step(
@@ -73,7 +88,7 @@ def _weighted_loss(
     metric_names = [(n, m) for n in names for m in losses[n].metrics]
     sums = torch.stack([losses[n].total.detach().float() for n in names])
     bad = torch.zeros(world, device=sums.device)
-    bad[torch.distributed.get_rank() if world > 1 else 0] = (~torch.isfinite(sums)).any().float()
+    bad[torch.distributed.get_rank() if world > 1 else 0] += (~sums.isfinite()).any()
     counts = [losses[n].terms.detach().float() for n in names]
     means = [losses[n].metrics[m].detach().float() / world for n, m in metric_names]
     packed = torch.cat([sums, torch.stack([*counts, *means]), bad])
@@ -81,12 +96,10 @@ def _weighted_loss(
         torch.distributed.all_reduce(packed)
     sums, counts, means, bad = packed.split([len(names), len(names), len(metric_names), world])
     counts = counts.clamp_min(1.0)
-    result.losses.update(zip(names, (sums / counts).tolist(), strict=True))
-    for (_, metric), value in zip(metric_names, means.tolist(), strict=True):
-        result.metrics[metric] = value
-    if not torch.isfinite(sums).all():
-        result.finite = False
-        result.culprits[modality] = [rank for rank, one in enumerate(bad.tolist()) if one]
+    result.losses.update(zip(names, (sums / counts).unbind(), strict=True))
+    result.metrics.update(zip((m for _, m in metric_names), means.unbind(), strict=True))
+    result.bad[modality] = bad
+    result.finite = result.finite & sums.isfinite().all()
     total = torch.zeros((), device=packed.device)
     for index, name in enumerate(names):
         total = total + losses[name].total * (weights.get(name, 1.0) * world / counts[index])
@@ -106,8 +119,10 @@ def backward_pass(
     With `diagnose`, also the norm of each modality's gradient and the cosine between modalities,
     over all ranks (one more all-reduce a modality; `accumulate` only, and not where sharded).
     A sharded module reduces after each modality: to wait would keep whole gradients.
+    Nothing here waits for the device: gradients of a loss that is not finite are made all the same,
+    and the caller updates only where `finite`.
     """
-    result = StepResult()
+    result = StepResult(torch.ones((), dtype=torch.bool, device=next(module.parameters()).device))
     distributed = isinstance(module, DistributedDataParallel)
     sharded = is_sharded(module)
     names = list(batches)
@@ -118,13 +133,11 @@ def backward_pass(
         for name in names[:-1]:
             losses, _ = inner(name, batches[name])
             totals.append(_weighted_loss(name, losses, weights, result))
-        losses, zero = module(names[-1], batches[names[-1]], touch_all=not sharded)
+        losses, zero = module(names[-1], batches[names[-1]], touch_all=distributed)
         totals.append(_weighted_loss(names[-1], losses, weights, result))
-        total = torch.stack(totals).sum() + (zero if zero is not None else 0.0)
-        if result.finite or sharded or distributed:  # see below
-            total.backward()
-            if sharded:
-                reduce_unsharded(module)
+        total = torch.stack(totals).sum()
+        (total if zero is None else total + zero).backward()
+        complete_gradients(module)
         return result
 
     diagnose = diagnose and len(names) > 1 and not sharded
@@ -134,15 +147,9 @@ def backward_pass(
         last = name == names[-1]
         no_sync = module.no_sync() if distributed and not last else contextlib.nullcontext()
         with no_sync:
-            losses, zero = module(name, batches[name], touch_all=last and not sharded)
+            losses, zero = module(name, batches[name], touch_all=last and distributed)
             total = _weighted_loss(name, losses, weights, result)
-            # Once its forward ran, a wrapper that reduces waits for the backward: gradients of a
-            # loss that is not finite are made all the same, and dropped by the caller.
-            if not result.finite and not (sharded or (distributed and last)):
-                return result
             (total if zero is None else total + zero).backward()
-        if not result.finite:
-            return result
         if diagnose:
             current = flat_gradient(module)
             if distributed and not last:
@@ -150,12 +157,11 @@ def backward_pass(
                 current /= world_size()
             vectors[name] = current if previous is None else current - previous
             previous = current
-    if sharded:
-        reduce_unsharded(module)
+    complete_gradients(module)
     if diagnose:
         for index, name in enumerate(names):
-            result.gradient_norms[name] = vectors[name].norm().item()
+            result.gradient_norms[name] = vectors[name].norm()
             for other in names[index + 1 :]:
                 cosine = torch.nn.functional.cosine_similarity(vectors[name], vectors[other], dim=0)
-                result.gradient_cosines[f"{name}/{other}"] = cosine.item()
+                result.gradient_cosines[f"{name}/{other}"] = cosine
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,14 @@ def begin() -> None:
 def end() -> None:
     """From now on SIGTERM does what it did before `install`."""
     _training.clear()
+
+
+def leave(seconds: float) -> None:
+    """Ask to stop, and wait until training has saved and ended, at most so long."""
+    _requested.set()
+    end = time.monotonic() + seconds
+    while _training.is_set() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def install() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +22,15 @@ from momo_platform.training.checkpoint import (
     newest_checkpoint,
 )
 from momo_platform.training.config import TrainConfig
-from momo_platform.training.diagnostics import Window, to_device
+from momo_platform.training.diagnostics import Window
+from momo_platform.training.feed import Feed
 from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
 from momo_platform.training.interrupt import TrainingInterrupted
-from momo_platform.training.optimizer import build_optimizer, learning_rate
+from momo_platform.training.optimizer import (
+    build_optimizer,
+    learning_rate,
+    update_where_finite,
+)
 from momo_platform.training.parallel import (
     blocks_of,
     clip_gradients,
@@ -38,13 +42,10 @@ from momo_platform.training.parallel import (
 from momo_platform.training.records import RunLog
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
+from momo_platform.training.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
-
-
-def _to_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in batch.items()}
 
 
 def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
@@ -95,6 +96,7 @@ class Trainer:
         bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda)
         self.task = TouchedTask(setup.task, bf16).to(self.device)
         self.skipped = 0
+        self._verdicts = Verdicts(self.device)
         self.start_step = 0
         newest = newest_checkpoint(folder)
         if newest:
@@ -127,7 +129,9 @@ class Trainer:
                 keep = logging_config.keep_checkpoints
                 writer = CheckpointWriter(self.folder, keep, writes=not self.rank)
                 stack.callback(writer.close)
-                return self._train(log, writer)
+                feed = self._feed()
+                stack.callback(feed.close)
+                return self._train(log, writer, feed)
         except Exception as error:
             if not is_disk_full(error):
                 raise
@@ -148,34 +152,49 @@ class Trainer:
             unshard(self.task)
         return self.setup.task
 
-    def _train(self, log: RunLog | None, writer: CheckpointWriter) -> dict[str, float]:
+    def _feed(self) -> Feed:
+        """Batches from the step that the run goes on at."""
+
+        def report(message: str) -> None:
+            logger.info(message)
+            self.progress({"message": message})
+
+        start, steps = self.start_step, self.config.steps
+        used = self._uses_before(start)
+        setup, device = self.setup, self.device
+        return Feed(
+            *(setup.task, setup.loaders, device, self._modalities, used, start, steps),
+            report=report,
+        )
+
+    def _train(self, log: RunLog | None, writer: CheckpointWriter, feed: Feed) -> dict[str, float]:
         config, every = self.config, self.config.logging
         # Where a step uses one modality only: its loader counts its own uses.
         used = self._uses_before(self.start_step)
-        iterators = {n: loader.iterate(used[n]) for n, loader in self.setup.loaders.items()}
         record: dict[str, float] = {}
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
         self.progress({"step": self.start_step, "total": config.steps})
         for step in range(self.start_step, config.steps):
-            last = step + 1 == config.steps
+            first, last = step == self.start_step, step + 1 == config.steps
             log_now = (step + 1) % every.every_steps == 0 or last
-            batches = self._next_batches(step, iterators, window)
+            save_now = (step + 1) % every.checkpoint_every_steps == 0 or last
+            batches = self._next_batches(feed, window)
             result = self._update(step, batches, diagnose=log_now)
-            if not result.finite:
-                self._name_skipped(step, result, used, log)
+            self._verdicts.add(step, used, result, self._stop_flag())
             for name in batches:
                 used[name] += 1
-            if step == self.start_step:
+            stop = self._settle(log, everything=first or log_now or save_now) and not last
+            if first:
                 self.progress({"first_step_at": time.time()})
             if log_now:
                 record = self._record(step, result) | window.record(self.device, world_size())
                 if log is not None:
                     log.write(step + 1, record)
-                self._report(step, result, record, window)
+                self._report(step, record, window)
                 window = Window(step + 1, modalities)
-            stop = not last and self._asked_to_stop()
-            if (step + 1) % every.checkpoint_every_steps == 0 or last or stop:
+            if save_now or stop:
+                self._settle(log, everything=True)
                 blocking_start = time.perf_counter()
                 self._save(step + 1, writer)
                 window.blocked += time.perf_counter() - blocking_start
@@ -184,27 +203,35 @@ class Trainer:
         self.progress({"last_step_at": time.time()})
         return record
 
-    def _next_batches(
-        self, step: int, iterators: Mapping[str, Iterator[Any]], window: Window
-    ) -> dict[str, dict[str, Tensor]]:
+    def _settle(self, log: RunLog | None, *, everything: bool) -> bool:
+        """Count the steps that the device skipped. Whether a rank was asked to stop: the same on
+        all ranks."""
+        stop = False
+        for verdict in self._verdicts.settle(everything=everything):
+            stop = stop or verdict.stop
+            if not verdict.finite:
+                self.skipped += 1
+                self._name_skipped(verdict, log)
+        return stop
+
+    def _next_batches(self, feed: Feed, window: Window) -> dict[str, dict[str, Any]]:
         waiting_start = time.perf_counter()
-        local = {n: _to_tensors(next(iterators[n])) for n in self._modalities(step)}
-        batches = {n: to_device(batch, self.device) for n, batch in local.items()}
+        fed = feed.next()
         window.waited += time.perf_counter() - waiting_start
-        window.add(self.setup.task, self.config.batch_sizes, local)
-        return batches
+        window.add(self.setup.task, self.config.batch_sizes, fed.host)
+        return fed.device
 
     def _save(self, step: int, writer: CheckpointWriter) -> None:
         if not self.rank or self.sharded:
             state = {"skipped": self.skipped}
             writer.save(step, self.task, self.optimizer, state, self.average)
 
-    def _asked_to_stop(self) -> bool:
-        """The same on all ranks: one flag is reduced."""
-        flag = torch.tensor(float(self.stop()), device=self.device)
+    def _stop_flag(self) -> Tensor:
+        """Above 0 where a rank was asked to stop: reduced, and not yet read."""
+        flag = torch.full((), float(self.stop()), device=self.device)
         if world_size() > 1:
             torch.distributed.all_reduce(flag)
-        return bool(flag)
+        return flag
 
     def _leave(self, step: int, writer: CheckpointWriter) -> None:
         writer.wait()
@@ -235,25 +262,21 @@ class Trainer:
         result = backward_pass(
             self.module, batches, weights, config.gradient_schedule, diagnose=diagnose
         )
-        if result.finite:
-            norm = clip_gradients(self.task, config.optimizer.clip_norm)
-            result.gradient_norms["total"] = norm.item()
-            result.finite = bool(torch.isfinite(norm))
-        if result.finite:
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update()
-        else:
-            self.skipped += 1
+        norm = clip_gradients(self.task, config.optimizer.clip_norm)
+        result.gradient_norms["total"] = norm
+        result.finite = result.finite & norm.isfinite()
+        update_where_finite(self.optimizer, result.finite)
+        if self.average is not None:
+            self.average.update(result.finite)
         return result
 
-    def _name_skipped(
-        self, step: int, result: StepResult, used: Mapping[str, int], log: RunLog | None
-    ) -> None:
+    def _name_skipped(self, verdict: Verdict, log: RunLog | None) -> None:
         """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
-        config, names = self.config, self._modalities(step)
-        samples = culprit_samples(result, names, used, config.batch_sizes, world_size())
-        what = "loss" if result.culprits else "gradient"
+        config, step, names = self.config, verdict.step, self._modalities(verdict.step)
+        sizes = config.batch_sizes
+        units = {n: getattr(loader, "unit", 1) for n, loader in self.setup.loaders.items()}
+        samples = culprit_samples(verdict.culprits, names, verdict.used, sizes, world_size(), units)
+        what = "loss" if verdict.culprits else "gradient"
         message = f"step {step}: non-finite {what}, skipped; samples by modality {samples}"
         if log is not None:
             log.write_skipped(step + 1, {"what": what, "samples": samples})
@@ -263,29 +286,25 @@ class Trainer:
             raise TrainingDiverged(
                 f"{self.skipped} steps had a non-finite loss or gradient, more than "
                 f"max_skipped_steps={config.max_skipped_steps}; last at step {step}, samples by "
-                f"modality {samples}, losses {result.losses}. Lower optimizer.learning_rate."
+                f"modality {samples}, {verdict.result.read()}. Lower optimizer.learning_rate."
             )
 
-    def _report(
-        self, step: int, result: StepResult, record: Mapping[str, float], window: Window
-    ) -> None:
+    def _report(self, step: int, record: Mapping[str, float], window: Window) -> None:
         rates = [v for k, v in record.items() if k.startswith("samples_per_second/")]
+        losses = {k.removeprefix("loss/"): v for k, v in record.items() if k.startswith("loss/")}
         remaining = self.config.steps - step - 1
         self.progress(
             {
                 "step": step + 1,
                 "total": self.config.steps,
-                "metrics": dict(result.losses),
+                "metrics": losses,
                 "samples_per_second": sum(rates),
                 "eta_seconds": remaining * window.seconds_per_step(step),
             }
         )
 
     def _record(self, step: int, result: StepResult) -> dict[str, float]:
-        record = {f"loss/{k}": v for k, v in result.losses.items()}
-        record |= {f"metric/{k}": v for k, v in result.metrics.items()}
-        record |= {f"gradient_norm/{k}": v for k, v in result.gradient_norms.items()}
-        record |= {f"gradient_cosine/{k}": v for k, v in result.gradient_cosines.items()}
+        record = result.read()
         record["learning_rate"] = learning_rate(step, self.config.steps, self.config.optimizer)
         record["skipped_steps"] = self.skipped
         return record

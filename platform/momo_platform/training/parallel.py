@@ -5,8 +5,8 @@ Checkpoints hold whole tensors either way, so a run may change between the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.training.config import Sharding
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def world_size() -> int:
@@ -27,11 +29,16 @@ def blocks_of(task: nn.Module) -> list[nn.Module]:
     return [] if named is None else list(named())
 
 
-def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Module:
+def parallelise(
+    module: nn.Module, task: nn.Module, sharding: Sharding, bf16: bool = False
+) -> nn.Module:
     """`module` (around `task`) ready for this run's processes; itself where there is only one.
 
     Under `fsdp2` every block and then the rest is sharded in place. Parameters without dimension
-    can't be sharded: every rank keeps them, and `reduce_unsharded` averages their gradients.
+    can't be sharded: every rank keeps them, and `complete_gradients` averages their gradients.
+    With `bf16` (a run under autocast) the blocks are gathered and computed in bf16, their inputs cast to
+    it; gradients are reduced, and shards kept, in fp32. What lies outside the blocks is left to
+    autocast: a batch's noise must not be rounded.
     """
     if world_size() == 1:
         return module
@@ -42,12 +49,15 @@ def parallelise(module: nn.Module, task: nn.Module, sharding: Sharding) -> nn.Mo
             module, broadcast_buffers=False, gradient_as_bucket_view=True
         )
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    policy = MixedPrecisionPolicy()
+    if bf16:
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     mesh = init_device_mesh(next(module.parameters()).device.type, (world_size(),))
     scalars = {p for p in module.parameters() if p.ndim == 0}
     for block in blocks_of(task):
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, ignored_params=scalars)
     return module
 
@@ -68,13 +78,13 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def copies_on_host(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def copies_on_host(tensors: Iterable[tuple[Key, Tensor]]) -> dict[Key, Tensor]:
     """Whole copies on the CPU by name; every rank must ask for them.
 
     Off a device into pinned memory, one wait for all of them; sharded tensors are whole on the
     device one at a time.
     """
-    copies: dict[str, Tensor] = {}
+    copies: dict[Key, Tensor] = {}
     devices: set[torch.device] = set()
     for name, tensor in tensors:
         value = whole(tensor)
@@ -97,15 +107,14 @@ def place_like(value: Tensor, model: Tensor) -> Tensor:
     return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)
 
 
-def reduce_unsharded(module: nn.Module) -> None:
-    """Average the gradients that FSDP2 leaves alone: those of parameters without dimension.
-
-    Parameters that the step did not reach get a gradient of zeros, as they do under DDP.
-    """
+def complete_gradients(module: nn.Module) -> None:
+    """After a backward pass: what it did not reach gets a gradient of zeros, as it does under DDP,
+    and gradients that FSDP2 leaves alone, of parameters without dimension, are averaged."""
+    sharded = is_sharded(module)
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        elif parameter.grad is not None and not isinstance(parameter, DTensor):
+        elif sharded and parameter.grad is not None and not isinstance(parameter, DTensor):
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= world_size()
 
@@ -126,7 +135,8 @@ def clip_gradients(module: nn.Module, most: float) -> Tensor:
     total = squares[0] if shards else gradients[0].new_zeros(())
     torch.distributed.all_reduce(total)
     norm = (total + squares[-1] if copies else total).sqrt()
-    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_max(1.0))
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
 

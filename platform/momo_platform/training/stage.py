@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,15 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.cores import cores_near, pin_cores, usable_cores
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
+from momo_platform.training.faults import (
+    cause_of,
+    fault_of,
+    first_worker_error,
+    out_of_memory,
+)
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME
 
 logger = logging.getLogger(__name__)
 _RESULT = "result.json"
+_RESIZE_SECONDS = 300.0  # for a step and its checkpoint
 
 
 class WorkerFailed(RuntimeError):
@@ -46,17 +53,34 @@ class WorkerSpec:
 
 
 def _interrupt_handler() -> Any:
-    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM.
+    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM,
+    and a group that is to get another size saves its step first.
 
     Training itself runs in another thread of the worker.
     """
-    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+    import ray
+    from ray.exceptions import RayError
+    from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
-    class HandleSigterm(WorkerGroupCallback):
+    class HandleInterrupts(WorkerGroupCallback, ControllerCallback):
+        group: Any = None
+
         def after_worker_group_start(self, worker_group: Any) -> None:
+            self.group = worker_group
             worker_group.execute(interrupt.install)
 
-    return HandleSigterm()
+        def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
+            group, self.group = self.group, None
+            status = group and group.get_latest_poll_status()
+            if status is None or status.errors or status.finished:  # nobody there to save
+                return
+            try:
+                leaving = group.execute_async(interrupt.leave, _RESIZE_SECONDS)
+                ray.get(leaving, timeout=_RESIZE_SECONDS)
+            except (RayError, TimeoutError) as error:
+                logger.warning("resizing without the last steps (%s)", error)
+
+    return HandleInterrupts()
 
 
 def _worker(loop_config: Mapping[str, Any]) -> None:
@@ -68,12 +92,17 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     spec: WorkerSpec = loop_config["spec"]
     module_name, _, function_name = spec.builder.partition(":")
     build = getattr(importlib.import_module(module_name), function_name)
+    from momo_platform.training.diagnostics import pci_address
     from momo_platform.training.loop import Trainer
 
     context = ray_train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     scaling = spec.train.scaling
-    threads = scaling.threads_per_worker or max(1, (os.cpu_count() or 1) // world_size)
+    workers_here = context.get_local_world_size()
+    threads = scaling.threads_per_worker or max(1, usable_cores() // workers_here)
+    if scaling.num_workers:  # else the process outlives the stage, and what follows wants all cores
+        near = cores_near(pci_address(get_device()))
+        pin_cores(near, context.get_local_rank(), workers_here, split=scaling.pin_cores)
     torch.set_num_threads(threads)
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
@@ -116,8 +145,9 @@ def run_torch_trainer(
 ) -> dict[str, Any]:
     """Train on Ray and return the run's metrics. `context` is the stage's `Context`.
 
-    A worker that dies of its machine (killed, out of memory, node lost) restarts the group at the
-    newest checkpoint, up to `scaling.max_restarts` times; an exception of the code never does.
+    A worker that dies of its machine (killed, node lost) or meets a fault of its device or of a
+    collective (`faults`) restarts the group at the newest checkpoint, up to `scaling.max_restarts`
+    times; an exception of the code never does. Too little memory on a device is a `UserError`.
     A worker asked to leave (SIGTERM) makes the group save its step first.
     With `scaling.num_workers` 0 the loop runs in this process (TorchTrainer's local mode); if the
     process dies, the executor starts the stage again.
@@ -126,7 +156,7 @@ def run_torch_trainer(
     from ray.exceptions import RayActorError
     from ray.train import RunConfig, TrainingFailedError
     from ray.train import ScalingConfig as RayScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     scaling = train.scaling
     folders: WorkerFolders = SharedFolders(context.output, context.checkpoints)
@@ -151,8 +181,17 @@ def run_torch_trainer(
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"spec": spec},
+            torch_config=TorchConfig(
+                backend=None if scaling.backend == "auto" else scaling.backend,
+                timeout_s=round(60 * scaling.collective_timeout_minutes),
+            ),
             scaling_config=RayScalingConfig(
-                num_workers=scaling.num_workers,
+                num_workers=(
+                    (scaling.min_workers, scaling.num_workers)
+                    if scaling.min_workers
+                    else scaling.num_workers
+                ),
+                elastic_resize_monitor_interval_s=scaling.resize_check_seconds,
                 use_gpu=scaling.gpus_per_worker > 0,
                 resources_per_worker=resources,
             ),
@@ -168,20 +207,27 @@ def run_torch_trainer(
         except TrainingFailedError as error:
             first = first_worker_error(error)
             cause = cause_of(first)
+            fault = fault_of(first)
             lost = isinstance(first, RayActorError) or isinstance(cause, TrainingInterrupted)
-            lost = lost or peer_is_gone(first)
+            lost = lost or fault in ("machine", "peer")
             if lost and attempt < scaling.max_restarts:
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
                 context.progress(_again(f"worker lost, restart {attempt + 1}"))
                 continue
             if isinstance(cause, UserError):
                 raise cause from None
+            if fault == "memory":
+                raise out_of_memory(first, context.name) from None
             raise WorkerFailed(str(first)) from None
         except TrainingInterrupted:  # of this process
             if attempt == scaling.max_restarts:
                 raise
             context.progress(_again(f"asked to leave, restart {attempt + 1}"))
             interrupt.install()
+        except RuntimeError as error:  # of this process
+            if fault_of(error) != "memory":
+                raise
+            raise out_of_memory(error, context.name) from error
     shutil.rmtree(ray_folder, ignore_errors=True)
     folders.collect()
     result = json.loads((context.output / _RESULT).read_text())
@@ -192,34 +238,3 @@ def run_torch_trainer(
 def _again(message: str) -> dict[str, Any]:
     """Progress of a group that starts again: until its first step no stage may start beside it."""
     return {"message": message, "first_step_at": None}
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """What the worker's code raised, out of Ray Train's wrapper."""
-    return getattr(error, "_base_exc", error)
-
-
-_GONE = (
-    *("connection reset by peer", "connection closed by peer", "broken pipe"),
-    *("connection refused", "remote process exited", "communicator was aborted"),
-)
-
-
-def peer_is_gone(error: BaseException) -> bool:
-    """Whether a worker only tells that another one has left the process group: where a machine
-    dies, those that live often fail before Ray has noticed."""
-    cause = cause_of(error)
-    if not isinstance(cause, RuntimeError):
-        return False
-    text = str(cause).lower()
-    collective = "gloo" in text or "nccl" in text or type(cause).__name__.startswith("Dist")
-    return collective and any(sign in text for sign in _GONE)
-
-
-def first_worker_error(error: BaseException) -> BaseException:
-    """The error of the lowest-ranked failed worker inside Ray Train's exception, or itself; one of
-    a worker's own before those that only lost their peer."""
-    failures = getattr(error, "worker_failures", None)
-    if not failures:
-        return error
-    return failures[min(failures, key=lambda rank: (peer_is_gone(failures[rank]), rank))]

@@ -39,7 +39,9 @@ class Task(Protocol):
 
     Optional methods: `blocks()` names the repeated blocks (sharding, compilation);
     `enable_activation_checkpointing("elementwise" or "blocks")`; `tokens(modality, batch)` and
-    `flops(modality, batch)` give what a batch costs in training, from its shapes, for the log.
+    `flops(modality, batch)` give what a batch costs in training, from its shapes, for the log;
+    `on_host(modality, batch)` and `on_device(modality, batch)` prepare a batch before and after it
+    is copied to the device (`feed`).
     """
 
     weights: Mapping[str, float]
@@ -48,7 +50,10 @@ class Task(Protocol):
 
 
 class BatchSource(Protocol):
-    """Batches by step: `batch(step)` is a pure function of the step."""
+    """Batches by step: `batch(step)` is a pure function of the step.
+
+    Optional: `resident(device, report)` gives tensors that are part of every batch, on the device.
+    """
 
     seconds_waiting: float
 

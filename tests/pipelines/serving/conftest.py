@@ -26,7 +26,7 @@ def make_model(folder, seed):
     tokenizer = train_wordpiece(WORDS * 5, CONFIG.vocab_size)
     facts = {"artifact": f"toy/{seed}"}
     save(build_model(CONFIG, seed=seed), folder, tokenizer.to_str(), facts)
-    return momo.load(folder)
+    return momo.load(folder, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def endpoint(folders, ray_local):
 @pytest.fixture(scope="session")
 def direct(folders):
     """The first model without the endpoint."""
-    return momo.load(folders["one"])
+    return momo.load(folders["one"], "cpu")
 
 
 @pytest.fixture

@@ -422,7 +422,9 @@ class Load:
 
 def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, folders):
     options, url = endpoint
-    old, new = (momo.load(folders[n]).embed(texts=["a red apple"])[0] for n in ("one", "two"))
+    old, new = (
+        momo.load(folders[n], "cpu").embed(texts=["a red apple"])[0] for n in ("one", "two")
+    )
     with Load(url, retries=0) as load:
         time.sleep(1)
         deploy(replace(options, model=folders["two"], index=""))
@@ -436,6 +438,35 @@ def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, fol
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-2"
     deploy(options)
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
+
+
+def test_in_bf16_vectors_are_near_and_float32_and_the_listing_says_so(endpoint, direct, noise):
+    options, url = endpoint
+    card = send(url, "/v1/models", None)[1]["data"][0]
+    assert (card["device"], card["precision"]) == ("cpu", "fp32")
+    texts, pictures = ["a red apple", "two blue cats"], [noise(1), noise(2)]
+    expected = np.concatenate([direct.embed(texts=texts), direct.embed(images=pictures)])
+    deploy(replace(options, precision="bf16"))
+    try:
+        card = send(url, "/v1/models", None)[1]["data"][0]
+        assert (card["device"], card["precision"]) == ("cpu", "bf16")
+        client = Client(url)
+        found = client.embed(texts=texts), client.embed(images=[png(p) for p in pictures])
+        difference = np.concatenate(found) - expected
+        assert np.abs(difference).max() > 1e-5
+        assert (np.concatenate(found) * expected).sum(axis=1).min() > 0.98
+        assert "momo_model_device_bytes 0.0" in send(url, "/metrics", None)[1]
+        seen = send(url, "/v1/attention", {"image": base64.b64encode(png(noise(1))).decode()})[1]
+        assert abs(np.array(seen["data"]).sum() - 1) < 1e-3
+    finally:
+        deploy(options)
+
+
+def test_gpus_that_the_cluster_has_not_are_refused_and_change_nothing(endpoint):
+    options, url = endpoint
+    with pytest.raises(UserError, match="--gpus 64: the cluster has "):
+        deploy(replace(options, gpus=64.0))
+    assert Client(url).embed(texts=["a"]).shape == (1, 24)
 
 
 def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, folders, tmp_path):
@@ -459,7 +490,7 @@ def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, folders, tm
 @pytest.mark.parametrize("what", ["ray::ServeReplica", "momo_platform.serving.process"])
 def test_a_killed_replica_or_model_costs_no_answer(endpoint, folders, what):
     options, url = endpoint
-    expected = momo.load(folders["one"]).embed(texts=["a red apple"])[0]
+    expected = momo.load(folders["one"], "cpu").embed(texts=["a red apple"])[0]
     deploy(replace(options, min_replicas=2, max_replicas=2))
     try:
         with Load(url, retries=8) as load:

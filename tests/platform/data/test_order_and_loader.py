@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.shards import ShardDataset, write_shards
+from momo_platform.data.share import rows_of_ranks
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,6 +81,32 @@ def test_the_global_batch_is_the_same_for_any_number_of_workers(shards):
             assert all(np.array_equal(one[k], other[k]) for k in one)
 
 
+@pytest.mark.parametrize("unit", [1, 4, 7])
+def test_workers_share_a_batch_unevenly_in_whole_units(shards, unit):
+    size = 30
+    whole = Loader(shards, _numbers, global_batch_size=size, seed=1).batch(7)
+    for world in range(1, -(-size // unit) + 1):
+        loaders = [
+            Loader(
+                *(shards, _numbers),
+                global_batch_size=size,
+                rank=rank,
+                world_size=world,
+                seed=1,
+                unit=unit,
+            )
+            for rank in range(world)
+        ]
+        parts = [loader.batch(7) for loader in loaders]
+        assert all(
+            np.array_equal(whole[k], np.concatenate([part[k] for part in parts])) for k in whole
+        )
+        rows = [len(part["n"]) for part in parts]
+        assert tuple(rows) == rows_of_ranks(size, world, unit)
+        assert all(count and count % unit == 0 for count in rows[:-1])
+        assert max(rows) - min(rows) <= 2 * unit
+
+
 def test_iterating_from_a_step_equals_reading_it(shards):
     loader = Loader(shards, _numbers, global_batch_size=32, seed=1)
     iterator = loader.iterate(37)
@@ -99,8 +126,10 @@ def test_an_error_in_the_reading_thread_surfaces(shards):
 
 
 def test_a_batch_that_workers_cannot_share_is_refused(shards):
-    with pytest.raises(ValueError, match="multiple of 4"):
-        Loader(shards, _numbers, global_batch_size=30, world_size=4)
+    with pytest.raises(ValueError, match="3 rows, fewer than 4 workers"):
+        Loader(shards, _numbers, global_batch_size=3, world_size=4)
+    with pytest.raises(ValueError, match="3 groups of 12 rows, fewer than 4 workers"):
+        Loader(shards, _numbers, global_batch_size=30, world_size=4, unit=12)
 
 
 def test_a_closed_loader_says_so(shards):

@@ -10,10 +10,11 @@ class ToyEncoder:
     name = "toy"
     dimensions = 2
 
-    def __init__(self, folder, threads):
+    def __init__(self, folder, threads, device, precision):
         if folder == "nowhere":
             raise FileNotFoundError("nowhere/config.json is missing")
         self.threads = threads
+        self.device_bytes = 0 if device == "cpu" else 7
 
     def texts(self, texts):
         if "raise" in texts:

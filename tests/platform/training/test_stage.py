@@ -1,17 +1,20 @@
 """A training stage on a real Ray: a worker that gets SIGTERM, a user's mistake."""
 
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from momo_platform.cores import usable_cores
 from momo_platform.stages import UserError
 from momo_platform.training.config import ScalingConfig
 from momo_platform.training.records import read_records
-from momo_platform.training.stage import first_worker_error, peer_is_gone, run_torch_trainer
+from momo_platform.training.stage import run_torch_trainer
 from momo_platform.training.task import TrainingSetup
 from tests.platform.training.toy import ToyLoader, ToyTask
 from tests.platform.training.toy_runs import config
@@ -45,7 +48,7 @@ def build_setup(recipe, inputs, train, rank, world_size):
     return TrainingSetup(ToyTask(), loaders, lambda _, folder: (folder / "saved").touch())
 
 
-def run(folder, train, messages):
+def run(folder, train, messages, builder="build_setup"):
     (folder / "output").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
     context = SimpleNamespace(
@@ -56,7 +59,7 @@ def run(folder, train, messages):
         progress=lambda message: messages.append(message),
     )
     return run_torch_trainer(
-        builder="tests.platform.training.test_stage:build_setup",
+        builder=f"tests.platform.training.test_stage:{builder}",
         recipe=str(folder / "flag"),
         train=train,
         resolve_inputs=dict,
@@ -106,39 +109,87 @@ def test_what_a_task_can_not_do_is_the_users_error(tmp_path, ray_local):
         run(tmp_path, dataclasses.replace(TRAIN, scaling=scaling), [])
 
 
-class _Wrapped(Exception):
-    """As Ray Train wraps a worker's error."""
+class BreaksOnce(ToyLoader):
+    """The last rank's device fails at step 5 of the first attempt; the others wait for it."""
 
-    def __init__(self, base):
-        super().__init__(str(base))
-        self._base_exc = base
+    def __init__(self, *arguments, flag):
+        super().__init__(*arguments)
+        self.flag = Path(flag)
 
-
-class _Failed(Exception):
-    def __init__(self, **failures):
-        self.worker_failures = {int(rank.removeprefix("rank")): e for rank, e in failures.items()}
-
-
-GLOO = "[gloo/transport/tcp/pair.cc:545] Read error [10.0.0.2]:26029: Connection reset by peer."
+    def batch(self, step):
+        if step == 5 and self.rank == self.world - 1 and not self.flag.exists():
+            self.flag.touch()
+            raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")
+        return super().batch(step)
 
 
-@pytest.mark.parametrize(
-    "error, gone",
-    [
-        (RuntimeError(GLOO), True),
-        (_Wrapped(RuntimeError(GLOO)), True),
-        (type("DistBackendError", (RuntimeError,), {})("remote process exited or"), True),
-        (RuntimeError("shapes do not match"), False),
-        (ConnectionResetError("Connection reset by peer"), False),  # of the code's own socket
-        (RuntimeError("gloo: invalid shape"), False),
-    ],
-)
-def test_a_worker_that_lost_its_peer_is_told_from_one_that_failed(error, gone):
-    assert peer_is_gone(error) is gone
+def build_breaking(recipe, inputs, train, rank, world_size):
+    loaders = {n: BreaksOnce(n, 12, rank, world_size, flag=recipe) for n in "ab"}
+    return TrainingSetup(ToyTask(), loaders, save_weights)
 
 
-def test_a_workers_own_error_comes_before_those_of_lost_peers():
-    own, peer = _Wrapped(ValueError("bad batch")), _Wrapped(RuntimeError(GLOO))
-    assert first_worker_error(_Failed(rank0=peer, rank1=own)) is own
-    assert first_worker_error(_Failed(rank0=peer, rank1=peer)) is peer
-    assert first_worker_error(own) is own
+def save_weights(task, folder):
+    torch.save(task.state_dict(), folder / "weights.pt")
+
+
+def test_a_broken_device_restarts_the_group_at_the_checkpoint(tmp_path, ray_local):
+    train = config(12, 2, scaling=TRAIN.scaling)
+    messages = []
+    result = run(tmp_path / "broken", train, messages, "build_breaking")
+    assert result["resumed_at_step"] == 4
+    assert sum("restart" in m.get("message", "") for m in messages) == 1
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "flag").touch()  # nothing breaks
+    run(tmp_path / "whole", train, [], "build_breaking")
+    broken, whole = (
+        torch.load(tmp_path / name / "output" / "weights.pt") for name in ("broken", "whole")
+    )
+    assert all(torch.equal(broken[name], whole[name]) for name in whole)
+
+
+class TooLarge(ToyLoader):
+    def batch(self, step):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def build_too_large(recipe, inputs, train, rank, world_size):
+    return TrainingSetup(ToyTask(), {n: TooLarge(n, 12) for n in "ab"}, save_weights)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_is_the_users_error_and_restarts_nothing(tmp_path, ray_local, workers):
+    scaling = dataclasses.replace(TRAIN.scaling, num_workers=workers)
+    messages = []
+    train = dataclasses.replace(TRAIN, scaling=scaling)
+    with pytest.raises(UserError, match="toy: out of memory .*\n.*activation_checkpointing"):
+        run(tmp_path, train, messages, "build_too_large")
+    assert not any("restart" in m.get("message", "") for m in messages)
+
+
+def build_reporting(recipe, inputs, train, rank, world_size):
+    gloo = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    timeout = gloo.options._timeout.total_seconds()
+    told = {
+        "timeout": timeout,
+        "cores": sorted(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+    }
+    Path(recipe).with_name(f"told-{rank}").write_text(json.dumps(told))
+    loaders = {n: ToyLoader(n, 12, rank, world_size) for n in "ab"}
+    return TrainingSetup(ToyTask(), loaders, save_weights)
+
+
+def test_workers_get_the_time_out_and_share_the_nodes_cores(tmp_path, ray_local):
+    scaling = ScalingConfig(num_workers=2, pin_cores=True, collective_timeout_minutes=1.5)
+    run(tmp_path, config(2, scaling=scaling), [], "build_reporting")
+    first, second = (json.loads((tmp_path / f"told-{rank}").read_text()) for rank in (0, 1))
+    assert first["timeout"] == second["timeout"] == 90.0
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        assert sorted(first["cores"] + second["cores"]) == cores
+    assert first["threads"] == second["threads"] == max(1, usable_cores() // 2)
+
+
+def test_nccl_without_a_gpu_is_refused():
+    with pytest.raises(ValueError, match="backend='nccl' needs a GPU"):
+        ScalingConfig(backend="nccl")

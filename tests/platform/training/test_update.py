@@ -8,13 +8,19 @@ import torch
 from momo_platform.training.average import WeightAverage, lerp_by_tensor
 from momo_platform.training.config import OptimizerConfig
 from momo_platform.training.optimizer import build_optimizer, update_where_finite
-from momo_platform.training.parallel import clip_gradients, local_part, parallelise, whole
+from momo_platform.training.parallel import (
+    clip_gradients,
+    copies_on_host,
+    local_part,
+    parallelise,
+    whole,
+)
 from tests.platform.training.toy import ToyTask
 from tests.ranks import run_ranks
 
 
 class WithScalar(ToyTask):
-    """A parameter without dimension is not sharded by FSDP2; heads of one row leave ranks without."""
+    """FSDP2 does not shard a parameter without dimension; of a head of one row one rank has all."""
 
     def __init__(self):
         super().__init__()
@@ -132,3 +138,22 @@ def test_lerp_by_tensor_is_the_lerp():
     lerp_by_tensor(ours, [t + 5.0 for t in tensors], torch.tensor(0.0, dtype=torch.float64))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+        ),
+    ],
+)
+def test_copies_on_the_host_are_copies(device):
+    tensors = {"a": torch.arange(6.0, device=device), "step": torch.tensor(3.0, device=device)}
+    copies = copies_on_host(tensors.items())
+    for tensor in tensors.values():
+        tensor += 1
+    assert torch.equal(copies["a"], torch.arange(6.0))
+    assert float(copies["step"]) == 3.0
+    assert all(value.is_pinned() == (device == "cuda") for value in copies.values())
