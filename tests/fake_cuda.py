@@ -166,10 +166,16 @@ def _varlen_flops(products: int, query_at: int, longest_at: int) -> Callable[...
     return formula
 
 
+def _bmm_flops(a: torch.Tensor, b: torch.Tensor, *_: Any, **__: Any) -> int:
+    """torch's own, up to 2.11, does not know of `out_dtype`."""
+    return 2 * a.numel() * b.shape[2]
+
+
 def _formulas() -> dict[Any, Callable[..., int]]:
     attention = torch.ops.torch_attn
     return {
         **flop_registry,
+        aten.bmm: _bmm_flops,
         attention._varlen_attn: _varlen_flops(2, query_at=0, longest_at=6),
         # The scores once more, then four gradients.
         attention._varlen_attn_backward: _varlen_flops(5, query_at=1, longest_at=9),

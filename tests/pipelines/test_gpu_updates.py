@@ -1,9 +1,15 @@
 """The update of every training stage on a fake CUDA device: it runs, hardly waits, and costs what
 `--plan` says."""
 
+import numpy as np
 import pytest
-from fake_cuda import MISSING
+import torch
+from fake_cuda import MISSING, fake_cuda
 from fake_update import STAGES, GPUStage, measure_update, on_gpus
+
+from momo.crop import with_pixels
+from momo.regions import plan_crops
+from momo_platform.training.feed import to_device, to_tensors
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 MOST_WAITS = 2
@@ -22,6 +28,22 @@ def test_chunks_and_checkpointing_make_no_waits():
     stage = on_gpus("demo", "stage3", chunk=16, checkpointing="elementwise")
     measured = measure_update(stage, shortest=0.25)
     assert measured.waits.total() <= MOST_WAITS, f"\n{measured}"
+
+
+def test_crops_on_the_device_make_no_waits():
+    rows, height, width, size = 16, 96, 80, 64
+    place = np.array([[row * height * width * 3, height, width, width] for row in range(rows)])
+    loaded = {
+        "flat": np.zeros(rows * height * width * 3, np.uint8),
+        "place": place,
+        "box": np.tile(np.array([0, 0, width, height], np.float32), (rows, 1)),
+        "flip": np.zeros(rows, bool),
+        "crops": plan_crops(place, size),
+    }
+    with fake_cuda() as record, record.measure() as measured:
+        batch = with_pixels(to_device(to_tensors(loaded), torch.device("cuda")), size)
+        assert batch["pixels"].device.type == "cuda"
+    assert not measured.waits, f"\n{measured}"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
