@@ -33,6 +33,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -134,6 +135,18 @@ class Record:
         self._current.peak_bytes = max(self._current.peak_bytes, self.live_bytes)
 
 
+class _Event:
+    """An event of a stream: `synchronize` waits."""
+
+    def __init__(self, on: Record, **_: Any) -> None:
+        self._on = on
+
+    def record(self, *_: Any) -> None: ...
+
+    def synchronize(self) -> None:
+        self._on.wait("an event")
+
+
 def _line() -> str:
     """The innermost line of the product's own code."""
     for frame in reversed(traceback.extract_stack()):
@@ -153,10 +166,16 @@ def _varlen_flops(products: int, query_at: int, longest_at: int) -> Callable[...
     return formula
 
 
+def _bmm_flops(a: torch.Tensor, b: torch.Tensor, *_: Any, **__: Any) -> int:
+    """torch's own, up to 2.11, does not know of `out_dtype`."""
+    return 2 * a.numel() * b.shape[2]
+
+
 def _formulas() -> dict[Any, Callable[..., int]]:
     attention = torch.ops.torch_attn
     return {
         **flop_registry,
+        aten.bmm: _bmm_flops,
         attention._varlen_attn: _varlen_flops(2, query_at=0, longest_at=6),
         # The scores once more, then four gradients.
         attention._varlen_attn_backward: _varlen_flops(5, query_at=1, longest_at=9),
@@ -320,11 +339,14 @@ class _Kernels(TorchDispatchMode):
             if _fills(args):  # torch takes another kernel there, which knows no positions
                 return args[0].masked_fill_(args[1][0], 0.0)
             args = (args[0], self._places(func, args), *args[2:])
+        if "pin_memory" in kwargs:
+            kwargs["pin_memory"] = False  # without a driver no memory can be
         if func is aten._to_copy.default and kwargs.get("device") is not None:
             target = torch.device(kwargs["device"]).type
             self._copy(args[0], target, bool(kwargs.get("non_blocking")))
         if func is aten.copy_.default:
-            self._copy(args[1], args[0].device.type, bool(args[2:]) and args[2])
+            non_blocking = args[2] if args[2:] else kwargs.get("non_blocking", False)
+            self._copy(args[1], args[0].device.type, non_blocking)
         return func(*args, **kwargs)
 
     def _copy(self, tensor: torch.Tensor, target: str, non_blocking: bool) -> None:
@@ -381,6 +403,7 @@ def fake_cuda(true_in_row: int = 10) -> Iterator[Record]:
             (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
             (torch.cuda, "get_device_capability", lambda *_: (9, 0)),
             (torch.cuda, "synchronize", lambda *_: record.wait("synchronize")),
+            (torch.cuda, "Event", partial(_Event, record)),
             (torch.nn.Module, "to", lambda module, *_, **__: module),  # can't swap fake parameters
             (FakeTensor, "__torch_dispatch__", classmethod(dispatch)),
             (FakeTensor, "tolist", tolist),

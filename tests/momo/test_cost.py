@@ -79,12 +79,14 @@ def kept_bytes(task: MoMoTask, modality: str, *, half: bool = False) -> int:
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("modality", TASKS)
 def test_activations_are_what_autograd_keeps(modality, half):
+    """And what the last loss makes on its way, which is much where pictures are small."""
     torch.manual_seed(0)
     task = MoMoTask(build_model(CONFIG), TASKS[modality])
     modality = modality.partition(",")[0]
     passes = encoder_passes(task.config, modality, batch_of(modality))
     estimate = activation_bytes(CONFIG, passes, half=half)
-    assert estimate == pytest.approx(kept_bytes(task, modality, half=half), rel=0.2)
+    found = estimate / kept_bytes(task, modality, half=half)
+    assert 0.8 < found < (1.3 if modality == "image" else 1.2)
 
 
 def test_less_is_kept_with_checkpointing_and_gradient_caching():
@@ -94,9 +96,14 @@ def test_less_is_kept_with_checkpointing_and_gradient_caching():
     assert activation_bytes(CONFIG, passes, checkpointing="blocks", chunk=4) < cached < plain
 
 
+def test_rows_are_those_of_the_noise():
+    batch = {"flat": torch.zeros(999), **batch_of("image")}
+    assert encoder_passes(TASKS["image"], "image", batch)[0].rows == 16
+
+
 def test_state_is_sixteen_bytes_a_parameter():
     assert state_bytes(10) == 160
-    assert state_bytes(10, ema=True) == 200
+    assert state_bytes(10, frozen=5, ema=True) == 220
     assert state_bytes(10, shards=4) == 40
 
 

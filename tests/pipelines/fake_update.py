@@ -6,7 +6,6 @@ All that the tests on the fake device know of the training loop's inside is in t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from momo.masking import SpecialIds
 from momo.model import build_model
 from momo.tasks import MoMoTask
+from momo_platform.training.feed import to_device
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
 from pipelines.estimates import StageEstimate, estimate_stage
@@ -91,14 +91,6 @@ def _on_host(stage: GPUStage, shortest: float) -> dict[str, Any]:
     return found
 
 
-def _on_device(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """A prepared batch on the device; the copies are asynchronous, as the trainer makes them."""
-    return {
-        name: value.to("cuda", non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in batch.items()
-    }
-
-
 def _as_in_the_midst(trainer: Trainer) -> None:
     """As before any later update of a worker among several: the optimizer has its moments, and
     gradients stay, as DDP's buckets do, whose views they are."""
@@ -122,8 +114,10 @@ def measure_update(stage: GPUStage, *, diagnose: bool = False, shortest: float =
         setup = TrainingSetup(task, dict.fromkeys(recipe.task.modalities), lambda *_: None)
         trainer = Trainer(setup, recipe.train, Path("/nowhere"), device=device)
         _as_in_the_midst(trainer)
-        there: Any = {m: _on_device(batch) for m, batch in batches.items()}
+        there: Any = {m: to_device(batch, device) for m, batch in batches.items()}
         with record.measure() as measured:
-            trainer._update(0, there, diagnose=diagnose)
-            trainer._asked_to_stop()
+            result = trainer._update(0, there, diagnose=diagnose)
+            trainer._verdicts.add(0, dict.fromkeys(there, 0), result, trainer._stop_flag())
+            # The loop asks a step later: as many waits.
+            trainer._settle(None, everything=True)
     return measured
