@@ -16,9 +16,11 @@ _NOISE = {"text": "noise", "pair": "noise_text"}
 
 @dataclass(frozen=True)
 class TextLengths:
-    """How many tokens each text of a batch has, known on the host."""
+    """How many tokens each text of a batch has, and how many words are masked before each text
+    and in all [B + 1]: known on the host."""
 
     of: tuple[int, ...]
+    words_before: tuple[int, ...] = ()
 
     def rows(self, start: int, stop: int | None = None, step: int = 1) -> tuple[int, ...]:
         """Of some rows."""
@@ -44,6 +46,7 @@ def with_masked_words(
     lengths: Tensor = present.sum(dim=1).clamp_min(1)
     words = mask_tokens(ids, present, noise, vocab_size=vocab_size, ratio=ratio)
     row, place = words.selected.nonzero(as_tuple=True)
+    words_before = (0, *words.selected.sum(dim=1).cumsum(0).tolist())
     kept = {k: v for k, v in batch.items() if k != name}
     return kept | {
         "ids": ids,
@@ -52,5 +55,5 @@ def with_masked_words(
         "word_place": place,
         "targets": ids[row, place],
         "lengths": lengths,
-        TEXTS: TextLengths(tuple(lengths.tolist())),
+        TEXTS: TextLengths(tuple(lengths.tolist()), words_before),
     }

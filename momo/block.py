@@ -34,12 +34,15 @@ class Attention(nn.Module):
         """`x` [..., D] → query, key, value, each [..., D]."""
         return self.qkv(x).chunk(3, dim=-1)
 
-    def project_some(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
-        """`x` [..., D] → the query of the `wanted` tokens, key and value of all."""
+    def query(self, x: Tensor) -> Tensor:
+        """`x` [..., D] → query [..., D]."""
         width = x.shape[-1]
-        weight, bias = self.qkv.weight, self.qkv.bias
-        query = linear(some_tokens(x, wanted), weight[:width], bias[:width])
-        return query, *linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        return linear(x, self.qkv.weight[:width], self.qkv.bias[:width])
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x` [..., D] → key, value, each [..., D]."""
+        width = x.shape[-1]
+        return linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
 
     def forward(
         self,
@@ -118,22 +121,21 @@ class Block(nn.Module):
         if queries is None:
             projected = keep(lambda t: self.attn.project(self.norm1(t)), x)
         else:
-            projected = keep(
-                lambda t, wanted: self.attn.project_some(self.norm1(t), wanted), x, queries
-            )
+            key_value = keep(lambda t: self.attn.key_value(self.norm1(t)), x)
             x = some_tokens(x, queries)
+            projected = self.attn.query(self.norm1(x)), *key_value
         x = _add_to(self.attn(projected, mask, sequences, asked), x)
         hidden = keep(lambda t: self.mlp.fc1(self.norm2(t)), x)
         product = keep(lambda t: self.mlp.fc2(self.mlp.act(t)), hidden)
         # Sharded by FSDP2, a block has another class, whose hooks a returned view could lose.
         return _add_to(product, x) if type(self) is Block else x + product
 
-    def _keep_inputs(self, layers: Callable[..., T], *inputs: Tensor) -> T:
-        """An elementwise layer and a product. With `recompute_elementwise`, only `inputs` are kept
-        for the backward pass: it makes the product's input again, and stops before the product."""
+    def _keep_inputs(self, layers: Callable[[Tensor], T], x: Tensor) -> T:
+        """An elementwise layer and a product. With `recompute_elementwise`, only `x` is kept for
+        the backward pass: it makes the product's input again, and stops before the product."""
         if not (self.recompute_elementwise and torch.is_grad_enabled()):
-            return layers(*inputs)
-        return checkpoint(layers, *inputs, use_reentrant=False, preserve_rng_state=False)
+            return layers(x)
+        return checkpoint(layers, x, use_reentrant=False, preserve_rng_state=False)
 
 
 def through(

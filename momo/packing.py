@@ -152,15 +152,10 @@ def lay_out(lengths: Tensor, known: Sequence[int], *, group: bool) -> Layout:
     of unequal sequences has no kernel.
     """
     rows, longest = len(known), max(known)
-    if min(known) == longest:  # one run in any order
-        group = False
-        runs: Runs | None = ((rows, longest),)
-    else:
-        runs = None
-    if not group:
+    if not group or min(known) == longest:
         offsets = offsets_of(lengths)
         row, place = rows_and_places(offsets, sum(known))
-        sequences = Sequences(offsets, longest, runs)
+        sequences = Sequences(offsets, longest, ((rows, longest),) if group else None)
         return Layout(row, place, offsets[:-1].long(), lengths, sequences)
     order = lengths.argsort(stable=True)
     offsets = offsets_of(lengths[order])

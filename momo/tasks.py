@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from momo.cost import encoder_passes, training_flops
 from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.masking import random_patch_keep
+from momo.micro_batches import PART, Part, split
 from momo.model import MoMo, Recomputed
 from momo.objectives import (
     Loss,
@@ -85,6 +86,35 @@ class MoMoTask(nn.Module):
         """The transformer blocks: units of sharding."""
         return self.model.encoder_blocks()
 
+    def split(self, modality: str, batch: Batch, size: int) -> list[Batch]:
+        """A prepared batch in parts of at most `size` rows, to be given to `forward` in turn; each
+        part's losses have the count of the whole batch, so that they add up to its losses.
+
+        Of pairs the first part compares all, `size` at a time, by gradient caching, and draws the
+        false pairs; the others join pictures with texts. Raises ValueError where `size` cuts
+        through groups that false pairs are drawn in.
+        """
+        rows = len(batch["noise" if modality == "image" else "lengths"])
+        if rows <= size:
+            return [batch]
+        if modality != "pair":
+            return list(split(batch, rows, size))
+        group = min(self.config.matching_group, rows)
+        if "matching" in self.weights and size % group:
+            raise ValueError(
+                f"scaling.micro_batch_size={size} must be a multiple of task.matching_group={group}"
+            )
+        parts = split(batch, rows, size)
+        whole: Part = parts[0][PART]
+        found: list[Batch] = []
+        if "contrastive" in self.weights:
+            found.append({**batch, PART: replace(whole, chunk=size)})
+        elif "matching" in self.weights:
+            whole.drawn.negatives = self._draw(batch, None)
+        if self.weights.keys() & JOINT_OBJECTIVES:
+            found += [part | {PART: replace(part[PART], drawn=whole.drawn)} for part in parts]
+        return found
+
     def regions(self) -> list[nn.Module]:
         """What is compiled, each once: all blocks and the heads around them."""
         self.group_lengths = False  # else every batch would have shapes of its own
@@ -124,11 +154,17 @@ class MoMoTask(nn.Module):
         if modality not in self.modalities:
             raise ValueError(f"the task has modalities {list(self.modalities)}, not {modality!r}")
         batch = self.on_host(modality, batch)
-        if modality == "image":
-            return self._image(batch)
-        if modality == "text":
-            return self._text(batch)
-        return self._pair(batch)
+        if modality == "pair":
+            return self._pair(batch)
+        losses = self._image(batch) if modality == "image" else self._text(batch)
+        return self._of_whole(batch, losses)
+
+    def _of_whole(self, batch: Batch, losses: dict[str, Loss]) -> dict[str, Loss]:
+        part: Part | None = batch.get(PART)
+        if part is None:
+            return losses
+        rows = len(batch["noise"] if "noise" in batch else batch["ids"])
+        return {name: part.of_whole(name, loss, rows) for name, loss in losses.items()}
 
     def _image(self, batch: Batch) -> dict[str, Loss]:
         pixels = normalise_pixels(batch["pixels"])
@@ -158,11 +194,20 @@ class MoMoTask(nn.Module):
         return {"mlm": mlm_loss(logits, batch["targets"]).named("mlm")}
 
     def _pair(self, batch: Batch) -> dict[str, Loss]:
-        pairs = self._embed(batch)
-        losses, negatives = self._aligned(pairs)
-        if self.weights.keys() & JOINT_OBJECTIVES:
-            losses |= self._joint(pairs, negatives)
-        return losses
+        pairs, part = self._embed(batch), batch.get(PART)
+        if part is None:
+            losses, negatives = self._compare(pairs, self.config.contrastive_chunk)
+            if self.weights.keys() & JOINT_OBJECTIVES:
+                losses |= self._join(pairs, negatives)
+            return losses
+        if part.chunk:
+            losses, part.drawn.negatives = self._compare(pairs, part.chunk)
+            return losses
+        negatives, rows = part.drawn.negatives, len(pairs.known.of)
+        if negatives is not None:
+            group = min(self.config.matching_group, part.rows)
+            negatives = negatives.of_rows(part.start, part.start + rows, group)
+        return self._of_whole(batch, self._join(pairs, negatives))
 
     def _embed(self, batch: Batch) -> _Pairs:
         texts = self._lay_out(batch["lengths"], batch[TEXTS].of)
@@ -173,32 +218,35 @@ class MoMoTask(nn.Module):
         pixels = normalise_pixels(batch["pixels"])
         return _Pairs(batch, pixels, texts, text, masked_text, batch[TEXTS])
 
-    def _aligned(self, pairs: _Pairs) -> tuple[dict[str, Loss], Negatives | None]:
-        """The contrastive loss, and the false pairs that its similarities choose."""
-        model, config, batch = self.model, self.config, pairs.batch
+    def _compare(self, pairs: _Pairs, chunk: int) -> tuple[dict[str, Loss], Negatives | None]:
+        """The contrastive loss, and the false pairs that its similarities choose. `chunk` as in
+        `TaskConfig.contrastive_chunk`."""
+        model, batch = self.model, pairs.batch
         keys = pair_keys(batch["ids"], batch.get("group"))
         losses: dict[str, Loss] = {}
         similar: tuple[Tensor, Tensor] | None = None
         if "contrastive" in self.weights:
-            image_emb, text_emb = self._embed_both(pairs)
+            image_emb, text_emb = self._embed_both(pairs, chunk)
             log_scale = model.contrastive.clamped_log_scale()
             loss = contrastive_loss(
                 image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
             )
             losses["contrastive"] = loss.named("contrastive")
             similar = (log_scale.exp() * image_emb).detach(), text_emb.detach()
-        if "matching" not in self.weights:
-            return losses, None
-        drawn = draw_negatives(
-            similar, keys, batch["noise_match"], config.matching_group, config.matching_fraction
-        )
+        drawn = self._draw(batch, similar) if "matching" in self.weights else None
         return losses, drawn
 
-    def _embed_both(self, pairs: _Pairs) -> tuple[Tensor, Tensor]:
-        """Unit vectors [B, E] of pictures and of texts. With `contrastive_chunk`, so many rows at a
-        time without keeping activations: the backward pass gets the gradient of all embeddings
-        first and then replays chunk by chunk (gradient caching, arXiv 2101.06983)."""
-        model, size, known = self.model, self.config.contrastive_chunk, pairs.known
+    def _draw(self, batch: Batch, similar: tuple[Tensor, Tensor] | None) -> Negatives:
+        keys, config = pair_keys(batch["ids"], batch.get("group")), self.config
+        return draw_negatives(
+            similar, keys, batch["noise_match"], config.matching_group, config.matching_fraction
+        )
+
+    def _embed_both(self, pairs: _Pairs, size: int) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, E] of pictures and of texts. With `size`, so many rows at a time without
+        keeping activations: the backward pass gets the gradient of all embeddings first and then
+        replays chunk by chunk (gradient caching, arXiv 2101.06983)."""
+        model, known = self.model, pairs.known
         if not size or not torch.is_grad_enabled():
             length = max(known.of)
             return model.embed_both(pairs.pixels, pairs.text, pairs.texts, length)
@@ -214,7 +262,7 @@ class MoMoTask(nn.Module):
         image_emb, text_emb = zip(*done, strict=True)
         return torch.cat(image_emb), torch.cat(text_emb)
 
-    def _joint(self, pairs: _Pairs, negatives: Negatives | None) -> dict[str, Loss]:
+    def _join(self, pairs: _Pairs, negatives: Negatives | None) -> dict[str, Loss]:
         """Losses of the objectives that read a picture and a text in one sequence."""
         weights, config, model = self.weights, self.config, self.model
         noise = pairs.batch["noise_image"]
@@ -238,7 +286,7 @@ class MoMoTask(nn.Module):
             cls = torch.cat([layout.pictures[:, 0], layout.others])
             logits = model.matching(embedding(cls, tokens))
             true = torch.arange(len(cls), device=cls.device) < layout.pictures.shape[0]
-            valid = torch.cat([true[: len(layout.pictures)], negatives.valid])
+            valid = torch.cat([true[: len(layout.pictures)], negatives.valid_pairs()])
             loss = matching_loss(logits, true, valid)
             losses["matching"] = loss.named("matching")
         if "pair_mlm" in weights:
@@ -268,12 +316,12 @@ class MoMoTask(nn.Module):
         known = pairs.known.of
         group = self._groups(image)
         if negatives is not None:
-            image_rows = torch.cat([image_rows, negatives.image_rows])
-            text_rows = torch.cat([text_rows, negatives.text_rows])
+            image_rows = torch.cat([image_rows, negatives.image_rows()])
+            text_rows = torch.cat([text_rows, negatives.text_rows()])
             if group:
                 known = tuple(texts.lengths[text_rows].tolist())
             else:
-                known += tuple(known[row] for row in negatives.known_text_rows)
+                known += tuple(known[row] for row in negatives.known_text_rows(rows))
         words = Words(batch["word_row"], batch["word_place"])
         if "pair_mlm" not in objectives:
             words = Words(words.row[:0], words.place[:0])

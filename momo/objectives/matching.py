@@ -28,14 +28,40 @@ def hard_negatives(similarity: Tensor, excluded: Tensor, noise: Tensor) -> tuple
 
 @dataclass(frozen=True)
 class Negatives:
-    """False pairs, int64 [F]: the rows of their pictures and of their texts. First those that keep
-    their text and drew a picture, `known_text_rows`, then those that drew a text. `valid` bool [F]:
-    False where no other pair could be drawn."""
+    """False pairs by the group [G, C] that they were drawn in: `own`, the row that drew, and
+    `other`, the row that it drew, int64; `valid` bool: False where no other could be drawn.
 
-    image_rows: Tensor
-    text_rows: Tensor
+    Even columns keep their picture and drew a text, odd ones keep their text and drew a picture.
+    In the vectors [F], those that drew a picture come first.
+    """
+
+    own: Tensor
+    other: Tensor
     valid: Tensor
-    known_text_rows: tuple[int, ...]
+
+    def image_rows(self) -> Tensor:
+        """Rows of the pictures, int64 [F]."""
+        return torch.cat([self.other[:, 1::2].flatten(), self.own[:, 0::2].flatten()])
+
+    def text_rows(self) -> Tensor:
+        """Rows of the texts, int64 [F]."""
+        return torch.cat([self.own[:, 1::2].flatten(), self.other[:, 0::2].flatten()])
+
+    def valid_pairs(self) -> Tensor:
+        """bool [F]."""
+        return torch.cat([self.valid[:, 1::2].flatten(), self.valid[:, 0::2].flatten()])
+
+    def known_text_rows(self, rows: int) -> list[int]:
+        """Of a batch of `rows`: the first of `text_rows`, which no draw decides."""
+        groups, count = self.own.shape
+        step = rows // groups
+        return [start + row for start in range(0, rows, step) for row in range(1, count, 2)]
+
+    def of_rows(self, start: int, stop: int, group: int) -> Negatives:
+        """Those of whole groups, with rows counted from `start`."""
+        groups = slice(start // group, -(-stop // group))
+        own, other = self.own[groups] - start, self.other[groups] - start
+        return Negatives(own, other, self.valid[groups])
 
 
 def draw_negatives(
@@ -77,19 +103,10 @@ def draw_negatives(
         same[:, :count].flatten(0, 1),
         noise.unflatten(0, (-1, group))[:, :count].flatten(),
     )
+    shape = rows // group, count
     first = torch.arange(0, rows, group, device=keys.device)[:, None]
-    own, other = first + own, first + drawn.unflatten(0, (-1, count))
-
-    def odd_then_even(odd: Tensor, even: Tensor) -> Tensor:
-        return torch.cat([odd[:, 1::2].flatten(), even[:, 0::2].flatten()])
-
-    valid = valid.unflatten(0, (-1, count))
-    return Negatives(
-        odd_then_even(other, own),
-        odd_then_even(own, other),
-        odd_then_even(valid, valid),
-        tuple(start + row for start in range(0, rows, group) for row in range(1, count, 2)),
-    )
+    own, other = (first + own).expand(shape), first + drawn.view(shape)
+    return Negatives(own, other, valid.view(shape))
 
 
 def matching_loss(logits: Tensor, matches: Tensor, valid: Tensor | None = None) -> Loss:

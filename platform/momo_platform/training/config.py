@@ -82,7 +82,8 @@ class ScalingConfig:
     max_restarts: int = 2  # after faults of the machine; faults of the code are never retried
     sharding: Sharding = "ddp"
     activation_checkpointing: ActivationCheckpointing = "none"
-    compile: bool = False  # torch.compile of the task's blocks; not with checkpointing=blocks
+    micro_batch_size: int = 0  # rows of a modality at a time on a worker; 0: all
+    compile: bool = False  # torch.compile of blocks and heads; not with checkpointing=blocks
     backend: Backend = "auto"
     collective_timeout_minutes: float = 30.0
 
@@ -98,6 +99,7 @@ class ScalingConfig:
             prefetch_batches=(1, None),
             reader_processes=(-1, None),
             max_restarts=(0, None),
+            micro_batch_size=(0, None),
             collective_timeout_minutes=(0.1, None),
         )
         check_choice(
@@ -133,6 +135,9 @@ class LoggingConfig:
     """How often a run writes and to where. Never part of a fingerprint."""
 
     every_steps: int = 20
+    profile_steps: int = 0
+    """So many steps, from the tenth on, are traced: `profile.json.gz` in the artifact, for
+    Perfetto or chrome://tracing."""
     checkpoint_every_steps: int = 200
     keep_checkpoints: int = 2
     tensorboard: bool = True
@@ -140,6 +145,7 @@ class LoggingConfig:
 
     def __post_init__(self) -> None:
         one = (1, None)
+        check_bounds(self, profile_steps=(0, None))
         check_bounds(self, every_steps=one, checkpoint_every_steps=one, keep_checkpoints=one)
 
 

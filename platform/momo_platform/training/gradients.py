@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,14 @@ class StepResult:
         }
         values = torch.stack([value.float() for value in named.values()]).tolist()
         return dict(zip(named, values, strict=True))
+
+
+Split = Callable[[str, Any], Sequence[Any]]
+
+
+def whole(modality: str, batch: Any) -> Sequence[Any]:
+    """A batch in one part."""
+    return (batch,)
 
 
 def modalities_of_step(
@@ -96,14 +105,20 @@ def _weighted_loss(
         torch.distributed.all_reduce(packed)
     sums, counts, means, bad = packed.split([len(names), len(names), len(metric_names), world])
     counts = counts.clamp_min(1.0)
-    result.losses.update(zip(names, (sums / counts).unbind(), strict=True))
-    result.metrics.update(zip((m for _, m in metric_names), means.unbind(), strict=True))
-    result.bad[modality] = bad
+    _add(result.losses, names, sums / counts)
+    _add(result.metrics, [metric for _, metric in metric_names], means)
+    _add(result.bad, [modality], bad[None])
     result.finite = result.finite & sums.isfinite().all()
     total = torch.zeros((), device=packed.device)
     for index, name in enumerate(names):
         total = total + losses[name].total * (weights.get(name, 1.0) * world / counts[index])
     return total
+
+
+def _add(found: dict[str, Tensor], names: Sequence[str], values: Tensor) -> None:
+    """To those of a batch's earlier parts."""
+    for name, value in zip(names, values.unbind(), strict=True):
+        found[name] = found[name] + value if name in found else value
 
 
 def backward_pass(
@@ -113,12 +128,14 @@ def backward_pass(
     schedule: GradientSchedule,
     *,
     diagnose: bool = False,
+    split: Split = whole,
 ) -> StepResult:
     """Fill the gradients of one update. `module` is a `TouchedTask`, sharded or in DDP or neither.
 
     With `diagnose`, also the norm of each modality's gradient and the cosine between modalities,
     over all ranks (one more all-reduce a modality; `accumulate` only, and not where sharded).
-    A sharded module reduces after each modality: to wait would keep whole gradients.
+    A sharded module reduces after each modality: to wait would keep whole gradients. `split` gives
+    the parts of a modality's batch that go forward and backward in turn (not under `joint`).
     Nothing here waits for the device: gradients of a loss that is not finite are made all the same,
     and the caller updates only where `finite`.
     """
@@ -145,11 +162,14 @@ def backward_pass(
     vectors: dict[str, Tensor] = {}
     for name in names:
         last = name == names[-1]
-        no_sync = module.no_sync() if distributed and not last else contextlib.nullcontext()
-        with no_sync:
-            losses, zero = module(name, batches[name], touch_all=last and distributed)
-            total = _weighted_loss(name, losses, weights, result)
-            (total if zero is None else total + zero).backward()
+        parts = split(name, batches[name])
+        for part in parts:
+            synchronises = distributed and last and part is parts[-1]
+            waiting = distributed and not synchronises
+            with module.no_sync() if waiting else contextlib.nullcontext():
+                losses, zero = module(name, part, touch_all=synchronises)
+                total = _weighted_loss(name, losses, weights, result)
+                (total if zero is None else total + zero).backward()
         if diagnose:
             current = flat_gradient(module)
             if distributed and not last:

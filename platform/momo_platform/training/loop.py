@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from momo_platform.training.checkpoint import (
     load_weights,
     newest_checkpoint,
 )
+from momo_platform.training.compiling import compile_regions
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.diagnostics import Window
 from momo_platform.training.feed import Feed
@@ -32,13 +33,13 @@ from momo_platform.training.optimizer import (
     update_where_finite,
 )
 from momo_platform.training.parallel import (
-    blocks_of,
     clip_gradients,
     is_sharded,
     parallelise,
     unshard,
     world_size,
 )
+from momo_platform.training.profiling import Profiler
 from momo_platform.training.records import RunLog
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
@@ -59,15 +60,17 @@ def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
                 "set scaling.activation_checkpointing to none"
             )
         enable(what)
+    if config.scaling.micro_batch_size and not hasattr(task, "split"):
+        raise UserError(
+            f"{type(task).__name__} can't divide a batch: set scaling.micro_batch_size to 0"
+        )
     if config.scaling.compile:
         if what == "blocks":
             logger.warning(
                 "scaling.compile compiles nothing inside scaling.activation_checkpointing=blocks: "
                 "use elementwise"
             )
-        # Batches differ in rows and length: of static shapes the compiler would soon have too many.
-        for block in blocks_of(task) or [task]:
-            block.compile(dynamic=True)
+        compile_regions(task)
 
 
 class Trainer:
@@ -103,7 +106,7 @@ class Trainer:
             state = load_weights(newest[1], self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
         _prepare_task(setup.task, config)
-        self.module = parallelise(self.task, setup.task, config.scaling.sharding)
+        self.module = parallelise(self.task, setup.task, config.scaling.sharding, bf16)
         self.sharded = is_sharded(self.task)
         self.optimizer = build_optimizer(self.task, config.optimizer)
         self.average = WeightAverage(self.task, config.ema_decay) if config.ema_decay else None
@@ -131,7 +134,11 @@ class Trainer:
                 stack.callback(writer.close)
                 feed = self._feed()
                 stack.callback(feed.close)
-                return self._train(log, writer, feed)
+                traced = logging_config.profile_steps if not self.rank else 0
+                ahead = self.config.steps - self.start_step
+                profiler = Profiler(self.folder, traced, ahead)
+                stack.callback(profiler.close)
+                return self._train(log, writer, feed, profiler)
         except Exception as error:
             if not is_disk_full(error):
                 raise
@@ -167,7 +174,9 @@ class Trainer:
             report=report,
         )
 
-    def _train(self, log: RunLog | None, writer: CheckpointWriter, feed: Feed) -> dict[str, float]:
+    def _train(
+        self, log: RunLog | None, writer: CheckpointWriter, feed: Feed, profiler: Profiler
+    ) -> dict[str, float]:
         config, every = self.config, self.config.logging
         # Where a step uses one modality only: its loader counts its own uses.
         used = self._uses_before(self.start_step)
@@ -198,6 +207,7 @@ class Trainer:
                 blocking_start = time.perf_counter()
                 self._save(step + 1, writer)
                 window.blocked += time.perf_counter() - blocking_start
+            profiler.step()
             if stop:
                 self._leave(step + 1, writer)
         self.progress({"last_step_at": time.time()})
@@ -260,7 +270,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         weights = cast(Task, self.setup.task).weights
         result = backward_pass(
-            self.module, batches, weights, config.gradient_schedule, diagnose=diagnose
+            self.module,
+            batches,
+            weights,
+            config.gradient_schedule,
+            diagnose=diagnose,
+            split=self._split,
         )
         norm = clip_gradients(self.task, config.optimizer.clip_norm)
         result.gradient_norms["total"] = norm
@@ -269,6 +284,10 @@ class Trainer:
         if self.average is not None:
             self.average.update(result.finite)
         return result
+
+    def _split(self, modality: str, batch: Any) -> Sequence[Any]:
+        size, task = self.config.scaling.micro_batch_size, cast(Any, self.setup.task)
+        return task.split(modality, batch, size) if size else (batch,)
 
     def _name_skipped(self, verdict: Verdict, log: RunLog | None) -> None:
         """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""

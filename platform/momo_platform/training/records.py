@@ -14,6 +14,7 @@ from momo_platform.training.config import LoggingConfig
 
 FILE_NAME = "metrics.jsonl"
 SKIPPED_FILE_NAME = "skipped.jsonl"
+PROFILE_FILE_NAME = "profile.json.gz"
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from momo_platform.training.faults import (
     out_of_memory,
 )
 from momo_platform.training.interrupt import TrainingInterrupted
-from momo_platform.training.records import FILE_NAME
+from momo_platform.training.records import FILE_NAME, PROFILE_FILE_NAME
 
 logger = logging.getLogger(__name__)
 _RESULT = "result.json"
@@ -95,6 +95,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     spec: WorkerSpec = loop_config["spec"]
     module_name, _, function_name = spec.builder.partition(":")
     build = getattr(importlib.import_module(module_name), function_name)
+    from momo_platform.training.compiling import seconds_compiling
     from momo_platform.training.diagnostics import pci_address
     from momo_platform.training.loop import Trainer
 
@@ -125,7 +126,9 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
         task = trainer.finish()
         if rank == 0:
             setup.save(task, output)
-            shutil.copyfile(checkpoints / FILE_NAME, output / FILE_NAME)
+            for name in (FILE_NAME, PROFILE_FILE_NAME):
+                if (checkpoints / name).exists():
+                    shutil.copyfile(checkpoints / name, output / name)
             result = {
                 "parameters": sum(p.numel() for p in setup.task.parameters()),
                 "resumed_at_step": trainer.start_step,
@@ -135,6 +138,8 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 "world_size": world_size,
                 "last": record,
             }
+            if scaling.compile:
+                result["seconds_compiling"] = seconds_compiling()
             (output / _RESULT).write_text(json.dumps(result))
 
 
