@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fake_cuda import Measured, fake_cuda
+from fake_cuda import fake_cuda
+from fake_cuda_record import Measured
 from torch import Tensor
 
 from momo.masking import SpecialIds
