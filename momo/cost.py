@@ -23,7 +23,9 @@ class EncoderPass:
     `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
     `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
     applies. `image_length`: of a pair, how many of the tokens are the picture's; `false`: how many
-    of the rows are false pairs, whose parts went through the towers with the true ones.
+    of the rows are false pairs, whose parts went through the towers with the true ones. `unread`:
+    tokens that the encoder's last block does not make, since no head reads them, and `undecoded`
+    those that the decoder's does not.
     """
 
     rows: float
@@ -34,6 +36,8 @@ class EncoderPass:
     cached: bool = False
     image_length: int = 0
     false: float = 0.0
+    unread: float = 0.0
+    undecoded: float = 0.0
 
     def layers(self, config: ModelConfig) -> list[tuple[int, float, int]]:
         """(blocks, sequences, their length) that the tokens go through, one after another or, for
@@ -72,7 +76,10 @@ def passes_of(
     """The passes of one forward of `rows` samples: texts of `length`, pictures of `patches`."""
     if modality == "image":
         kept = round(patches * (1.0 - config.image_mask_ratio))
-        return [EncoderPass(rows, 1 + kept, decoded=rows, decoded_length=1 + patches)]
+        unread = rows * (1 + kept)
+        return [
+            EncoderPass(rows, 1 + kept, decoded=rows, decoded_length=1 + patches, undecoded=unread)
+        ]
     if modality == "text":
         return [EncoderPass(rows, length, words=rows * length * config.text_mask_ratio)]
     objectives = config.objectives
@@ -87,22 +94,32 @@ def passes_of(
         false = rows * config.matching_fraction if "matching" in objectives else 0.0
         words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
         decoded = rows if "pair_mim" in objectives else 0
+        read = words + decoded * kept + (0 if decoded else rows) + false
         if config.shared_passes:
             one = EncoderPass(
                 *(rows + false, kept + length, words, decoded, 1 + patches),
                 image_length=kept,
                 false=false,
+                unread=(rows + false) * (kept + length) - read,
+                undecoded=decoded * kept,
             )
             return [*passes, one]
         if "matching" in objectives:
             joint = 1 + patches + length
-            passes.append(EncoderPass(rows + false, joint, image_length=1 + patches, false=false))
+            unread = (rows + false) * (joint - 1)
+            sizes = (rows + false, joint)
+            passes.append(EncoderPass(*sizes, image_length=1 + patches, false=false, unread=unread))
         if "pair_mlm" in objectives:
             joint = 1 + patches + length
-            passes.append(EncoderPass(rows, joint, words, image_length=1 + patches))
+            unread = rows * (joint - 1) - words
+            passes.append(EncoderPass(rows, joint, words, image_length=1 + patches, unread=unread))
         if "pair_mim" in objectives:
             sizes = (rows, kept + length, 0.0, decoded, 1 + patches)
-            passes.append(EncoderPass(*sizes, image_length=kept))
+            passes.append(
+                EncoderPass(
+                    *sizes, image_length=kept, unread=rows * length, undecoded=decoded * kept
+                )
+            )
     return passes
 
 
@@ -112,12 +129,16 @@ def _transformer_flops(tokens: float, length: int, width: int, depth: int, ratio
     return depth * tokens * (2 * weights + 4 * length * width)
 
 
+def _unread_flops(tokens: float, length: int, width: int, ratio: float) -> float:
+    """Of these tokens a last block makes keys and values only."""
+    return tokens * (2 * (2 + 2 * ratio) * width**2 + 4 * length * width)
+
+
 def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
     """Model FLOP, those that MFU counts: forward and backward (twice the forward), without what
     checkpointing computes again (`executed_flops`).
 
-    Counted are the products in blocks and in the word head; the other heads are small. What the
-    last blocks of decoder and joint pass leave out (below 2 %) is counted too.
+    Counted are the products in blocks and in the word head; the other heads are small.
     """
     total = 0.0
     for one in passes:
@@ -125,14 +146,13 @@ def training_flops(config: ModelConfig, passes: Sequence[EncoderPass]) -> float:
             total += _transformer_flops(
                 rows * length, length, config.width, depth, config.mlp_ratio
             )
+        total -= _unread_flops(one.unread, one.length, config.width, config.mlp_ratio)
         total += 2 * one.words * (config.width**2 + config.width * config.vocab_size)
+        inner, length = config.decoder_width, one.decoded_length
         total += _transformer_flops(
-            one.decoded * one.decoded_length,
-            one.decoded_length,
-            config.decoder_width,
-            config.decoder_depth,
-            config.mlp_ratio,
+            one.decoded * length, length, inner, config.decoder_depth, config.mlp_ratio
         )
+        total -= _unread_flops(one.undecoded, length, inner, config.mlp_ratio)
     return 3 * total
 
 
@@ -158,6 +178,9 @@ def executed_flops(
                 again += forward
             if checkpointing == "blocks":
                 again += forward - depth * tokens * 2 * config.mlp_ratio * width**2
+        if checkpointing == "blocks":
+            again -= _unread_flops(one.unread, one.length, config.width, config.mlp_ratio)
+            again += one.unread * 2 * config.mlp_ratio * config.width**2
     return training_flops(config, passes) + again
 
 

@@ -56,16 +56,15 @@ def test_parts_keep_fewer_activations():
     task = MoMoTask(build_model(CONFIG, seed=1), TaskConfig(modalities=("image",)))
     batch = make_batch("image", rows=12)
 
+    def kept_of(part):
+        sizes = []
+        pack = lambda t: sizes.append(t.numel()) or t  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            task("image", part)
+        return sum(sizes)
+
     def kept(parts):
-        most = 0
-        for part in parts:
-            sizes = []
-            with torch.autograd.graph.saved_tensors_hooks(
-                lambda t: sizes.append(t.numel()) or t, lambda t: t
-            ):
-                task("image", part)
-            most = max(most, sum(sizes))
-        return most
+        return max(kept_of(part) for part in parts)
 
     weights = sum(p.numel() for p in task.parameters())
     whole, parts = kept([batch]), kept(task.split("image", batch, 4))

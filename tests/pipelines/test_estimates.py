@@ -94,8 +94,8 @@ def test_too_few_readers_are_warned_of(capsys, tmp_path):
     assert "warning" not in capsys.readouterr().out
     assert main([*arguments, "--stage1.train.scaling.reader-processes", "2"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "stage1-images would wait for pictures: a device of H100 takes 6,0" in shown
-    assert "6,029!" in shown  # in the table too
+    assert "stage1-images would wait for pictures: a device of H100 takes 6,1" in shown
+    assert "6,120!" in shown  # in the table too
     assert "--stage1.train.scaling.reader-processes 4" in shown
     assert "stage2-joint would wait" not in shown
 

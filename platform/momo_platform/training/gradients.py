@@ -52,7 +52,7 @@ class StepResult:
 Split = Callable[[str, Any], Sequence[Any]]
 
 
-def whole(modality: str, batch: Any) -> Sequence[Any]:
+def in_one_part(modality: str, batch: Any) -> Sequence[Any]:
     """A batch in one part."""
     return (batch,)
 
@@ -128,7 +128,7 @@ def backward_pass(
     schedule: GradientSchedule,
     *,
     diagnose: bool = False,
-    split: Split = whole,
+    split: Split = in_one_part,
 ) -> StepResult:
     """Fill the gradients of one update. `module` is a `TouchedTask`, sharded or in DDP or neither.
 
@@ -165,8 +165,10 @@ def backward_pass(
         parts = split(name, batches[name])
         for part in parts:
             synchronises = distributed and last and part is parts[-1]
-            waiting = distributed and not synchronises
-            with module.no_sync() if waiting else contextlib.nullcontext():
+            alone: Any = contextlib.nullcontext()
+            if isinstance(module, DistributedDataParallel) and not synchronises:
+                alone = module.no_sync()
+            with alone:
                 losses, zero = module(name, part, touch_all=synchronises)
                 total = _weighted_loss(name, losses, weights, result)
                 (total if zero is None else total + zero).backward()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.training import interrupt
@@ -267,7 +268,9 @@ class Trainer:
         rate = learning_rate(step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        # Under DDP gradients are views of its buckets: others beside them would double the memory.
+        in_buckets = isinstance(self.module, DistributedDataParallel)
+        self.optimizer.zero_grad(set_to_none=not in_buckets)
         weights = cast(Task, self.setup.task).weights
         result = backward_pass(
             self.module,

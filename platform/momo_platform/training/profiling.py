@@ -23,6 +23,7 @@ class Profiler:
         self._profile: Any = None
         if not steps or not ahead:
             return
+        file = folder / PROFILE_FILE_NAME
         first = max(0, min(_FIRST, ahead - steps))
         warm_up = min(_WARM_UP, first)
         activities = [torch.profiler.ProfilerActivity.CPU]
@@ -33,9 +34,7 @@ class Profiler:
             schedule=torch.profiler.schedule(
                 wait=first - warm_up, warmup=warm_up, active=min(steps, ahead), repeat=1
             ),
-            on_trace_ready=lambda profile: profile.export_chrome_trace(
-                str(folder / PROFILE_FILE_NAME)
-            ),
+            on_trace_ready=lambda profile: profile.export_chrome_trace(str(file)),
             record_shapes=True,
         )
         self._profile.start()

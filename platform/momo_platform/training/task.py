@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from momo_platform.training.parallel import touch
+
 
 class Loss(Protocol):
     """A loss before division: `sum` and `count` are scalars, `metrics` are already means.
@@ -96,5 +98,4 @@ class TouchedTask(nn.Module):
         parts = {n: LossParts(x.sum, x.count, dict(x.metrics)) for n, x in losses.items()}
         if not touch_all:
             return parts, None
-        zero = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
-        return parts, zero
+        return parts, touch(self.parameters())
