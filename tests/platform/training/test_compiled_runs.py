@@ -37,7 +37,7 @@ def test_the_next_process_compiles_from_the_cache_and_a_stage_says_how_long(
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "platform", "tests"))
-    name = "tests.platform.training.test_compiling"
+    name = "tests.platform.training.test_compiled_runs"
     code = f"import sys, {name} as t; t.train_in_this_process(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "first")],
