@@ -10,6 +10,7 @@ from torch import nn
 from momo_platform.cache import cache_root
 from momo_platform.training.parallel import blocks_of
 
+_CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
 _LEAST_RECOMPILE_LIMIT = 64
 # Of torch's timers, those that hold all others; the second runs where a backward pass is compiled
 # only when it is needed.
@@ -23,8 +24,11 @@ def compile_regions(task: nn.Module) -> None:
     cache): the next one on the machine compiles the same regions in seconds.
     """
     from torch._dynamo import config  # `torch.compiler.config` has not all of it
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
+    # Parts of torch name their own folder here as soon as they are imported: the temporary one.
+    if os.environ.get(_CACHE_DIR) in (None, "", default_cache_dir()):
+        os.environ[_CACHE_DIR] = str(cache_root() / "compiled")
     settings: Any = config
     # A norm's epsilon stays a number: as a tensor it can't be shared with what is checkpointed.
     settings.specialize_float = True
