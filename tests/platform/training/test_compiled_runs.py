@@ -16,7 +16,8 @@ from tests.platform.training.toy import ToyTask
 from tests.platform.training.toy_runs import config, make_trainer
 
 ROOT = Path(__file__).parents[3]
-COMPILED = config(2, scaling=ScalingConfig(num_workers=0, compile=True))
+# Code for the CPU is written for a number of threads.
+COMPILED = config(2, scaling=ScalingConfig(num_workers=0, threads_per_worker=1, compile=True))
 
 
 def cache_use():
@@ -25,6 +26,7 @@ def cache_use():
 
 
 def train_in_this_process(folder):
+    torch.set_num_threads(1)
     trainer = make_trainer(0, 1, folder, COMPILED)
     trainer.run()
     print(*cache_use(), trainer.seconds_compiling())
