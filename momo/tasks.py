@@ -116,11 +116,10 @@ class MoMoTask(nn.Module):
         return found
 
     def regions(self) -> list[nn.Module]:
-        """What is compiled, each once: all blocks and the heads around them."""
+        """What is compiled, each once: all blocks, and the heads that are more than a product."""
         self.group_lengths = False  # else every batch would have shapes of its own
         model = self.model
-        heads = [model.word_head, model.contrastive, model.matching]
-        return [*self.blocks(), *model.pixel_decoder.blocks, *heads]
+        return [*self.blocks(), *model.pixel_decoder.blocks, model.word_head, model.matching]
 
     def enable_activation_checkpointing(self, what: Recomputed = "blocks") -> None:
         """Less memory, more computing; equal losses and gradients."""

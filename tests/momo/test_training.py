@@ -119,22 +119,6 @@ def test_elementwise_checkpointing_changes_no_bit_and_computes_no_product_twice(
     assert first_losses == second_losses
 
 
-def test_batches_of_all_shapes_fit_into_the_compilers_limit():
-    task = make_task(TaskConfig())
-    for block in (*task.blocks(), *task.model.pixel_decoder.blocks):
-        block.compile(backend="eager", dynamic=True)
-    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
-        for rows in (8, 6, 4, 7):
-            for length in (6, 12, 9):
-                pair = make_batch("pair", rows=rows)
-                for name in ("ids", "noise_text"):
-                    pair[name] = pair[name][:, :length]
-                for batch in (pair, pair | {"ids": pair["ids"].clamp_min(5)}):  # and no padding
-                    sum(loss.sum for loss in task("pair", batch).values()).backward()
-            task("image", make_batch("image", rows=rows))
-            task("text", make_batch("text", rows=rows))
-
-
 @pytest.mark.parametrize("chunk", [1, 3, 8, 20])
 def test_cached_contrastive_gradients_equal_uncached_ones(chunk):
     plain, chunked = make_task(TaskConfig()), make_task(TaskConfig(contrastive_chunk=chunk))

@@ -22,7 +22,7 @@ from momo_platform.training.checkpoint import (
     load_weights,
     newest_checkpoint,
 )
-from momo_platform.training.compiling import compile_regions
+from momo_platform.training.compiling import compile_regions, seconds_compiling
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.diagnostics import Window
 from momo_platform.training.feed import Feed
@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
 
 
-def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
-    """Switch on what the task offers. Raises `UserError` where it does not."""
+def _prepare_task(task: nn.Module, config: TrainConfig, rank: int) -> None:
+    """Switch on what the task offers. Raises `UserError` where it does not; warns on rank 0."""
     what = config.scaling.activation_checkpointing
     if what != "none":
         enable: Any = getattr(task, "enable_activation_checkpointing", None)
@@ -66,10 +66,11 @@ def _prepare_task(task: nn.Module, config: TrainConfig) -> None:
             f"{type(task).__name__} can't divide a batch: set scaling.micro_batch_size to 0"
         )
     if config.scaling.compile:
-        if what == "blocks":
+        if what == "blocks" and not rank:
             logger.warning(
-                "scaling.compile compiles nothing inside scaling.activation_checkpointing=blocks: "
-                "use elementwise"
+                "scaling.compile leaves out the blocks that "
+                "scaling.activation_checkpointing=blocks computes twice, the encoder's: "
+                "set scaling.activation_checkpointing to elementwise or none"
             )
         compile_regions(task)
 
@@ -106,7 +107,8 @@ class Trainer:
         if newest:
             state = load_weights(newest[1], self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
-        _prepare_task(setup.task, config)
+        self._compiled_before = seconds_compiling() if config.scaling.compile else 0.0
+        _prepare_task(setup.task, config, rank)
         self.module = parallelise(self.task, setup.task, config.scaling.sharding, bf16)
         self.sharded = is_sharded(self.task)
         self.optimizer = build_optimizer(self.task, config.optimizer)
@@ -160,19 +162,22 @@ class Trainer:
             unshard(self.task)
         return self.setup.task
 
+    def seconds_compiling(self) -> float:
+        """What compiling has taken since this trainer was made; only with `scaling.compile`."""
+        return seconds_compiling() - self._compiled_before
+
+    def _say(self, message: str) -> None:
+        logger.info(message)
+        self.progress({"message": message})
+
     def _feed(self) -> Feed:
         """Batches from the step that the run goes on at."""
-
-        def report(message: str) -> None:
-            logger.info(message)
-            self.progress({"message": message})
-
         start, steps = self.start_step, self.config.steps
         used = self._uses_before(start)
         setup, device = self.setup, self.device
         return Feed(
             *(setup.task, setup.loaders, device, self._modalities, used, start, steps),
-            report=report,
+            report=self._say,
         )
 
     def _train(
@@ -197,6 +202,8 @@ class Trainer:
             stop = self._settle(log, everything=first or log_now or save_now) and not last
             if first:
                 self.progress({"first_step_at": time.time()})
+                if config.scaling.compile:
+                    self._say(f"compiled for {self.seconds_compiling():.0f} s in the first step")
             if log_now:
                 record = self._record(step, result) | window.record(self.device, world_size())
                 if log is not None:

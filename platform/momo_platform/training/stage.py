@@ -95,7 +95,6 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     spec: WorkerSpec = loop_config["spec"]
     module_name, _, function_name = spec.builder.partition(":")
     build = getattr(importlib.import_module(module_name), function_name)
-    from momo_platform.training.compiling import seconds_compiling
     from momo_platform.training.diagnostics import pci_address
     from momo_platform.training.loop import Trainer
 
@@ -139,7 +138,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 "last": record,
             }
             if scaling.compile:
-                result["seconds_compiling"] = seconds_compiling()
+                result["seconds_compiling"] = trainer.seconds_compiling()
             (output / _RESULT).write_text(json.dumps(result))
 
 
