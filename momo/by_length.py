@@ -16,7 +16,7 @@ kernels takes as long as some thousand tokens."""
 
 
 def text_lengths(present: np.ndarray) -> np.ndarray:
-    """bool [N, T], True for tokens → places up to the last token of each row, int64 [N], at least 1:
+    """bool [N, T], True for tokens → places up to the last token of each row, int64 [N], 1 or more:
     padding on the left and in between stays."""
     last = present.shape[1] - present[:, ::-1].argmax(axis=1)
     return np.where(present.any(axis=1), last, 1)
