@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from momo.attention import patch_attention
+from momo.by_length import encode_by_length, text_lengths
 from momo.config import ModelConfig
 from momo.device import device_of, find_device, to_device
 from momo.embeddings import normalise_pixels
+from momo.masking import PAD
 from momo.model import MoMo
 from momo.precision import (
     Precision,
@@ -30,6 +32,7 @@ from momo.transforms import stack_pictures, upright
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 Picture = str | os.PathLike[str] | Image.Image
+_WINDOW = 32  # batches of texts that are ordered by length at a time
 
 
 def save(
@@ -157,8 +160,9 @@ class Embedder:
             return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         parts = []
         if texts is not None:
-            for start in range(0, len(texts), batch_size):
-                parts.append(self._texts(list(texts[start : start + batch_size])))
+            window = _WINDOW * batch_size
+            for start in range(0, len(texts), window):
+                parts.append(self._texts(list(texts[start : start + window]), batch_size))
         elif images is not None:
             for start in range(0, len(images), batch_size):
                 pictures = [open_picture(p) for p in images[start : start + batch_size]]
@@ -173,12 +177,16 @@ class Embedder:
         return self.embed(texts=texts) @ self.embed(images=images).T
 
     @torch.inference_mode()
-    def _texts(self, texts: list[str]) -> np.ndarray:
+    def _texts(self, texts: list[str], batch_size: int) -> np.ndarray:
         encoded = encode_texts(self.tokenizer, texts, self.text_length)
-        longest = max(1, int((encoded != 0).sum(axis=1).max()))
-        ids = to_device(encoded[:, :longest], self.device)
+
+        def encode(rows: np.ndarray, longest: int) -> np.ndarray:
+            ids = to_device(encoded[rows, :longest], self.device)
+            return self.model.embed_text(ids, ids != PAD).float().cpu().numpy()
+
+        lengths = text_lengths(encoded != PAD)
         with at_precision(self.precision, self.device):
-            return self.model.embed_text(ids, ids != 0).float().cpu().numpy()
+            return encode_by_length(encode, lengths, batch_size, self.device)
 
     @torch.inference_mode()
     def embed_pixels(self, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:

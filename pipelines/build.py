@@ -17,13 +17,13 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
 from momo.transforms import PictureForm, image_batch, pair_batch, text_batch
+from momo_platform.cores import readers_from_cores
 from momo_platform.data.loader import Dataset, Loader
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.order import uniform
 from momo_platform.data.resident import ResidentShards
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.share import rows_of_ranks
-from momo_platform.machine import readers_from_cores
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
 from pipelines.training import StageRecipe, checked_weights, rows_together
@@ -37,6 +37,7 @@ def build_setup(
     train: TrainConfig,
     rank: int,
     world_size: int,
+    cores: int | None = None,
 ) -> TrainingSetup:
     """Weights come from the `previous` stage's model where there is one, else from the seed and,
     if given, a MAE encoder."""
@@ -48,7 +49,7 @@ def build_setup(
     tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
-        *(rank, world_size),
+        *(rank, world_size, cores),
         units=rows_together(recipe.task),
     )
 
@@ -80,12 +81,12 @@ def build_loaders(
     pair_text_length: int,
     rank: int,
     world_size: int,
-    local_world_size: int | None = None,
+    cores: int | None = None,
     units: Mapping[str, int] | None = None,
 ) -> dict[str, Loader]:
     """Each modality's batches; of `config` the picture's and the patches' size are used.
 
-    `local_world_size`: workers that share this machine's cores; all of them, where it isn't given.
+    `cores`: this worker's part of its machine's; None: all workers share this machine.
     `units`: rows of a modality that stay on one worker.
     """
     tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
@@ -116,7 +117,9 @@ def build_loaders(
             return scaling.reader_processes
         if modality not in pictured or scaling.resident:  # nothing to decode
             return 0
-        return readers_from_cores(local_world_size or world_size, len(pictured))
+        if cores is None:
+            return readers_from_cores(world_size, len(pictured))
+        return readers_from_cores(1, len(pictured), cores)
 
     return {
         modality: Loader(

@@ -21,7 +21,7 @@ from momo.cost import (
     trained_parameters,
     training_flops,
 )
-from momo_platform.machine import readers_from_cores
+from momo_platform.cores import readers_from_cores
 from momo_platform.stages import Plan, UserError
 from momo_platform.training.config import ONE_AT_A_TIME, ScalingConfig
 from momo_platform.training.hardware import ACCELERATORS, Accelerator

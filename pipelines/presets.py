@@ -152,6 +152,7 @@ def _full_size(
         evaluation=EvaluationConfig(
             learning_rate=5e-5,
             layer_decay=0.75,
+            precision="bf16",
             stages=("stage3-pairs",),
             tasks=("image", "glue", "multimodal", "zero_shot"),
             threads=8,

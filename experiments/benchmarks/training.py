@@ -73,7 +73,12 @@ def torch_device() -> Any:
 
 
 def build(
-    recipe: ModelConfig | None, inputs: Any, train: TrainConfig, rank: int, world_size: int
+    recipe: ModelConfig | None,
+    inputs: Any,
+    train: TrainConfig,
+    rank: int,
+    world_size: int,
+    cores: int | None = None,
 ) -> Any:
     """A stage's builder: a model of shape `recipe`, None for size `small`; all modalities of the
     batches, nothing saved."""

@@ -28,6 +28,7 @@ def build_setup(
     train: TrainConfig,
     rank: int,
     world_size: int,
+    cores: int | None = None,
 ) -> TrainingSetup:
     """The same batches as MoMo's, in the same order."""
     shape = recipe.shape
@@ -40,7 +41,8 @@ def build_setup(
         image_size=shape.image_size, patch_size=shape.patch_size, vocab_size=shape.vocab_size
     )
     loaders = build_loaders(
-        recipe.modalities, inputs, train, pictures, recipe.pair_text_length, rank, world_size
+        *(recipe.modalities, inputs, train, pictures, recipe.pair_text_length),
+        *(rank, world_size, cores),
     )
 
     def save(task: nn.Module, folder: Path) -> None:

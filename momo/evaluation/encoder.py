@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from momo.by_length import encode_by_length, text_lengths
 from momo.device import find_device, to_device
 from momo.embeddings import normalise_pixels
 from momo.export import CONFIG, load
@@ -73,10 +74,12 @@ class Encoder(ABC):
 
     `device`: cpu, cuda or cuda:N; None: a GPU where torch sees one. `precision`: of everything that
     it encodes; results are float32 on the CPU. Raises ValueError for a device that is not there and
-    for an unknown precision.
+    for an unknown precision. Texts go in batches of nearly equal length, whatever their order.
     """
 
     name: str
+    pad: int = PAD
+    """The id that stands for padding."""
     seen: frozenset[Capability]
     image_size: int
     text_length: int
@@ -117,17 +120,31 @@ class Encoder(ABC):
     def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _in_batches(
-        self, function: Callable[..., Tensor], *arrays: Any, batch_size: int = BATCH
-    ) -> np.ndarray:
-        parts: list[np.ndarray] = []
+    def _encoded(self, function: Callable[..., Tensor], *batch: Any) -> np.ndarray:
+        arrays = (to_device(np.asarray(array), self.device) for array in batch)
         with torch.inference_mode(), at_precision(self.precision, self.device):
-            for rows in chunks(len(arrays[0]), batch_size):
-                batch = (to_device(np.asarray(a[rows]), self.device) for a in arrays)
-                parts.append(function(*batch).float().cpu().numpy())
-        if not parts:
+            return function(*arrays).float().cpu().numpy()
+
+    def _pictures(
+        self, function: Callable[[Tensor], Tensor], pixels: Any, batch_size: int
+    ) -> np.ndarray:
+        self._require_some(pixels)
+        parts = chunks(len(pixels), batch_size)
+        return np.concatenate([self._encoded(function, pixels[rows]) for rows in parts])
+
+    def _texts(
+        self, function: Callable[[Tensor], Tensor], ids: np.ndarray, batch_size: int
+    ) -> np.ndarray:
+        self._require_some(ids)
+
+        def encode(rows: np.ndarray, longest: int) -> np.ndarray:
+            return self._encoded(function, ids[rows, :longest])
+
+        return encode_by_length(encode, text_lengths(ids != self.pad), batch_size, self.device)
+
+    def _require_some(self, inputs: Any) -> None:
+        if not len(inputs):
             raise ValueError(f"{self.name}: nothing to encode")
-        return np.concatenate(parts)
 
     def _require(self, capability: Capability) -> None:
         if capability not in self.seen:
@@ -145,7 +162,7 @@ class Encoder(ABC):
         def pooled(batch: Tensor) -> Tensor:
             return pool_cells(self._patches(batch))
 
-        return self._in_batches(pooled, pixels, batch_size=batch_size)
+        return self._pictures(pooled, pixels, batch_size)
 
     def text_features(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
         """int64 [N, T] → float32 [N, D]: the tokens' mean."""
@@ -154,26 +171,41 @@ class Encoder(ABC):
         def pooled(batch: Tensor) -> Tensor:
             return mean_of_tokens(*self._words(batch))
 
-        return self._in_batches(pooled, ids, batch_size=batch_size)
+        return self._texts(pooled, ids, batch_size)
 
     def embed_pixels(self, pixels: Any, batch_size: int = BATCH) -> np.ndarray:
         """uint8 [N, 3, H, W] → unit vectors float32 [N, E]."""
         self._require("aligned")
-        return self._in_batches(self._embed_pixels, pixels, batch_size=batch_size)
+        return self._pictures(self._embed_pixels, pixels, batch_size)
 
     def embed_ids(self, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
         """int64 [N, T] → unit vectors float32 [N, E]."""
         self._require("aligned")
-        return self._in_batches(self._embed_ids, ids, batch_size=batch_size)
+        return self._texts(self._embed_ids, ids, batch_size)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors float32 [N, E]."""
         return self.embed_ids(self.tokenize(texts))
 
-    def match(self, pixels: Any, ids: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
-        """Row by row: how well the text fits the picture, float32 [N]; above 0: it does."""
+    def match(
+        self,
+        pixels: Any,
+        ids: np.ndarray,
+        batch_size: int = BATCH,
+        picture: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """How well each text, `ids` int64 [N, T], fits its picture, float32 [N]; above 0: it does.
+
+        `picture` int64 [N]: the row in `pixels` of each text's picture; None: its own row.
+        """
         self._require("matching")
-        return self._in_batches(self._match, pixels, ids, batch_size=batch_size)
+        self._require_some(ids)
+
+        def encode(rows: np.ndarray, longest: int) -> np.ndarray:
+            shown = rows if picture is None else picture[rows]
+            return self._encoded(self._match, pixels[shown], ids[rows, :longest])
+
+        return encode_by_length(encode, text_lengths(ids != self.pad), batch_size, self.device)
 
 
 def pool_cells(tokens: Tensor) -> Tensor:
@@ -268,7 +300,6 @@ class MoMoEncoder(Encoder):
         return self.model.embed_image(normalise_pixels(pixels))
 
     def _embed_ids(self, ids: Tensor) -> Tensor:
-        ids = ids[:, : max(1, int((ids != PAD).sum(dim=1).max()))]
         return self.model.embed_text(ids, ids != PAD)
 
     def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:

@@ -275,6 +275,7 @@ class _Flava(_Body):
 class TransformersEncoder(Encoder):
     """What all of them share; subclasses say what they can do and how they are read."""
 
+    pad = PADDING
     seen: frozenset[Capability]
     body_class: type[_Body]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from momo.by_length import encode_by_length, text_lengths
 from momo.device import to_device
-from momo.evaluation.encoder import BATCH, Encoder, MoMoEncoder, chunks
+from momo.evaluation.encoder import BATCH, Encoder, MoMoEncoder
 from momo.masking import PAD, mask_tokens
 from momo.precision import at_precision
 
@@ -31,27 +32,31 @@ def masked_words(
     """Hide `ratio` of the words of each text (`ids` int64 [N, T], padding 0), as in training, and
     let the model name them. Raises ValueError where there is nothing to hide."""
     noise = np.random.Generator(np.random.Philox(seed)).random((*ids.shape, 3), dtype=np.float32)
-    right, row = [], []
     model = encoder.model
+
+    def outcome(rows: np.ndarray, longest: int) -> np.ndarray:
+        """int8 [B, T]: 1 a word that was found, 0 one that was not, -1 not hidden."""
+        batch = to_device(ids[rows, :longest], encoder.device)
+        present = batch != PAD
+        masked = mask_tokens(
+            batch,
+            present,
+            to_device(noise[rows, :longest], encoder.device),
+            vocab_size=model.config.vocab_size,
+            ratio=ratio,
+        )
+        result = np.full((len(rows), ids.shape[1]), -1, dtype=np.int8)
+        tokens = model.encode_text(masked.ids, present)[masked.selected]
+        found = model.word_logits(tokens).argmax(dim=-1) == batch[masked.selected]
+        result[:, :longest][masked.selected.cpu().numpy()] = found.cpu().numpy()
+        return result
+
     with torch.inference_mode(), at_precision(encoder.precision, encoder.device):
-        for rows in chunks(len(ids)):
-            batch = to_device(ids[rows], encoder.device)
-            masked = mask_tokens(
-                batch,
-                batch != PAD,
-                to_device(noise[rows], encoder.device),
-                vocab_size=model.config.vocab_size,
-                ratio=ratio,
-            )
-            if not masked.selected.any():
-                continue
-            tokens = model.encode_text(masked.ids, batch != PAD)
-            found = model.word_logits(tokens[masked.selected]).argmax(dim=-1)
-            right.append((found == batch[masked.selected]).cpu().numpy())
-            row.append(masked.selected.nonzero()[:, 0].cpu().numpy() + rows.start)
-    if not right:
+        outcomes = encode_by_length(outcome, text_lengths(ids != PAD), BATCH, encoder.device)
+    hidden = outcomes >= 0
+    if not hidden.any():
         raise ValueError("masked words: the texts hold no word to hide")
-    return MaskedWords(np.concatenate(right), np.concatenate(row))
+    return MaskedWords(outcomes[hidden] == 1, hidden.nonzero()[0])
 
 
 def mismatched(groups: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -82,6 +87,6 @@ def matching_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of all true pairs (row by row) and of as many false ones: [2N] and truth bool [2N]."""
     others = mismatched(groups, seed)
-    scores = [encoder.match(pixels, part, BATCH) for part in (ids, ids[others])]
+    both, picture = np.concatenate([ids, ids[others]]), np.tile(np.arange(len(ids)), 2)
     truth = np.repeat([True, False], len(ids))
-    return np.concatenate(scores), truth
+    return encoder.match(pixels, both, picture=picture), truth

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from momo.by_length import encode_by_length, text_lengths
 from momo.hf.configuration import MoMoConfig
 from momo.model import MoMo
 
@@ -30,6 +32,13 @@ class MoMoOutput(ModelOutput):
     image_hidden_states: torch.FloatTensor | None = None
     text_hidden_states: torch.FloatTensor | None = None
     matching_logits: torch.FloatTensor | None = None
+
+
+def _lengths_are_known(mask: Tensor) -> bool:
+    """Whether the host may look at them: a GPU would have to be waited for, and a gradient or a
+    compiler would lose its trace."""
+    traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return mask.device.type == "cpu" and len(mask) > 0 and not traced
 
 
 class MoMoModel(PreTrainedModel):
@@ -69,7 +78,15 @@ class MoMoModel(PreTrainedModel):
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """int64 [B, L], [B, L] (1: a token; None: all but padding) → unit float32 [B, E]."""
-        return self.network.embed_text(input_ids, self._mask(input_ids, attention_mask))
+        mask = self._mask(input_ids, attention_mask)
+        if not _lengths_are_known(mask):
+            return self.network.embed_text(input_ids, mask)
+
+        def encode(rows: np.ndarray, longest: int) -> np.ndarray:
+            return self.network.embed_text(input_ids[rows, :longest], mask[rows, :longest]).numpy()
+
+        lengths = text_lengths(mask.numpy())
+        return torch.from_numpy(encode_by_length(encode, lengths, len(mask), mask.device))
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Normalised float [B, 3, H, W] → unit vectors float32 [B, E]."""

@@ -273,7 +273,11 @@ def _matched(config: ProtocolConfig, encoder: Encoder, items: Captioned) -> dict
         "image_groups": items.image_groups,
         "text_groups": items.text_groups,
     }
-    return _retrieved(config, arrays, lambda rows, others: encoder.match(pixels[rows], ids[others]))
+
+    def rerank(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return encoder.match(pixels, ids[others], picture=rows)
+
+    return _retrieved(config, arrays, rerank)
 
 
 def _fine_tuned(

@@ -39,6 +39,13 @@ def _quota(cgroups: Path) -> float:
         return math.inf
 
 
+def readers_from_cores(workers: int, modalities: int, cores: int | None = None) -> int:
+    """Processes that decode for each of a worker's `modalities` with pictures, 1 at least: its part
+    of the machine's cores (`workers` share them), but for two that train and feed."""
+    part = (usable_cores() if cores is None else cores) // max(1, workers) - 2
+    return max(1, part // max(1, modalities))
+
+
 def cores_near(pci_address: str, devices: Path = _PCI) -> set[int]:
     """Cores of the NUMA node that a PCI device (`0000:3b:00.0`) hangs on; empty where the system
     does not tell."""

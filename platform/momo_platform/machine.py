@@ -15,20 +15,6 @@ def machine_description() -> str:
     return f"{os.cpu_count()} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on: a container or a job often has fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def readers_from_cores(workers: int, modalities: int, cores: int | None = None) -> int:
-    """Processes that decode for each of a worker's `modalities` with pictures, 1 at least: its part
-    of the machine's cores (`workers` share them), but for two that train and feed."""
-    part = (usable_cores() if cores is None else cores) // max(1, workers) - 2
-    return max(1, part // max(1, modalities))
-
-
 _SERVERS_PORTS = range(20_000, 30_000)
 """Where `free_ports` looks: above Ray's workers (10002 to 19999), below Serve's replicas (30000 to
 31000) and below what Linux gives to outgoing connections (32768 to 60999). A port that the system

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 from making_batches import CONFIG
+from passing_tokens import Passed, unsorted
 from pretend_cuda import cuda_device
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -15,6 +16,7 @@ import momo
 from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk, load_encoder, pool_cells
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
 from momo.evaluation.heads import masked_words, matching_scores, mismatched
+from momo.model import mean_of_tokens
 from momo.tokenizer import encode_pairs, train_wordpiece
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(60))]
@@ -182,6 +184,29 @@ def test_what_a_model_can_do_and_the_shapes(folders, name):
         if capability not in encoder.seen:
             with pytest.raises(ValueError, match=f"lacks '{capability}'"):
                 encoder._require(capability)
+
+
+NORMS = {
+    "clip": "layer_norm1", "siglip": "layer_norm1", "flava": "layernorm_before",
+    "bert": "output.LayerNorm", "roberta": "output.LayerNorm", "distilbert": "sa_layer_norm",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_texts_of_all_lengths_compute_no_padding_in_any_order(folders, name):
+    g = np.random.default_rng(0)
+    texts = [" ".join(g.choice(WORDS[5:], n)) for n in g.integers(1, 22, 600)]
+    encoder = load_encoder(folders / name, device="cpu")
+    ids = encoder.tokenize(texts)
+    expected = unsorted(lambda batch: mean_of_tokens(*encoder._words(batch)), ids)
+    tower = encoder.body._tower(encoder.body.text_tower)
+    passed = Passed(next(m for n, m in tower.named_modules() if n.endswith(NORMS[name])))
+    np.testing.assert_allclose(encoder.text_features(ids), expected, atol=1e-5)
+    real = (ids != encoder.pad).sum()  # all, of a model that reads its padding
+    assert real <= passed.tokens <= 1.1 * real
+    if "aligned" in encoder.seen:
+        vectors = unsorted(encoder._embed_ids, ids)
+        np.testing.assert_allclose(encoder.embed_ids(ids), vectors, atol=1e-5)
 
 
 def test_flavas_pairs_go_through_its_own_forward(folders):

@@ -14,9 +14,9 @@ from momo.decoding import EncodedPicture
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
+from momo_platform.cores import readers_from_cores
 from momo_platform.data.resident import ResidentShards
 from momo_platform.data.shards import ShardDataset, write_shards
-from momo_platform.machine import readers_from_cores
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainConfig
 from momo_platform.training.feed import Feed
@@ -69,9 +69,9 @@ def train_config(**scaling):
     )
 
 
-def loaders_of(inputs, rank=0, world_size=1, **scaling):
+def loaders_of(inputs, rank=0, world_size=1, cores=None, **scaling):
     return build_loaders(
-        TASK.modalities, inputs, train_config(**scaling), MODEL, 12, rank, world_size
+        TASK.modalities, inputs, train_config(**scaling), MODEL, 12, rank, world_size, cores
     )
 
 
@@ -266,3 +266,9 @@ def test_readers_are_of_pictures_only(inputs, monkeypatch):
     assert {n: loader._processes for n, loader in loaders.items()} == {"image": 42, "pair": 42}
     resident = loaders_of(inputs, 0, 4, reader_processes=-1, resident=True)
     assert {loader._processes for loader in resident.values()} == {0}
+
+
+def test_readers_take_the_workers_part_of_its_machine(inputs):
+    """Four of eight workers on a machine of 64 cores: 16 each, two of them train and feed."""
+    loaders = loaders_of(inputs, 0, 8, cores=16, reader_processes=-1)
+    assert {n: loader._processes for n, loader in loaders.items()} == {"image": 7, "pair": 7}

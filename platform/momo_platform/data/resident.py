@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from momo_platform.cores import usable_cores
 from momo_platform.data.shards import ShardDataset
-from momo_platform.machine import usable_cores
 from momo_platform.stages.errors import UserError
 
 if TYPE_CHECKING:

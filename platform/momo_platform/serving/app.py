@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 from ray import serve
 
+from momo_platform.cores import usable_cores
 from momo_platform.serving import runtime, schema
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
@@ -273,7 +273,7 @@ class Endpoint:
         Raises RuntimeError where a GPU is asked for and Serve reserved none for this replica.
         """
         config = self.config
-        threads = config.threads or max(1, int(config.cpus or os.cpu_count() or 1))
+        threads = config.threads or max(1, int(config.cpus or usable_cores()))
         device = config.device_for(ray.get_gpu_ids())
         places = (chosen["model"], chosen.get("index", ""))
         self._state = await self.threaded(

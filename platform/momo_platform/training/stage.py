@@ -39,8 +39,9 @@ class WorkerFailed(RuntimeError):
 class WorkerSpec:
     """What each worker of a run gets; pickled to it, so plain values and paths only.
 
-    `builder` is "module:function"; called as `function(recipe, inputs, train, rank, world_size)`
-    it returns a `TrainingSetup`.
+    `builder` is "module:function"; called as
+    `function(recipe, inputs, train, rank, world_size, cores)` it returns a `TrainingSetup`. `cores`
+    is this worker's part of its machine's cores, as if none were pinned.
     """
 
     builder: str
@@ -102,15 +103,15 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     scaling = spec.train.scaling
     workers_here = context.get_local_world_size()
-    threads = scaling.threads_per_worker or max(1, usable_cores() // workers_here)
+    cores = max(1, usable_cores() // workers_here)  # before it is pinned to its own
     if scaling.num_workers:  # else the process outlives the stage, and what follows wants all cores
         near = cores_near(pci_address(get_device()))
         pin_cores(near, context.get_local_rank(), workers_here, split=scaling.pin_cores)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(scaling.threads_per_worker or cores)
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
     started = time.time()
-    setup = build(spec.recipe, inputs, spec.train, rank, world_size)
+    setup = build(spec.recipe, inputs, spec.train, rank, world_size, cores)
     with spec.folders.open(writes=rank == 0) as (output, checkpoints):
         trainer = Trainer(
             setup,

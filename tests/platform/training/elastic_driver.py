@@ -54,7 +54,7 @@ class Noting(ToyLoader):
         return {k: v[self.rows.start : self.rows.stop] for k, v in super().batch(step).items()}
 
 
-def build_setup(recipe, inputs, train, rank, world_size):
+def build_setup(recipe, inputs, train, rank, world_size, cores):
     began = torch.tensor(time.time(), dtype=torch.float64)
     if dist.is_initialized():
         dist.broadcast(began, 0)  # one name for all of a group's files

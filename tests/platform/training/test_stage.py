@@ -43,7 +43,7 @@ class TakenBackOnce(ToyLoader):
         return super().batch(step)
 
 
-def build_setup(recipe, inputs, train, rank, world_size):
+def build_setup(recipe, inputs, train, rank, world_size, cores):
     loaders = {n: TakenBackOnce(n, 12, rank, world_size, flag=recipe) for n in "ab"}
     return TrainingSetup(ToyTask(), loaders, lambda _, folder: (folder / "saved").touch())
 
@@ -123,7 +123,7 @@ class BreaksOnce(ToyLoader):
         return super().batch(step)
 
 
-def build_breaking(recipe, inputs, train, rank, world_size):
+def build_breaking(recipe, inputs, train, rank, world_size, cores):
     loaders = {n: BreaksOnce(n, 12, rank, world_size, flag=recipe) for n in "ab"}
     return TrainingSetup(ToyTask(), loaders, save_weights)
 
@@ -152,7 +152,7 @@ class TooLarge(ToyLoader):
         torch.empty(2**60, dtype=torch.uint8)
 
 
-def build_too_large(recipe, inputs, train, rank, world_size):
+def build_too_large(recipe, inputs, train, rank, world_size, cores):
     return TrainingSetup(ToyTask(), {n: TooLarge(n, 12) for n in "ab"}, save_weights)
 
 
@@ -166,13 +166,14 @@ def test_too_little_memory_is_the_users_error_and_restarts_nothing(tmp_path, ray
     assert not any("restart" in m.get("message", "") for m in messages)
 
 
-def build_reporting(recipe, inputs, train, rank, world_size):
+def build_reporting(recipe, inputs, train, rank, world_size, cores):
     gloo = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
     timeout = gloo.options._timeout.total_seconds()
     told = {
         "timeout": timeout,
         "cores": sorted(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
+        "given": cores,
     }
     Path(recipe).with_name(f"told-{rank}").write_text(json.dumps(told))
     loaders = {n: ToyLoader(n, 12, rank, world_size) for n in "ab"}
@@ -188,6 +189,7 @@ def test_workers_get_the_time_out_and_share_the_nodes_cores(tmp_path, ray_local)
     if len(cores) > 1:
         assert sorted(first["cores"] + second["cores"]) == cores
     assert first["threads"] == second["threads"] == max(1, usable_cores() // 2)
+    assert first["given"] == second["given"] == max(1, usable_cores() // 2)  # pinned or not
 
 
 def test_nccl_without_a_gpu_is_refused():
