@@ -189,10 +189,16 @@ def test_a_modality_without_a_batch_size_is_refused():
 
 def test_workers_share_any_batch_that_has_a_row_for_each():
     options = ["--preset", "smoke", "--stage3.train.scaling.num-workers"]
-    graph = build_graph(full.parse([*options, "3", "--stage3.train.scaling.min-workers", "2"]))
+    groups = ["--stage3.task.matching-group", "4"]  # of which 16 pairs are four
+    more = ["--stage3.train.scaling.min-workers", "2", *groups]
+    graph = build_graph(full.parse([*options, "3", *more]))
     assert graph["stage3-pairs"].resources.workers == 2  # with which it can begin
     with pytest.raises(UserError, match=r"stage3-pairs: train\.batch_sizes .* workers nothing"):
         build_graph(full.parse([*options, "65"]))
+    with pytest.raises(UserError, match=r"in groups of task\.matching_group=8"):
+        build_graph(full.parse([*options, "3"]))
+    with pytest.raises(UserError, match=r"pair=16 must be a multiple of task\.matching_group=5"):
+        build_graph(full.parse([*options, "2", "--stage3.task.matching-group", "5"]))
 
 
 def test_embed_without_a_model_says_what_to_do(tmp_path, capsys):
