@@ -122,6 +122,8 @@ class EncodedBatch:
         try:
             decoded = _by_torchvision([p.raw for p in encoded], device) if encoded else []
             found = iter([picture.permute(1, 2, 0) for picture in decoded])
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise  # no picture's fault
         except RuntimeError:
             found = iter([torch.from_numpy(np.array(p.pixels())) for p in encoded])
         parts = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -49,18 +48,6 @@ def random_patch_keep(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]
     kept = max(1, min(kept, total - 1 if mask_ratio > 0 and total > 1 else total))
     order = noise.argsort(dim=1, stable=True)
     return order[:, :kept].sort(dim=1).values, order[:, kept:].sort(dim=1).values
-
-
-def most_masked(length: int, ratio: float) -> int:
-    """Words that `mask_tokens` selects at most in a text of `length` tokens."""
-    return min(length, max(1, math.ceil(length * ratio)))
-
-
-def positions_of(selected: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """`selected` bool [B, T], at most `most` True in a row → their positions int64 [B, most],
-    ascending, and bool [B, most]: False for those that only fill up a row."""
-    order = (~selected).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
-    return order, selected.gather(1, order)
 
 
 def mask_tokens(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 
-try:  # torch 2.10 and newer
+try:  # torch 2.11 and newer
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # pragma: no cover - older torch takes the padded path
     varlen_attn = None
@@ -63,14 +63,19 @@ def attend(
     if has_kernel(query):
         limits = (queries.offsets, keys.offsets, queries.longest, keys.longest)
         kernel: Any = varlen_attn
-        return kernel(query, key, value, *limits).flatten(1)
+        # As wide as the longest sequence, so no window at all; but with one torch stays with flash
+        # attention: cuDNN's kernel, which it may take on Hopper, can't do empty sequences.
+        window = max(queries.longest, keys.longest)
+        return kernel(query, key, value, *limits, window_size=(window, window)).flatten(1)
     return attend_padded(query, key, value, queries, keys)
 
 
 def has_kernel(query: Tensor) -> bool:
     """Whether torch's variable-length attention takes such tensors."""
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return varlen_attn is not None and query.is_cuda and half
+    width = query.shape[-1]  # of a head
+    fits = width % 8 == 0 and width <= 256
+    return varlen_attn is not None and query.is_cuda and half and fits
 
 
 def _attend_runs(query: Tensor, key: Tensor, value: Tensor, queries: Runs, keys: Runs) -> Tensor:

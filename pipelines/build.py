@@ -21,9 +21,10 @@ from momo_platform.cores import readers_from_cores
 from momo_platform.data.loader import Dataset, Loader
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.order import uniform
-from momo_platform.data.resident import ResidentShards
+from momo_platform.data.resident import SHARE, ResidentShards
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.share import rows_of_ranks
+from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
 from pipelines.training import StageRecipe, checked_weights, rows_together
@@ -64,6 +65,15 @@ def build_setup(
     if "pair" in loaders:
         unit = rows_together(recipe.task)["pair"]
         task.rows_of_ranks = rows_of_ranks(train.batch_sizes["pair"], world_size, unit)
+        chunk = recipe.task.contrastive_chunk
+        chunks = {-(-rows // chunk) for rows in task.rows_of_ranks} if chunk else set()
+        if train.scaling.sharding == "fsdp2" and len(chunks) > 1:
+            raise UserError(
+                f"task.contrastive_chunk={chunk} divides the workers' pairs, "
+                f"{sorted(set(task.rows_of_ranks))}, into unlike numbers of chunks, for which "
+                "fsdp2's workers would wait for each other: set scaling.sharding to ddp, or "
+                f"batch_sizes pair to a multiple of {unit} × {world_size} workers"
+            )
     return TrainingSetup(task, loaders, save_finished)
 
 
@@ -109,7 +119,7 @@ def build_loaders(
     def dataset(modality: str) -> Dataset:
         folder = inputs[_ROLES[modality]] / SHARDS
         if scaling.resident and modality in pictured:
-            return ResidentShards(folder, EncodedPicture.of)
+            return ResidentShards(folder, EncodedPicture.of, share=SHARE / len(pictured))
         return ShardDataset(folder)
 
     def processes(modality: str) -> int:

@@ -125,6 +125,11 @@ def _training_stage(
                 f"{name}: train.batch_sizes {modality}={size} must be a multiple of "
                 f"task.matching_group={unit}, among which false pairs are drawn"
             )
+        if scaling.micro_batch_size % unit:
+            raise UserError(
+                f"{name}: train.scaling.micro_batch_size={scaling.micro_batch_size} must be a "
+                f"multiple of task.matching_group={unit}, among which false pairs are drawn"
+            )
         if scaling.num_workers > size // unit:
             groups = f" in groups of task.matching_group={unit}" if unit > 1 else ""
             raise UserError(

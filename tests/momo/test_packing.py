@@ -15,8 +15,11 @@ from momo.tasks import MoMoTask
 WAYS = ["runs", "padded", "kernel"]
 
 
-def reference_kernel(query, key, value, query_offsets, key_offsets, most_queries, most_keys):
+def reference_kernel(
+    query, key, value, query_offsets, key_offsets, most_queries, most_keys, *, window_size
+):
     """What variable-length attention promises, sequence by sequence; nothing may be left out."""
+    assert min(window_size) >= max(most_queries, most_keys)
     found = torch.full_like(query, float("nan"))
     bounds = zip(*(o.unfold(0, 2, 1).tolist() for o in (query_offsets, key_offsets)), strict=True)
     for (a, b), (c, d) in bounds:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 SHARE = 0.6
-"""Of the device's free memory that all resident corpora may take; the rest is the model's."""
+"""Of the device's free memory that a resident corpus may take, at most; the rest is the model's."""
 _REPORT_SECONDS = 2.0
 
 

@@ -34,6 +34,8 @@ def compile_regions(task: nn.Module) -> None:
     settings.specialize_float = True
     # Counted for all models of the process together; beyond it nothing more is compiled.
     settings.recompile_limit = max(settings.recompile_limit, _LEAST_RECOMPILE_LIMIT)
+    # A region is smaller than DDP's wish to cut it where its buckets end.
+    settings.optimize_ddp = False
     named: Any = getattr(task, "regions", None)
     # Batches differ in rows and length: of static shapes the compiler would soon have too many.
     for region in (list(named()) if named is not None else blocks_of(task)) or [task]:

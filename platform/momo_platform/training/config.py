@@ -72,7 +72,7 @@ class ScalingConfig:
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 0  # 0: the usable cores of a node shared among its workers
     # Each worker on cores of its own. Near its GPU it runs anyway, where the system tells them.
-    pin_cores: bool = False
+    pin_cores: bool = False  # on CPUs
     prefetch_batches: int = 2
     reader_processes: int = 0  # a worker's and a modality's; 0: a thread of the worker's own
     crop: Crop = "auto"

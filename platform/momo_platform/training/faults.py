@@ -97,7 +97,7 @@ def out_of_memory(error: BaseException, name: str) -> UserError:
     reason = str(cause_of(error)).strip().partition("\n")[0]
     return UserError(
         f"{name}: out of memory on a worker's device: {reason}\n"
-        "Set scaling.activation_checkpointing to elementwise or blocks, task.contrastive_chunk or "
-        "micro_batch_size where the task has them, smaller train.batch_sizes, or more "
-        "scaling.num_workers"
+        "Set scaling.activation_checkpointing to elementwise or blocks, scaling.micro_batch_size "
+        "(for pairs a multiple of task.matching_group), scaling.resident to false, smaller "
+        "train.batch_sizes, or more scaling.num_workers"
     )

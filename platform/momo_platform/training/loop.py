@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.training import interrupt
 from momo_platform.training.average import WeightAverage
@@ -109,12 +110,27 @@ class Trainer:
             self.start_step, self.skipped = state["step"], state["skipped"]
         self._compiled_before = seconds_compiling() if config.scaling.compile else 0.0
         _prepare_task(setup.task, config, rank)
+        self._check_parts()
         self.module = parallelise(self.task, setup.task, config.scaling.sharding, bf16)
         self.sharded = is_sharded(self.task)
         self.optimizer = build_optimizer(self.task, config.optimizer)
         self.average = WeightAverage(self.task, config.ema_decay) if config.ema_decay else None
         if newest:
             load_progress(newest[1], self.task, self.optimizer, self.average)
+
+    def _check_parts(self) -> None:
+        """Raises `UserError` where ranks would divide their batches into unlike numbers of parts:
+        each part is reduced over all ranks."""
+        size = self.config.scaling.micro_batch_size
+        for name, loader in self.setup.loaders.items() if size else ():
+            unit, batch = getattr(loader, "unit", 1), self.config.batch_sizes[name]
+            rows = rows_of_ranks(batch, world_size(), unit)
+            if len({-(-own // size) for own in rows}) > 1:
+                raise UserError(
+                    f"scaling.micro_batch_size={size} divides the {name} rows of the workers, "
+                    f"{sorted(set(rows))}, into unlike numbers of parts: give a larger one, or "
+                    f"batch_sizes {name} a multiple of {unit} × {world_size()} workers"
+                )
 
     def run(self) -> dict[str, float]:
         """Train from the newest checkpoint to `config.steps`; returns the last record.

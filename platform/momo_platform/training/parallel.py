@@ -5,6 +5,7 @@ Checkpoints hold whole tensors either way, so a run may change between the two.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable
 from typing import Any, TypeVar
 
@@ -45,9 +46,11 @@ def parallelise(
     if sharding == "ddp":
         # Gradients that live in the buckets: no copies, and half the memory. Zero them in place:
         # set to none, those of a micro-batch without reduction would lie beside the buckets.
-        return DistributedDataParallel(
-            module, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():  # newer torch has another word for it, older not
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+            return DistributedDataParallel(
+                module, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
