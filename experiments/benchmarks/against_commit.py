@@ -73,6 +73,8 @@ def serve() -> None:
             gpus_per_worker=0.0,
             activation_checkpointing="none",
         )
+        # As the preset's workers: one thread each in the demo.
+        torch.set_num_threads(chosen.train.scaling.threads_per_worker or os.cpu_count() or 1)
         recipe = dataclasses.replace(chosen.task, contrastive_chunk=0)
         train = dataclasses.replace(chosen.train, scaling=scaling, precision="fp32")
         task = MoMoTask(build_model(config.model), recipe)
