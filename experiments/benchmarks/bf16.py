@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.updates import interleaved, random_batch
 from momo.config import SIZES
 from momo.model import build_model
 from momo.tasks import MoMoTask
+from momo_platform.training.feed import to_tensors
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
 from pipelines.presets import PRESETS
@@ -35,18 +36,6 @@ SHAPES = ((1088, 128, 512), (2176, 512, 128), (1576, 768, 3072), (788, 3072, 768
 """Rows, inputs and outputs of a product: the demo's MLP, then base's."""
 _PRODUCTS = ("mm", "addmm", "bmm", "linear", "mkldnn", "attention", "flash")
 _CASTS = ("aten::_to_copy", "aten::copy_", "aten::to")
-
-
-def interleaved(runs: int, calls: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, after one warm-up of each."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(-1, runs):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if run >= 0:
-                found[name].append(time.perf_counter() - started)
-    return found
 
 
 def beside(name: str, taken: dict[str, list[float]]) -> Row:
@@ -73,24 +62,11 @@ def products(runs: int) -> list[Row]:
 
 def _batches(preset: str, stage: int, rows: int) -> dict[str, Any]:
     config = PRESETS[preset]()
-    model, generator = config.model, torch.Generator().manual_seed(0)
-    made: dict[str, Any] = {}
-    for modality in getattr(config, f"stage{stage}").task.modalities:
-        length = 32 if modality == "pair" else config.packed_text_length
-        ids = torch.randint(5, model.vocab_size, (rows, length), generator=generator)
-        size = (rows, 3, model.image_size, model.image_size)
-        pixels = torch.randint(0, 256, size, generator=generator).byte()
-        patches = torch.rand(rows, model.num_patches, generator=generator)
-        words = torch.rand(rows, length, 3, generator=generator)
-        made[modality] = {
-            "image": {"pixels": pixels, "noise": patches},
-            "text": {"ids": ids, "noise": words},
-            "pair": {
-                **{"pixels": pixels, "ids": ids, "noise_image": patches, "noise_text": words},
-                "noise_match": torch.rand(rows, generator=generator),
-            },
-        }[modality]
-    return made
+    lengths = {"image": 0, "text": config.packed_text_length, "pair": 32}
+    return {
+        modality: to_tensors(random_batch(config.model, modality, rows, lengths[modality]))
+        for modality in getattr(config, f"stage{stage}").task.modalities
+    }
 
 
 def _updater(preset: str, stage: int, rows: int, precision: Any) -> Callable[[], Any]:
