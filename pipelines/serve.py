@@ -22,7 +22,9 @@ from typing import Any
 
 from momo_platform.serving.config import Limits, Precision, ServingConfig, read_keys
 from momo_platform.stages import UserError
-from pipelines.full import exit_code
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import SERVE
+from pipelines.commands.short_help import for_parser, help_asked
 
 DEFAULT_MODEL = "runs/latest/model"
 
@@ -218,7 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for bad input."""
     import tyro
 
-    options = tyro.cli(ServeOptions, args=arguments, prog="serve.py", description=__doc__)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked("serve", SERVE, arguments):
+        return 0
+    options = tyro.cli(
+        ServeOptions, args=for_parser(arguments), prog="serve.py", description=__doc__
+    )
     return exit_code(lambda: run(options), "nothing is lost")
 
 
