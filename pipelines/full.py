@@ -175,33 +175,44 @@ def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
-    from rich.console import Console
-
-    from pipelines.epochs import print_epochs, source_epochs
-    from pipelines.estimates import device_named, estimates, print_estimates
-    from pipelines.graph import build_graph
-
     storage = open_storage(config.run.storage)
-    graph = build_graph(config)
-    plan = make_plan(
-        [graph["report"]],
-        storage,
-        only=config.run.only,
-        until=config.run.until,
-        rerun=config.run.rerun,
-    )
+    plan = plan_of(config, storage)
     if config.run.plan:
-        console = Console()
-        device = device_named(config.run.gpu)
-        print_plan(plan, console)
-        print_epochs(source_epochs(plan, storage), console)
-        print_estimates(estimates(plan, config), config, device, console)
+        show_plan(plan, config, storage)
         return 0
     storage.create()
     if plan.to_run:
         execute_plan(plan, storage, config, arguments)
     finish(plan, storage)
     return 0
+
+
+def plan_of(config: PipelineConfig, storage: Storage | None = None) -> Plan:
+    """What the config's job would run, and why. Raises UserError for what does not fit."""
+    from pipelines.graph import build_graph
+
+    run = config.run
+    return make_plan(
+        [build_graph(config)["report"]],
+        storage or open_storage(run.storage),
+        only=run.only,
+        until=run.until,
+        rerun=run.rerun,
+    )
+
+
+def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
+    """The plan, epochs of every source and what training costs."""
+    from rich.console import Console
+
+    from pipelines.epochs import print_epochs, source_epochs
+    from pipelines.estimates import device_named, estimates, print_estimates
+
+    console = Console()
+    device = device_named(config.run.gpu)
+    print_plan(plan, console)
+    print_epochs(source_epochs(plan, storage), console)
+    print_estimates(estimates(plan, config), config, device, console)
 
 
 def execute_plan(

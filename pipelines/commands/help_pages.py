@@ -61,8 +61,7 @@ EVALUATE = ShortHelp(
     "Run the evaluation suite on any model, beside others: exported MoMos and transformers models.",
     (
         "momo evaluate --model runs/latest/model --pairs.source captions.csv",
-        "momo evaluate --model ours=runs/latest/model clip=models/clip --tasks image 'glue/*' "
-        "--data ~/data",
+        "momo evaluate --model ours=runs/latest/model clip=models/clip --tasks image --data ~/data",
         "momo evaluate --list",
     ),
     {
