@@ -1,4 +1,4 @@
-"""Look after a storage of artifacts: `momo artifacts COMMAND`, or `python -m momo_platform COMMAND`.
+"""Look after a storage of artifacts: `momo artifacts COMMAND`.
 
 An ARTIFACT is a stage's name (its newest artifact), name/fingerprint or the start of it, a
 fingerprint, or a path in the storage or to an exported model.
