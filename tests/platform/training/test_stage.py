@@ -56,6 +56,7 @@ def run(folder, train, messages, builder="build_setup"):
         checkpoints=folder / "checkpoints",
         folders=None,
         name="toy",
+        fingerprint="0123456789ab",
         progress=lambda message: messages.append(message),
     )
     return run_torch_trainer(
