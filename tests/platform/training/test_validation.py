@@ -38,7 +38,13 @@ def held_out(folder):
 def test_training_is_the_same_to_the_bit_with_and_without(tmp_path, ema_decay):
     train = config(6, validation=EVERY_TWO, ema_decay=ema_decay)
     torch.manual_seed(3)
-    measured = make_trainer(0, 1, tmp_path / "with", train, task=DroppingTask, held_out=ROWS)
+    told = []
+    measured = make_trainer(
+        *(0, 1, tmp_path / "with", train),
+        task=DroppingTask,
+        held_out=ROWS,
+        progress=told.append,
+    )
     measured.run()
     torch.manual_seed(3)
     plain = make_trainer(0, 1, tmp_path / "without", train, task=DroppingTask)
@@ -47,6 +53,9 @@ def test_training_is_the_same_to_the_bit_with_and_without(tmp_path, ema_decay):
     assert measured.task.training
     found = held_out(tmp_path / "with")
     assert [step for step, _ in found] == [0, 2, 4, 6]
+    assert [m["validation"] for m in told if "validation" in m] == [
+        {"step": step} | values for step, values in found
+    ]
     assert not held_out(tmp_path / "without")
     assert found[-1][1]["valid/loss/a"] < found[0][1]["valid/loss/a"]
     for step, values in found:

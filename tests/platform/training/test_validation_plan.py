@@ -51,7 +51,10 @@ def test_the_demos_sizes_give_a_curve():
 def test_what_the_user_says_holds():
     train = TrainConfig(100, {"a": 10}, validation=ValidationConfig(every_steps=7))
     found = plan(train, {"a": 500})
-    assert (found.every_steps, found.rows()) == (7, {"a": 63})  # batches of one size, no more than 64
+    assert (found.every_steps, found.rows()) == (
+        7,
+        {"a": 63},
+    )  # batches of one size, no more than 64
     assert found.due(98)
     assert found.due(100)
     assert not found.due(99)
