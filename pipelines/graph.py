@@ -183,10 +183,12 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
     prepared: dict[str, Stage] = {}
     kinds: tuple[Kind, ...] = ("images", "pairs", "text")
     weights: dict[str, dict[str, float]] = {}
+    places: dict[str, dict[str, str]] = {}
     for kind in kinds:
         options, prepare, _ = runs[kind]
         sources, demo = _sources(kind, options, config)
         weights[kind] = {s.name: s.weight for s in sources}
+        places[kind] = {s.name: s.uri for s in sources}
         prepared[kind] = add(
             Stage(
                 f"prepare-{kind}",
@@ -273,6 +275,7 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
             suites[name] = build_suite(previous, name, tasks, config.evaluation, sources)
             graph.update(_with_inputs(suites[name].stages))
     assert previous is not None
+    mixes = list(mixed.values())
     export = add(Stage("export", run_export, ExportConfig(), {"model": previous}, version=2))
     add(
         Stage(
@@ -283,9 +286,11 @@ def build_graph(config: PipelineConfig) -> dict[str, Stage]:
                 tuple(trained),
                 {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
                 {n: s.missing for n, s in suites.items()},
+                places=places,
             ),
             {
                 **{name: graph[name] for name in trained},
+                **{s.name: s for n in trained for s in graph[n].inputs.values() if s in mixes},
                 **{n: node for suite in suites.values() for n, node in suite.stages.items()},
                 "export": export,
                 **baselines,
