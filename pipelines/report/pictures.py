@@ -46,14 +46,15 @@ class Nearest:
 
 
 def shown_pictures(
-    model: Path, prepared: Path, counts: tuple[int, int, int]
+    model: Path, prepared: Path | None, counts: tuple[int, int, int]
 ) -> tuple[list[Reconstruction], list[Nearest]]:
-    """Both, from an exported model's folder and the prepared pairs; empty where none are held out.
+    """Both, from an exported model's folder and the prepared pairs, where there are any; empty
+    where none are held out.
 
     `counts`: pictures to restore, captions to look for, pictures of each. On the CPU: the report's
     stage asks for no GPU.
     """
-    items = load_items("demo-pairs", {"pairs": prepared})
+    items = load_items("demo-pairs", {"pairs": prepared}) if prepared else None
     if not isinstance(items, Captioned):
         return [], []
     embedder = load(model, "cpu")

@@ -56,6 +56,11 @@ def summaries(
     return found
 
 
+def _kinds(inputs: Mapping[str, Artifact]) -> list[Kind]:
+    """Of the prepared corpora that this job had."""
+    return [kind for kind in KINDS if f"prepare-{kind}" in inputs]
+
+
 def run_report(
     config: ReportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def run_report(
     shutil.copytree(inputs["export"].path / "model", context.output / "model")
     stages = summaries(config.evaluations, config.missing, inputs)
     last = list(stages)[-1]
-    corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in KINDS}
+    corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in _kinds(inputs)}
     metrics = {
         **stages[last],
         "stages": stages,
@@ -96,12 +101,12 @@ def _page(
         seen = rows_seen(artifact.manifest.config, mixed)
         trainings.append(Training(name, artifact.metrics, curves, seen))
     corpora = []
-    for kind in KINDS:
+    for kind in _kinds(inputs):
         places = {n: place_in_words(uri) for n, uri in config.places.get(kind, {}).items()}
         corpora.append(read_corpus(inputs[f"prepare-{kind}"].path, places, mixed.get(kind)))
     reconstructions, nearest = shown_pictures(
         inputs["export"].path / "model",
-        inputs["prepare-pairs"].path,
+        inputs["prepare-pairs"].path if "prepare-pairs" in inputs else None,
         (config.reconstructions, config.captions, config.nearest),
     )
     first = inputs[config.training_stages[0]].manifest
