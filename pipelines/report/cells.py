@@ -13,8 +13,10 @@ _LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
 
 
 def number(value: float | None) -> str:
-    """'0.903'; '–' where there is none."""
-    return "–" if value is None or value != value else f"{value:.3f}"
+    """'0.903', '12.5'; '–' where there is none."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def verdict(row: Mapping[str, Any]) -> str:

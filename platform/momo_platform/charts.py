@@ -19,6 +19,8 @@ from PIL import Image
 _WIDTH, _HEIGHT, _BOTTOM, _TOP, _RIGHT = 360, 200, 36, 10, 14
 _LETTER = 6.4  # pixels that a digit takes at the pages' letter size
 _COLOURS = ("#2f6fde", "#c9541f", "#23835a", "#8a4fd0", "#c23a6b", "#7a7a2a")
+COLOURS = len(_COLOURS)
+"""How many series can be told apart by their colour."""
 
 Points = Sequence[tuple[float, float]]
 
