@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -219,9 +220,11 @@ def execute_plan(
     plan: Plan, storage: Storage, config: PipelineConfig, arguments: Sequence[str]
 ) -> None:
     """Run the plan on Ray; Ray's own messages go to a log file below the storage."""
-    from momo_platform.cluster import growth, start_ray
+    from momo_platform.cluster import cluster_cores, growth, start_ray
     from momo_platform.console import View, silence
     from momo_platform.stages.executor import execute
+    from momo_platform.stages.run_record import RunRecord
+    from momo_platform.stages.time_left import Forecast
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
@@ -233,9 +236,12 @@ def execute_plan(
     with ExitStack() as stack:
         stream = stack.enter_context(silence(log, verbose=config.run.verbose))
         view = stack.enter_context(View(stream, verbose=config.run.verbose))
+        command = shlex.join([Path(sys.argv[0]).name, *arguments])
+        view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
         if connection.notice:
             view.print(connection.notice)
+        view.forecast = Forecast(plan, storage, cluster_cores())
         execute(
             plan,
             storage,

@@ -80,6 +80,10 @@ def _report(
             tuple(models),
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
+            places={
+                kind: {s.name: s.uri for s in stage.config.sources}
+                for kind, stage in corpora.prepared.items()
+            },
         ),
         {
             **models,
@@ -87,6 +91,7 @@ def _report(
             "export": export,
             **evaluation.baselines,
             **{s.name: s for s in corpora.prepared.values() if s.name in used},
+            **{s.name: s for s in corpora.mixed.values() if s.name in used},
         },
         code=("pipelines.report",),
     )
