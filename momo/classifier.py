@@ -139,7 +139,8 @@ class Classifier:
         assert isinstance(tuned.trunk, MoMoTrunk)
         self.tuned, self.tokenizer = tuned, tokenizer
         self.classes, self.inputs = tuple(classes), inputs
-        self.text_length, self.precision = text_length, precision
+        self.text_length = text_length
+        self.precision: Precision = precision
         self.image_size = tuned.trunk.encoder.config.image_size
 
     @property

@@ -41,6 +41,11 @@ class MoMoConfig(PretrainedConfig):
     embed_dim: int = ModelConfig.embed_dim
     tower_depth: int = ModelConfig.tower_depth
     linear_init: str = ModelConfig.linear_init
+    activation: str = ModelConfig.activation
+    norm_eps: float = ModelConfig.norm_eps
+    image_norm: bool = ModelConfig.image_norm
+    text_norm: bool = ModelConfig.text_norm
+    class_attention: bool = ModelConfig.class_attention
     text_length: int | None = None
     pad_token_id: int | None = 0
 
