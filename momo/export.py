@@ -42,7 +42,8 @@ def save(
 ) -> None:
     """Write weights, config and, if given, the tokenizer into `folder`.
 
-    `extra` goes into the config; `text_length` there is what `load` cuts texts to, in tokens.
+    `extra` goes into the config; `text_length` there is what `load` cuts texts to, in tokens,
+    `origin` what the training started from (`momo.initialise.Origin.chain`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}

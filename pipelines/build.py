@@ -12,7 +12,7 @@ from torch import nn
 from momo.config import ModelConfig
 from momo.decoding import EncodedPicture
 from momo.export import WEIGHTS, load_model, save
-from momo.initialise import load_mae
+from momo.initialise import load_initial
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
@@ -46,7 +46,7 @@ def build_setup(
     if "previous" in inputs:
         model.load_state_dict(load_model(inputs["previous"] / "model").state_dict())
     elif recipe.initial_weights:
-        load_mae(model, checked_weights(recipe))
+        load_initial(model, checked_weights(recipe))
     tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
