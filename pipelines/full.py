@@ -4,7 +4,8 @@
     python pipelines/full.py --preset demo --plan
     python pipelines/full.py --preset demo --pairs.source my_pairs.csv
 
-Any field of the config can be set, e.g. --stage1.train.steps 1000; --help lists them.
+Any field of the config can be set, e.g. --stage1-images.train.steps 1000, or --every.train.seed 1
+for every stage; --help-all lists them.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from momo_platform.stages import (
     Plan,
-    StageFailed,
     Storage,
     UserError,
     make_plan,
     open_storage,
     print_plan,
 )
-from pipelines.config import PipelineConfig
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import TRAIN
+from pipelines.commands.short_help import for_parser, help_asked
+from pipelines.config import PipelineConfig, TrainingStage
+from pipelines.initial_model import with_shape_of_initial
 from pipelines.presets import PRESETS
 
 DEFAULT_PRESET = "demo"
@@ -34,15 +39,8 @@ DEFAULT_PRESET = "demo"
 
 def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The preset's name and the other arguments. Raises UserError for an unknown name."""
-    rest, name = [], DEFAULT_PRESET
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument == "--preset":
-            name = next(iterator, "")
-        elif argument.startswith("--preset="):
-            name = argument.partition("=")[2]
-        else:
-            rest.append(argument)
+    values, rest = _taken(arguments, "--preset", most=1)
+    name = values[-1] if values else DEFAULT_PRESET
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
@@ -51,15 +49,69 @@ def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return name, rest
 
 
+def _taken(
+    arguments: Sequence[str], option: str, most: int | None = None
+) -> tuple[list[str], list[str]]:
+    """An option's values, at most `most` a time, and the other arguments."""
+    values: list[str] = []
+    rest: list[str] = []
+    room = 0  # how many more values the option that stands before may take
+    for argument in arguments:
+        if argument == option:
+            room = most or len(arguments)
+        elif argument.startswith(option + "="):
+            values.append(argument.partition("=")[2])
+            room = 0
+        elif room and not argument.startswith("--"):
+            values.append(argument)
+            room -= 1
+        else:
+            rest.append(argument)
+            room = 0
+    return values, rest
+
+
+def with_stages(config: PipelineConfig, chosen: Sequence[str]) -> PipelineConfig:
+    """The config with these training stages, in this order: names of the preset's, or NEW=NAME for
+    another one that starts as a copy of NAME. None chosen: as the preset has them.
+
+    Raises UserError for a name that is none and for one that comes twice.
+    """
+    if not chosen:
+        return config
+    training: dict[str, TrainingStage] = {}
+    for text in (part for entry in chosen for part in entry.split(",") if part):
+        new, _, of = text.rpartition("=")
+        if of not in config.training:
+            near = difflib.get_close_matches(of, config.training, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"--stages {text}: no such training stage; {hint}preset {config.preset} has "
+                f"{', '.join(config.training)}, and NEW=NAME makes another of one"
+            )
+        if (new or of) in training:
+            raise UserError(f"--stages: {new or of} comes twice; write NEW={of} for another one")
+        training[new or of] = config.training[of]
+    return replace(config, training=training)
+
+
 def parse(arguments: Sequence[str]) -> PipelineConfig:
     """The config from the command line. Unknown options end the program with the nearest name."""
     import tyro
 
     name, rest = preset_of(arguments)
+    stages, rest = _taken(rest, "--stages")
+    default = with_stages(PRESETS[name](), stages)
+    rest = _short_options(_for_every_stage(rest, default), default)
+    initial, _ = _taken(rest, "--initial-model", most=1)
+    if initial and not any(a.startswith("--model.") for a in rest):
+        places, _ = _taken(rest, "--run.storage", most=1)
+        run = replace(default.run, storage=places[-1]) if places else default.run
+        default = with_shape_of_initial(replace(default, initial_model=initial[-1], run=run))
     return tyro.cli(
         PipelineConfig,
         args=rest,
-        default=PRESETS[name](),
+        default=default,
         prog="full.py",
         description=f"{__doc__}\nDefaults are those of preset {name} "
         f"(--preset {{{','.join(PRESETS)}}}).",
@@ -70,35 +122,12 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked("train", TRAIN, arguments):
+        return 0
     return exit_code(
-        lambda: run(parse(_short_options(arguments)), arguments),
+        lambda: run(parse(for_parser(arguments)), arguments),
         "the same command goes on from the last checkpoint",
     )
-
-
-def exit_code(work: Callable[[], int], after_interrupt: str) -> int:
-    """What `work` returns, or the code of the error that it ended with, told in a line."""
-    try:
-        return work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except StageFailed as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {after_interrupt}", file=sys.stderr)
-        return 130
-    except OSError as error:
-        import errno
-
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(
-                f"error: disk full ({error.filename}): make room or use --storage elsewhere",
-                file=sys.stderr,
-            )
-            return 2
-        raise
 
 
 _RUN_OPTIONS = (
@@ -107,50 +136,83 @@ _RUN_OPTIONS = (
 )
 
 
-def _short_options(arguments: Sequence[str]) -> list[str]:
-    """`--plan` and its kind stand for `--run.plan`, `--tasks` and `--data` for `--evaluation.…`."""
+def _for_every_stage(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
+    """`--every.train.…` said once for each training stage."""
+    result: list[str] = []
+    copied: list[str] = []  # an option of every stage, with its values
+    for argument in (*arguments, "--"):
+        if copied and not argument.startswith("--"):
+            copied.append(argument)
+            continue
+        for name in config.training if copied else ():
+            result += [copied[0].replace("--every.", f"--training.{name}.", 1), *copied[1:]]
+        copied = [argument] if argument.startswith("--every.") else []
+        result += [argument] if not copied else []
+    return result[:-1]
+
+
+def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
+    """`--plan` and its kind stand for `--run.plan`, `--tasks` and `--data` for `--evaluation.…`,
+    `--<stage>.…` for `--training.<stage>.…`; a stage may be named by what stands before its first
+    dash (`--stage3.…`)."""
+    stages = {name.partition("-")[0]: name for name in reversed(list(config.training))}
+    stages |= {name: name for name in config.training}
     result = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
+        head, dot, path = name.removeprefix("--").partition(".")
         if name in ("--tasks", "--data"):
             name = "--evaluation." + name.removeprefix("--")
-        if name.startswith("--") and name.removeprefix("--").removeprefix("no-") in _RUN_OPTIONS:
-            option = name.removeprefix("--")
-            negated = option.startswith("no-")
-            name = "--run." + ("no-" if negated else "") + option.removeprefix("no-")
+        elif name == "--initial-weights":
+            name = "--initial-model"
+        elif name.startswith("--") and dot and head in stages:
+            name = f"--training.{stages[head]}.{path}"
+        elif name.startswith("--") and head.removeprefix("no-") in _RUN_OPTIONS and not dot:
+            name = "--run." + head
         result.append(name + equals + value)
     return result
 
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
-    from rich.console import Console
-
-    from pipelines.epochs import print_epochs, source_epochs
-    from pipelines.estimates import device_named, estimates, print_estimates
-    from pipelines.graph import build_graph
-
     storage = open_storage(config.run.storage)
-    graph = build_graph(config)
-    plan = make_plan(
-        [graph["report"]],
-        storage,
-        only=config.run.only,
-        until=config.run.until,
-        rerun=config.run.rerun,
-    )
+    plan = plan_of(config, storage)
     if config.run.plan:
-        console = Console()
-        device = device_named(config.run.gpu)
-        print_plan(plan, console)
-        print_epochs(source_epochs(plan, storage), console)
-        print_estimates(estimates(plan, config), config, device, console)
+        show_plan(plan, config, storage)
         return 0
     storage.create()
     if plan.to_run:
         execute_plan(plan, storage, config, arguments)
     finish(plan, storage)
     return 0
+
+
+def plan_of(config: PipelineConfig, storage: Storage | None = None) -> Plan:
+    """What the config's job would run, and why. Raises UserError for what does not fit."""
+    from pipelines.graph import build_graph
+
+    run = config.run
+    return make_plan(
+        [build_graph(config)["report"]],
+        storage or open_storage(run.storage),
+        only=run.only,
+        until=run.until,
+        rerun=run.rerun,
+    )
+
+
+def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
+    """The plan, epochs of every source and what training costs."""
+    from rich.console import Console
+
+    from pipelines.epochs import print_epochs, source_epochs
+    from pipelines.estimates import device_named, estimates, print_estimates
+
+    console = Console()
+    device = device_named(config.run.gpu)
+    print_plan(plan, console)
+    print_epochs(source_epochs(plan, storage), console)
+    print_estimates(estimates(plan, config), config, device, console)
 
 
 def execute_plan(

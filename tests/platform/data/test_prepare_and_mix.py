@@ -310,3 +310,24 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     measured = np.array(valid.read(np.arange(3))["ids"].to_pylist())
     assert measured.tolist() == [[2, *[vocabulary["w48"]] * 7], *measured[1:].tolist()]
     assert set(measured.ravel().tolist()) == {2, 3, vocabulary["w48"]}
+
+
+def test_captions_of_pairs_are_mixed_as_text(tmp_path):
+    from momo_platform.data.mix import _documents, _held_out_documents
+
+    rows = [
+        {"captions": ["a", "b"], "source": "own", "split": "train"},
+        {"captions": ["held out"], "source": "own", "split": "test"},
+        {"captions": ["c"], "source": "other", "split": "train"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    (table,) = _documents(tmp_path / "pairs.parquet")
+    assert table.to_pylist() == [
+        {"text": "a", "source": "own"},
+        {"text": "b", "source": "own"},
+        {"text": "c", "source": "other"},
+    ]
+    rows.append({"captions": ["d", "e"], "source": "other", "split": "valid"})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    valid = _held_out_documents(tmp_path / "pairs.parquet", MixConfig({}))
+    assert valid["text"].to_pylist() == ["d", "e"]
