@@ -119,7 +119,7 @@ def build_held_out(
     transforms = _transforms(inputs, train.scaling, config, pair_text_length, augment=False)
     found = {}
     for modality in modalities:
-        folder = inputs[_ROLES[modality]] / VALID
+        folder = inputs[ROLES[modality]] / VALID
         if (folder / INDEX).exists():
             found[modality] = HeldOutRows(
                 *(ShardDataset(folder), transforms[modality]),
