@@ -106,35 +106,19 @@ def _training(
                 yield table
 
 
-def _content(path: Path) -> str:
-    """The column that text comes from."""
+def _text_column(path: Path) -> str:
+    """What prepared rows have text in: that of pairs is their captions."""
     return "text" if "text" in pq.read_schema(path).names else "captions"
 
 
-def _as_documents(table: pa.Table) -> pa.Table:
+def _documents(table: pa.Table) -> pa.Table:
     """`text` and `source`; of pairs each caption is a document."""
     if "text" in table.column_names:
         return table
     captions = table["captions"].combine_chunks()
-    return pa.table(
-        {
-            "text": pc.list_flatten(captions),  # pyright: ignore
-            "source": table["source"].take(pc.list_parent_indices(captions)),  # pyright: ignore
-        }
-    )
-
-
-def _documents(path: Path) -> Iterator[pa.Table]:
-    """The training text, `text` and `source`."""
-    yield from map(_as_documents, _training(path, [_content(path)]))
-
-
-def _held_out_documents(path: Path, config: MixConfig) -> pa.Table:
-    """The text that training is measured on, `text` and `source`."""
-    most = _DOCUMENTS_A_ROW * config.valid_rows
-    columns = [_content(path), "source"]
-    found = valid_rows(path, columns, config.weights, most, config.seed)
-    return _as_documents(found) if len(found) else pa.table({"text": [], "source": []})
+    rows = pc.list_parent_indices(captions)  # pyright: ignore[reportAttributeAccessIssue]
+    texts = pc.list_flatten(captions)  # pyright: ignore[reportAttributeAccessIssue]
+    return pa.table({"text": texts, "source": table["source"].take(rows)})
 
 
 def _weighted(
@@ -287,10 +271,12 @@ def _packed(documents: Iterator[pa.Table], tokenizer: Any, tally: Tally) -> Iter
 
 def _valid_text(path: Path, tokenizer: Any, config: MixConfig) -> pa.Table:
     """At most `valid_rows` sequences, packed as those for training are."""
-    documents = _held_out_documents(path, config)
+    most = _DOCUMENTS_A_ROW * config.valid_rows
+    columns = [_text_column(path), "source"]
+    documents = valid_rows(path, columns, config.weights, most, config.seed)
     packed: list[pa.Table] = []
     rows = 0
-    for table in _packed(_slices(iter([documents]), 64), tokenizer, Tally(config)):
+    for table in _packed(_slices(iter([_documents(documents)]), 64), tokenizer, Tally(config)):
         packed.append(table)
         rows += len(table)
         if rows >= config.valid_rows:
@@ -308,7 +294,8 @@ def run_mix_text(
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    documents = _weighted(_documents(path), tally, generator)
+    texts = map(_documents, _training(path, [_text_column(path)]))
+    documents = _weighted(texts, tally, generator)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
     # Shuffled before they are packed: copies of a weighted document must not stand side by side.

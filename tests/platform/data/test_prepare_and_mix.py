@@ -313,7 +313,7 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
 
 
 def test_captions_of_pairs_are_mixed_as_text(tmp_path):
-    from momo_platform.data.mix import _documents, _held_out_documents
+    from momo_platform.data.mix import _documents, _text_column, _training
 
     rows = [
         {"captions": ["a", "b"], "source": "own", "split": "train"},
@@ -321,13 +321,16 @@ def test_captions_of_pairs_are_mixed_as_text(tmp_path):
         {"captions": ["c"], "source": "other", "split": "train"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
-    (table,) = _documents(tmp_path / "pairs.parquet")
-    assert table.to_pylist() == [
+    path = tmp_path / "pairs.parquet"
+    (table,) = _training(path, [_text_column(path)])
+    assert _documents(table).to_pylist() == [
         {"text": "a", "source": "own"},
         {"text": "b", "source": "own"},
         {"text": "c", "source": "other"},
     ]
+    columns = ["captions", "source"]
+    assert len(_documents(valid_rows(path, columns, {}, 9, 0))) == 0
     rows.append({"captions": ["d", "e"], "source": "other", "split": "valid"})
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
-    valid = _held_out_documents(tmp_path / "pairs.parquet", MixConfig({}))
-    assert valid["text"].to_pylist() == ["d", "e"]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert _documents(valid_rows(path, columns, {}, 9, 0))["text"].to_pylist() == ["d", "e"]
+    assert len(valid_rows(path, columns, {"other": 0.0}, 9, 0)) == 0
