@@ -271,15 +271,9 @@ def _packed(documents: Iterator[pa.Table], tokenizer: Any, tally: Tally) -> Iter
 
 def _valid_text(path: Path, tokenizer: Any, config: MixConfig) -> pa.Table:
     """At most `valid_rows` sequences, packed as those for training are."""
-    documents = valid_rows(
-        *(
-            path,
-            [_text_column(path), "source"],
-            config.weights,
-            _DOCUMENTS_A_ROW * config.valid_rows,
-        ),
-        config.seed,
-    )
+    most = _DOCUMENTS_A_ROW * config.valid_rows
+    columns = [_text_column(path), "source"]
+    documents = valid_rows(path, columns, config.weights, most, config.seed)
     packed: list[pa.Table] = []
     rows = 0
     for table in _packed(_slices(iter([_documents(documents)]), 64), tokenizer, Tally(config)):

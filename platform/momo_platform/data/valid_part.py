@@ -29,7 +29,7 @@ def valid_rows(
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
         if "split" not in names:
-            return pa.table({name: [] for name in columns})
+            return file.schema_arrow.empty_table().select(list(columns))
         place = 0
         found: list[np.ndarray] = []
         for batch in file.iter_batches(_BATCH, columns=["split", "source"]):

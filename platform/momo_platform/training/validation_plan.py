@@ -89,9 +89,9 @@ def plan_validation(
         if not config.rows:
             most = affordable[name] // evaluations
             rows = min(rows, max(most, _FEW_ROWS) if config.every_steps else most)
-        unit = units.get(name, 1)
-        count = max(1, -(-rows // train.batch_sizes[name]))
-        size = rows // count // unit * unit
+        # In batches of the training's size where they fill some: a contrastive loss grows with it.
+        unit, batch = units.get(name, 1), train.batch_sizes[name]
+        size = min(int(rows), batch) // unit * unit
         if size:
-            batches[name] = (count, size)
+            batches[name] = (max(1, int(rows) // batch), size)
     return ValidationPlan(steps, every, batches) if batches else ValidationPlan(steps)

@@ -328,3 +328,9 @@ def test_captions_of_pairs_are_mixed_as_text(tmp_path):
         {"text": "b", "source": "own"},
         {"text": "c", "source": "other"},
     ]
+    columns = ["captions", "source"]
+    assert len(_documents(valid_rows(path, columns, {}, 9, 0))) == 0
+    rows.append({"captions": ["d", "e"], "source": "other", "split": "valid"})
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert _documents(valid_rows(path, columns, {}, 9, 0))["text"].to_pylist() == ["d", "e"]
+    assert len(valid_rows(path, columns, {"other": 0.0}, 9, 0)) == 0
