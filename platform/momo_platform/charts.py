@@ -58,12 +58,13 @@ def line_chart(
     colours: Mapping[str, int] | None = None,
     *,
     dashed: Collection[str] = (),
+    dots: Collection[str] = (),
     x_name: str = "step",
 ) -> str:
     """An SVG chart of (x, y) series with labelled axes; '' when there are no points.
 
     `colours`: the number of each series' colour, by default in their order. `dashed`: series that
-    are drawn so, with their points marked.
+    are drawn so, with their points marked; `dots`: series of points without a line.
     """
     points = [p for values in series.values() for p in values]
     if not points:
@@ -103,8 +104,9 @@ def line_chart(
         line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in values)
         if name in dashed:
             look += ' stroke-dasharray="5 3"'
-        parts.append(f'<polyline fill="none" {look} points="{line}">{title}</polyline>')
-        if name in dashed or len(values) == 1:
+        if name not in dots:
+            parts.append(f'<polyline fill="none" {look} points="{line}">{title}</polyline>')
+        if name in dashed or name in dots or len(values) == 1:
             parts += [
                 f'<circle {_look("fill", number)} cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="2.6">'
                 f"{title}</circle>"

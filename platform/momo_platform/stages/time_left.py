@@ -47,7 +47,7 @@ class TimeLeft:
         more = f" and {len(self.unknown) - 2} more" if len(self.unknown) > 2 else ""
         if self.seconds < 1:
             return f"time left not known yet: {names}{more} never ran with these settings"
-        return f"at least {rough(self.seconds)} left, without {names}{more}"
+        return f"at least {rough(self.seconds)} left, not counting {names}{more}"
 
 
 def _without_run(config: Any) -> Any:

@@ -123,7 +123,7 @@ def test_one_core_does_one_after_the_other(tmp_path):
 
 def test_words():
     assert str(TimeLeft(700)) == "about 12 min left"
-    assert str(TimeLeft(700, ("a",))) == "at least 12 min left, without a"
+    assert str(TimeLeft(700, ("a",))) == "at least 12 min left, not counting a"
     assert str(TimeLeft(0, ("a", "b", "c", "d"))) == (
         "time left not known yet: a, b and 2 more never ran with these settings"
     )

@@ -229,7 +229,7 @@ def test_curves_have_every_stages_last_point_once(tmp_path):
     def status(name, state, step):
         progress = {"step": step, "metrics": {"toy": 1 / step}}
         return types.SimpleNamespace(
-            entry=types.SimpleNamespace(name=name), state=state, progress=progress
+            entry=types.SimpleNamespace(name=name), state=state, progress=progress, machine="here"
         )
 
     watcher([status("fit", "running", 1), status("probe", "queued", 1)])
