@@ -32,8 +32,11 @@ from momo_platform.stages import (
 )
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import EVALUATE
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import EvaluationConfig, RunOptions
-from pipelines.full import execute_plan, exit_code
+from pipelines.full import execute_plan
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run, split_name
@@ -253,7 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(Options, args=arguments, prog="evaluate.py", description=__doc__)
+    if help_asked("evaluate", EVALUATE, arguments):
+        return 0
+    options = tyro.cli(Options, args=for_parser(arguments), prog="evaluate.py", description=__doc__)
     return exit_code(lambda: _run(options, arguments), "the same command goes on where it was")
 
 

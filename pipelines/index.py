@@ -16,9 +16,12 @@ from typing import Any
 from momo.precision import Precision
 from momo_platform.stages import Artifact, Context, Resources, Stage, make_plan, open_storage
 from momo_platform.training.config import MECHANICS
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import INDEX
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import RunOptions, SourceOptions
 from pipelines.evaluate import given_model
-from pipelines.full import execute_plan, exit_code
+from pipelines.full import execute_plan
 from pipelines.graph import build_graph
 from pipelines.presets import PRESETS
 
@@ -131,7 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(IndexOptions, args=arguments, prog="index.py", description=__doc__)
+    if help_asked("index", INDEX, arguments):
+        return 0
+    options = tyro.cli(
+        IndexOptions, args=for_parser(arguments), prog="index.py", description=__doc__
+    )
 
     def work() -> int:
         print(make_index(options, arguments))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -23,6 +23,8 @@ from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_token
 from pipelines.training import ROLES
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
+DEMO = "demo"
+"""As a source: the demo's corpora, beside one's own."""
 assert set(KINDS) == set(get_args(Kind))
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data",)
@@ -85,10 +87,10 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     needed = needed_kinds(config)
     for kind in KINDS:
         options: SourceOptions = getattr(config, kind)
-        sources, is_own = sources_of(kind, config, needed=kind in needed)
+        sources, given = sources_of(kind, config, needed)
         if not sources:
             continue
-        if is_own:
+        if given:
             own.add(kind)
         weights[kind] = {s.name: s.weight for s in sources}
         prepared[kind] = Stage(
@@ -101,7 +103,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
                 held_out=options.held_out,
                 near_duplicate_bits=config.near_duplicate_bits,
             ),
-            {} if is_own else {"corpora": demo},
+            {} if given else {"corpora": demo},
             version=3,
             resources=_DATA,
             code=_CODE,
@@ -114,13 +116,14 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     tokenizer = _tokenizer(config, learnt_from, initial)
     mixed: dict[Kind, Stage] = {}
     for kind in needed:
-        inputs = {"prepared": prepared[kind]}
+        # Without a source of their own, pictures and text are those of one's own pairs.
+        inputs = {"prepared": prepared.get(kind) or prepared["pairs"]}
         if kind == "text":
             inputs["tokenizer"] = tokenizer
-        if kind == "images" and "pairs" in seen:
+        if kind == "images" and "pairs" in seen and kind in prepared:
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
         mix = MixConfig(
-            weights[kind],
+            weights.get(kind) or weights["pairs"],
             config.seed,
             sequence_length=config.packed_text_length,
             near_duplicate_bits=config.near_duplicate_bits,
@@ -140,13 +143,23 @@ def _tokenizer(
     return Stage("tokenizer", run_tokenizer, learnt, {**learnt_from}, version=2, code=code)
 
 
+def is_own(options: SourceOptions) -> bool:
+    """Whether the user gave a source."""
+    return options.source not in ("", DEMO)
+
+
 def sources_of(
-    kind: Kind, config: PipelineConfig, *, needed: bool = True
+    kind: Kind, config: PipelineConfig, needed: Collection[Kind] = KINDS
 ) -> tuple[tuple[SourceConfig, ...], bool]:
-    """The kind's sources, and whether they are the user's own; none where none is given and none
-    `needed`. Raises UserError for a source that does not exist or is missing."""
+    """The kind's sources, and whether they are the user's own; none where none is given and it is
+    not among the `needed` ones, or the user's own pairs have it.
+
+    Raises UserError for a source that does not exist or is missing.
+    """
     options: SourceOptions = getattr(config, kind)
-    if options.source:
+    if not options.source and kind != "pairs" and is_own(config.pairs):
+        return (), False
+    if is_own(options):
         content = identify(options.source, f"--{kind}.source", kind)
         # A cluster's workers run in other folders than the driver.
         uri = options.source
@@ -154,7 +167,7 @@ def sources_of(
             uri = str(Path(uri).expanduser().absolute())
         source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), True
-    if config.has_corpora:
+    if config.has_corpora or options.source == DEMO:
         defaults = {f.name: f.default for f in fields(PipelineConfig)}[kind]
         for option in ("weight", "licence", "held_out"):
             if getattr(options, option) != getattr(defaults, option):
@@ -166,7 +179,7 @@ def sources_of(
             SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
             for name, path, weight in _DEMO_SOURCES[kind]
         ), False
-    if not needed:
+    if kind not in needed:
         return (), False
     if config.run.plan:
         return (SourceConfig("own", "", "not given yet"),), True
