@@ -133,7 +133,7 @@ def test_held_out_losses_stand_in_the_chart_of_training():
         "loss/mim": [(1, 2.0), (2, 1.0)],
         "valid/loss/mim": [(2, 1.5)],
         "loss/new_one": [(1, 1.0)],
-        "valid/image_to_text_r@10": [(2, 0.25)],
+        "valid/retrieval/image_to_text_r1": [(2, 0.25)],
         "gradient_cosine/image/text": [(1, 0.1)],
     }
     training = Training("stage", {}, curves)
@@ -144,9 +144,10 @@ def test_held_out_losses_stand_in_the_chart_of_training():
     assert "<title>held-out</title>" in masked.svg
     assert (new.title, new.held_out) == ("new one", False)
     (retrieval,) = training.held_out_charts
-    assert retrieval.title == "picture to caption, R@10"
+    assert retrieval.title == "picture to caption, R@1"
     assert [c.title for c in training.cosines] == ["gradients of image and text, cosine"]
     assert loss_in_words("pair_mlm") == "masked words beside a picture (pair MLM)"
+    assert metric_in_words("image_to_text_r@10") == "picture to caption, R@10"
     assert metric_in_words("text_to_image_mrr") == "caption to picture, mean reciprocal rank"
     assert metric_in_words("retrieval/text_to_image_median_rank") == (
         "caption to picture, median rank"

@@ -216,7 +216,7 @@ def _sweep_view(folder: Path) -> SweepView:
     running = record.get("running", []) if state == "running" else []
     best = best_of(rows, metric, mode)
     failed = max(count["failed"], record.get("failed", 0))
-    total = max(record.get("trials", 0), len(rows))
+    total = max(record.get("trials", 0), len(rows), len(definition.get("arms", {})))
     started = record.get("started") or folder.stat().st_mtime
     return SweepView(
         folder.name,
