@@ -127,6 +127,8 @@ def test_words():
     assert str(TimeLeft(0, ("a", "b", "c", "d"))) == (
         "time left not known yet: a, b and 2 more never ran with these settings"
     )
+    assert TimeLeft(700).planned == "about 12 min, by earlier runs with the same settings"
+    assert TimeLeft(0, ("a",)).planned == "time not known: a never ran with these settings"
     assert [rough(s) for s in (0, 44, 89, 5000, 7500)] == [
         *("10 s", "40 s", "90 s", "83 min", "2 h 05 min")
     ]
