@@ -32,7 +32,7 @@ def test_the_report_shows_rows_curves_and_the_best_command(finished, browser):
     ):
         drawn = browser.execute_script(
             f"return [...document.querySelectorAll('{part} {shape}')]"
-            ".filter(e => e.getBoundingClientRect().width > 0).length"
+            ".map(e => e.getBoundingClientRect()).filter(r => r.width + r.height > 0).length"
         )
         assert drawn >= {"#importance": 2}.get(part, 6), part
     loaded = browser.execute_script("return performance.getEntriesByType('resource').length")
