@@ -3,7 +3,14 @@
 import pyarrow as pa
 import pytest
 
-from momo_platform.charts import bar_chart, interval_mark, line_chart, nice_ticks, tick_labels
+from momo_platform.charts import (
+    bar_chart,
+    interval_mark,
+    line_chart,
+    nice_ticks,
+    thinned,
+    tick_labels,
+)
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
@@ -16,6 +23,17 @@ from pipelines.report.words import loss_in_words, metric_in_words
 def test_a_chart_of_one_point_or_none():
     assert line_chart({}, "x") == ""
     assert "<polyline" in line_chart({"a": [(1, 2.0)]}, "x")
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_spikes():
+    points = [(step, 1.0 / step) for step in range(1, 100_000)]
+    points[50_000] = (50_001, 7.0)
+    drawn = thinned(points)
+    assert len(drawn) <= 700
+    assert (50_001, 7.0) in drawn
+    assert points[-1] in drawn
+    assert [x for x, _ in drawn] == sorted(x for x, _ in drawn)
+    assert thinned(points[:10]) == points[:10]
 
 
 def test_bars_have_a_title_each_and_escape_their_names():
