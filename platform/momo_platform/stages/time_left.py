@@ -140,6 +140,19 @@ def _together(
     return TimeLeft(max(longest, work / max(cores, 1.0)), unknown)
 
 
+def trials_left(
+    took: Sequence[float], going: Sequence[float], waiting: int, at_once: int
+) -> TimeLeft | None:
+    """Of a sweep, from the seconds that its ended trials took: `going` are those of the trials that
+    run, `waiting` how many have not begun. None where no trial has ended. The first ones may have
+    made what all share, so that it comes out rather too long."""
+    if not took:
+        return None
+    mean = sum(took) / len(took)
+    left = waiting * mean + sum(max(0.0, mean - seconds) for seconds in going)
+    return TimeLeft(left / max(1, min(at_once, waiting + len(going))))
+
+
 class Forecast:
     """Statuses of a running plan → the time left. What ended in this job counts for stages that do
     the same with the same settings, e.g. the evaluation of another training stage."""

@@ -16,6 +16,7 @@ from momo_platform.console import duration, progress_text
 from momo_platform.files import write_whole
 from momo_platform.stages.board import Board
 from momo_platform.stages.run_record import ended_as, holder
+from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.rows import Row
 from momo_platform.sweeps.study import add_row
 from momo_platform.sweeps.sweep import Settings, Sweep
@@ -64,6 +65,7 @@ class Follower:
         self._concurrency, self._begun = concurrency, time.time()
         self._began: dict[str, float] = {}  # label → when its trial started
         self._curves: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = {}
+        self._took: list[float] = []  # seconds of the trials that ended
         self._next_record = 0.0
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -109,6 +111,8 @@ class Follower:
         """Rows of earlier commands that still hold."""
         for row in rows:
             self.finished += 1
+            if row.seconds > 0 and row.state != "failed":
+                self._took.append(row.seconds)
             found = row.estimate(self.sweep.metric) if row.state == "done" else None
             if found is not None:
                 self._is_best(found.mean, row.label)
@@ -211,7 +215,11 @@ class Follower:
 
         best = f", best {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        text = Text(f"{self.finished} of {self.sweep.trials} trials done{failed}{best}")
+        going = [time.time() - self._began.get(label, time.time()) for label in self._running]
+        waiting = max(0, self.sweep.trials - self.finished - len(going))
+        found = trials_left(self._took, going, waiting, self._concurrency)
+        left = f", {found}" if found and self.finished < self.sweep.trials else ""
+        text = Text(f"{self.finished} of {self.sweep.trials} trials done{failed}{best}{left}")
         for label, message in self._running.items():
             for stage, progress in message["stages"].items():
                 shown = progress_text(progress) or progress["state"]
@@ -260,6 +268,8 @@ class Follower:
             self._ended.add(label)
             self.finished += 1
             self.failed += failed
+            if not failed:
+                self._took.append(seconds)
         value = result.get(self.sweep.metric, float("nan"))
         if failed:
             told = "failed, its error is in results.json and in the report"

@@ -17,7 +17,7 @@ from momo_platform.console import duration, progress_text
 from momo_platform.stages.lease import FILE_NAME as LEASE
 from momo_platform.stages.lease import holder
 from momo_platform.stages.run_record import read_record, run_records
-from momo_platform.stages.time_left import rough
+from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.follow import RECORD, ROWS
 from momo_platform.sweeps.rows import Row, best_of
 from momo_platform.training.records import FILE_NAME, read_curves
@@ -241,16 +241,11 @@ def _sweep_view(folder: Path) -> SweepView:
 def _sweep_left(
     rows: Sequence[Row], running: Sequence[Mapping[str, Any]], left: int, record: Mapping[str, Any]
 ) -> str:
-    """From the mean time of the trials that ended. Trials that share a stage make it once, so the
-    first ones take longer."""
+    """From the trials that ended."""
     took = [row.seconds for row in rows if row.seconds > 0 and row.state != "failed"]
-    if not took:
-        return "time left: known when the first trial has ended"
-    mean = sum(took) / len(took)
-    waiting = max(0, left - len(running)) * mean
-    going = sum(max(0.0, mean - trial["seconds"]) for trial in running)
-    at_once = max(1, min(record.get("concurrency", 1), left or 1))
-    return f"about {rough((waiting + going) / at_once)} left"
+    going = [trial["seconds"] for trial in running]
+    found = trials_left(took, going, max(0, left - len(going)), record.get("concurrency", 1))
+    return str(found or "time left: known when the first trial has ended")
 
 
 def _at_work(trial: Mapping[str, Any]) -> Iterator[Working]:

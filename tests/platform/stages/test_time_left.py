@@ -16,6 +16,7 @@ from momo_platform.stages.time_left import (
     earlier_seconds,
     planned_time,
     rough,
+    trials_left,
 )
 
 
@@ -119,6 +120,12 @@ def test_one_core_does_one_after_the_other(tmp_path):
     statuses["a"].state = "cached"
     assert Forecast(plan, storage, 2)(list(statuses.values())).seconds == 30.0
     assert Forecast(plan, storage, 1)(list(statuses.values())).seconds == 60.0
+
+
+def test_a_sweeps_time_follows_from_the_trials_that_ended():
+    assert trials_left([], [3.0], 4, 2) is None
+    assert trials_left([50.0, 70.0], [20.0, 90.0], 4, 2) == TimeLeft((4 * 60 + 40) / 2)
+    assert trials_left([60.0], [20.0], 0, 8) == TimeLeft(40.0)  # no more at once than there are
 
 
 def test_words():
