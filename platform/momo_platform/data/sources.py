@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import CAPTION_NAMES, HINT, Kind, make_row
@@ -138,6 +139,7 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
 
     A folder holds WebDataset shards, or tables beside their pictures, or pictures alone; of pairs
     `name.jpg` beside `name.txt`. The first of these that is there is read, the others are not.
+    Pictures alone have a label, and perhaps a split, where they lie in a folder a class.
     """
     if is_hub(uri):
         yield from list_hub(source.name, uri, kind)
@@ -160,9 +162,9 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
     if not pictures:
         raise UserError(f"{field_name} {uri}: no picture and no table in it; {HINT[kind]}")
     beside = {f.path for f in files if f.path.endswith(".txt")}
-    for path in pictures:
-        key = posixpath.relpath(path, root) if path != root else posixpath.basename(path)
-        values: dict[str, Any] = {"image": path, "group": key}
+    keys = [posixpath.relpath(p, root) if p != root else posixpath.basename(p) for p in pictures]
+    for path, key, (split, label) in zip(pictures, keys, splits_and_labels(keys), strict=True):
+        values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
         text_path = posixpath.splitext(path)[0] + ".txt"
         reason = None
         if kind == "pairs" and text_path in beside:
