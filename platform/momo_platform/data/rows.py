@@ -51,7 +51,7 @@ IMAGE_SCHEMA = pa.schema(
 TEXT_SCHEMA = pa.schema({n: pa.string() for n in ("source", "key", "text", "split", "reason")})
 
 
-def _raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
+def raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
     """The picture's bytes as they are stored. Raises BadImage when there are none to be had."""
     if isinstance(embedded, bytes):
         return embedded
@@ -79,7 +79,7 @@ def _raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
         raise  # the disk or the network: not this row's fault
 
 
-def _embedded(root: str, path: str, rows: list[int]) -> Mapping[int, Embedded]:
+def embedded_pictures(root: str, path: str, rows: list[int]) -> Mapping[int, Embedded]:
     """Row → its picture's bytes or path out of a table or data set, or why it has none."""
     if is_hub(root):
         return read_pictures(root, path, rows)
@@ -115,7 +115,7 @@ def _prepare_row(
     try:
         if with_captions:
             result["captions"] = _usable_captions(row["captions"])
-        raw = _raw_picture(row, embedded)
+        raw = raw_picture(row, embedded)
         if not isinstance(embedded, bytes) and row["offset"] is None:
             place = row["path"] or row["root"]
             if row["row"] is not None:
@@ -147,7 +147,7 @@ class PrepareImages:
         for row in raw:
             if row["row"] is not None and not row.get("reason"):
                 places.setdefault((row["root"], row["path"]), []).append(row["row"])
-        embedded = {table: _embedded(*table, rows) for table, rows in places.items()}
+        embedded = {table: embedded_pictures(*table, rows) for table, rows in places.items()}
         return [
             _prepare_row(
                 r,

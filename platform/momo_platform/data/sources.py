@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,8 @@ from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages.errors import UserError
 
-_TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
-_TEXTS = (".txt", *_TABLES)
+TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
+_TEXTS = (".txt", *TABLES)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def _check_columns(path: str, names: Iterable[str], kind: Kind, embedded: bool) 
             )
 
 
-def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[str, Any]]:
+def _table_rows(
+    source: str, root: str, path: str, kind: Kind, more: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     filesystem, folder = filesystem_of(root), posixpath.dirname(path)
     columns: set[str] | None = None
     embedded = None
@@ -115,7 +117,7 @@ def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
         _check_columns(path, schema.names, kind, embedded is not None)
-        columns = {*CAPTION_NAMES, "group", "split", "label"}
+        columns = {*CAPTION_NAMES, "group", "split", "label", *more}
         columns |= set() if embedded else set(IMAGE_NAMES)
     name = posixpath.basename(path)
     checked = columns is not None
@@ -126,20 +128,25 @@ def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[
             checked = True
         if isinstance(values, str):
             yield make_row(source, key, {}, root, "") | {"reason": values}
-        elif embedded:
+            continue
+        if embedded:
             # Zeros keep the file's order when rows are sorted: row groups are read in turn.
             key = f"{name}:{number:09d}"
-            yield make_row(source, key, values, root, "", number - 1) | {"path": path}
+            row = make_row(source, key, values, root, "", number - 1) | {"path": path}
         else:
-            yield make_row(source, key, values, root, folder)
+            row = make_row(source, key, values, root, folder)
+        yield row | {"more": {n: values.get(n) for n in more}} if more else row
 
 
-def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
+def list_rows(
+    source: SourceConfig, uri: str, kind: Kind, more: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Rows of an image or pair corpus by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
 
     A folder holds WebDataset shards, or tables beside their pictures, or pictures alone; of pairs
     `name.jpg` beside `name.txt`. The first of these that is there is read, the others are not.
-    Pictures alone have a label, and perhaps a split, where they lie in a folder a class.
+    Pictures alone have a label, and perhaps a split, where they lie in a folder a class. `more`
+    names columns of tables whose values a row has as `more`.
     """
     if is_hub(uri):
         yield from list_hub(source.name, uri, kind)
@@ -153,11 +160,11 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
         yield from list_tar(source.name, uri, shard, name, kind)
     if shards:
         return
-    tables = [f.path for f in files if f.path.endswith(_TABLES)]
+    tables = [f.path for f in files if f.path.endswith(TABLES)]
     pictures = [f.path for f in files if f.path.lower().endswith(EXTENSIONS)]
     if tables:
         for table in tables:
-            yield from _table_rows(source.name, uri, table, kind)
+            yield from _table_rows(source.name, uri, table, kind, more)
         return
     if not pictures:
         raise UserError(f"{field_name} {uri}: no picture and no table in it; {HINT[kind]}")
