@@ -20,7 +20,7 @@ from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
 Budget = Literal["smoke", "hour", "demo"]
-STAGES = ("stage1", "stage2", "stage3")
+STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
 # A trial trains in its stage's own process, on one core: no group of workers to start.
 _SCALING = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
 _STEPS: Mapping[Budget, tuple[int, int, int]] = {"smoke": (10, 10, 10), "hour": (120, 150, 180)}
@@ -42,21 +42,21 @@ _EVALUATION: Mapping[Budget, EvaluationConfig] = {
 def base_config(budget: Budget) -> PipelineConfig:
     """The demo's corpora, model and recipe (preset smoke's for tests) with the budget's steps."""
     config = PRESETS["smoke" if budget == "smoke" else "demo"]()
-    own = tuple(getattr(config, name).train.steps for name in STAGES)
+    own = tuple(config.training[name].train.steps for name in STAGES)
     changes: dict[str, Any] = {"evaluation": _EVALUATION[budget]}
     for name, steps in zip(STAGES, _STEPS.get(budget, own), strict=True):
-        train = getattr(config, name).train
+        train, path = config.training[name].train, f"training.{name}.train"
         optimizer = train.optimizer
         if budget == "hour":
             halved = {modality: size // 2 for modality, size in train.batch_sizes.items()}
-            changes[f"{name}.train.batch_sizes"] = halved
+            changes[f"{path}.batch_sizes"] = halved
         changes |= {
-            f"{name}.train.steps": steps,
-            f"{name}.train.scaling": _SCALING,
-            f"{name}.train.logging": LoggingConfig(
+            f"{path}.steps": steps,
+            f"{path}.scaling": _SCALING,
+            f"{path}.logging": LoggingConfig(
                 every_steps=5, checkpoint_every_steps=100, tensorboard=False
             ),
-            f"{name}.train.optimizer.warmup_steps": min(optimizer.warmup_steps, 1 + steps // 9),
+            f"{path}.optimizer.warmup_steps": min(optimizer.warmup_steps, 1 + steps // 9),
         }
     return with_settings(config, changes)
 
@@ -64,8 +64,7 @@ def base_config(budget: Budget) -> PipelineConfig:
 def training_flops(config: PipelineConfig) -> dict[str, float]:
     """Stage → floating-point operations of its training, texts taken at their greatest length."""
     found = {}
-    for name in STAGES:
-        stage = getattr(config, name)
+    for name, stage in config.training.items():
         recipe = StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)
         found[name] = estimate_stage(name, recipe, config.packed_text_length).flops
     return found
@@ -79,29 +78,29 @@ def equal_compute(base: PipelineConfig, settings: Mapping[str, Any]) -> dict[str
     """
     config = with_settings(base, settings)
     before, after = training_flops(base), training_flops(config)
-    trained = [n for n in STAGES if after[n] > 0]
+    trained = [n for n in config.training if after[n] > 0]
     changed = [
-        n for n in trained if config.model != base.model or getattr(config, n) != getattr(base, n)
+        n for n in trained if config.model != base.model or config.training[n] != base.training[n]
     ]
     scaled = changed or trained
     left = sum(before.values()) - sum(after[n] for n in trained if n not in scaled)
     factor = left / sum(after[n] for n in scaled)
     if abs(factor - 1.0) < 0.005:
         return dict(settings)
-    steps = {n: max(1, round(getattr(config, n).train.steps * factor)) for n in scaled}
-    return {**settings, **{f"{name}.train.steps": count for name, count in steps.items()}}
+    steps = {n: max(1, round(config.training[n].train.steps * factor)) for n in scaled}
+    return {**settings, **{f"training.{name}.train.steps": count for name, count in steps.items()}}
 
 
 def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict[str, Any]:
-    """The same change in several stages: `train.gradient_schedule` → `stage1.train.…`, …"""
-    return {f"{stage}.{path}": value for stage in stages}
+    """The same change in several stages: `train.steps` → `training.stage1-images.train.steps`"""
+    return {f"training.{stage}.{path}": value for stage in stages}
 
 
 def learning_rates(config: PipelineConfig) -> dict[str, float]:
     """Path of each stage's learning rate → the rate."""
     return {
-        f"{name}.train.optimizer.learning_rate": getattr(config, name).train.optimizer.learning_rate
-        for name in STAGES
+        f"training.{name}.train.optimizer.learning_rate": stage.train.optimizer.learning_rate
+        for name, stage in config.training.items()
     }
 
 

@@ -112,7 +112,7 @@ def shape_of(config: PipelineConfig) -> FlavaShape:
 def recipes(config: PipelineConfig, rate: float = 1.0, steps: float = 1.0) -> list[FlavaRecipe]:
     """Three stages that see, at `steps` 1, the samples that MoMo's see; `rate` times its learning
     rate."""
-    one, two, three = (getattr(config, name).train for name in STAGES)
+    one, two, three = (config.training[name].train for name in STAGES)
     # MoMo's second stage is slower than its first for reasons of its own (joint_stage.py).
     own_rate = replace(two.optimizer, learning_rate=one.optimizer.learning_rate)
     pictures = two.batch_sizes["image"] * two.steps / three.steps  # in as many steps as pairs
@@ -168,8 +168,7 @@ def compute(config: PipelineConfig, flava: Sequence[FlavaRecipe] = ()) -> float:
         )
     if flava:
         return total
-    for name in STAGES:
-        stage = getattr(config, name)
+    for stage in config.training.values():
         counted = _flops_a_row("momo", text, packed, config.model, stage.task)
         total += sum(
             counted[m] * stage.train.batch_sizes[m] * stage.train.steps

@@ -33,8 +33,11 @@ from pipelines.config import PipelineConfig
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """At equal compute: with pictures there are fewer steps."""
     with_images = {
-        "stage3.task.modalities": ("image", "text", "pair"),
-        "stage3.train.batch_sizes.image": base.stage2.train.batch_sizes["image"] // 2,
+        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pairs.train.batch_sizes.image": base.training[
+            "stage2-joint"
+        ].train.batch_sizes["image"]
+        // 2,
     }
     return {"text and pairs": {}, "pictures too": with_images}
 

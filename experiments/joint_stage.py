@@ -39,17 +39,21 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """Stage 2 as the demo has it, at 1/4 of stage 1's rate; at all of it; that with less weight on
     words; stages 2 and 3 as one."""
     whole = {
-        "stage2.train.optimizer.learning_rate": base.stage1.train.optimizer.learning_rate,
+        "training.stage2-joint.train.optimizer.learning_rate": base.training[
+            "stage1-images"
+        ].train.optimizer.learning_rate,
     }
     joined = {
-        "stage2.train.steps": 0,
-        "stage3.task.modalities": ("image", "text", "pair"),
-        "stage3.train.batch_sizes.image": base.stage2.train.batch_sizes["image"],
+        "training.stage2-joint.train.steps": 0,
+        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pairs.train.batch_sizes.image": base.training[
+            "stage2-joint"
+        ].train.batch_sizes["image"],
     }
     return {
         "three stages": {},
         "stage 2 at stage 1's rate": whole,
-        "words x 1/4 at that rate": {**whole, "stage2.task.mlm": 0.25},
+        "words x 1/4 at that rate": {**whole, "training.stage2-joint.task.mlm": 0.25},
         "stages 2 and 3 as one": joined,
     }
 

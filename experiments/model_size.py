@@ -74,7 +74,7 @@ def base(budget: Budget) -> PipelineConfig:
     }
     if budget in _STEPS:
         steps = zip(STAGES, _STEPS[budget], strict=True)
-        changes |= {f"{name}.train.steps": count for name, count in steps}
+        changes |= {f"training.{name}.train.steps": count for name, count in steps}
     return with_settings(base_config(budget), changes)
 
 

@@ -29,7 +29,10 @@ from pipelines.config import PipelineConfig
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """One objective off each; the compute it leaves goes to more steps."""
     names = ("contrastive", "matching", "pair_mlm", "pair_mim")
-    return {"all four": {}, **{f"without {name}": {f"stage3.task.{name}": 0.0} for name in names}}
+    return {
+        "all four": {},
+        **{f"without {name}": {f"training.stage3-pairs.task.{name}": 0.0} for name in names},
+    }
 
 
 EXPERIMENT = Experiment("objectives", arms)

@@ -38,10 +38,10 @@ from experiments.run import Experiment, main
 from momo_platform.sweeps import Choice, Interval
 
 SPACE = {
-    "stage1.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
-    "stage2.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
-    "stage3.train.optimizer.learning_rate": Interval(4e-4, 6e-3, log=True),
-    "stage3.task.mlm": Choice((0.25, 1.0, 4.0)),
+    "training.stage1-images.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
+    "training.stage2-joint.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
+    "training.stage3-pairs.train.optimizer.learning_rate": Interval(4e-4, 6e-3, log=True),
+    "training.stage3-pairs.task.mlm": Choice((0.25, 1.0, 4.0)),
     "model.linear_init": Choice(("xavier", "normal")),
 }
 EXPERIMENT = Experiment(

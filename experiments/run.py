@@ -167,8 +167,10 @@ def print_arms(sweep: Sweep, options: ExperimentOptions) -> None:
     for name, settings in sets.items():
         plans = [make_plan([sweep.build(sweep.base, [settings], s)], storage) for s in sweep.seeds]
         run = sum(len(p.to_run) for p in plans)
-        told = ", ".join(f"{path}={_short(value)}" for path, value in settings.items()) or "nothing"
-        table.add_row(name, told, _flops(sweep, settings), f"{run} of {_count(plans)}")
+        told = ", ".join(
+            f"{path.removeprefix('training.')}={_short(value)}" for path, value in settings.items()
+        )
+        table.add_row(name, told or "nothing", _flops(sweep, settings), f"{run} of {_count(plans)}")
     Console().print(table)
     if sweep.space:
         print("(settings that could come; Optuna chooses them)")

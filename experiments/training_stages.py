@@ -39,15 +39,17 @@ from pipelines.config import PipelineConfig
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """Steps of a stage that is left out go to the others."""
     at_once = {
-        "stage1.train.steps": 0,
-        "stage2.train.steps": 0,
-        "stage3.task.modalities": ("image", "text", "pair"),
-        "stage3.train.batch_sizes.image": base.stage2.train.batch_sizes["image"],
+        "training.stage1-images.train.steps": 0,
+        "training.stage2-joint.train.steps": 0,
+        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pairs.train.batch_sizes.image": base.training[
+            "stage2-joint"
+        ].train.batch_sizes["image"],
     }
     return {
         "three stages": {},
-        "without stage 1": {"stage1.train.steps": 0},
-        "without stage 2": {"stage2.train.steps": 0},
+        "without stage 1": {"training.stage1-images.train.steps": 0},
+        "without stage 2": {"training.stage2-joint.train.steps": 0},
         "all at once": at_once,
     }
 

@@ -12,7 +12,6 @@ from torch import nn
 from momo.config import ModelConfig
 from momo.decoding import EncodedPicture
 from momo.export import WEIGHTS, load_model, save
-from momo.initialise import load_mae
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
@@ -27,9 +26,8 @@ from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.training import StageRecipe, checked_weights, rows_together
-
-_ROLES = {"image": "images", "text": "text", "pair": "pairs"}
+from pipelines.initial_model import history
+from pipelines.training import ROLES, StageRecipe, rows_together
 
 
 def build_setup(
@@ -40,13 +38,13 @@ def build_setup(
     world_size: int,
     cores: int | None = None,
 ) -> TrainingSetup:
-    """Weights come from the `previous` stage's model where there is one, else from the seed and,
-    if given, a MAE encoder."""
+    """Weights come from the `previous` model where there is one, else from the seed."""
     model = build_model(recipe.model, train.seed)
+    passed_on: dict[str, Any] = {}
     if "previous" in inputs:
-        model.load_state_dict(load_model(inputs["previous"] / "model").state_dict())
-    elif recipe.initial_weights:
-        load_mae(model, checked_weights(recipe))
+        previous = inputs["previous"] / "model"
+        model.load_state_dict(load_model(previous).state_dict())
+        passed_on = history(previous)
     tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
@@ -57,8 +55,9 @@ def build_setup(
     def save_finished(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, MoMoTask)
         tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
-        length = {"text_length": recipe.pair_text_length}
-        save(task.model, folder / "model", tokenizer_json, length)
+        trained = {*passed_on.get("modalities", ()), *recipe.task.modalities}
+        extra = {"text_length": recipe.pair_text_length, "modalities": sorted(trained)}
+        save(task.model, folder / "model", tokenizer_json, passed_on | extra)
         assert (folder / "model" / WEIGHTS).exists()
 
     task = MoMoTask(model, recipe.task)
@@ -117,7 +116,7 @@ def build_loaders(
     }
 
     def dataset(modality: str) -> Dataset:
-        folder = inputs[_ROLES[modality]] / SHARDS
+        folder = inputs[ROLES[modality]] / SHARDS
         if scaling.resident and modality in pictured:
             return ResidentShards(folder, EncodedPicture.of, share=SHARE / len(pictured))
         return ShardDataset(folder)

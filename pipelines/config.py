@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,8 +65,9 @@ class EvaluationConfig:
     precision: Precision = "fp32"
     """Of the evaluated models' products, fine-tunings included: bf16 and, on GPUs, tf32 are faster
     and move values by less than their intervals."""
-    stages: tuple[str, ...] = ("stage1-images", "stage2-joint", "stage3-pairs")
-    """The training stages whose models are evaluated; diagnostic tasks only for the last."""
+    stages: tuple[str, ...] = ()
+    """The training stages whose models are evaluated: names, patterns, or `last`; none named: all
+    of them. Diagnostic tasks run for the last only."""
     tasks: tuple[str, ...] = ("demo",)
     """Suites or patterns of task names; `pipelines/evaluate.py --list` shows them."""
     data: str = field(default="", metadata=MECHANICS)
@@ -101,7 +104,7 @@ class RunOptions:
     """On a cluster that grows with the work: how long a stage may wait for its nodes."""
     ingest: Literal["local", "ray"] | None = None
     """Where training batches are made: in the worker (local), or by Ray Data on any machine (ray).
-    The same batches either way; for all three stages."""
+    The same batches either way; for every training stage."""
     verbose: bool = False
     """Show Ray's own messages instead of sending them to the log file."""
 
@@ -110,25 +113,62 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class PictureOptions:
+    """How pictures are stored. `size_cap`: the shorter side in pixels that larger pictures are
+    scaled down to; 0: what `model.image_size` needs (`cap_for`)."""
+
+    size_cap: int = 0
+    encoding: Literal["png", "jpeg"] = "png"
+    jpeg_quality: int = 90
+    background: str = "white"
+
+    def __post_init__(self) -> None:
+        self._stored(self.size_cap or 8)
+
+    def stored(self, image_size: int) -> ImageConfig:
+        """What preparation is told, for a model that takes pictures of `image_size` pixels.
+
+        Raises UserError where they would be stored smaller than that.
+        """
+        cap = self.size_cap or cap_for(image_size)
+        if cap < image_size:
+            raise UserError(
+                f"--picture.size-cap {cap}: pictures would be stored with {cap} pixels on their "
+                f"shorter side and the model takes {image_size} (--model.image-size): give "
+                f"--picture.size-cap {cap_for(image_size)}, or leave it out"
+            )
+        return self._stored(cap)
+
+    def _stored(self, cap: int) -> ImageConfig:
+        return ImageConfig(cap, self.encoding, self.jpeg_quality, self.background)
+
+
+def cap_for(image_size: int) -> int:
+    """The shorter side, in pixels, that pictures are stored with for a model of `image_size`: up to
+    96 the same, above a seventh more for crops, in steps of 32 (224 → 256)."""
+    return max(8, image_size) if image_size <= 96 else -(-image_size * 8 // 7 // 32) * 32
+
+
+@dataclass(frozen=True)
 class PipelineConfig:
-    """The whole job."""
+    """The whole job. `training`: name → stage, in the order in which they run."""
 
     preset: str
     model: ModelConfig
-    stage1: TrainingStage
-    stage2: TrainingStage
-    stage3: TrainingStage
+    training: Mapping[str, TrainingStage]
     seed: int = 0
-    initial_weights: str = ""
-    """A MAE encoder in timm's layout (.safetensors or .pth) that stage 1 starts from; empty: from
-    the seed. Its shape must be the model's. The public ones are CC-BY-NC 4.0."""
+    initial_model: str = ""
+    """A trained model that the first training stage starts from; empty: from the seed. A folder
+    (an export, an artifact, transformers' save_pretrained), NAME or NAME/FINGERPRINT of an artifact
+    in the storage, a weights file of timm, or hf://<name> on the hub. Weights only: what was
+    interrupted is resumed by the same command without it."""
     images: SourceOptions = SourceOptions()
     text: SourceOptions = SourceOptions()
     pairs: SourceOptions = SourceOptions(held_out=0.05)
     demo: DemoCorpora = DemoCorpora()
     has_corpora: bool = True
     """Whether the preset brings corpora of its own; without them all sources must be given."""
-    picture: ImageConfig = ImageConfig()
+    picture: PictureOptions = PictureOptions()
     near_duplicate_bits: int = NEAR_BITS
     """Training pictures go that differ from a held-out one in at most so many of the 64 bits of
     their perceptual hash; -1: exact repeats only."""
@@ -139,3 +179,14 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
+        for name in self.training:
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+                raise UserError(
+                    f"training stage {name!r}: names hold small letters, digits and -, a letter "
+                    "first"
+                )
+
+    @property
+    def trained(self) -> dict[str, TrainingStage]:
+        """The training stages that have steps, in order."""
+        return {name: stage for name, stage in self.training.items() if stage.train.steps}

@@ -40,11 +40,10 @@ class SourceEpochs:
         """What to do about a source that is repeated too often, or None."""
         if self.epochs is None or self.epochs <= TOO_OFTEN:
             return None
-        option = self.stage.partition("-")[0]
         return (
             f"{self.stage} sees each of the {self.rows:,} {self.modality} rows of source "
             f"{self.source} {self.epochs:.0f} times (more than {TOO_OFTEN:.0f}): give more data, a "
-            f"smaller weight or fewer --{option}.train.steps"
+            f"smaller weight or fewer --{self.stage}.train.steps"
         )
 
 

@@ -289,7 +289,7 @@ def _given(one: StageEstimate) -> str:
 
 
 def _warnings(one: StageEstimate, device: Accelerator, mfu: float) -> list[str]:
-    option, found = f"--{one.stage.partition('-')[0]}", []
+    option, found = f"--{one.stage}", []
     needed, scaling = one.readers_needed(device, mfu), f"{option}.train.scaling."
     if not one.keeps_up(device, mfu):
         readers = "" if one.from_cores else f"{scaling}reader-processes {needed} and "

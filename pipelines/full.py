@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from momo_platform.stages import (
@@ -26,7 +27,8 @@ from momo_platform.stages import (
     open_storage,
     print_plan,
 )
-from pipelines.config import PipelineConfig
+from pipelines.config import PipelineConfig, TrainingStage
+from pipelines.initial_model import with_shape_of_initial
 from pipelines.presets import PRESETS
 
 DEFAULT_PRESET = "demo"
@@ -34,15 +36,8 @@ DEFAULT_PRESET = "demo"
 
 def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The preset's name and the other arguments. Raises UserError for an unknown name."""
-    rest, name = [], DEFAULT_PRESET
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument == "--preset":
-            name = next(iterator, "")
-        elif argument.startswith("--preset="):
-            name = argument.partition("=")[2]
-        else:
-            rest.append(argument)
+    values, rest = _taken(arguments, "--preset", most=1)
+    name = values[-1] if values else DEFAULT_PRESET
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
@@ -51,15 +46,69 @@ def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return name, rest
 
 
+def _taken(
+    arguments: Sequence[str], option: str, most: int | None = None
+) -> tuple[list[str], list[str]]:
+    """An option's values, at most `most` a time, and the other arguments."""
+    values: list[str] = []
+    rest: list[str] = []
+    room = 0  # how many more values the option that stands before may take
+    for argument in arguments:
+        if argument == option:
+            room = most or len(arguments)
+        elif argument.startswith(option + "="):
+            values.append(argument.partition("=")[2])
+            room = 0
+        elif room and not argument.startswith("--"):
+            values.append(argument)
+            room -= 1
+        else:
+            rest.append(argument)
+            room = 0
+    return values, rest
+
+
+def with_stages(config: PipelineConfig, chosen: Sequence[str]) -> PipelineConfig:
+    """The config with these training stages, in this order: names of the preset's, or NEW=NAME for
+    another one that starts as a copy of NAME. None chosen: as the preset has them.
+
+    Raises UserError for a name that is none and for one that comes twice.
+    """
+    if not chosen:
+        return config
+    training: dict[str, TrainingStage] = {}
+    for text in (part for entry in chosen for part in entry.split(",") if part):
+        new, _, of = text.rpartition("=")
+        if of not in config.training:
+            near = difflib.get_close_matches(of, config.training, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"--stages {text}: no such training stage; {hint}preset {config.preset} has "
+                f"{', '.join(config.training)}, and NEW=NAME makes another of one"
+            )
+        if (new or of) in training:
+            raise UserError(f"--stages: {new or of} comes twice; write NEW={of} for another one")
+        training[new or of] = config.training[of]
+    return replace(config, training=training)
+
+
 def parse(arguments: Sequence[str]) -> PipelineConfig:
     """The config from the command line. Unknown options end the program with the nearest name."""
     import tyro
 
     name, rest = preset_of(arguments)
+    stages, rest = _taken(rest, "--stages")
+    default = with_stages(PRESETS[name](), stages)
+    rest = _short_options(rest, default)
+    initial, _ = _taken(rest, "--initial-model", most=1)
+    if initial and not any(a.startswith("--model.") for a in rest):
+        places, _ = _taken(rest, "--run.storage", most=1)
+        run = replace(default.run, storage=places[-1]) if places else default.run
+        default = with_shape_of_initial(replace(default, initial_model=initial[-1], run=run))
     return tyro.cli(
         PipelineConfig,
         args=rest,
-        default=PRESETS[name](),
+        default=default,
         prog="full.py",
         description=f"{__doc__}\nDefaults are those of preset {name} "
         f"(--preset {{{','.join(PRESETS)}}}).",
@@ -71,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     return exit_code(
-        lambda: run(parse(_short_options(arguments)), arguments),
+        lambda: run(parse(arguments), arguments),
         "the same command goes on from the last checkpoint",
     )
 
@@ -107,17 +156,24 @@ _RUN_OPTIONS = (
 )
 
 
-def _short_options(arguments: Sequence[str]) -> list[str]:
-    """`--plan` and its kind stand for `--run.plan`, `--tasks` and `--data` for `--evaluation.…`."""
+def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
+    """`--plan` and its kind stand for `--run.plan`, `--tasks` and `--data` for `--evaluation.…`,
+    `--<stage>.…` for `--training.<stage>.…`; a stage may be named by what stands before its first
+    dash (`--stage3.…`)."""
+    stages = {name.partition("-")[0]: name for name in reversed(list(config.training))}
+    stages |= {name: name for name in config.training}
     result = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
+        head, dot, path = name.removeprefix("--").partition(".")
         if name in ("--tasks", "--data"):
             name = "--evaluation." + name.removeprefix("--")
-        if name.startswith("--") and name.removeprefix("--").removeprefix("no-") in _RUN_OPTIONS:
-            option = name.removeprefix("--")
-            negated = option.startswith("no-")
-            name = "--run." + ("no-" if negated else "") + option.removeprefix("no-")
+        elif name == "--initial-weights":
+            name = "--initial-model"
+        elif name.startswith("--") and dot and head in stages:
+            name = f"--training.{stages[head]}.{path}"
+        elif name.startswith("--") and head.removeprefix("no-") in _RUN_OPTIONS and not dot:
+            name = "--run." + head
         result.append(name + equals + value)
     return result
 

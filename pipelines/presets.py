@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from momo.config import SIZES, ModelConfig, TaskConfig
-from momo_platform.data.images import ImageConfig
 from momo_platform.training.config import (
     LoggingConfig,
     OptimizerConfig,
@@ -22,7 +21,13 @@ from momo_platform.training.config import (
     ScalingConfig,
     TrainConfig,
 )
-from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions, TrainingStage
+from pipelines.config import (
+    EvaluationConfig,
+    PictureOptions,
+    PipelineConfig,
+    SourceOptions,
+    TrainingStage,
+)
 from pipelines.demo.corpora import DemoCorpora
 
 _STAGE1 = TaskConfig(modalities=("image",))
@@ -57,32 +62,34 @@ def demo() -> PipelineConfig:
     return PipelineConfig(
         preset="demo",
         model=model,
-        stage1=TrainingStage(
-            _STAGE1,
-            _train(300, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
-        ),
-        stage2=TrainingStage(
-            _STAGE2,
-            _train(
-                360,
-                {"image": 128, "text": 64},
-                _LAPTOP,
-                logging,
-                learning_rate=5e-4,  # at stage 1's rate it harms the words: joint_stage.py
-                warmup_steps=40,
+        training={
+            "stage1-images": TrainingStage(
+                _STAGE1,
+                _train(300, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
             ),
-        ),
-        stage3=TrainingStage(
-            _STAGE3,
-            _train(
-                320,
-                {"text": 32, "pair": 128},
-                _LAPTOP,
-                logging,
-                learning_rate=1.5e-3,
-                warmup_steps=40,
+            "stage2-joint": TrainingStage(
+                _STAGE2,
+                _train(
+                    360,
+                    {"image": 128, "text": 64},
+                    _LAPTOP,
+                    logging,
+                    learning_rate=5e-4,  # at stage 1's rate it harms the words: joint_stage.py
+                    warmup_steps=40,
+                ),
             ),
-        ),
+            "stage3-pairs": TrainingStage(
+                _STAGE3,
+                _train(
+                    320,
+                    {"text": 32, "pair": 128},
+                    _LAPTOP,
+                    logging,
+                    learning_rate=1.5e-3,
+                    warmup_steps=40,
+                ),
+            ),
+        },
     )
 
 
@@ -97,9 +104,13 @@ def smoke() -> PipelineConfig:
     return PipelineConfig(
         preset="smoke",
         model=model,
-        stage1=TrainingStage(_STAGE1, train({"image": 32})),
-        stage2=TrainingStage(_STAGE2, train({"image": 16, "text": 16})),
-        stage3=TrainingStage(replace(_STAGE3, matching_group=8), train({"text": 16, "pair": 16})),
+        training={
+            "stage1-images": TrainingStage(_STAGE1, train({"image": 32})),
+            "stage2-joint": TrainingStage(_STAGE2, train({"image": 16, "text": 16})),
+            "stage3-pairs": TrainingStage(
+                replace(_STAGE3, matching_group=8), train({"text": 16, "pair": 16})
+            ),
+        },
         demo=DemoCorpora(limit=150),
         evaluation=EvaluationConfig(sentiment_epochs=1, question_epochs=1),
     )
@@ -145,22 +156,26 @@ def _full_size(
     return PipelineConfig(
         preset=name,
         model=SIZES[name],
-        stage1=TrainingStage(_STAGE1, train(250_000, {"image": image})),
-        stage2=TrainingStage(_STAGE2, train(150_000, {"image": image // 2, "text": text})),
-        stage3=TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
+        training={
+            "stage1-images": TrainingStage(_STAGE1, train(250_000, {"image": image})),
+            "stage2-joint": TrainingStage(
+                _STAGE2, train(150_000, {"image": image // 2, "text": text})
+            ),
+            "stage3-pairs": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
+        },
         has_corpora=False,
         evaluation=EvaluationConfig(
             learning_rate=5e-5,
             layer_decay=0.75,
             precision="bf16",
-            stages=("stage3-pairs",),
+            stages=("last",),
             tasks=("image", "glue", "multimodal", "zero_shot"),
             threads=8,
             cpus=8,
             gpus=1,
         ),
         images=SourceOptions(),
-        picture=ImageConfig(size_cap=256, encoding="jpeg"),
+        picture=PictureOptions(encoding="jpeg"),
         packed_text_length=128,
         pair_text_length=64,
     )

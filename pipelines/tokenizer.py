@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,25 +23,28 @@ class TokenizerConfig:
 def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[str]:
     import pyarrow.parquet as pq
 
-    count = 0
-    for batch in pq.ParquetFile(inputs["text"].path / DATA).iter_batches(
-        1024, columns=["text", "split"]
-    ):
-        for row in batch.to_pylist():
-            if row["split"] == "train" and (count := count + 1) <= config.max_documents:
-                yield row["text"]
-    count = 0
-    columns = ["captions", "split"]
-    for batch in pq.ParquetFile(inputs["pairs"].path / DATA).iter_batches(1024, columns=columns):
-        for row in batch.to_pylist():
-            if row["split"] == "train" and (count := count + 1) <= config.max_captions:
-                yield from row["captions"]
+    def rows(role: str, column: str, most: int) -> Iterator[Any]:
+        count, columns = 0, [column, "split"]
+        with pq.ParquetFile(inputs[role].path / DATA) as file:
+            for batch in file.iter_batches(1024, columns=columns):
+                for row in batch.to_pylist():
+                    if row["split"] == "train" and (count := count + 1) <= most:
+                        yield row[column]
+
+    if "text" in inputs:
+        yield from rows("text", "text", config.max_documents)
+    if "pairs" in inputs:
+        for captions in rows("pairs", "captions", config.max_captions):
+            yield from captions
+    if not inputs:  # pictures only: characters, until a stage with words learns its own
+        yield from string.printable
 
 
 def run_tokenizer(
     config: TokenizerConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: prepared text and pairs → `tokenizer.json`. Held-out captions stay unseen."""
+    """Stage: prepared text and pairs, those that there are → `tokenizer.json`. Held-out rows stay
+    unseen."""
     from momo.tokenizer import train_wordpiece
 
     tokenizer = train_wordpiece(_texts(config, inputs), config.vocab_size)
@@ -51,3 +55,29 @@ def run_tokenizer(
         )
     tokenizer.save(str(context.output / "tokenizer.json"))
     return {"vocabulary": tokenizer.get_vocab_size()}
+
+
+@dataclass(frozen=True)
+class GivenTokenizer:
+    """`vocab_size`: what the model has room for."""
+
+    vocab_size: int
+
+
+def run_given_tokenizer(
+    config: GivenTokenizer, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: the tokenizer of the model that training starts from → `tokenizer.json`."""
+    import shutil
+
+    from tokenizers import Tokenizer
+
+    file = inputs["model"].path / "model" / "tokenizer.json"
+    count = Tokenizer.from_file(str(file)).get_vocab_size()
+    if count > config.vocab_size:
+        raise UserError(
+            f"model.vocab_size={config.vocab_size} is smaller than the {count} words of the model "
+            "that training starts from: give --model.vocab-size so many"
+        )
+    shutil.copyfile(file, context.output / "tokenizer.json")
+    return {"vocabulary": count}

@@ -12,7 +12,8 @@ from momo_platform.overrides import as_options, differences, with_settings
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
-from pipelines.graph import TRAINING_STAGES, build_graph
+from pipelines.graph import build_graph
+from pipelines.graph.corpora import KINDS
 from pipelines.presets import PRESETS
 from pipelines.tasks.registry import choose
 from pipelines.tasks.stages import Suite, build_suite
@@ -87,9 +88,7 @@ def with_seed(config: PipelineConfig, seed: int) -> PipelineConfig:
 
     return replace(
         config,
-        stage1=seeded(config.stage1),
-        stage2=seeded(config.stage2),
-        stage3=seeded(config.stage3),
+        training={name: seeded(stage) for name, stage in config.training.items()},
         evaluation=replace(config.evaluation, seed=seed),
     )
 
@@ -101,7 +100,7 @@ def build_trial(base: TrialBase, history: Sequence[Settings], seed: int) -> Stag
     """
     configs = [with_seed(with_settings(base.config, settings), seed) for settings in history]
     config = configs[-1]
-    trained = [n for n, s in zip(TRAINING_STAGES, _stages(config), strict=True) if s.train.steps]
+    trained = list(config.trained)
     if not trained:
         raise UserError("a trial needs a training stage with steps above 0")
     evaluation = replace(config.evaluation, stages=(trained[-1],))
@@ -119,11 +118,10 @@ def scores_of(
     """The stage that scores a trained model by the config's tasks; `earlier` are the training
     stages before it, `graph` has the corpora."""
     tasks = choose(config.evaluation.tasks)
-    sources = {
-        "corpora": graph["corpora"],
-        "images": graph["prepare-images"],
-        "pairs": graph["prepare-pairs"],
-    }
+    sources = {"corpora": graph["corpora"]}
+    for kind in KINDS:
+        if f"prepare-{kind}" in graph:
+            sources[kind] = graph[f"prepare-{kind}"]
     suite: Suite = build_suite(model, model.name, tasks, config.evaluation, sources)
     return Stage(
         "scores",
@@ -135,20 +133,15 @@ def scores_of(
     )
 
 
-def _stages(config: PipelineConfig) -> tuple[TrainingStage, ...]:
-    return config.stage1, config.stage2, config.stage3
-
-
 def _in_segments(
     stage: Stage, name: str, configs: Sequence[PipelineConfig], segments: int
 ) -> Stage:
     """The training stage as a chain, a link for each config; each trains its part of the steps and
     starts from the weights (not the moments) of the one before."""
-    number = TRAINING_STAGES.index(name)
     previous = stage.inputs.get("previous")
     link = stage
     for index, config in enumerate(configs):
-        one = _stages(config)[number]
+        one = config.training[name]
         seed = one.train.seed + 1_000_003 * index  # other batches in every link
         train = replace(one.train, steps=max(1, one.train.steps // segments), seed=seed)
         recipe: StageRecipe = replace(stage.config, task=one.task, train=train)

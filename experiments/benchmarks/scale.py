@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.harness import Row, compare, document
-from experiments.budget import STAGES
 from experiments.scaling_law import chart
 from momo_platform.charts import standalone
 from pipelines.estimates import device_named
@@ -153,7 +152,7 @@ def projections(gpu: str, mfu: float) -> dict[str, list[list[Point]]]:
         config = PRESETS[preset]()
         recipes = {
             name: StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)
-            for name, stage in ((name, getattr(config, name)) for name in STAGES)
+            for name, stage in config.training.items()
         }
         found[preset] = [
             [

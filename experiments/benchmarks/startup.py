@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +39,7 @@ from momo_platform.sweeps import Settings, Sweep
 from momo_platform.sweeps.driver import SweepOptions, run_sweep
 from momo_platform.training.config import ScalingConfig
 from pipelines.config import PipelineConfig
-from pipelines.graph import TRAINING_STAGES, build_graph
+from pipelines.graph import build_graph
 from pipelines.presets import PRESETS
 
 
@@ -64,7 +63,7 @@ def plain_seconds(folder: str, config: PipelineConfig) -> float:
     """A whole run with an empty loop, in a Ray task as our stages are."""
     import ray
 
-    scaling = config.stage1.train.scaling
+    scaling = config.training["stage1-images"].train.scaling
     task = ray.remote(num_cpus=0)(_fit_plain)
     started = time.time()
     ray.get(task.remote(folder, scaling.num_workers, scaling.cpus_per_worker))
@@ -98,23 +97,26 @@ class Clock:
 def benchmark_config(steps: int) -> PipelineConfig:
     """Preset smoke with `steps` steps a stage: long enough for the next one to be started."""
     config = PRESETS["smoke"]()
-    for name in ("stage1", "stage2", "stage3"):
-        stage = getattr(config, name)
-        changed = replace(stage, train=replace(stage.train, steps=steps))
-        config = replace(config, **{name: changed})
-    return config
+    return with_settings(config, {f"training.{n}.train.steps": steps for n in config.training})
 
 
 def _trials(config: PipelineConfig, arms: range) -> Sweep:
     """Trials that each train stage 1 for two steps, with a rate that no other has."""
-    rates = {f"rate {i}": {"stage1.train.optimizer.learning_rate": 1e-4 * (i + 1)} for i in arms}
+    rates = {
+        f"rate {i}": {"training.stage1-images.train.optimizer.learning_rate": 1e-4 * (i + 1)}
+        for i in arms
+    }
     return Sweep(f"fixed-{arms.start}", _stage1, "steps", base=config, arms=rates)
 
 
 def _stage1(base: PipelineConfig, history: Sequence[Settings], seed: int) -> Stage:
     scaling = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
-    changes = {"stage1.train.steps": 2, "stage1.train.scaling": scaling, **history[-1]}
-    return build_graph(with_settings(base, changes))[TRAINING_STAGES[0]]
+    changes = {
+        "training.stage1-images.train.steps": 2,
+        "training.stage1-images.train.scaling": scaling,
+        **history[-1],
+    }
+    return build_graph(with_settings(base, changes))["stage1-images"]
 
 
 class Ends(tune.Callback):
@@ -166,7 +168,8 @@ def main() -> int:
     options = parser.parse_args()
     runs = 1 if options.quick else 5
     config = benchmark_config(300)
-    ours: dict[str, list[float]] = {name: [] for name in TRAINING_STAGES}
+    names = tuple(config.training)
+    ours: dict[str, list[float]] = {name: [] for name in names}
     plain: list[float] = []
     trial: list[float] = []
     plain_trial: list[float] = []
@@ -174,8 +177,8 @@ def main() -> int:
         storage = Storage(f"{folder}/runs")
         storage.create()
         graph = build_graph(config)
-        target = graph[TRAINING_STAGES[-1]]
-        inputs = [s for s in target.inputs.values() if s.name not in TRAINING_STAGES]
+        target = graph[names[-1]]
+        inputs = [s for s in target.inputs.values() if s.name not in names]
         inputs.append(graph["mix-images"])
         # `silence` sends standard error to the log: progress goes to a copy of it.
         progress = os.fdopen(os.dup(sys.stderr.fileno()), "w")
@@ -185,7 +188,7 @@ def main() -> int:
                 plain.append(plain_seconds(folder, config))
                 clock = Clock()
                 execute(make_plan([target], storage, rerun=["stage*"]), storage, clock)
-                for name in TRAINING_STAGES:
+                for name in names:
                     ours[name].append(clock.overhead(name))
                 trial.append(trial_seconds(folder, storage, config, range(run * 4, run * 4 + 4)))
                 plain_trial.append(plain_trial_seconds(folder, 3))

@@ -132,7 +132,9 @@ def momo_pair_updater(rows: int, real: int, *, recompute: bool = False) -> Calla
     """Stage 3's pair objectives as preset base has them: contrastive, matching, masked text and
     image; no gradient caching at this batch. `recompute`: `activation_checkpointing=elementwise`,
     which repeats no product."""
-    recipe = replace(PRESETS["base"]().stage3.task, modalities=("pair",), contrastive_chunk=0)
+    recipe = replace(
+        PRESETS["base"]().training["stage3-pairs"].task, modalities=("pair",), contrastive_chunk=0
+    )
     task = on_device(lambda: MoMoTask(build_model(BASE), recipe))
     if recompute:
         task.enable_activation_checkpointing("elementwise")

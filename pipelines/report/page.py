@@ -50,6 +50,11 @@ class Training:
         return {k.removeprefix(prefix): v for k, v in last.items() if k.startswith(prefix)}
 
 
+def prepared_of(inputs: Mapping[str, Artifact]) -> list[str]:
+    """Roles of the prepared corpora that this job had."""
+    return [name for kind in KINDS if (name := f"prepare-{kind}") in inputs]
+
+
 def render(
     config: ReportConfig,
     inputs: Mapping[str, Artifact],
@@ -65,8 +70,9 @@ def render(
 
     embedder = load(inputs["export"].path / "model", "cpu")  # the stage asks for no GPU
     size = embedder.model.config.image_size
-    items = load_items("demo-pairs", {"pairs": inputs["prepare-pairs"].path})
-    pairs = None
+    items, pairs = None, None
+    if "prepare-pairs" in inputs:
+        items = load_items("demo-pairs", {"pairs": inputs["prepare-pairs"].path})
     if isinstance(items, Captioned):
         pixels = items.pictures.pixels(range(len(items.pictures)), size)
         pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)
@@ -90,7 +96,7 @@ def render(
         stages=stages,
         final=list(stages.values())[-1],
         trainings=trainings,
-        corpora=[read_corpus(inputs[f"prepare-{kind}"].path) for kind in KINDS],
+        corpora=[read_corpus(inputs[name].path) for name in prepared_of(inputs)],
         groups=GROUPS,
         markdown=markdown,
         graph=graph,

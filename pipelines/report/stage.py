@@ -49,14 +49,16 @@ def run_report(
     config: ReportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: everything that was measured → `report/` and `model/`."""
-    from pipelines.report.page import KINDS, Training, render
+    from pipelines.report.page import Training, prepared_of, render
 
     output = context.output / "report"
     output.mkdir()
     shutil.copytree(inputs["export"].path / "model", context.output / "model")
     stages = summaries(config.evaluations, config.missing, inputs)
     last = list(stages)[-1]
-    corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in KINDS}
+    corpora = {
+        name.removeprefix("prepare-"): dict(inputs[name].metrics) for name in prepared_of(inputs)
+    }
     metrics = {
         **stages[last],
         "stages": stages,

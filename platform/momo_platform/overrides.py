@@ -1,4 +1,4 @@
-"""Frozen dataclasses changed by dotted paths: `stage3.task.matching` → 0.0."""
+"""Frozen dataclasses changed by dotted paths: `training.stage3-pairs.task.matching` → 0.0."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """The same changes as options of a command line: `--stage3.task.matching 0.0`."""
+    """The same changes as options of a command line: `--training.stage3-pairs.task.matching 0.0`."""
     options: list[str] = []
     for path, value in settings.items():
         name = path.replace("_", "-")

@@ -49,11 +49,11 @@ def test_arms_build_and_cost_the_same(name):
 
 def test_a_change_in_a_late_stage_leaves_the_early_ones_alone():
     base = base_config("hour")
-    settings = equal_compute(base, {"stage3.task.matching": 0.0})
-    assert settings["stage3.train.steps"] > base.stage3.train.steps
-    assert not any(name.startswith(("stage1", "stage2")) for name in settings)
-    without = equal_compute(base, {"stage1.train.steps": 0})
-    assert {n.partition(".")[0] for n in without} == set(STAGES)
+    settings = equal_compute(base, {"training.stage3-pairs.task.matching": 0.0})
+    assert settings["training.stage3-pairs.train.steps"] > base.training["stage3-pairs"].train.steps
+    assert not any(name.startswith(("training.stage1", "training.stage2")) for name in settings)
+    without = equal_compute(base, {"training.stage1-images.train.steps": 0})
+    assert {n.split(".")[1] for n in without} == set(STAGES)
 
 
 def test_an_unknown_arm_is_told():
@@ -104,7 +104,7 @@ def test_a_plan_needs_no_ray(tmp_path, capsys):
     assert run(module.EXPERIMENT, options, []) == 0
     printed = capsys.readouterr().out
     assert "without matching" in printed
-    assert "stage3.task.matching=0.0" in printed.replace("\n", "")
+    assert "stage3-pairs.task.matching=0.0" in printed.replace("\n", "")
 
 
 def test_a_power_law_is_found_and_foretells():

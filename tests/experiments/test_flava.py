@@ -116,16 +116,18 @@ def test_it_has_more_than_twice_the_parameters_and_sees_the_same_samples():
     def samples(stage, modality):
         return stage.train.steps * stage.train.batch_sizes[modality]
 
-    assert images.steps * images.batch_sizes["image"] == samples(base.stage1, "image")
-    assert text.steps * text.batch_sizes["text"] == samples(base.stage2, "text")
+    assert images.steps * images.batch_sizes["image"] == samples(
+        base.training["stage1-images"], "image"
+    )
+    assert text.steps * text.batch_sizes["text"] == samples(base.training["stage2-joint"], "text")
     order = [
         modalities_of_step("alternate", ("image", "text", "pair"), 7, step, joint.steps)[0]
         for step in range(joint.steps)
     ]
     used = {m: order.count(m) * joint.batch_sizes[m] for m in ("image", "text", "pair")}
-    assert used["text"] == samples(base.stage3, "text")
-    assert used["pair"] == samples(base.stage3, "pair")
-    assert used["image"] == pytest.approx(samples(base.stage2, "image"), rel=0.01)
+    assert used["text"] == samples(base.training["stage3-pairs"], "text")
+    assert used["pair"] == samples(base.training["stage3-pairs"], "pair")
+    assert used["image"] == pytest.approx(samples(base.training["stage2-joint"], "image"), rel=0.01)
     equal = arms(base)["FLAVA, equal compute"]["steps"]
     assert compute(base, recipes(base, steps=equal)) == pytest.approx(compute(base), rel=0.02)
 

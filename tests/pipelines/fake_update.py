@@ -26,7 +26,7 @@ from pipelines.estimates import StageEstimate, estimate_stage
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
-STAGES = ("stage1", "stage2", "stage3")
+STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def on_gpus(
 ) -> GPUStage:
     """A preset's stage with a GPU a worker. `chunk`, `checkpointing`: others than the preset's."""
     config = PRESETS[preset]()
-    chosen = getattr(config, stage)
+    chosen = config.training[stage]
     scaling = replace(chosen.train.scaling, gpus_per_worker=1.0)
     if checkpointing:
         scaling = replace(scaling, activation_checkpointing=checkpointing)

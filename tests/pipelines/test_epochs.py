@@ -60,7 +60,10 @@ def by_name(found):
 def test_epochs_are_samples_by_share_over_rows(tmp_path):
     storage = Mixed(mix_images=PICTURES, mix_text=TEXT)
     found = by_name(source_epochs(plan_of(tmp_path), storage))
-    one, two = PRESETS["demo"]().stage1.train, PRESETS["demo"]().stage2.train
+    one, two = (
+        PRESETS["demo"]().training["stage1-images"].train,
+        PRESETS["demo"]().training["stage2-joint"].train,
+    )
     for name, source in PICTURES["sources"].items():
         expected = one.steps * one.batch_sizes["image"] * source["share"] / source["available"]
         assert found["stage1-images", "image", name].epochs == pytest.approx(expected)
@@ -73,8 +76,14 @@ def test_epochs_are_samples_by_share_over_rows(tmp_path):
 
 def test_alternate_sees_a_modality_in_some_steps_only(tmp_path):
     config = PRESETS["demo"]()
-    train = replace(config.stage2.train, steps=400, gradient_schedule="alternate")
-    plan = plan_of(tmp_path, stage2=replace(config.stage2, train=train))
+    train = replace(config.training["stage2-joint"].train, steps=400, gradient_schedule="alternate")
+    plan = plan_of(
+        tmp_path,
+        training={
+            **config.training,
+            "stage2-joint": replace(config.training["stage2-joint"], train=train),
+        },
+    )
     found = by_name(source_epochs(plan, Mixed(mix_text=TEXT)))
     assert found["stage2-joint", "text", "wikipedia"].epochs == pytest.approx(6.4)
 
@@ -86,15 +95,15 @@ def printed(found):
 
 
 def test_a_source_repeated_too_often_is_warned_of(tmp_path):
-    stage2 = PRESETS["demo"]().stage2
+    stage2 = PRESETS["demo"]().training["stage2-joint"]
     more = replace(stage2, train=replace(stage2.train, steps=450))
-    plan = plan_of(tmp_path, stage2=more)
+    plan = plan_of(tmp_path, training={**PRESETS["demo"]().training, "stage2-joint": more})
     found = source_epochs(plan, Mixed(mix_images=PICTURES, mix_text=TEXT))
     text = printed(found)
     assert "known after mix-pairs" in text
     assert text.count("warning:") == sum(f.warning is not None for f in found) > 0
     assert "stage2-joint sees each of the 100 text rows of source reviews 43 times" in text
-    assert "--stage2.train.steps" in text
+    assert "--stage2-joint.train.steps" in text
     assert printed([]) == ""
 
 

@@ -13,9 +13,9 @@ from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
 
-def recipe(preset: str, stage: str = "stage3", **changes) -> StageRecipe:
+def recipe(preset: str, stage: str = "stage3-pairs", **changes) -> StageRecipe:
     config = PRESETS[preset]()
-    training = getattr(config, stage)
+    training = config.training[stage]
     train = replace(training.train, **changes)
     return StageRecipe(config.model, training.task, train, config.pair_text_length)
 
@@ -46,7 +46,7 @@ def test_sharding_divides_the_state():
 
 
 @pytest.mark.parametrize("preset", ["base", "large"])
-@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
+@pytest.mark.parametrize("stage", ["stage1-images", "stage2-joint", "stage3-pairs"])
 def test_full_size_presets_fit_eighty_gigabytes(preset, stage):
     assert estimate_stage(stage, recipe(preset, stage), 128).memory < 0.9 * 80e9
 
@@ -78,7 +78,7 @@ def test_the_plan_shows_the_cost_and_warns_of_too_little_memory(tmp_path, capsys
 
 
 @pytest.mark.parametrize("preset", ["base", "large"])
-@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
+@pytest.mark.parametrize("stage", ["stage1-images", "stage2-joint", "stage3-pairs"])
 def test_presets_decode_as_fast_as_an_h100_trains(preset, stage):
     one = estimate_stage(stage, recipe(preset, stage), 128)
     slower, faster = (one.readers_needed(device_named(name), 0.4) for name in ("A100", "H100"))
@@ -96,22 +96,22 @@ def test_too_few_readers_are_warned_of(capsys, tmp_path):
     shown = " ".join(capsys.readouterr().out.split())
     assert "stage1-images would wait for pictures: a device of H100 takes 6,1" in shown
     assert "6,120!" in shown  # in the table too
-    assert "--stage1.train.scaling.reader-processes 4" in shown
+    assert "--stage1-images.train.scaling.reader-processes 4" in shown
     assert "stage2-joint would wait" not in shown
 
 
 def test_readers_from_cores_are_those_that_a_worker_reserves(capsys):
-    one = estimate_stage("stage1-images", recipe("base", "stage1"), 128)
+    one = estimate_stage("stage1-images", recipe("base", "stage1-images"), 128)
     assert (one.readers, one.from_cores) == (8 - 2, True)
     scaling = replace(recipe("base").train.scaling, cpus_per_worker=4)
-    few = estimate_stage("stage1-images", recipe("base", "stage1", scaling=scaling), 128)
+    few = estimate_stage("stage1-images", recipe("base", "stage1-images", scaling=scaling), 128)
     print_estimates([few], PRESETS["base"](), device_named("H100"), Console(width=100))
     shown = " ".join(capsys.readouterr().out.split())
-    assert "its readers give ≥ 3,800: set --stage1.train.scaling.cpus-per-worker 6" in shown
+    assert "its readers give ≥ 3,800: set --stage1-images.train.scaling.cpus-per-worker 6" in shown
 
 
 def test_pictures_on_the_device_need_no_readers(capsys):
-    stage = estimate_stage("stage1-images", recipe("base", "stage1"), 128)
+    stage = estimate_stage("stage1-images", recipe("base", "stage1-images"), 128)
     one = replace(stage, readers=1, pictures_a_reader=None)
     assert one.readers_needed(device_named("H200"), 1.0) == 0
     print_estimates([one], PRESETS["base"](), device_named("H200"), Console(width=100))

@@ -13,9 +13,9 @@ from pipelines.training import StageRecipe
 A100 = device_named("A100")
 
 
-def recipe(preset="base", stage="stage3"):
+def recipe(preset="base", stage="stage3-pairs"):
     config = PRESETS[preset]()
-    chosen = getattr(config, stage)
+    chosen = config.training[stage]
     return StageRecipe(config.model, chosen.task, chosen.train, config.pair_text_length), config
 
 

@@ -35,7 +35,8 @@ _ROOT = Path(__file__).resolve().parents[3]
 def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
     """A corpus of pictures that repeat (decoding costs the same) and a tokenizer, as a stage's
     inputs; the pictures as the preparation leaves photographs of 4:3, 341×256."""
-    made = [prepare_image(raw, setting.preset.picture) for raw in photographs(setting.pictures)]
+    stored = setting.preset.picture.stored(setting.preset.model.image_size)
+    made = [prepare_image(raw, stored) for raw in photographs(setting.pictures)]
     table = pa.table({"image": pa.array(made, pa.binary())})
     shards = folder / "images" / SHARDS
     write_shards(iter([table] * _REPEATED), shards, rows_per_shard=_REPEATED * setting.pictures)
@@ -46,7 +47,9 @@ def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
 
 
 def _loader(setting: Setting, inputs: Mapping[str, Path], readers: int, **others: Any) -> Any:
-    train = one_device(setting.preset.stage1, setting.stage_rows[1], readers=readers, **others)
+    train = one_device(
+        setting.preset.training["stage1-images"], setting.stage_rows[1], readers=readers, **others
+    )
     arguments = (inputs, train, setting.model, setting.preset.pair_text_length, 0, 1)
     return build_loaders(("image",), *arguments)["image"]
 
@@ -106,8 +109,12 @@ def _fed_rows(
     free_memory()
     config, every = setting.preset, setting.window_steps
     rows = setting.stage_rows[1]
-    train = one_device(config.stage1, rows, readers=readers, every_steps=every, **others)
-    task = on_device(lambda: MoMoTask(build_model(config.model), config.stage1.task))
+    train = one_device(
+        config.training["stage1-images"], rows, readers=readers, every_steps=every, **others
+    )
+    task = on_device(
+        lambda: MoMoTask(build_model(config.model), config.training["stage1-images"].task)
+    )
     loaders = {"image": _loader(setting, inputs, readers, **others)}
     records = run_loop(task, train, loaders, (1 + _WINDOWS) * every)[1:]
     rates = [r["samples_per_second/image"] for r in records]

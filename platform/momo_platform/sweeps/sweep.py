@@ -218,12 +218,12 @@ def _drawn(value: Choice | Interval, draw: random.Random) -> Any:
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Dotted path → the shortest that no other path has: its last part, its first and last
-    (`stage1…learning_rate`), or all of it."""
+    """Dotted path → the shortest that no other path has: its last part, that and the first part
+    that tells them apart (`stage1-images…learning_rate`), or all of it."""
 
-    def forms(path: str) -> tuple[str, str, str]:
-        first, last = path.partition(".")[0], path.rpartition(".")[2]
-        return last, f"{first}…{last}", path
+    def forms(path: str) -> tuple[str, ...]:
+        *before, last = path.split(".")
+        return last, *(f"{part}…{last}" for part in before), path
 
     counts = Counter(form for path in paths for form in set(forms(path)))
     return {path: next(form for form in forms(path) if counts[form] == 1) for path in paths}

@@ -1,0 +1,178 @@
+"""The first phase: sources → prepared rows, the tokenizer and shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_args
+
+from momo_platform.data.listing import Kind
+from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text
+from momo_platform.data.prepare import (
+    PrepareConfig,
+    run_prepare_images,
+    run_prepare_pairs,
+    run_prepare_text,
+)
+from momo_platform.data.sources import SourceConfig, identify
+from momo_platform.stages import Resources, Stage, UserError
+from pipelines.config import PipelineConfig, SourceOptions
+from pipelines.demo.corpora import LICENCES, run_demo_corpora
+from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
+from pipelines.training import ROLES
+
+KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
+assert set(KINDS) == set(get_args(Kind))
+_DATA = Resources(data_cpus=1.0)
+_CODE = ("momo_platform.data",)
+_PREPARE = {"images": run_prepare_images, "text": run_prepare_text, "pairs": run_prepare_pairs}
+_MIX = {"images": run_mix_images, "text": run_mix_text, "pairs": run_mix_pairs}
+_DEMO_SOURCES: Mapping[Kind, tuple[tuple[str, str, float], ...]] = {
+    "images": (("emoji", "images.jsonl", 1.0),),
+    "pairs": (("emoji", "pairs.jsonl", 1.0),),
+    "text": (
+        ("wikipedia", "text/wikipedia.txt", 1.0),
+        ("documentation", "text/documentation.txt", 0.5),  # repetitive
+        ("reviews", "text/reviews.txt", 2.0),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """By kind: `prepared` rows and `mixed` shards, of the kinds that have a source; `own` are those
+    of the user. `demo` fetches the demo's corpora; nothing of it runs unless a stage needs it."""
+
+    prepared: Mapping[Kind, Stage]
+    mixed: Mapping[Kind, Stage]
+    tokenizer: Stage
+    own: frozenset[Kind]
+    demo: Stage
+
+    @property
+    def sources(self) -> dict[str, Stage]:
+        """Role → what evaluation's data sets are read from."""
+        return {"corpora": self.demo, **self.prepared}
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All of them."""
+        return [self.demo, *self.prepared.values(), self.tokenizer, *self.mixed.values()]
+
+
+def demo_corpora(config: PipelineConfig) -> Stage:
+    """Fetches the demo's corpora and the data of its tasks."""
+    return Stage("corpora", run_demo_corpora, config.demo, code=("pipelines.demo",))
+
+
+def needed_kinds(config: PipelineConfig) -> list[Kind]:
+    """Of the training stages that have steps, in the order of `KINDS`."""
+    used = {ROLES[m] for stage in config.trained.values() for m in stage.task.modalities}
+    return [kind for kind in KINDS if kind in used]
+
+
+def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
+    """All stages of this phase. A model that training starts from, `initial`, whose artifact has a
+    tokenizer, gives it; else it is learnt from the text and the captions.
+
+    Raises UserError for a source that doesn't exist and for one that is missing.
+    """
+    demo = demo_corpora(config)
+    prepared: dict[Kind, Stage] = {}
+    weights: dict[Kind, dict[str, float]] = {}
+    own: set[Kind] = set()
+    needed = needed_kinds(config)
+    for kind in KINDS:
+        options: SourceOptions = getattr(config, kind)
+        sources, is_own = sources_of(kind, config, needed=kind in needed)
+        if not sources:
+            continue
+        if is_own:
+            own.add(kind)
+        weights[kind] = {s.name: s.weight for s in sources}
+        prepared[kind] = Stage(
+            f"prepare-{kind}",
+            _PREPARE[kind],
+            PrepareConfig(
+                sources,
+                config.picture.stored(config.model.image_size),
+                max_bad_fraction=options.max_bad_fraction,
+                held_out=options.held_out,
+                near_duplicate_bits=config.near_duplicate_bits,
+            ),
+            {} if is_own else {"corpora": demo},
+            version=3,
+            resources=_DATA,
+            code=_CODE,
+        )
+    seen = {*needed, *own}  # what this job is about: the rest need not be fetched for it
+    if not own and not seen & {"text", "pairs"}:
+        seen |= {"text", "pairs"}  # pictures of the demo only: later stages want its words
+    words: tuple[Kind, ...] = ("text", "pairs")
+    learnt_from: dict[Kind, Stage] = {k: prepared[k] for k in words if k in seen & prepared.keys()}
+    tokenizer = _tokenizer(config, learnt_from, initial)
+    mixed: dict[Kind, Stage] = {}
+    for kind in needed:
+        inputs = {"prepared": prepared[kind]}
+        if kind == "text":
+            inputs["tokenizer"] = tokenizer
+        if kind == "images" and "pairs" in seen:
+            inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
+        mix = MixConfig(
+            weights[kind],
+            config.seed,
+            sequence_length=config.packed_text_length,
+            near_duplicate_bits=config.near_duplicate_bits,
+        )
+        mixed[kind] = Stage(f"mix-{kind}", _MIX[kind], mix, inputs, version=2, code=_CODE)
+    return Corpora(prepared, mixed, tokenizer, frozenset(own), demo)
+
+
+def _tokenizer(
+    config: PipelineConfig, learnt_from: Mapping[Kind, Stage], initial: Stage | None
+) -> Stage:
+    if initial is not None and initial.config.has_words:
+        given = GivenTokenizer(config.model.vocab_size)
+        return Stage("tokenizer", run_given_tokenizer, given, {"model": initial})
+    learnt = TokenizerConfig(config.model.vocab_size)
+    code = ("momo.tokenizer",)
+    return Stage("tokenizer", run_tokenizer, learnt, {**learnt_from}, version=2, code=code)
+
+
+def sources_of(
+    kind: Kind, config: PipelineConfig, *, needed: bool = True
+) -> tuple[tuple[SourceConfig, ...], bool]:
+    """The kind's sources, and whether they are the user's own; none where none is given and none
+    `needed`. Raises UserError for a source that does not exist or is missing."""
+    options: SourceOptions = getattr(config, kind)
+    if options.source:
+        content = identify(options.source, f"--{kind}.source", kind)
+        # A cluster's workers run in other folders than the driver.
+        uri = options.source
+        if "://" not in uri:
+            uri = str(Path(uri).expanduser().absolute())
+        source = SourceConfig("own", uri, content, options.weight, options.licence)
+        return (source,), True
+    if config.has_corpora:
+        defaults = {f.name: f.default for f in fields(PipelineConfig)}[kind]
+        for option in ("weight", "licence", "held_out"):
+            if getattr(options, option) != getattr(defaults, option):
+                raise UserError(
+                    f"--{kind}.{option.replace('_', '-')} holds for your own source only: give "
+                    f"--{kind}.source too, or leave it out"
+                )
+        return tuple(
+            SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
+            for name, path, weight in _DEMO_SOURCES[kind]
+        ), False
+    if not needed:
+        return (), False
+    if config.run.plan:
+        return (SourceConfig("own", "", "not given yet"),), True
+    stages = [n for n, s in config.trained.items() if kind in {ROLES[m] for m in s.task.modalities}]
+    raise UserError(
+        f"preset {config.preset} brings no corpora, and {', '.join(stages)} needs {kind}: give "
+        f"--{kind}.source (a folder, Parquet, JSONL or CSV; local or a URI), leave the stage out "
+        "with --stages, or try --preset demo"
+    )

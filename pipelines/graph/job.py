@@ -1,0 +1,92 @@
+"""All phases: from corpora to the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from momo_platform.stages import Artifact, Context, Stage, UserError
+from momo_platform.stages.stage import all_stages
+from pipelines.config import PipelineConfig
+from pipelines.graph.corpora import Corpora, prepare
+from pipelines.graph.evaluation import Evaluation, evaluate
+from pipelines.graph.training import train
+from pipelines.initial_model import initial_stage
+from pipelines.report.stage import ReportConfig, run_report
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Nothing to choose yet."""
+
+
+def run_export(
+    config: ExportConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    """Stage: the last training stage's model with its tokenizer → `model/`, for `momo.load`."""
+    import shutil
+
+    shutil.copytree(inputs["model"].path / "model", context.output / "model")
+    file = context.output / "model" / "config.json"
+    made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"artifact": made_by}, indent=1))
+    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
+
+
+def build_graph(config: PipelineConfig) -> dict[str, Stage]:
+    """All stages by name, inputs first; `report` is the last. Raises UserError for sources that
+    don't exist and for settings that don't fit together."""
+    _check_lengths(config)
+    initial = initial_stage(config)
+    corpora = prepare(config, initial)
+    models = train(config, corpora, initial)
+    evaluation = evaluate(models, corpora, config)
+    export = Stage("export", run_export, ExportConfig(), {"model": _last(models)}, version=2)
+    report = _report(config, corpora, models, evaluation, export)
+    # Of the corpora also those that this job does not need: index.py and others pick them by name.
+    return {stage.name: stage for stage in all_stages([*corpora.stages, report])}
+
+
+def _last(models: Mapping[str, Stage]) -> Stage:
+    return list(models.values())[-1]
+
+
+def _check_lengths(config: PipelineConfig) -> None:
+    longest = config.model.max_text_length
+    for option in ("packed_text_length", "pair_text_length"):
+        if not 2 < getattr(config, option) <= longest:
+            raise UserError(
+                f"--{option.replace('_', '-')} {getattr(config, option)}: give 3 to "
+                f"model.max_text_length={longest}"
+            )
+
+
+def _report(
+    config: PipelineConfig,
+    corpora: Corpora,
+    models: Mapping[str, Stage],
+    evaluation: Evaluation,
+    export: Stage,
+) -> Stage:
+    suites = evaluation.suites
+    used = {s.name for s in all_stages([*models.values(), *evaluation.stages])}
+    return Stage(
+        "report",
+        run_report,
+        ReportConfig(
+            config.preset,
+            tuple(models),
+            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.missing for n, s in suites.items()},
+        ),
+        {
+            **models,
+            **{n: node for suite in suites.values() for n, node in suite.stages.items()},
+            "export": export,
+            **evaluation.baselines,
+            **{s.name: s for s in corpora.prepared.values() if s.name in used},
+        },
+        code=("pipelines.report",),
+    )
