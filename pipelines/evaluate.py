@@ -1,12 +1,15 @@
 """The evaluation suite on any model: exported MoMos and transformers models by their folders.
 
-    python pipelines/evaluate.py --model runs/latest/model --tasks demo
+    python pipelines/evaluate.py --model runs/latest/model
+    python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
+        --pairs.source captions.csv --tasks auto birds=pictures/birds
     python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
         --tasks image 'glue/*' multimodal --data ~/data --against flava-paper last-week=old/report
     python pipelines/evaluate.py --list
 
 Every protocol on every data set is a node of the graph: run in parallel, cached, resumable. A task
-whose data set is missing is shown as not available, with how to get it.
+whose data set is missing is shown as not available, with how to get it. Own sources are given as to
+full.py: their held-out parts are the same, and what it prepared is taken.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from momo.config import ModelConfig
 from momo.precision import Precision
 from momo_platform.stages import (
     Artifact,
@@ -31,17 +35,26 @@ from momo_platform.stages import (
     print_plan,
 )
 from momo_platform.stages.manifest import sha256_of
+from momo_platform.stages.stage import all_stages
 from momo_platform.training.config import MECHANICS
-from pipelines.config import EvaluationConfig, RunOptions
+from pipelines.config import (
+    EvaluationConfig,
+    PictureOptions,
+    PipelineConfig,
+    RunOptions,
+    SourceOptions,
+)
 from pipelines.full import execute_plan, exit_code
+from pipelines.graph.corpora import KINDS, prepared_rows
+from pipelines.graph.evaluation import roles_of, tasks_of
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run, split_name
-from pipelines.tasks.registry import DATA_SETS, TASKS, choose
+from pipelines.tasks.baselines import baselines_stage
+from pipelines.tasks.registry import TASKS, Task
 from pipelines.tasks.stages import Suite, build_suite, check_unique
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
-_CORPORA = ("corpora", "prepare-images", "prepare-pairs", "baselines")
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,15 @@ class Options:
     """`model`: folders, or NAME=FOLDER; `against`: reports, metrics.json or published figures."""
 
     model: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ("demo",)
-    """Suites, task names or patterns of them."""
+    tasks: tuple[str, ...] = ("auto",)
+    """Suites, task names or patterns of them; NAME=FOLDER_OR_TABLE[:PROTOCOL] for data of your own;
+    auto: own/… for each source that is given, without any the demo's tasks."""
+    images: SourceOptions = SourceOptions()
+    text: SourceOptions = SourceOptions()
+    pairs: SourceOptions = SourceOptions()
+    picture: PictureOptions = PictureOptions()
+    save_classifiers: bool = False
+    """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
     data: str = ""
     """Folder with the public data sets."""
     against: tuple[str, ...] = ()
@@ -99,6 +119,7 @@ class Options:
             layer_decay=decay,
             limit=self.limit,
             tasks=self.tasks,
+            save_classifiers=self.save_classifiers,
             data=self.data,
             threads=max(1, int(self.cpus)),
             cpus=self.cpus,
@@ -162,45 +183,59 @@ def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
 
 def build_graph(options: Options) -> dict[str, Stage]:
     """All stages by name; the last is `comparison`. Raises UserError for bad input."""
-    from pipelines.graph import build_graph as build_full
-
-    options.evaluation()
-    tasks = choose(options.tasks)
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
-    models = [given_model(m) for m in options.model]
-    names = [name for name, _ in models]
-    check_unique(names, "two models are named {}: write --model NAME=PATH")
-    graph: dict[str, Stage] = {}
-    sources: dict[str, Stage] = {}
+    options.evaluation()
     preset = PRESETS[options.preset]()
-    preset = replace(preset, evaluation=options.evaluation(preset.model.width))
-    if any(DATA_SETS[t.data].inputs for t in tasks) and preset.has_corpora:
-        full = build_full(replace(preset, evaluation=replace(preset.evaluation, tasks=("demo",))))
-        graph.update({name: full[name] for name in _CORPORA})
-        sources = {"corpora": full["corpora"]}
-        sources |= {kind: full[f"prepare-{kind}"] for kind in ("images", "pairs")}
+    config = replace(
+        preset,
+        evaluation=options.evaluation(preset.model.width),
+        images=options.images,
+        text=options.text,
+        pairs=options.pairs,
+        picture=options.picture,
+    )
+    prepared, own = prepared_rows(config)
+    tasks = tasks_of(config, own, () if own else KINDS)
+    models = [given_model(m) for m in options.model]
+    check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
+    sources = roles_of(config, prepared, own, tasks)
     suites: dict[str, Suite] = {}
     for name, model in models:
-        graph[model.name] = model
         evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, tasks, evaluation, sources)
-        graph.update(suites[name].stages)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    if "baselines" in graph:
-        inputs["baselines"] = graph["baselines"]
-    graph["comparison"] = Stage(
+    if (baselines := _baselines(config, tasks, sources, [m for _, m in models])) is not None:
+        inputs["baselines"] = baselines
+    comparison = Stage(
         "comparison",
         run_comparison,
         ComparisonConfig(
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
+            tuple(task for task in tasks if task.given),
         ),
         inputs,
         code=("pipelines.report",),
     )
-    return graph
+    return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
+
+
+def _baselines(
+    config: PipelineConfig,
+    tasks: Sequence[Task],
+    sources: Mapping[str, Stage],
+    models: Sequence[Stage],
+) -> Stage | None:
+    """Of trivial methods, and of the first MoMo among the models as it is before any training."""
+    shape, words = None, {}
+    for model in models:
+        file = Path(model.config.path) / "config.json"
+        if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
+            shape, words = ModelConfig(**fields), {"model": model}
+            break
+    return baselines_stage(tasks, config.evaluation, sources, shape, words)
 
 
 def show_tasks() -> None:
@@ -212,7 +247,7 @@ def show_tasks() -> None:
     for title in ("task", "group", "protocol", "metric", "source", "licence"):
         table.add_column(title, overflow="fold")
     for task in TASKS.values():
-        data = DATA_SETS[task.data]
+        data = task.data_set
         row = (task.name, task.group, task.protocol, task.metric, data.source, data.licence)
         table.add_row(*row)
     console = Console()

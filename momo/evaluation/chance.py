@@ -68,9 +68,12 @@ def fitting_ks(
     ks: Sequence[int] = (1, 5, 10),
     most: float = 0.1,
 ) -> tuple[int, ...]:
-    """Those k at which a random ranking's recall is below `most` both ways, and the least always:
+    """Those k at which a random ranking's recall is at most `most` both ways, and the least always:
     among 11 pairs R@10 would be 0.91 by chance, and only R@1 says something."""
     both = ((image_groups, text_groups), (text_groups, image_groups))
+    limit = most + 1e-9
     return tuple(
-        k for i, k in enumerate(sorted(ks)) if not i or all(chance_recall(*g, k) < most for g in both)
+        k
+        for place, k in enumerate(sorted(ks))
+        if not place or all(chance_recall(*groups, k) <= limit for groups in both)
     )

@@ -80,6 +80,7 @@ def _report(
             tuple(models),
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
+            given=evaluation.given,
         ),
         {
             **models,

@@ -72,7 +72,7 @@ def render(
     size = embedder.model.config.image_size
     items, pairs = None, None
     if "prepare-pairs" in inputs:
-        items = load_items("demo-pairs", {"pairs": inputs["prepare-pairs"].path})
+        items = load_items("demo-pairs", {"demo-pairs": inputs["prepare-pairs"].path})
     if isinstance(items, Captioned):
         pixels = items.pictures.pixels(range(len(items.pictures)), size)
         pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig
-from momo_platform.stages import Artifact, Context, Stage
+from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
 from pipelines.tasks.registry import Task
 from pipelines.tasks.stages import Place, locate
@@ -40,7 +40,7 @@ class BaselinesConfig:
 
 
 def baselines_stage(
-    tasks: tuple[Task, ...] | list[Task],
+    tasks: Sequence[Task],
     evaluation: EvaluationConfig,
     sources: Mapping[str, Stage],
     model: ModelConfig | None,
@@ -52,8 +52,6 @@ def baselines_stage(
     `tokenizer`: the stage that has the words' tokenizer, as role `tokenizer` (a stage of the graph)
     or `model` (an exported model); empty: none.
     """
-    from momo_platform.stages import Resources
-
     measured, roles = [], set[str]()
     for task in tasks:
         place = locate(task.data_set, evaluation.data)

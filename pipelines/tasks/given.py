@@ -63,7 +63,7 @@ _EPOCHS = 5
 def given_tasks(entries: Sequence[str]) -> tuple[Task, ...]:
     """The tasks of those entries that are `NAME=PLACE[:PROTOCOL]`; looks at the data's listing.
 
-    Raises UserError for a place that is not there or fits no protocol, and for a name that is taken.
+    Raises UserError for a place that is not there or fits no protocol and for a name that is taken.
     """
     tasks = [_task(entry) for entry in entries if "=" in entry]
     names = [task.name for task in tasks]
@@ -109,13 +109,13 @@ def _parts(entry: str, rest: str) -> tuple[str, str]:
         return place, word
     if not rest:
         raise UserError(f"--tasks {entry}: give a folder or table behind the equals sign")
-    if colon and re.fullmatch(r"[A-Za-z_-]+", word) and "://" not in rest:
-        if not Path(rest).expanduser().exists() and Path(place).expanduser().exists():
-            near = difflib.get_close_matches(word, WORDS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(
-                f"--tasks {entry}: no protocol {word!r}; {hint}There are {', '.join(WORDS)}"
-            )
+    there, before = (Path(p).expanduser().exists() for p in (rest, place or "/none"))
+    if colon and before and not there:
+        near = difflib.get_close_matches(word, WORDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"--tasks {entry}: no protocol {word!r}; {hint}There are {', '.join(WORDS)}"
+        )
     return rest, ""
 
 

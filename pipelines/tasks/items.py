@@ -112,7 +112,8 @@ class NotAvailable:
     reason: str
 
 
-Items = Labelled | Captioned | Texts | NotAvailable
+Usable = Labelled | Captioned | Texts
+Items = Usable | NotAvailable
 
 
 def carve(split: np.ndarray, share: float = 0.1, most: int = 10_000, seed: int = 0) -> np.ndarray:

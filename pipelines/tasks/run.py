@@ -24,6 +24,7 @@ from pipelines.tasks.items import (
     Labelled,
     NotAvailable,
     Texts,
+    Usable,
     evenly,
     limited,
 )
@@ -55,7 +56,7 @@ def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
 
 def _start(
     config: FeaturesConfig | ProtocolConfig, inputs: Mapping[str, Artifact]
-) -> tuple[Encoder, Items] | str:
+) -> tuple[Encoder, Usable] | str:
     """The model and the data, or why there is nothing to do."""
     torch.set_num_threads(config.threads)
     try:
@@ -90,14 +91,14 @@ def features(
 
 
 def arrays_of(
-    encoder: Encoder, items: Items, config: FeaturesConfig, context: Context
+    encoder: Encoder, items: Usable, config: FeaturesConfig, context: Context
 ) -> dict[str, np.ndarray] | str:
     """Features of a data set by name, or why the model has none."""
     if isinstance(items, Labelled):
         return _lacks(encoder, "image") or _labelled(encoder, items, config, context)
     if isinstance(items, Captioned):
         return _lacks(encoder, "aligned") or _captioned(encoder, items, config, context)
-    if isinstance(items, Texts) and items.pictures is None and items.classes > 1:
+    if items.pictures is None and items.classes > 1:
         return _lacks(encoder, "text") or _worded(encoder, items, config)
     raise ValueError(f"{config.place.data} has no features: it is fine-tuned on")
 
@@ -186,23 +187,19 @@ def measured(config: ProtocolConfig, arrays: Mapping[str, np.ndarray]) -> Result
     for part in ("train", "valid", "test"):
         rows = arrays["split"] == part
         parts.append((arrays["features"][rows], arrays["labels"][rows]))
-    if any(len(np.unique(labels)) < least for (_, labels), least in zip(parts, (2, 1, 1))):
-        return {"not_available": "too few labelled examples: each part needs some, of two classes"}
-    details: dict[str, float]
+    train, valid, _ = (labels for _, labels in parts)
+    if len(np.unique(train)) < 2 or not len(valid):
+        return {"not_available": "too few labelled examples to train on and to choose by"}
     if config.protocol == "knn":
         near = knn(*parts)
-        predictions, details = (
-            near.predictions,
-            {"k": near.k, "validation": near.validation_accuracy},
-        )
+        predictions, chosen = near.predictions, {"k": float(near.k)}
+        chosen["validation"] = near.validation_accuracy
     else:
         probe = linear_probe(*parts, metric=metric_named(config.metric))
-        predictions, details = (
-            probe.predictions,
-            {"c": probe.c, "validation": probe.validation_score},
-        )
+        predictions, chosen = probe.predictions, {"c": probe.c}
+        chosen["validation"] = probe.validation_score
     value = scored(config, predictions, truth, groups, guess)
-    return result_of(config, value, len(truth), details)
+    return result_of(config, value, len(truth), chosen)
 
 
 def on_model(

@@ -18,7 +18,16 @@ from momo.evaluation.probe import linear_probe
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
 from pipelines.tasks.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
-from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts, evenly
+from pipelines.tasks.items import (
+    Captioned,
+    Items,
+    Labelled,
+    NotAvailable,
+    Pictures,
+    Texts,
+    Usable,
+    evenly,
+)
 from pipelines.tasks.run import arrays_of, load_place, measured
 from pipelines.tasks.stages import FEATURE_PROTOCOLS, FeaturesConfig, ProtocolConfig
 
@@ -68,7 +77,7 @@ class Baselines:
         baseline, details = self._trivial(task, items)
         return {"baseline": baseline, "untrained": untrained, "details": details}
 
-    def _untrained(self, task: Measured, items: Items) -> float | None:
+    def _untrained(self, task: Measured, items: Usable) -> float | None:
         encoder = self.untrained
         if encoder is None or (encoder.tokenizer is None and not _pictures_only(task)):
             return None
@@ -88,7 +97,7 @@ class Baselines:
         found = measured(config, arrays)
         return found["values"][task.metric]["value"] if "values" in found else None
 
-    def _trivial(self, task: Measured, items: Items) -> tuple[float | None, dict[str, float]]:
+    def _trivial(self, task: Measured, items: Usable) -> tuple[float | None, dict[str, float]]:
         if isinstance(items, Captioned):
             return None, {}  # chance, which the result itself says
         if task.protocol == "masked_words":
@@ -136,7 +145,7 @@ def _pictures_only(task: Measured) -> bool:
     return task.protocol in ("linear_probe", "knn") and not task.place.loader.startswith("texts")
 
 
-def _has_test(items: Items) -> bool:
+def _has_test(items: Usable) -> bool:
     return isinstance(items, Captioned) or bool((items.split == "test").any())
 
 

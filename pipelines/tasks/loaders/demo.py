@@ -46,7 +46,9 @@ def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
 def demo_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
-    table = pq.read_table(roots["demo-pairs"] / DATA, columns=columns, filters=[("split", "==", "test")])
+    table = pq.read_table(
+        roots["demo-pairs"] / DATA, columns=columns, filters=[("split", "==", "test")]
+    )
     rows = table.to_pylist()
     if not rows:
         return NotAvailable("the pairs have no held-out rows (split test)")
