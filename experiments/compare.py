@@ -19,7 +19,7 @@ import tyro
 from momo_platform.stages import UserError, open_storage
 from momo_platform.stages.catalog import Catalog
 from momo_platform.sweeps.compare import markdown, page, read_run
-from pipelines.full import exit_code
+from pipelines.commands.exit_codes import exit_code
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps import Settings
 from momo_platform.sweeps.driver import sweep_folder
 from momo_platform.sweeps.rows import Results, read_results
+from pipelines.commands.exit_codes import exit_code
 from pipelines.config import PipelineConfig
-from pipelines.full import exit_code
 
 METRIC = "total_loss"
 _REFERENCE = 4

@@ -20,7 +20,7 @@ import tyro
 
 from momo_platform.stages import UserError
 from momo_platform.sweeps.rows import Results, estimate, read_results, shown_metrics
-from pipelines.full import exit_code
+from pipelines.commands.exit_codes import exit_code
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.sweeps import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import SWEEP
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
-from pipelines.full import exit_code
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,8 +88,14 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
     import tyro
 
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked(f"sweep {experiment.name}", SWEEP, given):
+        print(f"\n{(doc or '').strip()}")
+        return 0
     options = tyro.cli(
-        ExperimentOptions, args=given, description=doc, prog=f"experiments/{experiment.name}.py"
+        ExperimentOptions,
+        args=for_parser(given),
+        description=doc,
+        prog=f"experiments/{experiment.name}.py",
     )
     return exit_code(
         lambda: run(experiment, options, given), "the same command goes on where it was"

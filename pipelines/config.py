@@ -19,7 +19,8 @@ from pipelines.demo.corpora import DemoCorpora
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """One modality's corpus. Empty `source`: the preset's own corpora (demo and smoke have some).
+    """One modality's corpus. Empty `source`: pictures and text are those of your own pairs, where
+    you give some; else the preset's corpora (demo and smoke have some). `demo`: the demo's corpora.
 
     `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
     hf://<path>[:config][@split] for Hugging Face `datasets`. Of rows without a `split`, the share

@@ -28,7 +28,6 @@ from momo_platform.stages import (
     Artifact,
     Context,
     Stage,
-    Storage,
     UserError,
     make_plan,
     open_storage,
@@ -37,6 +36,9 @@ from momo_platform.stages import (
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.stages.stage import all_stages
 from momo_platform.training.config import MECHANICS
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import EVALUATE
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
@@ -44,14 +46,14 @@ from pipelines.config import (
     RunOptions,
     SourceOptions,
 )
-from pipelines.full import execute_plan, exit_code
+from pipelines.full import execute_plan
 from pipelines.graph.corpora import KINDS, prepared_rows
-from pipelines.graph.evaluation import roles_of, tasks_of
+from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run, split_name
 from pipelines.tasks.baselines import baselines_stage
-from pipelines.tasks.registry import TASKS, Task
+from pipelines.tasks.registry import TASKS
 from pipelines.tasks.stages import Suite, build_suite, check_unique
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
@@ -196,16 +198,15 @@ def build_graph(options: Options) -> dict[str, Stage]:
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
-    tasks = tasks_of(config, own, () if own else KINDS)
+    chosen = choose_tasks(config, prepared, own, () if own else KINDS)
     models = [given_model(m) for m in options.model]
     check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
-    sources = roles_of(config, prepared, own, tasks)
     suites: dict[str, Suite] = {}
     for name, model in models:
         evaluation = options.evaluation(_width(Path(model.config.path)))
-        suites[name] = build_suite(model, name, tasks, evaluation, sources)
+        suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    if (baselines := _baselines(config, tasks, sources, [m for _, m in models])) is not None:
+    if (baselines := _baselines(config, chosen, [m for _, m in models])) is not None:
         inputs["baselines"] = baselines
     comparison = Stage(
         "comparison",
@@ -214,7 +215,7 @@ def build_graph(options: Options) -> dict[str, Stage]:
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
-            tuple(task for task in tasks if task.given),
+            chosen.given,
         ),
         inputs,
         code=("pipelines.report",),
@@ -222,12 +223,7 @@ def build_graph(options: Options) -> dict[str, Stage]:
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
 
-def _baselines(
-    config: PipelineConfig,
-    tasks: Sequence[Task],
-    sources: Mapping[str, Stage],
-    models: Sequence[Stage],
-) -> Stage | None:
+def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) -> Stage | None:
     """Of trivial methods, and of the first MoMo among the models as it is before any training."""
     shape, words = None, {}
     for model in models:
@@ -235,7 +231,7 @@ def _baselines(
         if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
             shape, words = ModelConfig(**fields), {"model": model}
             break
-    return baselines_stage(tasks, config.evaluation, sources, shape, words)
+    return baselines_stage(chosen.tasks, config.evaluation, chosen.sources, shape, words)
 
 
 def show_tasks() -> None:
@@ -256,40 +252,49 @@ def show_tasks() -> None:
     console.print(table)
 
 
-def _run(options: Options, arguments: Sequence[str]) -> int:
+def parse(arguments: Sequence[str]) -> Options:
+    """The options from the command line."""
+    import tyro
+
+    return tyro.cli(Options, args=for_parser(arguments), prog="evaluate.py", description=__doc__)
+
+
+def run(options: Options, arguments: Sequence[str]) -> Path:
+    """Run what is missing; returns the folder that holds `report/`."""
+    storage = open_storage(options.storage)
+    plan = make_plan([build_graph(options)["comparison"]], storage)
+    storage.create()
+    how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
+    if plan.to_run:
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), arguments)
+    artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
+    assert artifact is not None
+    return artifact.path
+
+
+def _work(options: Options, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     if options.list:
         show_tasks()
         return 0
-    storage = open_storage(options.storage)
-    plan = make_plan([build_graph(options)["comparison"]], storage)
     if options.plan:
-        print_plan(plan, Console())
+        storage = open_storage(options.storage)
+        print_plan(make_plan([build_graph(options)["comparison"]], storage), Console())
         return 0
-    storage.create()
-    run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
-    if plan.to_run:
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), arguments)
-    _finish(storage, plan["comparison"].fingerprint)
-    return 0
-
-
-def _finish(storage: Storage, fingerprint: str) -> None:
-    artifact = storage.artifact("comparison", fingerprint)
-    assert artifact is not None
-    report = artifact.path / "report"
+    report = run(options, arguments) / "report"
     print((report / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {report / 'index.html'} (also table.md, metrics.json)")
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
-    import tyro
-
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(Options, args=arguments, prog="evaluate.py", description=__doc__)
-    return exit_code(lambda: _run(options, arguments), "the same command goes on where it was")
+    if help_asked("evaluate", EVALUATE, arguments):
+        return 0
+    options = parse(arguments)
+    return exit_code(lambda: _work(options, arguments), "the same command goes on where it was")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python pipelines/full.py --preset demo --plan
     python pipelines/full.py --preset demo --pairs.source my_pairs.csv
 
-Any field of the config can be set, e.g. --stage1.train.steps 1000; --help lists them.
+Any field of the config can be set, e.g. --stage1-images.train.steps 1000, or --every.train.seed 1
+for every stage; --help-all lists them.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from momo_platform.stages import (
     Plan,
-    StageFailed,
     Storage,
     UserError,
     make_plan,
     open_storage,
     print_plan,
 )
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import TRAIN
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import with_shape_of_initial
 from pipelines.presets import PRESETS
@@ -99,7 +102,7 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
     name, rest = preset_of(arguments)
     stages, rest = _taken(rest, "--stages")
     default = with_stages(PRESETS[name](), stages)
-    rest = _short_options(rest, default)
+    rest = _short_options(_for_every_stage(rest, default), default)
     initial, _ = _taken(rest, "--initial-model", most=1)
     if initial and not any(a.startswith("--model.") for a in rest):
         places, _ = _taken(rest, "--run.storage", most=1)
@@ -119,41 +122,33 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked("train", TRAIN, arguments):
+        return 0
     return exit_code(
-        lambda: run(parse(arguments), arguments),
+        lambda: run(parse(for_parser(arguments)), arguments),
         "the same command goes on from the last checkpoint",
     )
-
-
-def exit_code(work: Callable[[], int], after_interrupt: str) -> int:
-    """What `work` returns, or the code of the error that it ended with, told in a line."""
-    try:
-        return work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except StageFailed as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {after_interrupt}", file=sys.stderr)
-        return 130
-    except OSError as error:
-        import errno
-
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(
-                f"error: disk full ({error.filename}): make room or use --storage elsewhere",
-                file=sys.stderr,
-            )
-            return 2
-        raise
 
 
 _RUN_OPTIONS = (
     *("storage", "cluster", "plan", "gpu", "mfu"),
     *("only", "until", "rerun", "ingest", "verbose"),
 )
+
+
+def _for_every_stage(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
+    """`--every.train.…` said once for each training stage."""
+    result: list[str] = []
+    copied: list[str] = []  # an option of every stage, with its values
+    for argument in (*arguments, "--"):
+        if copied and not argument.startswith("--"):
+            copied.append(argument)
+            continue
+        for name in config.training if copied else ():
+            result += [copied[0].replace("--every.", f"--training.{name}.", 1), *copied[1:]]
+        copied = [argument] if argument.startswith("--every.") else []
+        result += [argument] if not copied else []
+    return result[:-1]
 
 
 def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
@@ -180,33 +175,44 @@ def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
-    from rich.console import Console
-
-    from pipelines.epochs import print_epochs, source_epochs
-    from pipelines.estimates import device_named, estimates, print_estimates
-    from pipelines.graph import build_graph
-
     storage = open_storage(config.run.storage)
-    graph = build_graph(config)
-    plan = make_plan(
-        [graph["report"]],
-        storage,
-        only=config.run.only,
-        until=config.run.until,
-        rerun=config.run.rerun,
-    )
+    plan = plan_of(config, storage)
     if config.run.plan:
-        console = Console()
-        device = device_named(config.run.gpu)
-        print_plan(plan, console)
-        print_epochs(source_epochs(plan, storage), console)
-        print_estimates(estimates(plan, config), config, device, console)
+        show_plan(plan, config, storage)
         return 0
     storage.create()
     if plan.to_run:
         execute_plan(plan, storage, config, arguments)
     finish(plan, storage)
     return 0
+
+
+def plan_of(config: PipelineConfig, storage: Storage | None = None) -> Plan:
+    """What the config's job would run, and why. Raises UserError for what does not fit."""
+    from pipelines.graph import build_graph
+
+    run = config.run
+    return make_plan(
+        [build_graph(config)["report"]],
+        storage or open_storage(run.storage),
+        only=run.only,
+        until=run.until,
+        rerun=run.rerun,
+    )
+
+
+def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
+    """The plan, epochs of every source and what training costs."""
+    from rich.console import Console
+
+    from pipelines.epochs import print_epochs, source_epochs
+    from pipelines.estimates import device_named, estimates, print_estimates
+
+    console = Console()
+    device = device_named(config.run.gpu)
+    print_plan(plan, console)
+    print_epochs(source_epochs(plan, storage), console)
+    print_estimates(estimates(plan, config), config, device, console)
 
 
 def execute_plan(

@@ -26,9 +26,12 @@ from momo_platform.stages import (
     open_storage,
 )
 from momo_platform.training.config import MECHANICS
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import INDEX
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
 from pipelines.evaluate import given_model
-from pipelines.full import execute_plan, exit_code
+from pipelines.full import execute_plan
 from pipelines.graph.corpora import prepared_rows
 from pipelines.presets import PRESETS
 
@@ -150,12 +153,19 @@ def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
     return str(artifact.path / "index")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as those of `full.py`."""
+def parse(arguments: Sequence[str]) -> IndexOptions:
+    """The options from the command line."""
     import tyro
 
+    return tyro.cli(IndexOptions, args=for_parser(arguments), prog="index.py", description=__doc__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as those of `full.py`."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(IndexOptions, args=arguments, prog="index.py", description=__doc__)
+    if help_asked("index", INDEX, arguments):
+        return 0
+    options = parse(arguments)
 
     def work() -> int:
         print(make_index(options, arguments))

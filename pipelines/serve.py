@@ -9,20 +9,23 @@ Listens on 127.0.0.1:8000 unless told otherwise. `pipelines/index.py` makes an i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from momo_platform.serving.config import Limits, Precision, ServingConfig, read_keys
 from momo_platform.stages import UserError
-from pipelines.full import exit_code
+from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import SERVE
+from pipelines.commands.short_help import for_parser, help_asked
 
 DEFAULT_MODEL = "runs/latest/model"
 
@@ -178,8 +181,10 @@ def _check_port(options: ServeOptions) -> None:
         ) from error
 
 
-def run(options: ServeOptions) -> int:
-    """Serve until SIGINT or SIGTERM, then drain."""
+@contextlib.contextmanager
+def serving(options: ServeOptions) -> Iterator[str]:
+    """Serve for the length of a `with` block, then drain: the address. Raises UserError for what
+    can't be served and for an address where nobody can listen."""
     from momo_platform.cluster import start_ray
     from momo_platform.serving.front import use_haproxy
 
@@ -192,7 +197,6 @@ def run(options: ServeOptions) -> int:
     front = use_haproxy(options.host, options.port)
     from ray import serve  # reads the environment
 
-    ended = threading.Event()
     if not options.verbose:  # Serve tells of each of its steps
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with start_ray(
@@ -203,23 +207,38 @@ def run(options: ServeOptions) -> int:
         _check_alone()
         inside = replace(options, host="127.0.0.1") if front and connection.owned else options
         deploy(inside)
+        try:
+            yield f"http://{options.host}:{options.port}"
+        finally:
+            serve.delete(ServingConfig.name)  # its requests end first; then what stands before it
+            serve.shutdown()
+
+
+def run(options: ServeOptions) -> int:
+    """Serve until SIGINT or SIGTERM, then drain."""
+    ended = threading.Event()
+    with serving(options) as where:
         for number in (signal.SIGINT, signal.SIGTERM):  # now: Ray's start takes SIGTERM over
             signal.signal(number, lambda *_: ended.set())
-        where = f"http://{options.host}:{options.port}"
         print(f"serving {options.model} at {where}/ (API: {where}/docs); Ctrl-C ends", flush=True)
         ended.wait()
         print("draining", flush=True)
-        serve.delete(ServingConfig.name)  # its requests end first; then what stands before it goes
-        serve.shutdown()
     return 0
+
+
+def parse(arguments: Sequence[str]) -> ServeOptions:
+    """The options of a command line."""
+    import tyro
+
+    return tyro.cli(ServeOptions, args=for_parser(arguments), prog="serve.py", description=__doc__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for bad input."""
-    import tyro
-
-    options = tyro.cli(ServeOptions, args=arguments, prog="serve.py", description=__doc__)
-    return exit_code(lambda: run(options), "nothing is lost")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked("serve", SERVE, arguments):
+        return 0
+    return exit_code(lambda: run(parse(arguments)), "nothing is lost")
 
 
 if __name__ == "__main__":

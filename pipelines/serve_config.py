@@ -19,7 +19,7 @@ from typing import Any
 from momo_platform.machine import with_our_modules
 from momo_platform.serving import ServingConfig
 from momo_platform.stages import UserError
-from pipelines.full import exit_code
+from pipelines.commands.exit_codes import exit_code
 from pipelines.serve import DEFAULT_MODEL, ServeOptions, config_of
 
 FILE = Path(__file__).with_name("serve.yaml")

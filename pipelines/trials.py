@@ -14,7 +14,7 @@ from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import needed_kinds, prepared_rows
-from pipelines.graph.evaluation import roles_of, tasks_of
+from pipelines.graph.evaluation import choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.tasks.registry import Task
 from pipelines.tasks.stages import Suite, build_suite
@@ -122,17 +122,15 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
     stages before it."""
     needed = needed_kinds(config)
     prepared, own = prepared_rows(config, needed)
-    demo = set(needed) - own
-    tasks = tasks_of(config, own, demo)
-    sources = roles_of(config, prepared, own, tasks)
-    suite: Suite = build_suite(model, model.name, tasks, config.evaluation, sources)
+    chosen = choose_tasks(config, prepared, own, needed)
+    suite: Suite = build_suite(model, model.name, chosen.tasks, config.evaluation, chosen.sources)
     return Stage(
         "scores",
         run_scores,
         ScoresConfig(
             {task: node.name for task, node in suite.nodes.items()},
             suite.missing,
-            tuple(task for task in tasks if task.given),
+            chosen.given,
         ),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
         version=2,

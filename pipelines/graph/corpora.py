@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -23,6 +23,8 @@ from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_token
 from pipelines.training import ROLES
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
+DEMO = "demo"
+"""As a source: the demo's corpora, beside one's own."""
 assert set(KINDS) == set(get_args(Kind))
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data",)
@@ -75,7 +77,7 @@ def needed_kinds(config: PipelineConfig) -> list[Kind]:
 
 
 def prepared_rows(
-    config: PipelineConfig, needed: Sequence[Kind] = ()
+    config: PipelineConfig, needed: Collection[Kind] = ()
 ) -> tuple[dict[Kind, Stage], frozenset[Kind]]:
     """The stage that prepares each kind which has a source, and the kinds whose source is the
     user's own. Raises UserError for a source that doesn't exist and for a needed one that is
@@ -83,8 +85,8 @@ def prepared_rows(
     prepared: dict[Kind, Stage] = {}
     own: set[Kind] = set()
     for kind in KINDS:
-        sources, is_own = sources_of(kind, config, needed=kind in needed)
-        if is_own:
+        sources, given = sources_of(kind, config, needed)
+        if given:
             own.add(kind)
             options: SourceOptions = getattr(config, kind)
             rows = PrepareConfig(
@@ -98,6 +100,17 @@ def prepared_rows(
         elif sources:
             prepared[kind] = demo_rows(kind, config)
     return prepared, frozenset(own)
+
+
+def own_rows(prepared: Mapping[Kind, Stage], own: Collection[Kind]) -> dict[Kind, Stage]:
+    """The kinds that are the user's own; pictures and text without a source are those of the own
+    pairs."""
+    found: dict[Kind, Stage] = {kind: prepared[kind] for kind in KINDS if kind in own}
+    if "pairs" in own:
+        for kind in KINDS:
+            if kind not in prepared:
+                found[kind] = prepared["pairs"]
+    return found
 
 
 def demo_rows(kind: Kind, config: PipelineConfig, name: str = "") -> Stage:
@@ -131,13 +144,15 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     tokenizer = _tokenizer(config, learnt_from, initial)
     mixed: dict[Kind, Stage] = {}
     for kind in needed:
-        inputs = {"prepared": prepared[kind]}
+        # Without a source of their own, pictures and text are those of one's own pairs.
+        rows = prepared.get(kind) or prepared["pairs"]
+        inputs = {"prepared": rows}
         if kind == "text":
             inputs["tokenizer"] = tokenizer
-        if kind == "images" and "pairs" in seen:
+        if kind == "images" and "pairs" in seen and kind in prepared:
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
         mix = MixConfig(
-            {s.name: s.weight for s in prepared[kind].config.sources},
+            {s.name: s.weight for s in rows.config.sources},
             config.seed,
             sequence_length=config.packed_text_length,
             near_duplicate_bits=config.near_duplicate_bits,
@@ -157,6 +172,11 @@ def _tokenizer(
     return Stage("tokenizer", run_tokenizer, learnt, {**learnt_from}, version=2, code=code)
 
 
+def is_own(options: SourceOptions) -> bool:
+    """Whether the user gave a source."""
+    return options.source not in ("", DEMO)
+
+
 def _demo_sources(kind: Kind) -> tuple[SourceConfig, ...]:
     return tuple(
         SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
@@ -165,12 +185,17 @@ def _demo_sources(kind: Kind) -> tuple[SourceConfig, ...]:
 
 
 def sources_of(
-    kind: Kind, config: PipelineConfig, *, needed: bool = True
+    kind: Kind, config: PipelineConfig, needed: Collection[Kind] = KINDS
 ) -> tuple[tuple[SourceConfig, ...], bool]:
-    """The kind's sources, and whether they are the user's own; none where none is given and none
-    `needed`. Raises UserError for a source that does not exist or is missing."""
+    """The kind's sources, and whether they are the user's own; none where none is given and it is
+    not among the `needed` ones, or the user's own pairs have it.
+
+    Raises UserError for a source that does not exist or is missing.
+    """
     options: SourceOptions = getattr(config, kind)
-    if options.source:
+    if not options.source and kind != "pairs" and is_own(config.pairs):
+        return (), False
+    if is_own(options):
         content = identify(options.source, f"--{kind}.source", kind)
         # A cluster's workers run in other folders than the driver.
         uri = options.source
@@ -178,7 +203,7 @@ def sources_of(
             uri = str(Path(uri).expanduser().absolute())
         source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), True
-    if config.has_corpora:
+    if config.has_corpora or options.source == DEMO:
         defaults = {f.name: f.default for f in fields(PipelineConfig)}[kind]
         for option in ("weight", "licence", "held_out"):
             if getattr(options, option) != getattr(defaults, option):
@@ -187,7 +212,7 @@ def sources_of(
                     f"--{kind}.source too, or leave it out"
                 )
         return _demo_sources(kind), False
-    if not needed:
+    if kind not in needed:
         return (), False
     if config.run.plan:
         return (SourceConfig("own", "", "not given yet"),), True

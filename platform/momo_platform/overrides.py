@@ -72,7 +72,7 @@ def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """The same changes as options of a command line: `--training.stage3-pairs.task.matching 0.0`."""
+    """The same changes as options: `--training.stage3-pairs.task.matching 0.0`."""
     options: list[str] = []
     for path, value in settings.items():
         name = path.replace("_", "-")

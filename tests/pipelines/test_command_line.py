@@ -168,6 +168,20 @@ def test_own_pictures_alone_need_no_other_corpus(tmp_path):
     assert "corpora" not in {s.name for s in all_stages([graph["stage1-images"]])}
 
 
+def test_own_pairs_alone_give_pictures_and_text_too(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a black square")
+    for preset in ("smoke", "base"):
+        graph = build_graph(full.parse(["--preset", preset, "--pairs.source", str(tmp_path)]))
+        names = {s.name for s in all_stages([graph["stage3-pairs"]])}
+        assert not {"corpora", "prepare-images", "prepare-text"} & names
+        assert {"mix-images", "mix-text", "mix-pairs"} <= names
+        assert graph["mix-text"].inputs["prepared"] is graph["prepare-pairs"]
+    both = ["--pairs.source", str(tmp_path), "--text.source", "demo"]
+    graph = build_graph(full.parse(["--preset", "smoke", *both]))
+    assert graph["mix-text"].inputs["prepared"].inputs == {"corpora": graph["corpora"]}
+
+
 def exported(folder, config, modalities=("image",)):
     """An exported MoMo of the config's shape."""
     from momo.export import save

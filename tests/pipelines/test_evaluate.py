@@ -40,12 +40,12 @@ def place(tmp_path_factory):
         for number, name in enumerate(("dark", "bright")):
             folder = root / "data" / "kitti" / part / name
             folder.mkdir(parents=True)
-            for i in range(20):
+            for i in range(20 if part == "train" else 50):
                 pixels = generator.integers(0, 60, (20, 20, 3)) + 150 * number
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
     glue = root / "data" / "glue" / "sst2"
     glue.mkdir(parents=True)
-    for split, rows in (("train", 60), ("validation", 20)):
+    for split, rows in (("train", 60), ("validation", 100)):
         words = [f"{('good', 'bad')[i % 2]} film number {i}" for i in range(rows)]
         table = pa.table({"sentence": words, "label": [1 - i % 2 for i in range(rows)]})
         pq.write_table(table, glue / f"{split}-00000-of-00001.parquet")

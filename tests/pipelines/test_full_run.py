@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,24 @@ def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finishe
     trained = {r["text"] for r in texts if r["split"] == "train"}
     assert len(trained) > 200
     assert not tested & trained
+
+
+def test_stage_three_alone_from_the_model_before_it_is_equal_to_the_bit(finished):
+    _, storage, _, _ = finished
+    export = storage.parent / "second-stage"
+    shutil.copytree(next(storage.glob("stage2-joint/*/attempt-*/model")), export)
+    weights = {f.read_bytes() for f in storage.glob("stage3-pairs/*/attempt-*/model/*.safetensors")}
+    assert len(weights) == 1
+    only = ["--stages", "stage3-pairs", "--until", "stage3-pairs"]
+    for given in (str(export), "stage2-joint"):  # a folder, an artifact by its name
+        done = subprocess.run(
+            command(storage, *only, "--initial-model", given), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = list(storage.glob("stage3-pairs/*/attempt-*/model/*.safetensors"))
+    assert len(made) == 2  # one more stage: the second command found it done
+    assert {f.read_bytes() for f in made} == weights
+    assert "stage1-images" not in done.stdout
 
 
 def test_the_model_embeds(finished, tmp_path, capsys):

@@ -68,9 +68,18 @@ def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
         assert graph[f"prepare-{kind}"].config.held_out is None
 
 
+def test_own_pairs_alone_are_pictures_and_text_too(tmp_path):
+    graph = build_graph(own_config(own_folder(tmp_path / "own"), "pairs"))
+    assert not [name for name in graph if "demo" in name or name == "corpora"]
+    assert {"own/retrieval", "own/labels", "own/masked_words"} <= evaluated(graph)
+    words = graph["masked-words-own-text-stage3-pairs"].inputs["own-text"]
+    assert words is graph["prepare-pairs"]
+
+
 def test_the_demos_tasks_come_with_its_corpora_or_when_they_are_named(tmp_path):
     root = own_folder(tmp_path / "own")
-    graph = build_graph(own_config(root, "pairs"))
+    demo = SourceOptions(source="demo")
+    graph = build_graph(replace(own_config(root, "pairs"), images=demo, text=demo))
     found = evaluated(graph)
     assert {"own/retrieval", "demo/mnist", "demo/movie_sentiment"} <= found
     assert not found & {"demo/image_to_text", "demo/easy_vqa", "own/labels"}
@@ -175,6 +184,10 @@ def test_own_text_is_the_held_out_documents(tmp_path):
     assert isinstance(items, Texts)
     assert items.texts == ["one"]
     assert (items.split == "test").all()
+    captions = prepared(
+        tmp_path / "c", captions=[["a", "b"], ["a"], ["c"]], split=["test", "test", "train"]
+    )
+    assert load_items("own-text", {"own-text": captions}).texts == ["a", "b"]
     assert np.issubdtype(items.labels.dtype, np.integer)
 
 

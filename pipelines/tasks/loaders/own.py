@@ -101,16 +101,21 @@ def _joined(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def own_text(argument: str, roots: Mapping[str, Path]) -> Items:
-    """The held-out documents."""
-    rows = _read(roots["own-text"], ["text"], [("split", "==", "test")])
-    if not rows:
+    """The held-out documents; of pairs that stand for a text, the captions."""
+    folder = roots["own-text"]
+    column = "text" if "text" in pq.read_schema(folder / DATA).names else "captions"
+    rows = _read(folder, [column], [("split", "==", "test")])
+    texts = [r[column] for r in rows]
+    if column == "captions":
+        texts = list(dict.fromkeys(caption for captions in texts for caption in captions))
+    if not texts:
         return NotAvailable(
             "the text has no held-out documents: raise --text.held-out, or give rows the split test"
         )
     return Texts(
-        [r["text"] for r in rows],
-        np.zeros(len(rows), dtype=np.int64),
-        np.array(["test"] * len(rows), dtype=object),
+        texts,
+        np.zeros(len(texts), dtype=np.int64),
+        np.array(["test"] * len(texts), dtype=object),
         1,
         length=_TEXT_TOKENS,
     )

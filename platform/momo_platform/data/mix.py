@@ -101,6 +101,21 @@ def _training(
                 yield table
 
 
+def _documents(path: Path) -> Iterator[pa.Table]:
+    """The training text, `text` and `source`; of pairs each caption is a document."""
+    if "text" in pq.read_schema(path).names:
+        yield from _training(path, ["text"])
+        return
+    for table in _training(path, ["captions"]):
+        captions = table["captions"].combine_chunks()
+        yield pa.table(
+            {
+                "text": pc.list_flatten(captions),  # pyright: ignore
+                "source": table["source"].take(pc.list_parent_indices(captions)),  # pyright: ignore
+            }
+        )
+
+
 def _weighted(
     tables: Iterator[pa.Table], tally: Tally, generator: np.random.Generator
 ) -> Iterator[pa.Table]:
@@ -241,13 +256,14 @@ def _packed(documents: Iterator[pa.Table], tokenizer: Any, tally: Tally) -> Iter
 def run_mix_text(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: prepared text and `tokenizer.json` → shards with the column `ids`."""
+    """Stage: prepared text, or pairs for their captions, and `tokenizer.json` → shards with the
+    column `ids`."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    documents = _weighted(_training(path, ["text"]), tally, generator)
+    documents = _weighted(_documents(path), tally, generator)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
     # Shuffled before they are packed: copies of a weighted document must not stand side by side.

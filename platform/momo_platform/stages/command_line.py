@@ -1,4 +1,4 @@
-"""Look after a storage of artifacts: `python -m momo_platform COMMAND`.
+"""Look after a storage of artifacts: `momo artifacts COMMAND`.
 
 An ARTIFACT is a stage's name (its newest artifact), name/fingerprint or the start of it, a
 fingerprint, or a path in the storage or to an exported model.
@@ -270,7 +270,7 @@ def graph(
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Exit code 0: done; 1: something is damaged; 2: bad input."""
     try:
-        app.cli(args=arguments, prog="python -m momo_platform", description=__doc__)
+        app.cli(args=arguments, prog="momo artifacts", description=__doc__)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -293,3 +293,20 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     assert (ids[:, 1:] == 3).sum() == len(texts)
     assert (ids[:, 1:] > 3).sum() == sum(lengths)
     assert vocabulary["w49"] not in ids
+
+
+def test_captions_of_pairs_are_mixed_as_text(tmp_path):
+    from momo_platform.data.mix import _documents
+
+    rows = [
+        {"captions": ["a", "b"], "source": "own", "split": "train"},
+        {"captions": ["held out"], "source": "own", "split": "test"},
+        {"captions": ["c"], "source": "other", "split": "train"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    (table,) = _documents(tmp_path / "pairs.parquet")
+    assert table.to_pylist() == [
+        {"text": "a", "source": "own"},
+        {"text": "b", "source": "own"},
+        {"text": "c", "source": "other"},
+    ]

@@ -1,0 +1,264 @@
+"""Every command as a Python call: the same options by name, results instead of printed tables.
+
+    import momo_ray
+
+    run = momo_ray.train(pairs="captions.csv", settings={"stage3-pairs.train.steps": 500})
+    run.numbers["tasks"]["own/retrieval"]["value"]
+    run.model.similarity(["a red apple"], ["apple.png"])
+
+`settings` takes any field of the config by its dotted path, as `--help-all` lists them (with `_` or
+`-`); `every.…` sets a field of every training stage. Raises UserError for bad input and StageFailed
+where a stage fails; what was finished is not done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from momo_platform.stages import Plan, UserError
+from momo_platform.stages.manifest import Manifest
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+
+    from momo.export import Embedder, Picture
+    from momo_platform.sweeps.rows import Results
+
+    Place = str | os.PathLike[str]
+
+DEFAULT_MODEL = "runs/latest/model"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished job. `folder` holds `report/` and `model/`; `numbers` is the report's
+    `metrics.json`: `tasks`, `groups`, `stages`, `corpora`, `training`."""
+
+    folder: Path
+    numbers: Mapping[str, Any]
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / "report" / "index.html"
+
+    @cached_property
+    def model(self) -> Embedder:
+        """The trained model, loaded when it is first asked for."""
+        import momo
+
+        return momo.load(self.folder / "model")
+
+
+def _train_arguments(
+    preset: str,
+    images: Place,
+    text: Place,
+    pairs: Place,
+    stages: Sequence[str],
+    initial_model: Place,
+    tasks: Sequence[str],
+    storage: Place,
+    cluster: str,
+    settings: Mapping[str, Any] | None,
+    verbose: bool,
+) -> list[str]:
+    from momo_platform.overrides import as_options
+
+    arguments = ["--preset", preset, "--storage", str(storage), "--cluster", cluster]
+    for kind, place in (("images", images), ("text", text), ("pairs", pairs)):
+        if place:
+            arguments += [f"--{kind}.source", str(place)]
+    if stages:
+        arguments += ["--stages", *stages]
+    if initial_model:
+        arguments += ["--initial-model", str(initial_model)]
+    if tasks:
+        arguments += ["--tasks", *tasks]
+    if verbose:
+        arguments += ["--verbose"]
+    return arguments + as_options(settings or {})
+
+
+def train(
+    *,
+    preset: str = "demo",
+    images: Place = "",
+    text: Place = "",
+    pairs: Place = "",
+    stages: Sequence[str] = (),
+    initial_model: Place = "",
+    tasks: Sequence[str] = (),
+    storage: Place = "runs",
+    cluster: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> Run:
+    """`momo train`: prepare, train, evaluate, export, report."""
+    from momo_platform.stages import open_storage
+    from pipelines import full
+
+    arguments = _train_arguments(
+        *(preset, images, text, pairs, stages, initial_model, tasks),
+        *(storage, cluster, settings, verbose),
+    )
+    config = full.parse(arguments)
+    if full.run(config, arguments):
+        raise UserError("the job did not end")
+    planned = full.plan_of(config)["report"]
+    artifact = open_storage(config.run.storage).artifact("report", planned.fingerprint)
+    if artifact is None:
+        raise UserError("no report: `settings` leave it out (run.only, run.until)")
+    return Run(artifact.path, _numbers(artifact.path))
+
+
+def plan(
+    *,
+    preset: str = "demo",
+    images: Place = "",
+    text: Place = "",
+    pairs: Place = "",
+    stages: Sequence[str] = (),
+    initial_model: Place = "",
+    tasks: Sequence[str] = (),
+    storage: Place = "runs",
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """`momo plan`: what `train` would run and why. Without Ray and torch."""
+    from pipelines import full
+
+    arguments = _train_arguments(
+        *(preset, images, text, pairs, stages, initial_model, tasks),
+        *(storage, "auto", settings, False),
+    )
+    return full.plan_of(full.parse([*arguments, "--plan"]))
+
+
+def evaluate(
+    models: Mapping[str, Place] | Place,
+    *,
+    tasks: Sequence[str] = (),
+    images: Place = "",
+    text: Place = "",
+    pairs: Place = "",
+    data: Place = "",
+    storage: Place = "runs",
+    cluster: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> Mapping[str, Any]:
+    """`momo evaluate`: the report's numbers; `models` of them maps a name to its tasks."""
+    from momo_platform.overrides import as_options
+    from pipelines import evaluate as command
+
+    named = models if isinstance(models, Mapping) else {"": models}
+    arguments = ["--model", *(f"{n}={p}" if n else str(p) for n, p in named.items())]
+    arguments += ["--storage", str(storage), "--cluster", cluster]
+    for option, place in (("data", data), ("images.source", images), ("text.source", text)):
+        arguments += [f"--{option}", str(place)] if place else []
+    arguments += ["--pairs.source", str(pairs)] if pairs else []
+    arguments += ["--tasks", *tasks] if tasks else []
+    folder = command.run(command.parse([*arguments, *as_options(settings or {})]), arguments)
+    return _numbers(folder)
+
+
+def embed(
+    texts: Sequence[str] | None = None,
+    images: Sequence[Picture] | None = None,
+    *,
+    model: Place = DEFAULT_MODEL,
+    device: str | None = None,
+) -> np.ndarray:
+    """`momo embed`: unit vectors float32 [N, embed_dim] (`momo.load(model).embed`)."""
+    import momo
+
+    return momo.load(model, device).embed(texts=texts, images=images)
+
+
+def index(
+    *,
+    model: Place = DEFAULT_MODEL,
+    pairs: Place = "",
+    storage: Place = "runs",
+    cluster: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """`momo index`: the index's folder, for `serve`."""
+    from momo_platform.overrides import as_options
+    from pipelines import index as command
+
+    arguments = ["--model", str(model), "--storage", str(storage), "--cluster", cluster]
+    arguments += ["--pairs.source", str(pairs)] if pairs else []
+    arguments += as_options(settings or {})
+    return Path(command.make_index(command.parse(arguments), arguments))
+
+
+@contextlib.contextmanager
+def serve(
+    *,
+    model: Place = DEFAULT_MODEL,
+    index: Place = "",
+    port: int = 8000,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """`momo serve` for the length of a `with` block: its address."""
+    from momo_platform.overrides import as_options
+    from pipelines import serve as command
+
+    arguments = ["--model", str(model), "--port", str(port)]
+    arguments += ["--index", str(index)] if index else []
+    with command.serving(command.parse([*arguments, *as_options(settings or {})])) as address:
+        yield address
+
+
+def export(output: Place, *, model: Place = DEFAULT_MODEL, licence: str = "") -> Path:
+    """`momo export`: the model as transformers loads it, with a card; returns the folder."""
+    from pipelines import to_transformers as command
+
+    arguments = ["--model", str(model), "--output", str(output)]
+    if command.main([*arguments, *(["--licence", licence] if licence else [])]):
+        raise UserError(f"export of {model} failed; the message says why")
+    return Path(output)
+
+
+def artifacts(storage: Place = "runs") -> list[Manifest]:
+    """`momo artifacts list`: what there is, newest first within a name."""
+    from momo_platform.stages import open_storage
+    from momo_platform.stages.catalog import Catalog
+
+    return Catalog(open_storage(storage)).manifests
+
+
+def sweep(
+    experiment: Place,
+    *,
+    budget: str = "hour",
+    seeds: Sequence[int] = (),
+    only: Sequence[str] = (),
+    storage: Place = "runs",
+    settings: Mapping[str, Any] | None = None,
+) -> Results:
+    """`momo sweep`: the rows of an experiment by its name or its file."""
+    from momo_platform.overrides import as_options
+    from momo_platform.sweeps.dashboard import sweeps_in
+    from momo_platform.sweeps.rows import read_results
+    from pipelines.commands.dispatch import main
+
+    options = {"name": f"{Path(experiment).stem}-{budget}"} | dict(settings or {})
+    arguments = [str(experiment), "--budget", budget, "--storage", str(storage)]
+    arguments += ["--seeds", *map(str, seeds)] if seeds else []
+    arguments += ["--only", *only] if only else []
+    if main(["sweep", *arguments, *as_options(options)]):
+        raise UserError(f"sweep {experiment} did not end well; the message above says why")
+    return read_results(sweeps_in(str(storage)) / str(options["name"]) / "results.json")
+
+
+def _numbers(folder: Path) -> Mapping[str, Any]:
+    return json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))

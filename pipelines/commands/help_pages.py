@@ -1,0 +1,146 @@
+"""What each command's `--help` shows. A test holds every option here against its parser."""
+
+from __future__ import annotations
+
+from pipelines.commands.short_help import ShortHelp
+
+_SOURCES = {
+    "--images.source PLACE": "pictures: a folder, Parquet, JSONL, CSV, .tar, a URI or hf://…",
+    "--text.source PLACE": "text: the same, or .txt with a document a line",
+    "--pairs.source PLACE": "pictures with captions: the same, or a folder with x.jpg and x.txt",
+}
+_RUNNING = {
+    "--plan": "show what would run, why and what it costs; then end (no Ray)",
+    "--storage PLACE": "folder or URI (s3://…) of all artifacts (default: runs)",
+    "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
+}
+
+TRAIN = ShortHelp(
+    "Prepare the corpora, train every stage, evaluate, export and report. What is finished is not "
+    "done again; the same command goes on after an interruption.",
+    (
+        "momo train --preset demo",
+        "momo train --pairs.source captions.csv --images.source photos/ --text.source notes.txt",
+        "momo train --stages stage3-pairs --initial-model runs/latest/model --pairs.source new.csv",
+    ),
+    {
+        "your data (what you don't give comes from the preset)": {
+            **_SOURCES,
+            "--pairs.held-out SHARE": "of the rows without a split, for evaluation (also images, "
+            "text)",
+        },
+        "model and training": {
+            "--preset NAME": "smoke, demo (the default), base or large",
+            "--stages NAME …": "only these training stages, in this order; NEW=NAME makes another",
+            "--initial-model PLACE": "start from these weights: an export, an artifact, a "
+            "transformers or timm model, hf://…",
+            "--model.image-size PIXELS": "of the square picture that the model takes",
+            "--model.width N": "of its vectors; also --model.depth, --model.heads, …",
+            "--<stage>.train.steps N": "of one stage, e.g. --stage3-pairs.train.steps; --every.… "
+            "sets it for all",
+            "--<stage>.train.batch-sizes.pair N": "samples of a modality an update",
+            "--<stage>.train.optimizer.learning-rate X": "at its peak",
+            "--every.train.scaling.num-workers N": "training workers",
+            "--every.train.scaling.gpus-per-worker N": "1: each worker has a GPU",
+            "--every.train.logging.wandb": "log to Weights & Biases too (offline unless logged in)",
+        },
+        "evaluation": {
+            "--tasks NAME …": "suites, task names or patterns; own tasks as NAME=PLACE",
+            "--data FOLDER": "where public data sets lie",
+            "--evaluation.limit N": "at most so many examples of each part, for a quick look",
+        },
+        "running": {
+            **_RUNNING,
+            "--gpu NAME": "what --plan counts hours for: A100, H100, H200, …",
+            "--until STAGE": "run up to this stage; also --only and --rerun with patterns",
+            "--verbose": "show Ray's own messages",
+        },
+    },
+)
+EVALUATE = ShortHelp(
+    "Run the evaluation suite on any model, beside others: exported MoMos and transformers models.",
+    (
+        "momo evaluate --model runs/latest/model --pairs.source captions.csv",
+        "momo evaluate --model ours=runs/latest/model clip=models/clip --tasks image --data ~/data",
+        "momo evaluate --list",
+    ),
+    {
+        "what": {
+            "--model PLACE …": "folders, or NAME=FOLDER",
+            "--tasks NAME …": "suites, task names or patterns; own tasks as NAME=PLACE",
+            **_SOURCES,
+            "--data FOLDER": "where public data sets lie",
+            "--against PLACE …": "[NAME=]earlier reports to compare with; or flava-paper",
+            "--list": "show every task and end",
+        },
+        "how": {
+            "--limit N": "at most so many examples of each part, for a quick look",
+            "--gpus N": "GPUs of each task that runs a model",
+            "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
+            **_RUNNING,
+            "--verbose": "show Ray's own messages",
+        },
+    },
+)
+INDEX = ShortHelp(
+    "Embed a corpus with a model into an index that `momo serve --index` searches.",
+    ("momo index --model runs/latest/model --pairs.source captions.csv",),
+    {
+        "what": {
+            "--model FOLDER": "an exported model (default: runs/latest/model)",
+            "--pairs.source PLACE": "pictures with captions; by default the demo's held-out ones",
+            "--limit N": "so many rows at most",
+            "--gpus N": "of the task that embeds",
+            "--storage PLACE": "folder or URI of all artifacts (default: runs)",
+            "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
+        },
+    },
+)
+SERVE = ShortHelp(
+    "Answer with embeddings over HTTP, as OpenAI's /v1/embeddings does, and with a page.",
+    ("momo serve", "momo serve --model my-model --index FOLDER --port 9000"),
+    {
+        "what": {
+            "--model FOLDER": "an exported model (default: runs/latest/model)",
+            "--index FOLDER": "an index of `momo index`, for search and the page",
+            "--keys FILE": "accepted bearer keys, one a line",
+        },
+        "where and how": {
+            "--host ADDRESS": "127.0.0.1 unless told otherwise",
+            "--port N": "8000 unless told otherwise",
+            "--min-replicas N": "processes with the model; --max-replicas lets it grow",
+            "--gpus N": "of each replica; 0.5: two share one",
+            "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
+            "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
+            "--verbose": "show Ray's own messages",
+        },
+    },
+)
+SWEEP = ShortHelp(
+    "Run an experiment: arms at equal compute, several seeds, a report with intervals. NAME is one "
+    "of `momo sweep --list`, or a file of your own.",
+    (
+        "momo sweep objectives --budget smoke",
+        "momo sweep objectives --plan",
+        "momo sweep my_experiment.py --pairs.source captions.csv",
+    ),
+    {
+        "what": {
+            "--budget NAME": "smoke (seconds), hour (on two cores) or demo (a night)",
+            "--seeds N …": "each trial once with each (default: 0 1 2)",
+            "--only ARM …": "these arms beside the first",
+            **_SOURCES,
+            "--name NAME": "of the sweep (default: the experiment's and the budget)",
+        },
+        "how": {
+            "--plan": "print the arms, what they change and what is to run; then end (no Ray)",
+            "--concurrency N": "trials at once; 0: as many as fit",
+            "--fresh": "forget an earlier sweep of this name",
+            "--publish": "copy table, rows and chart to experiments/results/",
+            "--storage PLACE": "folder or URI of all artifacts (default: runs)",
+            "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
+            "--wandb": "log every trial to Weights & Biases too",
+            "--verbose": "show Ray's own messages",
+        },
+    },
+)
