@@ -23,7 +23,7 @@ intervals in `experiments/results/initialisation-2026-11-27.md`), test, mean of 
 How linear layers are drawn is what matters: normal 0.02 costs 8.1 points, most of them in text and
 pairs. Stage 1's 120 steps give no more than the noise of three seeds, twice as many nothing, so
 the first part of the hypothesis is neither shown nor refuted at this budget. A public MAE
-checkpoint (`momo/initialise.py`) is of base size and was not tried.
+checkpoint (`momo/initialise`) is of base size and was not tried.
 """
 
 from __future__ import annotations
