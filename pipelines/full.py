@@ -35,13 +35,13 @@ from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import InitialModelConfig, with_shape_of_initial
 from pipelines.presets import PRESETS
 
-DEFAULT_PRESET = "demo"
+DEFAULT_PRESET = "demo"  # MOMO_PRESET in the environment names another
 
 
 def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The preset's name and the other arguments. Raises UserError for an unknown name."""
     values, rest = _taken(arguments, "--preset", most=1)
-    name = values[-1] if values else DEFAULT_PRESET
+    name = values[-1] if values else os.environ.get("MOMO_PRESET", DEFAULT_PRESET)
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
