@@ -353,9 +353,10 @@ class MoMoTask(nn.Module):
             known=known,
             pictures_wanted=length if "pair_mim" in objectives else 1,
             group=group,
+            class_attention=model.config.class_attention,
         )
         if model.image_tower is not None:
-            image = model._encode(image, None, model.image_tower)
+            image = model.encode_embedded_image(image)
             text = model.encode_packed(text, texts.sequences, model.text_tower)
         tokens = embedding(layout.index, torch.cat([image.flatten(0, 1), text]))
         found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)

@@ -32,7 +32,7 @@ from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import TRAIN
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig, TrainingStage
-from pipelines.initial_model import with_shape_of_initial
+from pipelines.initial_model import InitialModelConfig, with_shape_of_initial
 from pipelines.presets import PRESETS
 
 DEFAULT_PRESET = "demo"
@@ -220,6 +220,10 @@ def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
     console = Console()
     device = device_named(config.run.gpu)
     print_plan(plan, console)
+    for entry in plan.entries:
+        if isinstance(entry.stage.config, InitialModelConfig):
+            for note in entry.stage.config.notes:
+                console.print(f"{entry.name}: {note}", style="dim", markup=False)
     print_epochs(source_epochs(plan, storage), console)
     print_estimates(estimates(plan, config), config, device, console)
     if plan.to_run:
