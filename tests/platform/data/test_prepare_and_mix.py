@@ -315,7 +315,6 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
 
 def test_captions_of_pairs_are_mixed_as_text(tmp_path):
     from momo_platform.data.mix import _documents, _text_column, _training
-    from momo_platform.data.valid_part import valid_rows
 
     rows = [
         {"captions": ["a", "b"], "source": "own", "split": "train"},
