@@ -228,7 +228,7 @@ def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
     print_estimates(estimates(plan, config), config, device, console)
     if plan.to_run:
         cores = usable_cores()
-        console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores)}")
+        console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores).planned}")
 
 
 def execute_plan(
