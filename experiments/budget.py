@@ -9,14 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
+from momo_platform.data.listing import Kind
 from momo_platform.overrides import with_settings
 from momo_platform.training.config import LoggingConfig, ScalingConfig
-from pipelines.config import EvaluationConfig, PipelineConfig
+from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, SourceOptions
 from pipelines.estimates import estimate_stage
 from pipelines.presets import PRESETS
+from pipelines.tasks.registry import choose
 from pipelines.training import StageRecipe
 
 Budget = Literal["smoke", "hour", "demo"]
@@ -59,6 +62,23 @@ def base_config(budget: Budget) -> PipelineConfig:
             f"{path}.optimizer.warmup_steps": min(optimizer.warmup_steps, 1 + steps // 9),
         }
     return with_settings(config, changes)
+
+
+def on_sources(
+    config: PipelineConfig,
+    sources: Mapping[Kind, SourceOptions],
+    picture: PictureOptions,
+    tasks: Sequence[str],
+) -> PipelineConfig:
+    """The config on the user's own sources, where some are given: scored by the tasks own/…, and by
+    those of the demo's tasks whose corpora are still the demo's, unless `tasks` are named."""
+    own = [kind for kind, source in sources.items() if source.source]
+    named, tasks = tasks, tuple(tasks) or config.evaluation.tasks
+    if own and not named:
+        kept = [t.name for t in choose(tasks) if t.data_set.kind not in own]
+        tasks = (*(t.name for t in choose(("own",)) if t.data_set.kind in own), *kept)
+    evaluation = replace(config.evaluation, tasks=tasks)
+    return replace(config, **sources, picture=picture, evaluation=evaluation)
 
 
 def training_flops(config: PipelineConfig) -> dict[str, float]:

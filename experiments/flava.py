@@ -222,7 +222,7 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
                 code=("experiments.flava_baseline", "momo_platform.training"),
             )
         )
-    return scores_of(trained[-1], trained[:-1], config, graph)
+    return scores_of(trained[-1], trained[:-1], config)
 
 
 EXPERIMENT = Experiment(

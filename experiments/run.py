@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.budget import Budget, base_config, equal_compute, training_flops
+from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
+from momo_platform.data.listing import Kind
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.sweeps import Choice, Interval, Settings, Sweep
@@ -19,7 +20,7 @@ from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
 from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import PipelineConfig
+from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,6 +37,15 @@ class ExperimentOptions(SweepOptions):
     only: tuple[str, ...] = ()
     """Run these arms only; the first arm, which the others are compared with, always runs. Some
     arms run only when they are named: `--plan` lists them."""
+    images: SourceOptions = SourceOptions()
+    text: SourceOptions = SourceOptions()
+    pairs: SourceOptions = SourceOptions()
+    picture: PictureOptions = PictureOptions()
+    tasks: tuple[str, ...] = ()
+    """What trials are scored by; default: the budget's tasks of the demo, and own/… in place of
+    those whose corpora are your own."""
+    metric: str = ""
+    """What arms are compared by, as macro or tasks/own/retrieval; default: the experiment's."""
     name: str = ""
     """The sweep's name; by default the experiment's and the budget."""
     plan: bool = False
@@ -43,6 +53,15 @@ class ExperimentOptions(SweepOptions):
     publish: bool = False
     """Copy the table, the rows and the chart to experiments/results/, under the experiment's name
     or --name. Not of the smoke budget, and not over another sweep's of that day."""
+
+    @property
+    def sources(self) -> dict[Kind, SourceOptions]:
+        return {"images": self.images, "text": self.text, "pairs": self.pairs}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a corpus is the user's own."""
+        return any(source.source for source in self.sources.values())
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,7 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
 def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
     """The sweep. Raises UserError for an arm that is none."""
     base = experiment.base(options.budget)
+    base = on_sources(base, options.sources, options.picture, options.tasks)
     arms = dict(experiment.arms(base))
     if options.only and not arms:
         raise UserError(f"--only: {experiment.name} has no arms, it searches a space")
@@ -96,10 +116,10 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
     if experiment.equal:
         arms = {name: equal_compute(base, settings) for name, settings in arms.items()}
     return Sweep(
-        name=options.name or f"{experiment.name}-{options.budget}",
+        name=options.name or _name(experiment, options),
         build=experiment.build,
         base=TrialBase(base),
-        metric=experiment.metric,
+        metric=options.metric or experiment.metric,
         mode=experiment.mode,
         arms=arms,
         space=experiment.space,
@@ -112,9 +132,15 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
     )
 
 
+def _name(experiment: Experiment, options: ExperimentOptions) -> str:
+    return f"{experiment.name}-{options.budget}{'-own' if options.is_own else ''}"
+
+
 def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[str]) -> int:
     """Plan, or run the sweep and write its report."""
     sweep = sweep_of(experiment, options)
+    if options.publish and options.is_own:
+        raise UserError("--publish: results/ is about the demo's corpora; leave it out")
     if options.publish and options.budget == "smoke":
         raise UserError("--publish: results/ holds real runs; --budget smoke is for tests")
     if options.plan:

@@ -23,18 +23,20 @@ class SourceOptions:
     you give some; else the preset's corpora (demo and smoke have some). `demo`: the demo's corpora.
 
     `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
-    hf://<path>[:config][@split] for Hugging Face `datasets`. Rows without a `split` give
-    `held_out` of their groups to the test split.
+    hf://<path>[:config][@split] for Hugging Face `datasets`. Of rows without a `split`, the share
+    `held_out` of the groups becomes the test part and half as many the validation part. By default
+    that is 10 %, up to 20 % where 10 % are fewer than 500 groups, and 10,000 groups of more than
+    100,000.
     """
 
     source: str = ""
     weight: float = 1.0
     licence: str = ""
-    held_out: float = 0.0
+    held_out: float | None = None
     max_bad_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.held_out < 1.0:
+        if self.held_out is not None and not 0.0 <= self.held_out < 1.0:
             raise UserError(f"held_out={self.held_out}: give a share from 0 to below 1")
         if self.weight < 0.0:
             raise UserError(f"weight={self.weight}: give 0 or more")
@@ -69,8 +71,12 @@ class EvaluationConfig:
     stages: tuple[str, ...] = ()
     """The training stages whose models are evaluated: names, patterns, or `last`; none named: all
     of them. Diagnostic tasks run for the last only."""
-    tasks: tuple[str, ...] = ("demo",)
-    """Suites or patterns of task names; `pipelines/evaluate.py --list` shows them."""
+    tasks: tuple[str, ...] = ("auto",)
+    """Suites or patterns of task names (`pipelines/evaluate.py --list` shows them), tasks of your
+    own as NAME=FOLDER_OR_TABLE[:PROTOCOL], or auto: own/… for each source of your own, the demo's
+    tasks for the corpora that are the demo's."""
+    save_classifiers: bool = False
+    """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
     data: str = field(default="", metadata=MECHANICS)
     """Folder with the public data sets; what is missing there is shown as not available."""
     threads: int = field(default=1, metadata=MECHANICS)
@@ -165,7 +171,7 @@ class PipelineConfig:
     interrupted is resumed by the same command without it."""
     images: SourceOptions = SourceOptions()
     text: SourceOptions = SourceOptions()
-    pairs: SourceOptions = SourceOptions(held_out=0.05)
+    pairs: SourceOptions = SourceOptions()
     demo: DemoCorpora = DemoCorpora()
     has_corpora: bool = True
     """Whether the preset brings corpora of its own; without them all sources must be given."""

@@ -1,12 +1,15 @@
 """The evaluation suite on any model: exported MoMos and transformers models by their folders.
 
-    python pipelines/evaluate.py --model runs/latest/model --tasks demo
+    python pipelines/evaluate.py --model runs/latest/model
+    python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
+        --pairs.source captions.csv --tasks auto birds=pictures/birds
     python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
         --tasks image 'glue/*' multimodal --data ~/data --against flava-paper last-week=old/report
     python pipelines/evaluate.py --list
 
 Every protocol on every data set is a node of the graph: run in parallel, cached, resumable. A task
-whose data set is missing is shown as not available, with how to get it.
+whose data set is missing is shown as not available, with how to get it. Own sources are given as to
+full.py: their held-out parts are the same, and what it prepared is taken.
 """
 
 from __future__ import annotations
@@ -19,32 +22,41 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from momo.config import ModelConfig
 from momo.precision import Precision
 from momo_platform.stages import (
     Artifact,
     Context,
     Stage,
-    Storage,
     UserError,
     make_plan,
     open_storage,
     print_plan,
 )
 from momo_platform.stages.manifest import sha256_of
+from momo_platform.stages.stage import all_stages
 from momo_platform.training.config import MECHANICS
 from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import EVALUATE
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import EvaluationConfig, RunOptions
+from pipelines.config import (
+    EvaluationConfig,
+    PictureOptions,
+    PipelineConfig,
+    RunOptions,
+    SourceOptions,
+)
 from pipelines.full import execute_plan
+from pipelines.graph.corpora import KINDS, prepared_rows
+from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run, split_name
-from pipelines.tasks.registry import DATA_SETS, TASKS, choose
+from pipelines.tasks.baselines import baselines_stage
+from pipelines.tasks.registry import TASKS
 from pipelines.tasks.stages import Suite, build_suite, check_unique
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
-_CORPORA = ("corpora", "prepare-images", "prepare-pairs", "baselines")
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,15 @@ class Options:
     """`model`: folders, or NAME=FOLDER; `against`: reports, metrics.json or published figures."""
 
     model: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ("demo",)
-    """Suites, task names or patterns of them."""
+    tasks: tuple[str, ...] = ("auto",)
+    """Suites, task names or patterns of them; NAME=FOLDER_OR_TABLE[:PROTOCOL] for data of your own;
+    auto: own/… for each source that is given, without any the demo's tasks."""
+    images: SourceOptions = SourceOptions()
+    text: SourceOptions = SourceOptions()
+    pairs: SourceOptions = SourceOptions()
+    picture: PictureOptions = PictureOptions()
+    save_classifiers: bool = False
+    """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
     data: str = ""
     """Folder with the public data sets."""
     against: tuple[str, ...] = ()
@@ -102,6 +121,7 @@ class Options:
             layer_decay=decay,
             limit=self.limit,
             tasks=self.tasks,
+            save_classifiers=self.save_classifiers,
             data=self.data,
             threads=max(1, int(self.cpus)),
             cpus=self.cpus,
@@ -165,45 +185,53 @@ def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
 
 def build_graph(options: Options) -> dict[str, Stage]:
     """All stages by name; the last is `comparison`. Raises UserError for bad input."""
-    from pipelines.graph import build_graph as build_full
-
-    options.evaluation()
-    tasks = choose(options.tasks)
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
-    models = [given_model(m) for m in options.model]
-    names = [name for name, _ in models]
-    check_unique(names, "two models are named {}: write --model NAME=PATH")
-    graph: dict[str, Stage] = {}
-    sources: dict[str, Stage] = {}
+    options.evaluation()
     preset = PRESETS[options.preset]()
-    preset = replace(preset, evaluation=options.evaluation(preset.model.width))
-    if any(DATA_SETS[t.data].inputs for t in tasks) and preset.has_corpora:
-        full = build_full(replace(preset, evaluation=replace(preset.evaluation, tasks=("demo",))))
-        graph.update({name: full[name] for name in _CORPORA})
-        sources = {"corpora": full["corpora"]}
-        sources |= {kind: full[f"prepare-{kind}"] for kind in ("images", "pairs")}
+    config = replace(
+        preset,
+        evaluation=options.evaluation(preset.model.width),
+        images=options.images,
+        text=options.text,
+        pairs=options.pairs,
+        picture=options.picture,
+    )
+    prepared, own = prepared_rows(config)
+    chosen = choose_tasks(config, prepared, own, () if own else KINDS)
+    models = [given_model(m) for m in options.model]
+    check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
     for name, model in models:
-        graph[model.name] = model
         evaluation = options.evaluation(_width(Path(model.config.path)))
-        suites[name] = build_suite(model, name, tasks, evaluation, sources)
-        graph.update(suites[name].stages)
+        suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    if "baselines" in graph:
-        inputs["baselines"] = graph["baselines"]
-    graph["comparison"] = Stage(
+    if (baselines := _baselines(config, chosen, [m for _, m in models])) is not None:
+        inputs["baselines"] = baselines
+    comparison = Stage(
         "comparison",
         run_comparison,
         ComparisonConfig(
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
+            chosen.given,
         ),
         inputs,
         code=("pipelines.report",),
     )
-    return graph
+    return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
+
+
+def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) -> Stage | None:
+    """Of trivial methods, and of the first MoMo among the models as it is before any training."""
+    shape, words = None, {}
+    for model in models:
+        file = Path(model.config.path) / "config.json"
+        if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
+            shape, words = ModelConfig(**fields), {"model": model}
+            break
+    return baselines_stage(chosen.tasks, config.evaluation, chosen.sources, shape, words)
 
 
 def show_tasks() -> None:
@@ -215,7 +243,7 @@ def show_tasks() -> None:
     for title in ("task", "group", "protocol", "metric", "source", "licence"):
         table.add_column(title, overflow="fold")
     for task in TASKS.values():
-        data = DATA_SETS[task.data]
+        data = task.data_set
         row = (task.name, task.group, task.protocol, task.metric, data.source, data.licence)
         table.add_row(*row)
     console = Console()
@@ -224,42 +252,49 @@ def show_tasks() -> None:
     console.print(table)
 
 
-def _run(options: Options, arguments: Sequence[str]) -> int:
+def parse(arguments: Sequence[str]) -> Options:
+    """The options from the command line."""
+    import tyro
+
+    return tyro.cli(Options, args=for_parser(arguments), prog="evaluate.py", description=__doc__)
+
+
+def run(options: Options, arguments: Sequence[str]) -> Path:
+    """Run what is missing; returns the folder that holds `report/`."""
+    storage = open_storage(options.storage)
+    plan = make_plan([build_graph(options)["comparison"]], storage)
+    storage.create()
+    how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
+    if plan.to_run:
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), arguments)
+    artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
+    assert artifact is not None
+    return artifact.path
+
+
+def _work(options: Options, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     if options.list:
         show_tasks()
         return 0
-    storage = open_storage(options.storage)
-    plan = make_plan([build_graph(options)["comparison"]], storage)
     if options.plan:
-        print_plan(plan, Console())
+        storage = open_storage(options.storage)
+        print_plan(make_plan([build_graph(options)["comparison"]], storage), Console())
         return 0
-    storage.create()
-    run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
-    if plan.to_run:
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), arguments)
-    _finish(storage, plan["comparison"].fingerprint)
-    return 0
-
-
-def _finish(storage: Storage, fingerprint: str) -> None:
-    artifact = storage.artifact("comparison", fingerprint)
-    assert artifact is not None
-    report = artifact.path / "report"
+    report = run(options, arguments) / "report"
     print((report / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {report / 'index.html'} (also table.md, metrics.json)")
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
-    import tyro
-
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if help_asked("evaluate", EVALUATE, arguments):
         return 0
-    options = tyro.cli(Options, args=for_parser(arguments), prog="evaluate.py", description=__doc__)
-    return exit_code(lambda: _run(options, arguments), "the same command goes on where it was")
+    options = parse(arguments)
+    return exit_code(lambda: _work(options, arguments), "the same command goes on where it was")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """An index of captioned pictures for the endpoint's search and its page.
 
     python pipelines/index.py [--model runs/latest/model] [--pairs.source captions.csv]
+    python pipelines/index.py --images.source pictures
 
-The demo's held-out pairs by default; a source of your own whole. A node of the graph: the same
+The demo's held-out pairs by default; a source of your own whole, pictures without captions by their
+label or file. A node of the graph: the same
 model and the same corpus are not embedded again. Prints the index's folder.
 """
 
@@ -14,15 +16,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from momo.precision import Precision
-from momo_platform.stages import Artifact, Context, Resources, Stage, make_plan, open_storage
+from momo_platform.stages import (
+    Artifact,
+    Context,
+    Resources,
+    Stage,
+    UserError,
+    make_plan,
+    open_storage,
+)
 from momo_platform.training.config import MECHANICS
 from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import RunOptions, SourceOptions
+from pipelines.config import PictureOptions, RunOptions, SourceOptions
 from pipelines.evaluate import given_model
 from pipelines.full import execute_plan
-from pipelines.graph import build_graph
+from pipelines.graph.corpora import prepared_rows
 from pipelines.presets import PRESETS
 
 _THUMBNAIL = 96
@@ -45,6 +55,8 @@ class IndexOptions:
     model: str = "runs/latest/model"
     preset: str = "demo"
     pairs: SourceOptions = SourceOptions()
+    images: SourceOptions = SourceOptions()
+    picture: PictureOptions = PictureOptions()
     limit: int = 100_000
     """Entries at most."""
     cpus: float = 1.0
@@ -59,7 +71,7 @@ class IndexOptions:
 def run_index(
     config: IndexConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: inputs model, pairs → `index/` (vectors and entries with caption and thumbnail)."""
+    """Stage: inputs model, rows → `index/` (vectors and entries with caption and thumbnail)."""
     import base64
     import io
 
@@ -74,7 +86,7 @@ def run_index(
 
     chosen = [("split", "in", list(config.splits))] if config.splits else None
     table = pq.read_table(
-        inputs["pairs"].path / DATA, columns=["image", "captions"], filters=chosen
+        inputs["rows"].path / DATA, columns=["image", "captions", "label", "key"], filters=chosen
     )
     rows = table.slice(0, config.limit).to_pylist()
     embedder = load(inputs["model"].path / "model", config.device, config.precision)
@@ -88,9 +100,7 @@ def run_index(
             file = io.BytesIO()
             picture.save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
-            entries.append(
-                {"caption": row["captions"][0], "thumbnail": f"data:image/png;base64,{data}"}
-            )
+            entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
         context.progress({"step": start + len(part), "total": len(rows)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
     name = model_name(inputs["model"].path / "model")
@@ -98,19 +108,33 @@ def run_index(
     return {"entries": len(entries)}
 
 
+def _caption(row: Mapping[str, Any]) -> str:
+    return next((text for text in (*row["captions"], row["label"]) if text), row["key"])
+
+
 def index_stage(options: IndexOptions) -> Stage:
     """The stage, behind the corpus's preparation. Raises UserError for bad input."""
+    if options.pairs.source and options.images.source:
+        raise UserError("--images.source and --pairs.source: give one of them to index")
     _, model = given_model(f"index={options.model}")
-    config = replace(PRESETS[options.preset](), pairs=replace(options.pairs, held_out=0.05))
-    if not options.pairs.source:
-        config = replace(config, pairs=PRESETS[options.preset]().pairs)
-    pairs = build_graph(config)["prepare-pairs"]
-    splits = () if options.pairs.source else ("test",)
+    kind = "images" if options.images.source else "pairs"
+    config = replace(
+        PRESETS[options.preset](),
+        images=options.images,
+        pairs=options.pairs,
+        picture=options.picture,
+    )
+    prepared, own = prepared_rows(config)
+    if kind not in prepared:
+        raise UserError(
+            f"preset {options.preset} brings no pairs: give --pairs.source or --images.source"
+        )
+    splits = () if kind in own else ("test",)
     return Stage(
         "index",
         run_index,
         IndexConfig(splits, options.limit, options.precision, "cuda" if options.gpus else "cpu"),
-        {"model": model, "pairs": pairs},
+        {"model": model, "rows": prepared[kind]},
         resources=Resources(num_cpus=options.cpus, num_gpus=options.gpus),
         code=("pipelines.index", "momo.export"),
     )
@@ -129,16 +153,19 @@ def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
     return str(artifact.path / "index")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as those of `full.py`."""
+def parse(arguments: Sequence[str]) -> IndexOptions:
+    """The options from the command line."""
     import tyro
 
+    return tyro.cli(IndexOptions, args=for_parser(arguments), prog="index.py", description=__doc__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as those of `full.py`."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if help_asked("index", INDEX, arguments):
         return 0
-    options = tyro.cli(
-        IndexOptions, args=for_parser(arguments), prog="index.py", description=__doc__
-    )
+    options = parse(arguments)
 
     def work() -> int:
         print(make_index(options, arguments))

@@ -169,7 +169,7 @@ def _full_size(
             layer_decay=0.75,
             precision="bf16",
             stages=("last",),
-            tasks=("image", "glue", "multimodal", "zero_shot"),
+            tasks=("auto", "image", "glue", "multimodal", "zero_shot"),
             threads=8,
             cpus=8,
             gpus=1,

@@ -13,9 +13,10 @@ from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph import build_graph
-from pipelines.graph.corpora import KINDS
+from pipelines.graph.corpora import needed_kinds, prepared_rows
+from pipelines.graph.evaluation import choose_tasks
 from pipelines.presets import PRESETS
-from pipelines.tasks.registry import choose
+from pipelines.tasks.registry import Task
 from pipelines.tasks.stages import Suite, build_suite
 from pipelines.training import StageRecipe
 
@@ -31,10 +32,11 @@ class TrialBase:
 
 @dataclass(frozen=True)
 class ScoresConfig:
-    """Task → the stage that ran it; task → why not."""
+    """Task → the stage that ran it; task → why not; tasks from the command line."""
 
     tasks: Mapping[str, str]
     missing: Mapping[str, str]
+    given: tuple[Task, ...] = ()
 
 
 def run_scores(
@@ -48,9 +50,12 @@ def run_scores(
     from momo_platform.training.records import FILE_NAME, read_records
     from pipelines.report.stage import summaries
 
-    summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs)["model"]
-    if summary["not_available"]:
-        absent = "; ".join(f"{name}: {why}" for name, why in summary["not_available"].items())
+    summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs, config.given)
+    summary = summary["model"]
+    # One's own data may lack labels or pairs; of the other tasks each must be there.
+    lacking = {n: w for n, w in summary["not_available"].items() if not n.startswith("own/")}
+    if lacking or not summary["tasks"]:
+        absent = "; ".join(f"{n}: {w}" for n, w in summary["not_available"].items())
         raise UserError(f"a trial needs all its tasks: {absent}")
     trained = [inputs[name].metrics for name in inputs if name.startswith("trained-")]
     last = inputs["model"].metrics
@@ -109,24 +114,24 @@ def build_trial(base: TrialBase, history: Sequence[Settings], seed: int) -> Stag
     if base.segments > 1:
         model = _in_segments(model, trained[-1], configs, base.segments)
     earlier = [graph[name] for name in trained[:-1]]
-    return scores_of(model, earlier, config, graph)
+    return scores_of(model, earlier, config)
 
 
-def scores_of(
-    model: Stage, earlier: Sequence[Stage], config: PipelineConfig, graph: Mapping[str, Stage]
-) -> Stage:
+def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) -> Stage:
     """The stage that scores a trained model by the config's tasks; `earlier` are the training
-    stages before it, `graph` has the corpora."""
-    tasks = choose(config.evaluation.tasks)
-    sources = {"corpora": graph["corpora"]}
-    for kind in KINDS:
-        if f"prepare-{kind}" in graph:
-            sources[kind] = graph[f"prepare-{kind}"]
-    suite: Suite = build_suite(model, model.name, tasks, config.evaluation, sources)
+    stages before it."""
+    needed = needed_kinds(config)
+    prepared, own = prepared_rows(config, needed)
+    chosen = choose_tasks(config, prepared, own, needed)
+    suite: Suite = build_suite(model, model.name, chosen.tasks, config.evaluation, chosen.sources)
     return Stage(
         "scores",
         run_scores,
-        ScoresConfig({task: node.name for task, node in suite.nodes.items()}, suite.missing),
+        ScoresConfig(
+            {task: node.name for task, node in suite.nodes.items()},
+            suite.missing,
+            chosen.given,
+        ),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
         version=2,
         code=("pipelines.trials", "pipelines.report.summary"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,68 @@ def interval_of_mean(
         drawn = np.bincount(generator.integers(len(sums), size=len(sums)), minlength=len(sums))
         means[i] = (drawn @ sums) / (drawn @ sizes)
     return _percentiles(means, level)
+
+
+def _sums(scores: Any, groups: Any | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which groups there are, the sum of each one's scores, and how many they are."""
+    scores = np.asarray(scores, dtype=np.float64)
+    names = np.arange(len(scores)) if groups is None else np.asarray(groups)
+    found, inverse = np.unique(names, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    return found, np.bincount(inverse, scores), np.bincount(inverse).astype(np.float64)
+
+
+def interval_of_means(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """(low, high) of the mean over `parts` of their mean scores.
+
+    A part is (scores [N], groups [N]), as retrieval from pictures and from texts: a group is drawn
+    in all parts at once.
+    """
+    for scores, _ in parts:
+        _check(len(scores), level, resamples)
+    known = np.unique(np.concatenate([np.asarray(groups) for _, groups in parts]))
+    sums, sizes = np.zeros((2, len(parts), len(known)))
+    for row, part in enumerate(parts):
+        found, total, count = _sums(*part)
+        places = np.searchsorted(known, found)
+        sums[row, places], sizes[row, places] = total, count
+    generator = np.random.Generator(np.random.Philox(seed))
+    means = np.empty(resamples)
+    for i in range(resamples):
+        drawn = np.bincount(generator.integers(len(known), size=len(known)), minlength=len(known))
+        counts = sizes @ drawn
+        means[i] = np.mean((sums @ drawn)[counts > 0] / counts[counts > 0])
+    return _percentiles(means, level)
+
+
+def interval_of_median(
+    scores: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Any | None = None,
+) -> tuple[float, float]:
+    """(low, high) of the median of `scores` [N], the lower of two middle ones; groups as above."""
+    scores = np.asarray(scores, dtype=np.float64)
+    _check(len(scores), level, resamples)
+    names = np.arange(len(scores)) if groups is None else np.asarray(groups)
+    known, group_of = np.unique(names, return_inverse=True)
+    order = np.argsort(scores, kind="stable")
+    group_of, ordered = group_of.reshape(-1)[order], scores[order]
+    generator = np.random.Generator(np.random.Philox(seed))
+    medians = np.empty(resamples)
+    for i in range(resamples):
+        drawn = np.bincount(generator.integers(len(known), size=len(known)), minlength=len(known))
+        before = np.cumsum(drawn[group_of])
+        medians[i] = ordered[np.searchsorted(before, (before[-1] + 1) // 2)]
+    return _percentiles(medians, level)
 
 
 def interval(

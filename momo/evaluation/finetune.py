@@ -51,12 +51,14 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """Test score at the epoch that was best on the validation part; `predictions` [N] there."""
+    """Test score at the epoch that was best on the validation part; `predictions` [N] and the
+    trained `classifier` as they were there."""
 
     score: float
     validation_score: float
     best_epoch: int
     predictions: np.ndarray
+    classifier: Classifier
 
 
 class Pixels(Protocol):
@@ -252,4 +254,4 @@ def fine_tune(
         on_test = outputs_of(classifier, test, precision=precision)
         predictions = _predictions(on_test, config, names)
         score = metric(predictions, test.truth)
-        return FineTuneResult(score, best[0], best[1], np.asarray(predictions))
+        return FineTuneResult(score, best[0], best[1], np.asarray(predictions), classifier)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import gammaln
 from torch import Tensor
 
 BLOCK = 1024  # a block of similarities fits the caches
@@ -31,6 +30,17 @@ class RetrievalResult:
 def recall(ranks: np.ndarray, k: int) -> float:
     """Share of queries whose own candidate is among the `k` nearest; those without one miss."""
     return float(((ranks >= 0) & (ranks < k)).mean()) if len(ranks) else 0.0
+
+
+def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
+    """float64 [N]: 1 / the place of a query's best own candidate, 0 for a query without any."""
+    return np.where(ranks >= 0, 1.0 / (np.maximum(ranks, 0) + 1.0), 0.0)
+
+
+def places(ranks: np.ndarray, candidates: int) -> np.ndarray:
+    """float64 [N]: the place from 1 of a query's best own candidate; behind all `candidates` for a
+    query without any."""
+    return np.where(ranks >= 0, ranks + 1.0, candidates + 1.0)
 
 
 def _codes(image_groups: Sequence[object] | np.ndarray, text_groups: object) -> list[np.ndarray]:
@@ -187,25 +197,3 @@ def _reranked(
         place[~np.isin(codes, known)] = -1
         ranks[start : start + len(codes)] = place
     return ranks
-
-
-def chance_recall(
-    query_groups: Sequence[object] | np.ndarray,
-    candidate_groups: Sequence[object] | np.ndarray,
-    k: int,
-) -> float:
-    """Expected recall of a random ranking: 1 - C(n - p, k) / C(n, k), averaged over queries that
-    have p own ones among n candidates."""
-    query_codes, candidate_codes = _codes(query_groups, candidate_groups)
-    sizes = np.bincount(candidate_codes, minlength=int(query_codes.max(initial=0)) + 1)
-    own, total = sizes[query_codes].astype(np.float64), len(candidate_codes)
-    drawn = min(k, total)
-    possible = total - own >= drawn
-    rest = np.where(possible, total - own, drawn)
-    miss = np.exp(
-        gammaln(rest + 1)
-        - gammaln(rest - drawn + 1)
-        - gammaln(total + 1)
-        + gammaln(total - drawn + 1)
-    )
-    return float(np.mean(1.0 - np.where(possible, miss, 0.0)))

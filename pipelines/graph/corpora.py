@@ -40,27 +40,29 @@ _DEMO_SOURCES: Mapping[Kind, tuple[tuple[str, str, float], ...]] = {
     ),
 }
 
+_DEMO_VALID = 0.02  # of the documents; its pictures and pairs name their splits
+
 
 @dataclass(frozen=True)
 class Corpora:
     """By kind: `prepared` rows and `mixed` shards, of the kinds that have a source; `own` are those
-    of the user. `demo` fetches the demo's corpora; nothing of it runs unless a stage needs it."""
+    of the user, `needed` those that are trained on."""
 
     prepared: Mapping[Kind, Stage]
     mixed: Mapping[Kind, Stage]
     tokenizer: Stage
     own: frozenset[Kind]
-    demo: Stage
-
-    @property
-    def sources(self) -> dict[str, Stage]:
-        """Role → what evaluation's data sets are read from."""
-        return {"corpora": self.demo, **self.prepared}
+    needed: tuple[Kind, ...]
 
     @property
     def stages(self) -> list[Stage]:
-        """All of them."""
-        return [self.demo, *self.prepared.values(), self.tokenizer, *self.mixed.values()]
+        """All of them; with a source of the user's own, the demo's only where they are needed."""
+        prepared = [
+            stage
+            for kind, stage in self.prepared.items()
+            if not self.own or kind in self.own or kind in self.needed
+        ]
+        return [*prepared, self.tokenizer, *self.mixed.values()]
 
 
 def demo_corpora(config: PipelineConfig) -> Stage:
@@ -74,40 +76,66 @@ def needed_kinds(config: PipelineConfig) -> list[Kind]:
     return [kind for kind in KINDS if kind in used]
 
 
+def prepared_rows(
+    config: PipelineConfig, needed: Collection[Kind] = ()
+) -> tuple[dict[Kind, Stage], frozenset[Kind]]:
+    """The stage that prepares each kind which has a source, and the kinds whose source is the
+    user's own. Raises UserError for a source that doesn't exist and for a needed one that is
+    missing."""
+    prepared: dict[Kind, Stage] = {}
+    own: set[Kind] = set()
+    for kind in KINDS:
+        sources, given = sources_of(kind, config, needed)
+        if given:
+            own.add(kind)
+            options: SourceOptions = getattr(config, kind)
+            rows = PrepareConfig(
+                sources,
+                config.picture.stored(config.model.image_size),
+                max_bad_fraction=options.max_bad_fraction,
+                held_out=options.held_out,
+                near_duplicate_bits=config.near_duplicate_bits,
+            )
+            prepared[kind] = _preparation(f"prepare-{kind}", kind, rows, {})
+        elif sources:
+            prepared[kind] = demo_rows(kind, config)
+    return prepared, frozenset(own)
+
+
+def own_rows(prepared: Mapping[Kind, Stage], own: Collection[Kind]) -> dict[Kind, Stage]:
+    """The kinds that are the user's own; pictures and text without a source are those of the own
+    pairs."""
+    found: dict[Kind, Stage] = {kind: prepared[kind] for kind in KINDS if kind in own}
+    if "pairs" in own:
+        for kind in KINDS:
+            if kind not in prepared:
+                found[kind] = prepared["pairs"]
+    return found
+
+
+def demo_rows(kind: Kind, config: PipelineConfig, name: str = "") -> Stage:
+    """The stage that prepares the demo's rows of a kind."""
+    rows = PrepareConfig(
+        _demo_sources(kind),
+        config.picture.stored(config.model.image_size),
+        valid=_DEMO_VALID,
+        near_duplicate_bits=config.near_duplicate_bits,
+    )
+    return _preparation(name or f"prepare-{kind}", kind, rows, {"corpora": demo_corpora(config)})
+
+
+def _preparation(name: str, kind: Kind, rows: PrepareConfig, inputs: Mapping[str, Stage]) -> Stage:
+    return Stage(name, _PREPARE[kind], rows, inputs, version=4, resources=_DATA, code=_CODE)
+
+
 def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     """All stages of this phase. A model that training starts from, `initial`, whose artifact has a
     tokenizer, gives it; else it is learnt from the text and the captions.
 
     Raises UserError for a source that doesn't exist and for one that is missing.
     """
-    demo = demo_corpora(config)
-    prepared: dict[Kind, Stage] = {}
-    weights: dict[Kind, dict[str, float]] = {}
-    own: set[Kind] = set()
     needed = needed_kinds(config)
-    for kind in KINDS:
-        options: SourceOptions = getattr(config, kind)
-        sources, given = sources_of(kind, config, needed)
-        if not sources:
-            continue
-        if given:
-            own.add(kind)
-        weights[kind] = {s.name: s.weight for s in sources}
-        prepared[kind] = Stage(
-            f"prepare-{kind}",
-            _PREPARE[kind],
-            PrepareConfig(
-                sources,
-                config.picture.stored(config.model.image_size),
-                max_bad_fraction=options.max_bad_fraction,
-                held_out=options.held_out,
-                near_duplicate_bits=config.near_duplicate_bits,
-            ),
-            {} if given else {"corpora": demo},
-            version=3,
-            resources=_DATA,
-            code=_CODE,
-        )
+    prepared, own = prepared_rows(config, needed)
     seen = {*needed, *own}  # what this job is about: the rest need not be fetched for it
     if not own and not seen & {"text", "pairs"}:
         seen |= {"text", "pairs"}  # pictures of the demo only: later stages want its words
@@ -117,19 +145,20 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     mixed: dict[Kind, Stage] = {}
     for kind in needed:
         # Without a source of their own, pictures and text are those of one's own pairs.
-        inputs = {"prepared": prepared.get(kind) or prepared["pairs"]}
+        rows = prepared.get(kind) or prepared["pairs"]
+        inputs = {"prepared": rows}
         if kind == "text":
             inputs["tokenizer"] = tokenizer
         if kind == "images" and "pairs" in seen and kind in prepared:
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
         mix = MixConfig(
-            weights.get(kind) or weights["pairs"],
+            {s.name: s.weight for s in rows.config.sources},
             config.seed,
             sequence_length=config.packed_text_length,
             near_duplicate_bits=config.near_duplicate_bits,
         )
         mixed[kind] = Stage(f"mix-{kind}", _MIX[kind], mix, inputs, version=2, code=_CODE)
-    return Corpora(prepared, mixed, tokenizer, frozenset(own), demo)
+    return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
 
 
 def _tokenizer(
@@ -146,6 +175,13 @@ def _tokenizer(
 def is_own(options: SourceOptions) -> bool:
     """Whether the user gave a source."""
     return options.source not in ("", DEMO)
+
+
+def _demo_sources(kind: Kind) -> tuple[SourceConfig, ...]:
+    return tuple(
+        SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
+        for name, path, weight in _DEMO_SOURCES[kind]
+    )
 
 
 def sources_of(
@@ -175,10 +211,7 @@ def sources_of(
                     f"--{kind}.{option.replace('_', '-')} holds for your own source only: give "
                     f"--{kind}.source too, or leave it out"
                 )
-        return tuple(
-            SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
-            for name, path, weight in _DEMO_SOURCES[kind]
-        ), False
+        return _demo_sources(kind), False
     if kind not in needed:
         return (), False
     if config.run.plan:

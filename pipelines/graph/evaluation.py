@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from momo_platform.stages import Resources, Stage, UserError
+from momo_platform.data.listing import Kind
+from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig
-from pipelines.graph.corpora import Corpora
-from pipelines.tasks.baselines import BaselinesConfig, run_baselines
-from pipelines.tasks.registry import choose
+from pipelines.graph.corpora import KINDS, Corpora, demo_corpora, demo_rows, own_rows
+from pipelines.tasks.baselines import baselines_stage
+from pipelines.tasks.given import given_tasks
+from pipelines.tasks.registry import Task, choose
 from pipelines.tasks.stages import Suite, build_suite
-
-_ONE_CORE = Resources(num_cpus=1.0)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`suites`: model → its tasks; `baselines`: the stage of the trivial methods, by its role."""
+    """`suites`: model → its tasks; `baselines`: the stage of the trivial methods, by its role;
+    `given`: tasks from the command line."""
 
     suites: Mapping[str, Suite]
     baselines: Mapping[str, Stage]
+    given: tuple[Task, ...] = ()
 
     @property
     def stages(self) -> list[Stage]:
@@ -50,24 +52,59 @@ def evaluated(config: PipelineConfig, trained: Sequence[str]) -> list[str]:
     return [name for name in trained if name in chosen]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The tasks, and role → what their data sets are read from: `own-<kind>`, `demo-<kind>`,
+    `corpora`."""
+
+    tasks: tuple[Task, ...]
+    sources: Mapping[str, Stage]
+
+    @property
+    def given(self) -> tuple[Task, ...]:
+        """Those from the command line."""
+        return tuple(task for task in self.tasks if task.given)
+
+
+def choose_tasks(
+    config: PipelineConfig,
+    prepared: Mapping[Kind, Stage],
+    own: Collection[Kind],
+    trained_on: Collection[Kind] = KINDS,
+) -> Chosen:
+    """The tasks that the config names. `auto` stands for those on the user's `own` kinds, and the
+    demo's that come with the kinds that are `trained_on` and the demo's.
+
+    The demo's rows are those of training, or prepared for the tasks alone where training has the
+    user's own. Raises UserError for unknown tasks.
+    """
+    named = config.evaluation.tasks
+    of_user = own_rows(prepared, own)
+    demo = {kind for kind in trained_on if kind in prepared and kind not in own}
+    tasks = choose(named, of_user.keys(), demo, given_tasks(named))
+    roles = {role for task in tasks for role in task.data_set.inputs}
+    found = {f"own-{kind}": stage for kind, stage in of_user.items()}
+    for kind in KINDS:
+        if f"demo-{kind}" in roles:
+            is_demo = kind in prepared and kind not in own
+            name = f"prepare-demo-{kind}"
+            found[f"demo-{kind}"] = prepared[kind] if is_demo else demo_rows(kind, config, name)
+    if "corpora" in roles:
+        found["corpora"] = demo_corpora(config)
+    return Chosen(tasks, found)
+
+
 def evaluate(models: Mapping[str, Stage], corpora: Corpora, config: PipelineConfig) -> Evaluation:
     """The tasks of each evaluated model, and the trivial methods. Raises UserError for unknown
     tasks and stages."""
-    chosen = choose(config.evaluation.tasks)
-    sources = corpora.sources
-    baselines: dict[str, Stage] = {}
-    if any(task.baseline for task in chosen):
-        baselines["baselines"] = Stage(
-            "baselines",
-            run_baselines,
-            BaselinesConfig.of(config.evaluation, config.model),
-            {role: sources[role] for role in ("corpora", "images", "pairs") if role in sources},
-            version=2,
-            resources=_ONE_CORE,
-            code=("momo.evaluation", "pipelines.tasks"),
-        )
+    chosen = choose_tasks(config, corpora.prepared, corpora.own, corpora.needed)
+    seed = next(iter(config.trained.values())).train.seed
+    words = {"tokenizer": corpora.tokenizer}
+    baselines = baselines_stage(
+        chosen.tasks, config.evaluation, chosen.sources, config.model, words, seed
+    )
     names, suites = list(models), {}
     for name in evaluated(config, names):
-        tasks = [t for t in chosen if name == names[-1] or t.group != "diagnostic"]
-        suites[name] = build_suite(models[name], name, tasks, config.evaluation, sources)
-    return Evaluation(suites, baselines)
+        tasks = [t for t in chosen.tasks if name == names[-1] or t.group != "diagnostic"]
+        suites[name] = build_suite(models[name], name, tasks, config.evaluation, chosen.sources)
+    return Evaluation(suites, {} if baselines is None else {"baselines": baselines}, chosen.given)

@@ -81,6 +81,7 @@ def _report(
             tuple(models),
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
+            given=evaluation.given,
             command=command,
             places={
                 kind: {s.name: s.uri for s in stage.config.sources}

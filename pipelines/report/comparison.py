@@ -15,7 +15,7 @@ from pipelines.report.cells import CELLS
 from pipelines.report.page import now
 from pipelines.report.stage import summaries
 from pipelines.report.summary import Summary, deltas, markdown_table, text_table
-from pipelines.tasks.registry import GROUPS
+from pipelines.tasks.registry import GROUPS, Task
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class ComparisonConfig:
     evaluations: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, Mapping[str, str]]
     others: Mapping[str, Mapping[str, float]]
+    given: tuple[Task, ...] = ()
     command: str = field(default="", metadata=MECHANICS)
 
 
@@ -35,7 +36,7 @@ def run_comparison(
     index.html in `report/`."""
     output = context.output / "report"
     output.mkdir()
-    models = summaries(config.evaluations, config.missing, inputs)
+    models = summaries(config.evaluations, config.missing, inputs, config.given)
     against = {
         label: {name: deltas(model, values) for name, model in models.items()}
         for label, values in config.others.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipelines.report.corpora import place_in_words, read_corpus
 from pipelines.report.page import Page, graph_rows
 from pipelines.report.summary import Summary, markdown_table, summarise, text_table
 from pipelines.report.trainings import CURVES, Training, rows_seen
-from pipelines.tasks.registry import TASKS
+from pipelines.tasks.registry import TASKS, Task
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 
@@ -24,7 +24,8 @@ KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 @dataclass(frozen=True)
 class ReportConfig:
     """Which preset ran, which training stages to show, in order, and what was evaluated:
-    `evaluations` is model → task → the stage that ran it, `missing` model → task → why not.
+    `evaluations` is model → task → the stage that ran it, `missing` model → task → why not,
+    `given` the tasks from the command line.
 
     `command` is what a person typed; `places` kind (`images`, `text`, `pairs`) → source → where it
     lies. Neither is part of the fingerprint: the page has those of the run that made it.
@@ -34,6 +35,7 @@ class ReportConfig:
     training_stages: tuple[str, ...]
     evaluations: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, Mapping[str, str]]
+    given: tuple[Task, ...] = ()
     reconstructions: int = 8
     captions: int = 6
     nearest: int = 6
@@ -45,12 +47,14 @@ def summaries(
     evaluations: Mapping[str, Mapping[str, str]],
     missing: Mapping[str, Mapping[str, str]],
     inputs: Mapping[str, Artifact],
+    given: Sequence[Task] = (),
 ) -> dict[str, Summary]:
     """A summary a model."""
     baselines = inputs["baselines"].metrics["tasks"] if "baselines" in inputs else {}
     found = {}
     for model, nodes in evaluations.items():
-        tasks = [t for t in TASKS.values() if t.name in nodes or t.name in missing[model]]
+        known = (*TASKS.values(), *given)
+        tasks = [t for t in known if t.name in nodes or t.name in missing[model]]
         results = {task: inputs[node].metrics for task, node in nodes.items()}
         found[model] = summarise(tasks, results, missing[model], baselines)
     return found
@@ -68,7 +72,7 @@ def run_report(
     output = context.output / "report"
     output.mkdir()
     shutil.copytree(inputs["export"].path / "model", context.output / "model")
-    stages = summaries(config.evaluations, config.missing, inputs)
+    stages = summaries(config.evaluations, config.missing, inputs, config.given)
     last = list(stages)[-1]
     corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in _kinds(inputs)}
     metrics = {

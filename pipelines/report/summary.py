@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import UserError
-from pipelines.tasks.registry import DATA_SETS, GROUPS, Task
+from pipelines.tasks.registry import GROUPS, Task
 
 Summary = dict[str, Any]
+FEW = 100
+"""Test examples below which a figure says little: it has a note and enters no mean."""
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
     # FLAVA's own figures (arXiv 2112.04482): 241M parameters, 70M pairs.
     "flava-paper": {
@@ -33,9 +35,12 @@ def summarise(
 ) -> Summary:
     """`results`: what each task's stage returned.
 
-    → `tasks` {name: {group, protocol, metric, value, low, high, baseline, chance, details, …}},
-    `groups` {group: mean or None}, `covered` {group: [measured, asked for]}, `not_available` {name:
-    why}. A group's mean is over the tasks that were measured; `covered` says over how many.
+    → `tasks` {name: {group, protocol, metric, value, low, high, n, chance, note, baseline,
+    untrained, values, details, …}}, `groups` {group: mean or None}, `covered` {group: [in the mean,
+    asked for]}, `not_available` {name: why}. A group's mean is over the tasks that were measured on
+    enough test examples; `covered` says over how many. `note` is empty unless there are few.
+    `untrained`: the same protocol on the model before any training; `values`: all numbers of the
+    result, with intervals and chance, as R@k and the median rank of retrieval.
     """
     rows: dict[str, Any] = {}
     absent = dict(missing)
@@ -47,33 +52,52 @@ def summarise(
         if "not_available" in found:
             absent[task.name] = found["not_available"]
             continue
-        reference = baselines.get(task.name, {})
-        rows[task.name] = {
-            "group": task.group,
-            "protocol": task.protocol,
-            "metric": task.metric,
-            **found["values"][task.metric],
-            "seed": found["seed"],
-            "limit": found["limit"],
-            "baseline": reference.get("baseline"),
-            "baseline_method": task.baseline,
-            "chance": reference.get("chance"),
-            "licence": DATA_SETS[task.data].licence,
-            "details": {**found["details"], **reference.get("details", {})},
-        }
+        rows[task.name] = _row(task, found, baselines.get(task.name, {}))
     groups: dict[str, float | None] = {}
     covered = {}
     for group in GROUPS:
-        values = [r["value"] for r in rows.values() if r["group"] == group]
+        values = [r["value"] for r in rows.values() if r["group"] == group and not r["note"]]
         groups[group] = sum(values) / len(values) if values else None
         covered[group] = [len(values), sum(task.group == group for task in tasks)]
     return {"tasks": rows, "groups": groups, "covered": covered, "not_available": absent}
 
 
+def _row(task: Task, found: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+    headline = found["values"][task.metric]
+    baseline, count = reference.get("baseline"), found["n"]
+    if baseline is None and task.baseline == "chance":
+        baseline = headline["chance"]
+    return {
+        "group": task.group,
+        "protocol": task.protocol,
+        "metric": task.metric,
+        **headline,
+        "n": count,
+        "note": note_of(count),
+        "seed": found["seed"],
+        "limit": found["limit"],
+        "baseline": baseline,
+        "baseline_method": task.baseline,
+        "untrained": reference.get("untrained"),
+        "licence": task.data_set.licence,
+        "values": found["values"],
+        "details": {**found["details"], **reference.get("details", {})},
+    }
+
+
+def note_of(count: int) -> str:
+    """What stands beside a figure over `count` test examples."""
+    if count >= FEW:
+        return ""
+    examples = "example" if count == 1 else "examples"
+    return f"only {count} {examples}: the figure says little"
+
+
 def deltas(summary: Summary, other: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """{group: {"delta": mean of summary - other over their common tasks, "tasks": how many}}.
 
-    Tasks that were run on a limited part are left out: retrieval among fewer is easier.
+    Tasks that were run on a limited part are left out, retrieval among fewer being easier, and so
+    are those with few examples.
     """
     found = {}
     for group in GROUPS:
@@ -85,7 +109,7 @@ def deltas(summary: Summary, other: Mapping[str, float]) -> dict[str, dict[str, 
 
 
 def _compared(row: Mapping[str, Any], group: str) -> bool:
-    return row["group"] == group and not row["limit"]
+    return row["group"] == group and not row["limit"] and not row["note"]
 
 
 def read_run(name: str) -> tuple[str, dict[str, float]]:
@@ -126,7 +150,8 @@ def split_name(text: str) -> tuple[str, bool, str]:
 
 def text_table(models: Mapping[str, Summary]) -> str:
     """For a terminal: a row a task, a column a model, then the interval of the last model that has
-    it, and the baseline; averages are the last model's."""
+    it, test examples, chance, the untrained model and the baseline; averages are the last model's.
+    """
     final = list(models.values())[-1]
     names = {name: name.partition("-")[0] if len(models) > 1 else name for name in models}
     if len(set(names.values())) < len(names):
@@ -136,7 +161,8 @@ def text_table(models: Mapping[str, Summary]) -> str:
     wide = max((len(task) for task in rows), default=4) + 2
     head = f"{'task':<{wide}}{'group':<12}"
     head += "".join(f"{s:>{widths[n]}}" for n, s in names.items())
-    lines = [head + f"{'95 %':>13}{'baseline':>10}  method", "-" * (len(head) + 37)]
+    head += f"{'95 %':>13}{'n':>7}{'chance':>8}{'untrained':>11}{'baseline':>10}  method"
+    lines = [head, "-" * len(head)]
     for name, row in rows.items():
         values = "".join(
             f"{m['tasks'][name]['value']:>{widths[n]}.3f}"
@@ -145,14 +171,17 @@ def text_table(models: Mapping[str, Summary]) -> str:
             for n, m in models.items()
         )
         line = f"{name:<{wide}}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
+        line += f"{row['n']:>7}{_cell(row['chance']):>8}{_cell(row['untrained']):>11}"
         if row["baseline"] is not None:
-            beats = "" if row["value"] > row["baseline"] else "  (below)"
+            beats = "" if row["value"] > row["baseline"] else " (below)"
             line += f"{row['baseline']:>10.3f}  {row['baseline_method']}{beats}"
-        lines.append(line)
+        lines.append(f"{line}  {row['note']}".rstrip())
     for group, value in final["groups"].items():
         if value is not None:
             done, of = final["covered"][group]
             lines.append(f"mean, {group}: {value:.3f} ({done} of {of} tasks)")
+    if any(row["note"] for row in rows.values()):
+        lines.append(f"tasks with fewer than {FEW} examples enter no mean")
     if limits := sorted({row["limit"] for row in rows.values() if row["limit"]}):
         lines.append(f"a quick look: at most {', '.join(map(str, limits))} examples of each part")
     for name, reason in final["not_available"].items():
@@ -167,12 +196,13 @@ def _cell(value: float | None) -> str:
 def markdown_table(
     models: Mapping[str, Summary], others: Mapping[str, Mapping[str, float]] | None = None
 ) -> str:
-    """A column a model with 95 % intervals; averages with what they cover; deltas of every model
-    against each of `others` over their common tasks; what is not available and why."""
+    """A column a model with 95 % intervals; test examples, chance, the untrained model and the
+    baseline; averages with what they cover; deltas of every model against each of `others` over
+    their common tasks; what is not available and why."""
     names = list(models)
     asked = dict.fromkeys(t for m in models.values() for t in (*m["tasks"], *m["not_available"]))
     known = {t: row for m in models.values() for t, row in m["tasks"].items()}
-    head = ["task", "group", "metric", *names, "baseline"]
+    head = ["task", "group", "metric", "n", *names, "chance", "untrained", "baseline"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for task in (t for t in asked if t in known):
         row = known[task]
@@ -184,15 +214,18 @@ def markdown_table(
             )
         method = f" {row['baseline_method']}" if row["baseline"] is not None else ""
         baseline = _cell(row["baseline"]) + method
-        lines.append(
-            "| " + " | ".join([task, row["group"], row["metric"], *cells, baseline]) + " |"
-        )
+        counted = f"{row['n']} ({row['note']})" if row["note"] else str(row["n"])
+        start = [task, row["group"], row["metric"], counted]
+        end = [_cell(row["chance"]), _cell(row["untrained"]), baseline]
+        lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
     for group in GROUPS:
         cells = [
             "**{}** ({} of {})".format(_cell(m["groups"][group]), *m["covered"][group])
             for m in models.values()
         ]
-        lines.append("| " + " | ".join([f"**mean, {group}**", "", "", *cells, ""]) + " |")
+        lines.append(
+            "| " + " | ".join([f"**mean, {group}**", "", "", "", *cells, "", "", ""]) + " |"
+        )
     for label, values in (others or {}).items():
         found = [deltas(m, values) for m in models.values()]
         for group in GROUPS:
@@ -202,8 +235,12 @@ def markdown_table(
                     for d in found
                 ]
                 lines.append(
-                    "| " + " | ".join([f"Δ against {label}, {group}", "", "", *cells, ""]) + " |"
+                    "| "
+                    + " | ".join([f"Δ against {label}, {group}", "", "", "", *cells, "", "", ""])
+                    + " |"
                 )
+    if any(row["note"] for row in known.values()):
+        lines += ["", f"Tasks with fewer than {FEW} test examples enter no mean and no Δ."]
     limits = sorted({row["limit"] for row in known.values() if row["limit"]})
     if limits:
         shown = ", ".join(map(str, limits))

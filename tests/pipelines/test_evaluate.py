@@ -32,6 +32,32 @@ def command(*arguments):
     )
 
 
+def clip(folder):
+    """A CLIP of random weights with its processor and a tokenizer of a few words."""
+    import transformers as hf
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    sizes["num_attention_heads"] = 2
+    special = ["<pad>", "<unk>", "<s>", "</s>"]
+    words = [*special, "good", "bad", "film", "number", *map(str, range(50))]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    text = {"vocab_size": len(words), "max_position_embeddings": 16, "eos_token_id": 3}
+    config = hf.CLIPConfig(
+        text_config={**sizes, **text, "bos_token_id": 2, "pad_token_id": 0},
+        vision_config={**sizes, "image_size": 32, "patch_size": 16},
+        projection_dim=16,
+    )
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", model_max_length=16
+    )
+    hf.CLIPModel(config).save_pretrained(folder)
+    hf.CLIPImageProcessor().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluate")
@@ -40,12 +66,12 @@ def place(tmp_path_factory):
         for number, name in enumerate(("dark", "bright")):
             folder = root / "data" / "kitti" / part / name
             folder.mkdir(parents=True)
-            for i in range(20):
+            for i in range(20 if part == "train" else 50):
                 pixels = generator.integers(0, 60, (20, 20, 3)) + 150 * number
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
     glue = root / "data" / "glue" / "sst2"
     glue.mkdir(parents=True)
-    for split, rows in (("train", 60), ("validation", 20)):
+    for split, rows in (("train", 60), ("validation", 100)):
         words = [f"{('good', 'bad')[i % 2]} film number {i}" for i in range(rows)]
         table = pa.table({"sentence": words, "label": [1 - i % 2 for i in range(rows)]})
         pq.write_table(table, glue / f"{split}-00000-of-00001.parquet")
@@ -53,8 +79,15 @@ def place(tmp_path_factory):
     for seed, name in enumerate(("one", "two")):
         config = ModelConfig(width=32, depth=2, heads=2, image_size=32, vocab_size=80, embed_dim=16)
         save(build_model(config, seed), root / name, words.to_str())
-    arguments = ["--model", root / "one", f"other={root / 'two'}", "--data", root / "data"]
-    arguments += ["--tasks", "image/kitti", "glue/sst2", "glue/rte", "--learning-rate", "0.003"]
+    clip(root / "clip")
+    rows = [{"image": f"bright/{i}.png", "caption": f"film number {i}"} for i in range(50)]
+    pairs = root / "data" / "kitti" / "test" / "pairs.csv"
+    pairs.write_text("\n".join(["image,caption", *(f"{r['image']},{r['caption']}" for r in rows)]))
+    birds = root / "data" / "kitti" / "train"
+    arguments = ["--model", root / "one", f"other={root / 'two'}", root / "clip"]
+    arguments += ["--data", root / "data", "--pairs.source", pairs, "--preset", "smoke"]
+    arguments += ["--tasks", "image/kitti", "glue/sst2", "glue/rte", "own/retrieval"]
+    arguments += [f"mine={birds}:fine-tune", "--save-classifiers", "--learning-rate", "0.003"]
     arguments += ["--storage", root / "runs", "--cluster", "local", "--against", "flava-paper"]
     done = command(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -65,14 +98,15 @@ def test_the_tables_hold_both_models_and_what_is_missing(place):
     root, _, output = place
     report = next(root.glob("runs/comparison/*/attempt-*/report"))
     metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics["models"]) == {"one", "other"}
+    assert set(metrics["models"]) == {"one", "other", "clip"}
     for model in metrics["models"].values():
         assert model["tasks"]["image/kitti"]["value"] == 1.0
-        assert model["covered"] == {"image": [1, 1], "text": [1, 2], "multimodal": [0, 0]}
+        assert model["tasks"]["image/kitti"]["n"] == 100
+        assert model["covered"] == {"image": [1, 2], "text": [1, 2], "multimodal": [0, 1]}
         assert "load_dataset('nyu-mll/glue', 'rte')" in model["not_available"]["glue/rte"]
     assert metrics["deltas"]["flava-paper"]["one"]["text"]["tasks"] == 1
     table = (report / "table.md").read_text()
-    assert "| task | group | metric | one | other | baseline |" in table
+    assert "| task | group | metric | n | one | other | clip | chance |" in table
     assert "Δ against flava-paper, text" in table
     page = (report / "index.html").read_text()
     assert "1 of 2 tasks" in page
@@ -80,11 +114,38 @@ def test_the_tables_hold_both_models_and_what_is_missing(place):
     assert "glue/rte: not available" in output
 
 
+def test_others_stand_beside_ours_on_ones_own_pairs(place):
+    root, _, _ = place
+    report = next(root.glob("runs/comparison/*/attempt-*/report"))
+    metrics = json.loads((report / "metrics.json").read_text())
+    rows = [model["tasks"]["own/retrieval"] for model in metrics["models"].values()]
+    assert [row["n"] for row in rows] == [10, 10, 10]  # the held-out fifth of 50
+    assert [row["note"] for row in rows] == ["only 10 examples: the figure says little"] * 3
+    assert len({row["chance"] for row in rows}) == 1
+    assert all(row["untrained"] == rows[0]["untrained"] for row in rows)
+    line = next(x for x in (report / "table.md").read_text().splitlines() if "own/retr" in x)
+    assert line.startswith("| own/retrieval | multimodal | mrr | 10 (only 10 examples")
+    assert not (root / "runs" / "corpora").exists()
+
+
+def test_a_fine_tuned_classifier_is_kept(place):
+    root, _, _ = place
+    report = next(root.glob("runs/comparison/*/attempt-*/report"))
+    models = json.loads((report / "metrics.json").read_text())["models"]
+    row = models["one"]["tasks"]["mine"]
+    assert (row["group"], row["n"], row["chance"]) == ("image", 8, 0.5)
+    assert row["details"]["classifier"] == "classifier"
+    (folder,) = root.glob("runs/fine-tune-given-mine-one/*/attempt-*/classifier")
+    entry = json.loads((folder / "config.json").read_text())["classifier"]
+    assert (entry["classes"], entry["inputs"]) == (["bright", "dark"], "image")
+    assert "only a fine-tuned MoMo" in models["clip"]["tasks"]["mine"]["details"]["classifier"]
+
+
 def test_again_it_is_cached_and_a_new_model_costs_only_its_own(place):
     root, arguments, _ = place
     plan = command(*arguments, "--plan")
     assert " run " not in plan.stdout, plan.stdout
-    more = command(*arguments[:3], f"third={root / 'two'}", *arguments[3:], "--plan")
+    more = command(*arguments[:4], f"third={root / 'two'}", *arguments[4:], "--plan")
     running = [line.split()[0] for line in more.stdout.splitlines() if " run " in line]
     assert running
     assert all("third" in name or name == "comparison" for name in running)

@@ -16,9 +16,11 @@ from pipelines.report.summary import (
 from pipelines.tasks.registry import TASKS, choose
 
 
-def result(metric, value, limit=0):
+def result(metric, value, limit=0, n=400, chance=0.5):
+    interval = {"value": value, "low": value - 0.01, "high": value + 0.01, "chance": chance}
     return {
-        "values": {metric: {"value": value, "low": value - 0.01, "high": value + 0.01}},
+        "values": {metric: interval},
+        "n": n,
         "details": {"c": 0.1},
         "seed": 0,
         "limit": limit,
@@ -35,7 +37,7 @@ def summary(sst2=0.9, mnist=0.8):
         "demo/matching": result("accuracy", 0.7),
         "multimodal/vqav2": {"not_available": "the model lacks pairs"},
     }
-    baselines = {"demo/matching": {"baseline": 0.5, "chance": 0.5, "details": {}}}
+    baselines = {"demo/matching": {"baseline": None, "untrained": 0.52, "details": {}}}
     missing = {"glue/cola": "glue/cola not in data"}
     return summarise([TASKS[n] for n in TASK_NAMES], results, missing, baselines)
 
@@ -47,6 +49,26 @@ def test_means_say_what_they_cover_and_diagnostics_enter_none():
     assert set(found["not_available"]) == {"glue/cola", "multimodal/vqav2"}
     assert found["tasks"]["demo/matching"]["baseline"] == 0.5
     assert found["tasks"]["demo/matching"]["details"] == {"c": 0.1}
+    assert found["tasks"]["demo/matching"]["untrained"] == 0.52
+    assert found["tasks"]["glue/sst2"]["untrained"] is None
+
+
+def test_few_examples_are_told_and_enter_no_mean():
+    results = {"glue/sst2": result("accuracy", 0.9, n=99), "glue/rte": result("accuracy", 0.6)}
+    tasks = [TASKS["glue/sst2"], TASKS["glue/rte"]]
+    found = summarise(tasks, results, {}, {})
+    assert found["tasks"]["glue/sst2"]["note"] == "only 99 examples: the figure says little"
+    assert found["tasks"]["glue/rte"]["note"] == ""
+    assert found["groups"]["text"] == 0.6
+    assert found["covered"]["text"] == [1, 2]
+    assert deltas(found, {"glue/sst2": 0.1}) == {}
+    few = summarise(tasks[:1], results, {}, {})
+    assert few["groups"]["text"] is None
+    for table in (text_table({"x": few}), markdown_table({"x": few})):
+        row = next(line for line in table.splitlines() if "glue/sst2" in line)
+        assert "only 99 examples: the figure says little" in row
+        assert "enter no mean" in table
+        assert "mean, text: " not in table
 
 
 def test_deltas_are_over_common_tasks():
@@ -69,9 +91,10 @@ def test_tables():
     line = next(x for x in table.splitlines() if x.startswith("| glue/sst2"))
     assert "0.900 (0.890–0.910) | 0.700 (0.690–0.710)" in line
     assert "| **0.900** (1 of 2) | **0.700** (1 of 2) |" in table
-    assert "| Δ against flava-paper, text |  |  | -0.009 (1 common) | -0.209 (1 common) |" in table
+    assert "Δ against flava-paper, text |  |  |  | -0.009 (1 common) | -0.209 (1 common) |" in table
     assert "- glue/cola: glue/cola not in data" in table
-    assert "0.500 chance" in table
+    assert "| demo/matching | diagnostic | accuracy | 400 |" in table
+    assert "| 0.500 | 0.520 | 0.500 chance |" in table
     widths = {x.count("|") for x in table.splitlines() if x.startswith("|")}
     assert len(widths) == 1
     text = text_table(models)

@@ -26,6 +26,9 @@ _PLACES = {
     "demo_pairs": "demo",
     "demo_reviews": "demo",
     "demo_questions": "demo",
+    "own_labels": "own",
+    "own_pairs": "own",
+    "own_text": "own",
 }
 
 

@@ -15,6 +15,7 @@ from momo.export import open_picture
 from momo.transforms import decode
 from momo_platform.data.sink import DATA
 from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
+from pipelines.tasks.loaders.own import labelled_pictures
 
 _SENTIMENT_TOKENS, _QUESTION_TOKENS = 32, 16
 
@@ -34,25 +35,20 @@ def demo_mnist(argument: str, roots: Mapping[str, Path]) -> Items:
 
 
 def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
-    """Prepared pictures that have a label, split by concept."""
-    columns = ["image", "label", "split", "group"]
-    table = pq.read_table(roots["images"] / DATA, columns=columns, filters=[("label", "!=", "")])
-    rows = table.to_pylist()
-    split = np.array([r["split"] for r in rows], dtype=object)
-    names = np.array([r["label"] for r in rows], dtype=str)
-    if {"train", "valid", "test"} - set(split) or len(np.unique(names[split == "train"])) < 2:
-        return NotAvailable("the pictures have no labels in all three splits")
-    classes, labels = np.unique(names, return_inverse=True)
-    pictures = Pictures([r["image"] for r in rows], decode)
-    shown = tuple(str(c).replace("&", "and").lower() for c in classes)
-    groups = np.array([r["group"] or f"row {i}" for i, r in enumerate(rows)])
-    return Labelled(pictures, labels.reshape(-1), split, shown, groups)
+    """The emoji that have a category, split by concept."""
+    return labelled_pictures(
+        roots["demo-images"],
+        lambda name: name.replace("&", "and").lower(),
+        "the demo's pictures have no labels",
+    )
 
 
 def demo_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
-    table = pq.read_table(roots["pairs"] / DATA, columns=columns, filters=[("split", "==", "test")])
+    table = pq.read_table(
+        roots["demo-pairs"] / DATA, columns=columns, filters=[("split", "==", "test")]
+    )
     rows = table.to_pylist()
     if not rows:
         return NotAvailable("the pairs have no held-out rows (split test)")

@@ -223,7 +223,8 @@ def read_texts(
     """(row number from 1, row with its split, or reason) of a share of a text data set."""
     splits = splits_of(uri)
     data = splits[split].select(range(start, stop))
-    for number, row in enumerate(_iterate(data, _columns(data, (*TEXT_NAMES, "split"))), start + 1):
+    columns = (*TEXT_NAMES, "split", "group")
+    for number, row in enumerate(_iterate(data, _columns(data, columns)), start + 1):
         if isinstance(row, dict):
             row = row | {"split": row.get("split") or _split(split, splits)}
         yield number, row

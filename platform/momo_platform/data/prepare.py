@@ -30,10 +30,11 @@ from momo_platform.data.rows import (
     TEXT_SCHEMA,
     PrepareImages,
     PrepareText,
-    split_of,
 )
 from momo_platform.data.sink import DATA, QUARANTINE, Sink
 from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
+from momo_platform.data.splits import divide_rows, estimate_documents, shares
+from momo_platform.data.tables import filesystem_of
 from momo_platform.stages.stage import Artifact, Context
 
 __all__ = [
@@ -60,7 +61,8 @@ _PLACE_SCHEMA = pa.schema(
 class PrepareConfig:
     """Sources of one modality. Above `max_bad_fraction` unusable rows the stage fails.
 
-    Rows that name no split: `held_out` of their groups become "test", by hash, the rest "train".
+    Rows that name no split: `held_out` of their groups become "test" and `valid` of them "valid",
+    by hash, the rest "train"; None: the automatic shares of splits.py.
     Training pictures go that differ from a held-out one in at most `near_duplicate_bits` of the 64
     bits of their perceptual hash (see near.py); -1: only exact repeats go.
     """
@@ -69,7 +71,8 @@ class PrepareConfig:
     image: ImageConfig = ImageConfig()
     max_bad_fraction: float = 0.5
     min_text_length: int = 20
-    held_out: float = 0.0
+    held_out: float | None = 0.0
+    valid: float | None = None
     near_duplicate_bits: int = NEAR_BITS
 
     def __post_init__(self) -> None:
@@ -116,8 +119,7 @@ def _run_pictures(
     for source in config.sources:
         context.progress({"message": f"listing {source.name}"})
         rows += list_rows(source, _resolve(source, inputs), kind)
-    for row in rows:
-        row["split"] = row["split"] or split_of(row["group"], config.held_out)
+    divide_rows(rows, config.held_out, config.valid)
     rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
     sink = Sink(context.output, kind, IMAGE_SCHEMA, config.near_duplicate_bits)
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
@@ -136,6 +138,18 @@ def _text_places(uri: str) -> list[dict[str, Any]]:
     if is_hub(uri):
         return text_places(uri)
     return [{"root": uri, "path": path} for path in list_text_files(uri)]
+
+
+def _count_documents(places: list[dict[str, Any]]) -> int:
+    """About how many documents there are; of data sets exactly."""
+    files: dict[str, list[str]] = {}
+    count = 0
+    for place in places:
+        if place.get("stop") is not None:
+            count += place["stop"] - place["start"]
+        else:
+            files.setdefault(place["root"], []).append(place["path"])
+    return count + sum(estimate_documents(filesystem_of(r), paths) for r, paths in files.items())
 
 
 def run_prepare_images(
@@ -163,7 +177,8 @@ def run_prepare_text(
     ]
     blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
     sink = Sink(context.output, "text", TEXT_SCHEMA)
-    function = PrepareText(config.min_text_length, config.held_out)
+    documents = _count_documents(places) if config.held_out is None else 0
+    function = PrepareText(config.min_text_length, shares(documents, config.held_out, config.valid))
     for table in _through_ray(blocks, function):
         sink.add(table)
         context.progress({"message": f"{sink.card.total['read']} documents"})

@@ -15,6 +15,7 @@ from momo_platform.data.digests import shown_path
 from momo_platform.data.hub import is_hub, read_pictures, read_texts
 from momo_platform.data.images import LARGEST_FILE, BadImage, ImageConfig, prepare_picture
 from momo_platform.data.listing import ROW_SCHEMA, SPLITS, TEXT_NAMES
+from momo_platform.data.splits import Shares
 from momo_platform.data.tables import (
     LONGEST_LINE,
     filesystem_of,
@@ -50,13 +51,7 @@ IMAGE_SCHEMA = pa.schema(
 TEXT_SCHEMA = pa.schema({n: pa.string() for n in ("source", "key", "text", "split", "reason")})
 
 
-def split_of(group: str, held_out: float) -> str:
-    """ "test" for the share `held_out` of all groups, chosen by hash; else "train"."""
-    digest = hashlib.sha256(group.encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") < held_out * 2**64 else "train"
-
-
-def _raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
+def raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
     """The picture's bytes as they are stored. Raises BadImage when there are none to be had."""
     if isinstance(embedded, bytes):
         return embedded
@@ -84,7 +79,7 @@ def _raw_picture(row: dict[str, Any], embedded: Embedded) -> bytes:
         raise  # the disk or the network: not this row's fault
 
 
-def _embedded(root: str, path: str, rows: list[int]) -> Mapping[int, Embedded]:
+def embedded_pictures(root: str, path: str, rows: list[int]) -> Mapping[int, Embedded]:
     """Row → its picture's bytes or path out of a table or data set, or why it has none."""
     if is_hub(root):
         return read_pictures(root, path, rows)
@@ -120,7 +115,7 @@ def _prepare_row(
     try:
         if with_captions:
             result["captions"] = _usable_captions(row["captions"])
-        raw = _raw_picture(row, embedded)
+        raw = raw_picture(row, embedded)
         if not isinstance(embedded, bytes) and row["offset"] is None:
             place = row["path"] or row["root"]
             if row["row"] is not None:
@@ -152,7 +147,7 @@ class PrepareImages:
         for row in raw:
             if row["row"] is not None and not row.get("reason"):
                 places.setdefault((row["root"], row["path"]), []).append(row["row"])
-        embedded = {table: _embedded(*table, rows) for table, rows in places.items()}
+        embedded = {table: embedded_pictures(*table, rows) for table, rows in places.items()}
         return [
             _prepare_row(
                 r,
@@ -167,14 +162,17 @@ class PrepareImages:
 class PrepareText:
     """A block of text files → blocks of documents by TEXT_SCHEMA, in a Ray task."""
 
-    def __init__(self, min_length: int, held_out: float) -> None:
-        self.min_length, self.held_out = min_length, held_out
+    def __init__(self, min_length: int, shares: Shares) -> None:
+        self.min_length, self.shares = min_length, shares
 
-    def _documents(self, item: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str | None]]:
-        """(name in the file, text, split as it is written, reason) of a place's documents."""
+    def _documents(
+        self, item: dict[str, Any]
+    ) -> Iterator[tuple[str, str | None, str, str | None, str]]:
+        """(name in the file, text, split as it is written, reason, group) of a place's
+        documents."""
         root, path = item["root"], item["path"]
         if item.get("stop") is None and is_tar(path):
-            yield from read_documents(root, path)
+            yield from ((*found, "") for found in read_documents(root, path))
             return
         if item.get("stop") is None and path.endswith(".txt"):
             with filesystem_of(root).open_input_stream(path) as file:
@@ -182,24 +180,25 @@ class PrepareText:
                     reason = None if line is not None else "the line is not UTF-8"
                     if line is not None and len(line) > LONGEST_LINE // 4:
                         line, reason = None, f"longer than {LONGEST_LINE // 4} characters"
-                    yield str(number), line, "", reason
+                    yield str(number), line, "", reason, ""
             return
         if item.get("stop") is not None:
             rows = read_texts(root, path, item["start"], item["stop"])
         else:
-            rows = read_table_rows(filesystem_of(root), path, (*TEXT_NAMES, "split"))
+            rows = read_table_rows(filesystem_of(root), path, (*TEXT_NAMES, "split", "group"))
         for number, row in rows:
             if isinstance(row, str):
-                yield str(number), None, "", row
+                yield str(number), None, "", row, ""
                 continue
             text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str)), None)
             reason = None if text is not None else "the row has no text"
-            yield str(number), text, str(row.get("split") or ""), reason
+            group = "" if row.get("group") is None else str(row["group"])
+            yield str(number), text, str(row.get("split") or ""), reason, group
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for item in table.to_pylist():
             name, rows = item["path"].rpartition("/")[2], []
-            for number, text, split, reason in self._documents(item):
+            for number, text, split, reason, group in self._documents(item):
                 split = split.strip().lower()
                 if split not in SPLITS:
                     reason = f"unknown split: {split[:80]!r}"
@@ -213,7 +212,7 @@ class PrepareText:
                         "source": item["source"],
                         "key": key,
                         "text": cleaned,
-                        "split": split or split_of(key, self.held_out),
+                        "split": split or self.shares.split_of(group or cleaned),
                         "reason": reason,
                     }
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import CAPTION_NAMES, HINT, Kind, make_row
@@ -30,8 +31,8 @@ from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages.errors import UserError
 
-_TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
-_TEXTS = (".txt", *_TABLES)
+TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
+_TEXTS = (".txt", *TABLES)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def _check_columns(path: str, names: Iterable[str], kind: Kind, embedded: bool) 
             )
 
 
-def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[str, Any]]:
+def _table_rows(
+    source: str, root: str, path: str, kind: Kind, more: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     filesystem, folder = filesystem_of(root), posixpath.dirname(path)
     columns: set[str] | None = None
     embedded = None
@@ -114,7 +117,7 @@ def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
         _check_columns(path, schema.names, kind, embedded is not None)
-        columns = {*CAPTION_NAMES, "group", "split", "label"}
+        columns = {*CAPTION_NAMES, "group", "split", "label", *more}
         columns |= set() if embedded else set(IMAGE_NAMES)
     name = posixpath.basename(path)
     checked = columns is not None
@@ -125,19 +128,25 @@ def _table_rows(source: str, root: str, path: str, kind: Kind) -> Iterator[dict[
             checked = True
         if isinstance(values, str):
             yield make_row(source, key, {}, root, "") | {"reason": values}
-        elif embedded:
+            continue
+        if embedded:
             # Zeros keep the file's order when rows are sorted: row groups are read in turn.
             key = f"{name}:{number:09d}"
-            yield make_row(source, key, values, root, "", number - 1) | {"path": path}
+            row = make_row(source, key, values, root, "", number - 1) | {"path": path}
         else:
-            yield make_row(source, key, values, root, folder)
+            row = make_row(source, key, values, root, folder)
+        yield row | {"more": {n: values.get(n) for n in more}} if more else row
 
 
-def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
+def list_rows(
+    source: SourceConfig, uri: str, kind: Kind, more: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Rows of an image or pair corpus by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
 
     A folder holds WebDataset shards, or tables beside their pictures, or pictures alone; of pairs
     `name.jpg` beside `name.txt`. The first of these that is there is read, the others are not.
+    Pictures alone have a label, and perhaps a split, where they lie in a folder a class. `more`
+    names columns of tables whose values a row has as `more`.
     """
     if is_hub(uri):
         yield from list_hub(source.name, uri, kind)
@@ -151,18 +160,18 @@ def list_rows(source: SourceConfig, uri: str, kind: Kind) -> Iterator[dict[str, 
         yield from list_tar(source.name, uri, shard, name, kind)
     if shards:
         return
-    tables = [f.path for f in files if f.path.endswith(_TABLES)]
+    tables = [f.path for f in files if f.path.endswith(TABLES)]
     pictures = [f.path for f in files if f.path.lower().endswith(EXTENSIONS)]
     if tables:
         for table in tables:
-            yield from _table_rows(source.name, uri, table, kind)
+            yield from _table_rows(source.name, uri, table, kind, more)
         return
     if not pictures:
         raise UserError(f"{field_name} {uri}: no picture and no table in it; {HINT[kind]}")
     beside = {f.path for f in files if f.path.endswith(".txt")}
-    for path in pictures:
-        key = posixpath.relpath(path, root) if path != root else posixpath.basename(path)
-        values: dict[str, Any] = {"image": path, "group": key}
+    keys = [posixpath.relpath(p, root) if p != root else posixpath.basename(p) for p in pictures]
+    for path, key, (split, label) in zip(pictures, keys, splits_and_labels(keys), strict=True):
+        values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
         text_path = posixpath.splitext(path)[0] + ".txt"
         reason = None
         if kind == "pairs" and text_path in beside:

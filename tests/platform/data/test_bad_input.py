@@ -30,6 +30,7 @@ from momo_platform.data.prepare import (
 )
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
+from momo_platform.data.splits import Shares
 from momo_platform.data.tables import lines, parse_json
 from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
 from momo_platform.stages import UserError
@@ -163,7 +164,7 @@ def prepared(path, kind):
 
 def documents(path):
     places = [{"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path))]
-    blocks = PrepareText(1, 0.0)(pa.Table.from_pylist(places))
+    blocks = PrepareText(1, Shares(0, 0))(pa.Table.from_pylist(places))
     return [row for block in blocks for row in block.to_pylist()]
 
 

@@ -22,6 +22,7 @@ from momo_platform.data.prepare import (
 )
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows
+from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
 
 datasets = pytest.importorskip("datasets")
@@ -61,7 +62,7 @@ def documents(uri):
     return [
         row
         for place in places
-        for block in PrepareText(3, 0.0)(pa.Table.from_pylist([place]))
+        for block in PrepareText(3, Shares(0, 0))(pa.Table.from_pylist([place]))
         for row in block.to_pylist()
     ]
 

@@ -15,6 +15,7 @@ from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
+from momo_platform.data.splits import Shares
 from momo_platform.data.webdataset import BadTar, Member, read_member, walk
 
 
@@ -50,7 +51,7 @@ def prepared(path, kind="pairs"):
 def documents(path):
     places = [{"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path))]
     table = pa.Table.from_pylist(places)
-    return [row for block in PrepareText(3, 0.0)(table) for row in block.to_pylist()]
+    return [row for block in PrepareText(3, Shares(0, 0))(table) for row in block.to_pylist()]
 
 
 def test_captions_labels_and_splits_come_from_their_members(tmp_path):

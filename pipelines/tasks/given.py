@@ -1,0 +1,174 @@
+"""Tasks from the command line: `--tasks NAME=FOLDER_OR_TABLE[:PROTOCOL]`. Light: no torch.
+
+What the data has decides the protocol where none is named:
+
+| data | columns, or layout | protocols, the first by default |
+|---|---|---|
+| pictures with labels | image, label; or `<class>/<picture>` | probe, fine-tune, zero-shot |
+| texts with labels | text, label | fine-tune, probe |
+| pairs | image, caption; or `name.jpg` beside `name.txt` | retrieval |
+| questions about pictures | image, question, answer | vqa |
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.images import EXTENSIONS
+from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES
+from momo_platform.data.sources import TABLES, identify, list_files
+from momo_platform.data.tables import IMAGE_NAMES, filesystem_of, open_uri, read_table_rows
+from momo_platform.data.webdataset import is_tar, list_tar
+from momo_platform.stages import UserError
+from pipelines.tasks.registry import AUTO, DataSet, Task, suites
+
+WORDS = {
+    "probe": "linear_probe",
+    "fine-tune": "fine_tune",
+    "zero-shot": "zero_shot",
+    "retrieval": "retrieval",
+    "vqa": "fine_tune",
+}
+_FITTING = {
+    "classes": ("probe", "fine-tune", "zero-shot"),
+    "texts": ("fine-tune", "probe"),
+    "pairs": ("retrieval",),
+    "questions": ("vqa",),
+}
+_NEEDED = {
+    "classes": "the columns image and label, or a folder a class",
+    "texts": "the columns text and label",
+    "pairs": "the columns image and caption, or name.jpg beside name.txt",
+    "questions": "the columns image, question and answer",
+}
+_GROUPS = {"classes": "image", "texts": "text", "pairs": "multimodal", "questions": "multimodal"}
+_BASELINES = {
+    ("classes", "probe"): "raw pixels",
+    ("classes", "fine-tune"): "raw pixels",
+    ("classes", "zero-shot"): "majority",
+    ("texts", "probe"): "TF-IDF",
+    ("texts", "fine-tune"): "TF-IDF",
+    ("pairs", "retrieval"): "chance",
+    ("questions", "vqa"): "commonest answer",
+}
+_EPOCHS = 5
+
+
+def given_tasks(entries: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks of those entries that are `NAME=PLACE[:PROTOCOL]`; looks at the data's listing.
+
+    Raises UserError for a place that is not there or fits no protocol and for a name that is taken.
+    """
+    tasks = [_task(entry) for entry in entries if "=" in entry]
+    names = [task.name for task in tasks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--tasks: two tasks are named {', '.join(twice)}; give each its own name")
+    return tuple(tasks)
+
+
+def _task(entry: str) -> Task:
+    name, _, rest = entry.partition("=")
+    name = name.strip()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--tasks {entry}: the name {name!r} may hold letters, digits, . _ - only")
+    if name in (AUTO, *suites()):
+        raise UserError(f"--tasks {entry}: {name} is a suite's name; give the task another")
+    uri, word = _parts(entry, rest.strip())
+    field_name = f"--tasks {name}"
+    held = _held(uri, field_name)
+    fitting = [kind for kind in held if not word or word in _FITTING[kind]]
+    if not fitting:
+        able = sorted({w for kind in held for w in _FITTING[kind]})
+        wanted = " or ".join(_NEEDED[k] for k, words in _FITTING.items() if word in words)
+        has = f"; what is there fits {', '.join(able)}" if able else ""
+        needs = wanted if word else "; ".join(dict.fromkeys(_NEEDED.values()))
+        raise UserError(f"{field_name} {uri}: {word or 'a task'} needs {needs}{has}")
+    kind = fitting[0]
+    word = word or _FITTING[kind][0]
+    how = "all" if word in ("retrieval", "zero-shot") else "divided"
+    uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+    digest = identify(uri, field_name, "text" if kind == "texts" else "images")
+    data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
+    metric = "mrr" if word == "retrieval" else "accuracy"
+    baseline = _BASELINES[kind, word]
+    return Task(
+        name, _GROUPS[kind], data.name, WORDS[word], metric, _EPOCHS, baseline=baseline, given=data
+    )
+
+
+def _parts(entry: str, rest: str) -> tuple[str, str]:
+    """The place and the protocol's word, or nothing."""
+    place, colon, word = rest.rpartition(":")
+    if colon and place and word in WORDS:
+        return place, word
+    if not rest:
+        raise UserError(f"--tasks {entry}: give a folder or table behind the equals sign")
+    there, before = (Path(p).expanduser().exists() for p in (rest, place or "/none"))
+    if colon and before and not there:
+        near = difflib.get_close_matches(word, WORDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"--tasks {entry}: no protocol {word!r}; {hint}There are {', '.join(WORDS)}"
+        )
+    return rest, ""
+
+
+def _held(uri: str, field_name: str) -> list[str]:
+    """What a place holds, the likeliest first: keys of `_FITTING`."""
+    if uri.startswith("hf://"):
+        raise UserError(
+            f"{field_name} {uri}: data sets of the hub can't be named here; save it as Parquet "
+            "(Dataset.to_parquet) and give that file"
+        )
+    files = list_files(uri, field_name, "images")
+    _, root = open_uri(uri)
+    for file in files:
+        if is_tar(file.path):
+            row = next(list_tar("given", uri, file.path, "given", "images"))
+            return ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
+    if table := next((f.path for f in files if f.path.endswith(TABLES)), None):
+        return _by_columns(_columns(uri, table, field_name))
+    names = [posixpath.relpath(f.path, root) for f in files]
+    pictures = [n for n in names if n.lower().endswith(EXTENSIONS)]
+    beside = {n for n in names if n.endswith(".txt")}
+    labelled = pictures and all(label for _, label in splits_and_labels(pictures))
+    captioned = any(posixpath.splitext(n)[0] + ".txt" in beside for n in pictures)
+    return ["pairs"] * captioned + ["classes"] * bool(labelled)
+
+
+def _columns(uri: str, path: str, field_name: str) -> dict[str, Any]:
+    """The first row of a table that can be read; of Parquet its columns without values."""
+    filesystem = filesystem_of(uri)
+    if path.endswith(".parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return dict.fromkeys(pq.read_schema(path, filesystem=filesystem).names, "")
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{field_name} {path}: not readable Parquet ({error})") from error
+    for _, row in read_table_rows(filesystem, path):
+        if isinstance(row, dict):
+            return row
+    raise UserError(f"{field_name} {path}: it has no row that can be read; give one with some")
+
+
+def _by_columns(columns: dict[str, Any]) -> list[str]:
+    names = {str(name) for name in columns}
+    image, label = bool(names & set(IMAGE_NAMES)), "label" in names
+    found = []
+    if image and "question" in names and names & {"answer", "answers"}:
+        found.append("questions")
+    if image and label:
+        found.append("classes")
+    if image and names & set(CAPTION_NAMES):
+        found.append("pairs")
+    if not image and label and names & set(TEXT_NAMES):
+        found.append("texts")
+    return found

@@ -1,0 +1,221 @@
+"""Data sets that were named on the command line: `--tasks NAME=FOLDER_OR_TABLE[:PROTOCOL]`.
+
+Rows are what the corpora's readers list: folders, tables, WebDataset tars, `datasets`. Pictures
+are read when they are asked for; those inside tables are held as their bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from momo.transforms import to_rgb, upright
+from momo_platform.data.listing import SPLITS, TEXT_NAMES, Kind, first
+from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
+from momo_platform.data.sources import TABLES, SourceConfig, list_files, list_rows
+from momo_platform.data.tables import filesystem_of, read_table_rows
+from momo_platform.stages import UserError
+from pipelines.tasks.items import (
+    Captioned,
+    Items,
+    Labelled,
+    Pictures,
+    Texts,
+    carve,
+    classes_of,
+    divided,
+)
+
+_ANSWERS = 3129  # as many as VQAv2's models have
+_TEXT_TOKENS, _QUESTION_TOKENS = 128, 24
+
+
+def load_given(loader: str, uri: str) -> Items:
+    """`loader` is what the set holds, then after a colon `divided` where rows that name no split
+    are divided, or `all` where they are all test examples. Raises UserError that names the row."""
+    kind, _, how = loader.partition(":")
+    read = {"classes": _classes, "texts": _texts, "pairs": _pairs, "questions": _questions}[kind]
+    return read(uri, how == "divided")
+
+
+def _bad(uri: str, row: dict[str, Any], what: str) -> UserError:
+    return UserError(f"{uri}, {row['key']}: {what}")
+
+
+def _listed(uri: str, kind: Kind, more: Sequence[str] = ()) -> list[dict[str, Any]]:
+    rows = list(list_rows(SourceConfig("given", uri), uri, kind, more))
+    for row in rows:
+        if row["reason"]:
+            raise _bad(uri, row, f"{row['reason']}; mend the row or take it out")
+    if not rows:
+        raise UserError(f"{uri}: it holds no rows; give a folder or table with some")
+    return rows
+
+
+def _pictures(uri: str, rows: Sequence[dict[str, Any]]) -> Pictures:
+    places: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        if row["row"] is not None:
+            places.setdefault((row["root"], row["path"]), []).append(row["row"])
+    found = {place: embedded_pictures(*place, numbers) for place, numbers in places.items()}
+
+    def open_row(item: tuple[dict[str, Any], Embedded]) -> Image.Image:
+        try:
+            picture = Image.open(io.BytesIO(raw_picture(*item)))
+            picture.load()
+            return to_rgb(upright(picture))
+        except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
+            remedy = f"not a picture that can be read ({error}); replace it or take it out"
+            raise _bad(uri, item[0], remedy) from error
+
+    items = [(r, found.get((r["root"], r["path"]), {}).get(r["row"])) for r in rows]
+    return Pictures(items, open_row)
+
+
+def _split(
+    uri: str, rows: Sequence[dict[str, Any]], divide: bool, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """The rows' own splits where they name some; else by hash of their groups."""
+    named = np.array([row["split"] for row in rows], dtype=object)
+    if not (named != "").any():
+        groups = [row["group"] for row in rows]
+        return divided(groups, strata) if divide else np.array(["test"] * len(rows), dtype=object)
+    if (named == "").any():
+        row = rows[int(np.flatnonzero(named == "")[0])]
+        raise _bad(uri, row, "no split, but other rows have one; write train, valid or test")
+    if "test" not in named:
+        named[named == "valid"] = "test"
+    if "test" not in named:
+        raise UserError(f"{uri}: no row has the split test; give some, or leave the column out")
+    if divide and "train" not in named:
+        raise UserError(f"{uri}: no row has the split train; give some, or leave the column out")
+    return carve(named) if divide else named
+
+
+def _classes(uri: str, divide: bool) -> Items:
+    """Pictures with labels, in a folder a class or by a column."""
+    rows = _listed(uri, "images")
+    for row in rows:
+        if not row["label"]:
+            raise _bad(
+                uri, row, "no label; give each row one, or lay pictures out as <class>/<picture>"
+            )
+    labels, names = classes_of([r["label"] for r in rows], lambda name: name.replace("_", " "))
+    groups = np.array([r["group"] for r in rows])
+    return Labelled(_pictures(uri, rows), labels, _split(uri, rows, divide, labels), names, groups)
+
+
+def _text_rows(uri: str) -> list[dict[str, Any]]:
+    rows = []
+    for file in list_files(uri, "--tasks", "text"):
+        if not file.path.endswith(TABLES):
+            continue
+        name = file.path.rpartition("/")[2]
+        columns = (*TEXT_NAMES, "label", "split", "group")
+        for number, values in read_table_rows(filesystem_of(uri), file.path, columns):
+            key = f"{name}:{number}"
+            if isinstance(values, str):
+                raise _bad(uri, {"key": key}, f"{values}; mend the row or take it out")
+            text, label = first(values, TEXT_NAMES), values.get("label")
+            if not isinstance(text, str) or not text.strip():
+                raise _bad(uri, {"key": key}, "no text; give each row one or take it out")
+            if label is None or label == "":
+                raise _bad(uri, {"key": key}, "no label; give each row one or take it out")
+            split = str(values.get("split") or "").strip().lower()
+            if split not in SPLITS:
+                raise _bad(uri, {"key": key}, f"unknown split {split!r}: train, valid or test")
+            group = values.get("group")
+            rows.append(
+                {
+                    "key": key,
+                    "text": text,
+                    "label": str(label),
+                    "split": SPLITS[split],
+                    "group": text if group is None else str(group),
+                }
+            )
+    if not rows:
+        raise UserError(f"{uri}: it holds no rows; give a table with the columns text and label")
+    return rows
+
+
+def _texts(uri: str, divide: bool) -> Items:
+    """Texts with labels."""
+    rows = _text_rows(uri)
+    labels, names = classes_of([r["label"] for r in rows], str)
+    return Texts(
+        [r["text"] for r in rows],
+        labels,
+        _split(uri, rows, divide, labels),
+        int(labels.max()) + 1,
+        groups=np.array([r["group"] for r in rows]),
+        length=_TEXT_TOKENS,
+        class_names=names,
+    )
+
+
+def _pairs(uri: str, divide: bool) -> Items:
+    """Pictures with captions: the test rows; rows of one group belong together."""
+    rows = _listed(uri, "pairs")
+    split = _split(uri, rows, divide)
+    rows = [row for row, part in zip(rows, split, strict=True) if part == "test"]
+    shown: dict[tuple[str, Any], dict[str, Any]] = {}
+    captions: dict[tuple[str, str], str] = {}
+    for row in rows:
+        place = row["path"] or row["root"]
+        shown.setdefault((row["group"], (place, row["row"], row["offset"])), row)
+        texts = [c.strip() for c in row["captions"] if c.strip()]
+        if not texts:
+            raise _bad(uri, row, "no caption; give each row one or take it out")
+        for text in texts:
+            captions.setdefault((row["group"], text.casefold()), text)
+    return Captioned(
+        _pictures(uri, list(shown.values())),
+        np.array([group for group, _ in shown]),
+        list(captions.values()),
+        np.array([group for group, _ in captions]),
+    )
+
+
+def _answer(uri: str, row: dict[str, Any]) -> str:
+    given = first(row["more"], ("answer", "answers"))
+    texts = [str(a).strip() for a in (given if isinstance(given, list) else [given]) if a]
+    if not any(texts):
+        raise _bad(uri, row, "no answer; give each row one or take it out")
+    return Counter(t.lower() for t in texts if t).most_common(1)[0][0]
+
+
+def _questions(uri: str, divide: bool) -> Items:
+    """Questions about pictures; the commonest answers of the training part are the classes."""
+    rows = _listed(uri, "images", ("question", "answer", "answers"))
+    for row in rows:
+        question = row["more"]["question"]
+        if not isinstance(question, str) or not question.strip():
+            raise _bad(uri, row, "no question; give each row one or take it out")
+    answers = [_answer(uri, row) for row in rows]
+    split = _split(uri, rows, divide)
+    counts = Counter(a for a, part in zip(answers, split, strict=True) if part == "train")
+    known = [answer for answer, _ in counts.most_common(_ANSWERS)]
+    index = {answer: i for i, answer in enumerate(known)}
+    labels = np.array([index.get(a, -1) for a in answers], dtype=np.int64)
+    kept = np.flatnonzero((split == "test") | (labels >= 0))
+    rows = [rows[i] for i in kept]
+    numbers: dict[str, int] = {}
+    picture = np.array([numbers.setdefault(r["group"], len(numbers)) for r in rows])
+    shown = {number: row for row, number in zip(reversed(rows), reversed(picture), strict=True)}
+    return Texts(
+        [row["more"]["question"] for row in rows],
+        labels[kept],
+        split[kept],
+        len(known),
+        pictures=_pictures(uri, [shown[i] for i in range(len(numbers))]),
+        picture=picture,
+        groups=picture,
+        length=_QUESTION_TOKENS,
+        class_names=tuple(known),
+    )

@@ -1,0 +1,199 @@
+"""Tasks on the user's own sources: which run, what they read, what the graph has for them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from momo_platform.data.sink import DATA
+from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions
+from pipelines.graph import build_graph
+from pipelines.presets import PRESETS
+from pipelines.tasks.items import Captioned, Labelled, NotAvailable, Texts
+from pipelines.tasks.loaders import load_items
+from pipelines.tasks.registry import TASKS, choose
+
+
+def png(number):
+    import io
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (number, 7, 9)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def prepared(folder, **columns):
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), folder / DATA)
+    return folder
+
+
+def own_folder(root, count=12):
+    """Captioned pictures, as a table beside them."""
+    root.mkdir()
+    rows = []
+    for i in range(count):
+        (root / f"{i}.png").write_bytes(png(i))
+        rows.append({"image": f"{i}.png", "caption": f"picture number {i}"})
+    (root / "pairs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (root / "words.txt").write_text("a line of twenty characters or more\n" * 5)
+    return root
+
+
+def own_config(root, *kinds, **evaluation) -> PipelineConfig:
+    files = {"images": root, "pairs": root / "pairs.jsonl", "text": root / "words.txt"}
+    sources = {kind: SourceOptions(source=str(files[kind])) for kind in kinds}
+    config = replace(PRESETS["smoke"](), **sources)
+    return replace(config, evaluation=replace(config.evaluation, **evaluation))
+
+
+def evaluated(graph):
+    report = graph["report"].config
+    return {task for nodes in report.evaluations.values() for task in nodes}
+
+
+def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
+    graph = build_graph(own_config(own_folder(tmp_path / "own"), "images", "text", "pairs"))
+    assert "corpora" not in graph
+    tasks = {"retrieval", "matching", "labels", "labels_zero_shot", "masked_words"}
+    assert evaluated(graph) == {f"own/{name}" for name in tasks}
+    assert not [name for name in graph if "demo" in name]
+    assert {t.name for t in graph["baselines"].config.tasks} == evaluated(graph)
+    assert "tokenizer" in graph["baselines"].inputs
+    for kind in ("images", "text", "pairs"):
+        assert graph[f"prepare-{kind}"].config.held_out is None
+
+
+def test_own_pairs_alone_are_pictures_and_text_too(tmp_path):
+    graph = build_graph(own_config(own_folder(tmp_path / "own"), "pairs"))
+    assert not [name for name in graph if "demo" in name or name == "corpora"]
+    assert {"own/retrieval", "own/labels", "own/masked_words"} <= evaluated(graph)
+    words = graph["masked-words-own-text-stage3-pairs"].inputs["own-text"]
+    assert words is graph["prepare-pairs"]
+
+
+def test_the_demos_tasks_come_with_its_corpora_or_when_they_are_named(tmp_path):
+    root = own_folder(tmp_path / "own")
+    demo = SourceOptions(source="demo")
+    graph = build_graph(replace(own_config(root, "pairs"), images=demo, text=demo))
+    found = evaluated(graph)
+    assert {"own/retrieval", "demo/mnist", "demo/movie_sentiment"} <= found
+    assert not found & {"demo/image_to_text", "demo/easy_vqa", "own/labels"}
+    named = own_config(root, "images", "text", "pairs", tasks=("auto", "demo/image_to_text"))
+    graph = build_graph(named)
+    # One name is one data set: the emoji, prepared for this task alone.
+    node = graph["retrieval-demo-pairs-stage3-pairs"].inputs["features"]
+    assert node.inputs["demo-pairs"].name == "prepare-demo-pairs"
+    assert node.inputs["demo-pairs"].config.sources[0].name == "emoji"
+    assert "corpora" in graph
+    assert (
+        graph["retrieval-own-pairs-stage3-pairs"].inputs["features"].inputs["own-pairs"]
+        is (graph["prepare-pairs"])
+    )
+    assert "demo/mnist" not in evaluated(graph)
+
+
+def test_the_demo_alone_is_evaluated_as_ever():
+    graph = build_graph(PRESETS["demo"]())
+    assert evaluated(graph) == {n for n in TASKS if n.startswith("demo/")}
+    assert graph["prepare-text"].config.valid == 0.02
+    assert EvaluationConfig().tasks == ("auto",)
+
+
+def test_own_tasks_without_a_source_say_which_option_to_give():
+    config = PRESETS["smoke"]()
+    graph = build_graph(
+        replace(
+            config, evaluation=replace(config.evaluation, tasks=("own/retrieval", "demo/mnist"))
+        )
+    )
+    missing = graph["report"].config.missing["stage3-pairs"]
+    assert missing == {"own/retrieval": "no --pairs.source was given"}
+
+
+def test_auto_chooses_by_kind():
+    names = {t.name for t in choose(("auto",), own={"text"}, demo={"images"})}
+    demo = {"mnist", "emoji_category", "mnist_knn", "category_zero_shot"}
+    assert names == {"own/masked_words", *(f"demo/{name}" for name in demo)}
+    assert choose(("auto", "demo/mnist"), own=set(), demo=set()) == (TASKS["demo/mnist"],)
+
+
+def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):
+    prepared(
+        tmp_path / "pairs",
+        image=[png(0), png(0), png(1), png(2), png(3), png(4)],
+        captions=[["a dog"], ["the dog runs"], ["a cat"], ["A Dog"], ["a tree"], ["seen"]],
+        group=["0", "0", "1", "2", "3", "4"],
+        split=["test"] * 5 + ["train"],
+    )
+    items = load_items("own-pairs", {"own-pairs": tmp_path / "pairs"})
+    assert isinstance(items, Captioned)
+    assert len(items.pictures) == 4  # the picture of two rows comes once
+    assert items.captions == ["a dog", "the dog runs", "a cat", "a tree"]
+    # "a dog" is right for both pictures that are called so.
+    assert items.image_groups[0] == items.image_groups[2]
+    assert len(set(items.image_groups.tolist())) == 3
+    assert set(items.text_groups.tolist()) == set(items.image_groups.tolist())
+    none = prepared(
+        tmp_path / "none", image=[png(0)], captions=[["x"]], group=["0"], split=["train"]
+    )
+    found = load_items("own-pairs", {"own-pairs": none})
+    assert isinstance(found, NotAvailable)
+    assert "--pairs.held-out" in found.reason
+
+
+def test_own_labels_need_labels_and_parts(tmp_path):
+    count = 40
+    columns = {
+        "image": [png(i) for i in range(count)],
+        "split": ["train"] * 28 + ["test"] * 8 + ["valid"] * 4,
+        "group": [str(i) for i in range(count)],
+    }
+    labels = [("big_cat", "dog")[i % 2] for i in range(count - 1)] + [""]
+    roots = {"own-images": prepared(tmp_path / "a", label=labels, **columns)}
+    items = load_items("own-labels", roots)
+    assert isinstance(items, Labelled)
+    assert items.class_names == ("big cat", "dog")
+    assert len(items.labels) == count - 1
+    for name, labels, words in (
+        ("none", [""] * count, "<class>/<picture>"),
+        ("one", ["dog"] * count, "one label only"),
+    ):
+        roots = {"own-images": prepared(tmp_path / name, label=labels, **columns)}
+        found = load_items("own-labels", roots)
+        assert isinstance(found, NotAvailable)
+        assert words in found.reason
+    columns["split"] = ["train"] * 30 + ["test"] * 10
+    numbers = [str(i % 3) for i in range(count)]
+    roots = {"own-images": prepared(tmp_path / "numbers", label=numbers, **columns)}
+    items = load_items("own-labels", roots)
+    assert isinstance(items, Labelled)
+    assert items.class_names == ()  # numbers say nothing to a text encoder
+    assert "valid" in items.split  # taken from the training part
+
+
+def test_own_text_is_the_held_out_documents(tmp_path):
+    folder = prepared(
+        tmp_path / "t", text=["one", "two", "three"], split=["test", "train", "valid"]
+    )
+    items = load_items("own-text", {"own-text": folder})
+    assert isinstance(items, Texts)
+    assert items.texts == ["one"]
+    assert (items.split == "test").all()
+    captions = prepared(
+        tmp_path / "c", captions=[["a", "b"], ["a"], ["c"]], split=["test", "test", "train"]
+    )
+    assert load_items("own-text", {"own-text": captions}).texts == ["a", "b"]
+    assert np.issubdtype(items.labels.dtype, np.integer)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_held_out_is_a_share(share):
+    from momo_platform.stages import UserError
+
+    with pytest.raises(UserError, match="held_out"):
+        SourceOptions(held_out=share)
