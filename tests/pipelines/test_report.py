@@ -14,7 +14,7 @@ from momo_platform.charts import (
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.report.cells import untrained, verdict
+from pipelines.report.cells import verdict
 from pipelines.report.corpora import Corpus, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
 from pipelines.report.words import loss_in_words, metric_in_words
@@ -126,12 +126,6 @@ def test_colour_only_where_the_interval_leaves_the_baseline(low, high, baseline,
 def test_a_low_median_rank_is_good():
     row = {"low": 2.0, "high": 4.0, "baseline": 50.0, "metric": "image_to_text_median_rank"}
     assert verdict(row) == "good"
-
-
-def test_an_untrained_model_is_found_under_both_names():
-    assert untrained({"untrained": 0.2, "details": {"random_features": 0.3}}) == 0.2
-    assert untrained({"details": {"random_features": 0.3}}) == 0.3
-    assert untrained({"details": {}}) is None
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (0.98, 1.05), (3, 3), (-4e-4, 4e-4), (0, 12_345)])
