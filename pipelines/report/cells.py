@@ -37,9 +37,10 @@ def method(row: Mapping[str, Any]) -> str:
 
 
 def others(row: Mapping[str, Any]) -> str:
-    """The other numbers of the result: 'R@5 0.600, median rank 4.000'; '' where there are none."""
+    """The other numbers of the result: 'R@5 0.600, median rank 4'; '' where there are none."""
     found = {n: v["value"] for n, v in row["values"].items() if n != row["metric"]}
-    return ", ".join(f"{measure_in_words(n)} {number(v)}" for n, v in found.items())
+    told = {n: f"{v:g}" if n.endswith("rank") else number(v) for n, v in found.items()}
+    return ", ".join(f"{measure_in_words(n)} {text}" for n, text in told.items())
 
 
 def mark(row: Mapping[str, Any]) -> str:

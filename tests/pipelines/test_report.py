@@ -14,7 +14,7 @@ from momo_platform.charts import (
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.report.cells import verdict
+from pipelines.report.cells import others, verdict
 from pipelines.report.corpora import Corpus, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
 from pipelines.report.words import loss_in_words, metric_in_words
@@ -126,6 +126,16 @@ def test_colour_only_where_the_interval_leaves_the_baseline(low, high, baseline,
 def test_a_low_median_rank_is_good():
     row = {"low": 2.0, "high": 4.0, "baseline": 50.0, "metric": "image_to_text_median_rank"}
     assert verdict(row) == "good"
+
+
+def test_the_other_numbers_of_a_result_stand_beside_it():
+    values = {
+        "image_to_text_r@1": {"value": 0.25},
+        "image_to_text_r@10": {"value": 0.5},
+        "image_to_text_median_rank": {"value": 7.0},
+    }
+    row = {"metric": "image_to_text_r@1", "values": values}
+    assert others(row) == "R@10 0.500, median rank 7"
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (0.98, 1.05), (3, 3), (-4e-4, 4e-4), (0, 12_345)])
