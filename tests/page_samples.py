@@ -6,6 +6,8 @@ import numpy as np
 
 from momo_platform.charts import bar_chart, colour_class, data_uri, line_chart
 from momo_platform.sweeps.charts import shares_chart
+from momo_platform.sweeps.compare import Run
+from momo_platform.sweeps.compare import page as comparison
 from momo_platform.sweeps.dashboard import Link, index_page
 from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
 from momo_platform.sweeps.report import forest, render
@@ -330,10 +332,25 @@ def dashboard():
     return index_page(seen, "objectives-hour", links, has_report=False, has_latest=True)
 
 
+def side_by_side():
+    """Three runs compared."""
+    runs = [
+        Run(
+            f"objectives-hour:without matching:{n}",
+            {f"stage3-pairs: task.{name}": f"0.{n}" for name in ("matching", "pair_mlm")},
+            {f"tasks/demo/task_number_{t}": 0.1 * t + n for t in range(4)},
+            {f"stage3-pairs: {name}": _falling(5 + n, 2) for name in ("loss/mim", "loss/mlm")},
+        )
+        for n in range(3)
+    ]
+    return comparison(runs)
+
+
 PAGES = {
     "report": report,
     "evaluation": evaluation,
     "sweep of arms": lambda: sweep_report(True),
     "sweep of a space": lambda: sweep_report(False),
     "dashboard": dashboard,
+    "runs side by side": side_by_side,
 }
