@@ -26,12 +26,13 @@ def patch_attention(model: MoMo, pixels: Tensor, ids: Tensor | None = None) -> T
     if ids is not None:
         text = model.text_embedding(ids)
         if model.image_tower is not None and model.text_tower is not None:
-            image, text = (
-                tower.norm(through(tower.blocks, part))
-                for tower, part in ((model.image_tower, image), (model.text_tower, text))
-            )
+            text = model.text_tower.norm(through(model.text_tower.blocks, text))
+            image = model.encode_embedded_image(image)
         tokens, layers = torch.cat([image, text], dim=1), model
-    tokens = through(layers.blocks[:-1], tokens)
+    # A model with class attention hides [CLS]; here the patches' shares alone count.
+    seen = torch.arange(tokens.shape[1], device=tokens.device) > 0
+    mask = seen[None, None, None] if model.config.class_attention else None
+    tokens = through(layers.blocks[:-1], tokens, mask)
     last: Any = layers.blocks[-1]
     projected = last.attn.project(last.norm1(tokens))
     heads = (part.unflatten(-1, (last.attn.heads, -1)).transpose(1, 2) for part in projected)

@@ -11,6 +11,9 @@ from torch import Tensor
 from momo.masking import PAD, mask_tokens, trim_padding
 
 TEXTS = "texts"
+ROWS_OF_RANKS = "rows_of_ranks"
+"""A fact that a batch may bring: the rows that each rank has of it, where they are not as many as
+in training; one number only: every rank has all of them."""
 _NOISE = {"text": "noise", "pair": "noise_text"}
 
 

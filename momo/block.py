@@ -8,6 +8,7 @@ them), so that public MAE weights fit. Ours because importing timm's costs every
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from momo.config import Activation
 from momo.embeddings import take_tokens
 from momo.packing import Sequences, attend
 
@@ -61,7 +63,11 @@ class Attention(nn.Module):
         # once, instead of stacking the parts and turning the stack.
         query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in projected)
         if sequences is not None:
-            return self.proj(attend(query, key, value, asked or sequences, sequences))
+            read = sequences.read
+            if read is not None:
+                key, value = (part.index_select(0, read.tokens) for part in (key, value))
+            seen = sequences if read is None else read.sequences
+            return self.proj(attend(query, key, value, asked or sequences, seen))
         heads = (part.transpose(1, 2) for part in (query, key, value))
         seen = scaled_dot_product_attention(*heads, attn_mask=mask)
         return self.proj(seen.transpose(1, 2).flatten(2))
@@ -78,13 +84,28 @@ def _add_to(product: Tensor, x: Tensor) -> Tensor:
     return product.add_(x) if product.dtype == x.dtype else x + product
 
 
-class MLP(nn.Module):
-    """Two layers with GELU between."""
+class QuickGELU(nn.Module):
+    """CLIP's approximation of GELU."""
 
-    def __init__(self, width: int, ratio: float) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        """[...] → [...]."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGELU,
+}
+
+
+class MLP(nn.Module):
+    """Two layers with an activation between."""
+
+    def __init__(self, width: int, ratio: float, activation: Activation = "gelu") -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, int(ratio * width))
-        self.act = nn.GELU()
+        self.act = _ACTIVATIONS[activation]()
         self.fc2 = nn.Linear(int(ratio * width), width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,12 +116,19 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with its residual (Dosovitskiy et al., arXiv 2010.11929)."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        activation: Activation = "gelu",
+        norm_eps: float = 1e-6,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP(width, mlp_ratio)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = MLP(width, mlp_ratio, activation)
         self.recompute_elementwise = False
 
     def forward(

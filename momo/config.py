@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Modality = Literal["image", "text", "pair"]
 MODALITIES: tuple[Modality, ...] = ("image", "text", "pair")
@@ -20,6 +20,14 @@ OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 JOINT_OBJECTIVES = frozenset(OBJECTIVES["pair"]) - {"contrastive"}
 """Those that read a picture and a text in one sequence."""
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+"""GELU, its approximation by tanh, or x · sigmoid(1.702 x)."""
+
+
+def _absent_at(value: Any) -> Any:
+    """A field that saved configs and fingerprints leave out while it has this default: models made
+    before it existed stay the same."""
+    return field(default=value, metadata={"absent_at": value})
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,12 @@ class ModelConfig:
     (arXiv 2112.04482): pictures and texts go through that many layers of their own, pairs through
     both towers and then through `depth` layers more. `linear_init`: how linear layers are drawn,
     Xavier uniform as in MAE, or normal of 0.02 as in BERT.
+
+    The last fields are for starting from other people's weights, which `momo.initialise` checks.
+    `activation` of the blocks' MLP and `norm_eps`, added to the variance by their norms: as the
+    model was trained. `image_norm`: a norm behind the image embedding, as CLIP has one; `text_norm`
+    behind the text embedding, as BERT (which adds 1e-12). `class_attention`: [CLS] reads the other
+    tokens and none reads it (CaiT, arXiv 2103.17239), for encoders without [CLS], as SigLIP's.
     """
 
     image_size: int = 64
@@ -48,6 +62,11 @@ class ModelConfig:
     embed_dim: int = 128
     tower_depth: int = 0
     linear_init: Literal["xavier", "normal"] = "xavier"
+    activation: Activation = _absent_at("gelu")
+    norm_eps: float = _absent_at(1e-6)
+    image_norm: bool = _absent_at(False)
+    text_norm: bool = _absent_at(False)
+    class_attention: bool = _absent_at(False)
 
     def __post_init__(self) -> None:
         for name in ("depth", "vocab_size", "embed_dim", "decoder_depth", "max_text_length"):
@@ -56,6 +75,11 @@ class ModelConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)}: give at least {least}")
         if self.linear_init not in ("xavier", "normal"):
             raise ValueError(f"model.linear_init={self.linear_init!r}: give xavier or normal")
+        if self.activation not in get_args(Activation):
+            known = ", ".join(get_args(Activation))
+            raise ValueError(f"model.activation={self.activation!r}: give {known}")
+        if not 0.0 <= self.norm_eps < 1.0:
+            raise ValueError(f"model.norm_eps={self.norm_eps}: give 0 or more, as 1e-6")
         if self.tower_depth < 0:
             raise ValueError(f"model.tower_depth={self.tower_depth}: give 0 or more")
         if not 0.0 < self.mlp_ratio < math.inf:
@@ -78,8 +102,12 @@ class ModelConfig:
         return (self.image_size // self.patch_size) ** 2
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values for JSON, without fields that are left out at their default."""
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != f.metadata.get("absent_at", dataclasses.MISSING)
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:

@@ -185,7 +185,8 @@ def executed_flops(
 
 
 def _block_parameters(width: int, ratio: float) -> int:
-    return int((4 + 2 * ratio) * width**2 + (9 + ratio) * width)
+    hidden = int(ratio * width)
+    return 4 * width**2 + 2 * width * hidden + 9 * width + hidden
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
@@ -198,8 +199,9 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
         "blocks": config.depth * a_block + 2 * width,
         "image_tower": tower,
         "text_tower": tower,
-        "image_embedding": (values + 3 + positions) * width,
-        "text_embedding": (config.vocab_size + config.max_text_length + 1) * width,
+        "image_embedding": (values + 3 + positions + 2 * config.image_norm) * width,
+        "text_embedding": (config.vocab_size + config.max_text_length + 1 + 2 * config.text_norm)
+        * width,
         "pixel_decoder": (width + 4 + positions) * inner
         + config.decoder_depth * _block_parameters(inner, config.mlp_ratio)
         + (inner + 1) * values,

@@ -10,6 +10,7 @@ from momo.config import ModelConfig
 # ImageNet statistics, those of the public MAE and ViT checkpoints.
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
+BERT_EPS = 1e-12  # what BERT's norms add to the variance
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
@@ -55,7 +56,8 @@ def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 class ImageEmbedding(nn.Module):
-    """Patch projection, learned positions (sine-cosine at first), modality, [CLS]."""
+    """Patch projection, learned positions (sine-cosine at first), modality, [CLS], and a norm where
+    the config has `image_norm`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,6 +66,8 @@ class ImageEmbedding(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, config.width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + config.num_patches, config.width))
         self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
+        norm = nn.LayerNorm(config.width, eps=config.norm_eps) if config.image_norm else None
+        self.norm: nn.LayerNorm | None = norm
 
     def reset(self) -> None:
         nn.init.normal_(self.cls, std=0.02)
@@ -87,17 +91,20 @@ class ImageEmbedding(nn.Module):
             positions = take_tokens(positions.expand(keep.shape[0], -1, -1), keep)
         patches = self.projection(patches) + positions
         cls = (self.cls + self.positions[:, :1]).expand(pixels.shape[0], -1, -1)
-        return torch.cat([cls.to(patches.dtype), patches], dim=1) + self.modality
+        tokens = torch.cat([cls.to(patches.dtype), patches], dim=1) + self.modality
+        return tokens if self.norm is None else self.norm(tokens)
 
 
 class TextEmbedding(nn.Module):
-    """WordPiece embeddings, learned positions and modality."""
+    """WordPiece embeddings, learned positions and modality, and a norm with `text_norm`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.words = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Parameter(torch.zeros(1, config.max_text_length, config.width))
         self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
+        norm = nn.LayerNorm(config.width, eps=BERT_EPS) if config.text_norm else None
+        self.norm: nn.LayerNorm | None = norm
 
     def reset(self) -> None:
         for parameter in (self.words.weight, self.positions, self.modality):
@@ -110,9 +117,12 @@ class TextEmbedding(nn.Module):
             raise ValueError(
                 f"text of {length} tokens, but model.max_text_length is {longest}: truncate it"
             )
-        return self.words(ids) + self.positions[:, :length] + self.modality
+        return self._normed(self.words(ids) + self.positions[:, :length] + self.modality)
 
     def packed(self, ids: Tensor, places: Tensor) -> Tensor:
         """`ids` and their `places` in their texts, int64 [S] → [S, D]."""
         where = nn.functional.embedding(places, self.positions[0])
-        return self.words(ids) + where + self.modality[0]
+        return self._normed(self.words(ids) + where + self.modality[0])
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        return tokens if self.norm is None else self.norm(tokens)

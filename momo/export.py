@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -21,6 +20,7 @@ from momo.device import device_of, find_device, to_device
 from momo.embeddings import normalise_pixels
 from momo.masking import PAD
 from momo.model import MoMo
+from momo.pictures import Picture, is_one_picture, open_picture
 from momo.precision import (
     Precision,
     at_precision,
@@ -28,10 +28,9 @@ from momo.precision import (
     keep_linear_layers_in_bf16,
 )
 from momo.tokenizer import encode_texts, load_tokenizer
-from momo.transforms import stack_pictures, upright
+from momo.transforms import stack_pictures
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-Picture = str | os.PathLike[str] | Image.Image
 _WINDOW = 32  # batches of texts that are ordered by length at a time
 
 
@@ -43,7 +42,8 @@ def save(
 ) -> None:
     """Write weights, config and, if given, the tokenizer into `folder`.
 
-    `extra` goes into the config; `text_length` there is what `load` cuts texts to, in tokens.
+    `extra` goes into the config; `text_length` there is what `load` cuts texts to, in tokens,
+    `origin` what the training started from (`momo.initialise.Origin.chain`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
@@ -94,23 +94,6 @@ def load(
     return Embedder(model.to(place), load_tokenizer(folder / TOKENIZER), length, precision)
 
 
-def open_picture(picture: Picture) -> Image.Image:
-    """A PIL picture, read whole. Raises FileNotFoundError or ValueError that names the file."""
-    if isinstance(picture, Image.Image):
-        return upright(picture)
-    try:
-        with Image.open(picture) as opened:
-            opened.load()
-            return upright(opened)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(picture)}: no such picture") from None
-    except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
-        raise ValueError(
-            f"{os.fspath(picture)} is not a readable picture ({error}); give PNG, JPEG, WebP, GIF "
-            "or BMP"
-        ) from error
-
-
 class Embedder:
     """Text and pictures into one space of unit vectors [N, embed_dim], computed where the model is.
 
@@ -143,15 +126,17 @@ class Embedder:
         images: Sequence[Picture] | None = None,
         batch_size: int = 256,
     ) -> np.ndarray:
-        """float32 [N, embed_dim] of `texts` or of `images` (paths or PIL pictures); with both, as
-        many of each, of pairs: the unit vector between the text's and the picture's.
+        """float32 [N, embed_dim] of `texts` or of `images` (paths, PIL pictures or NumPy arrays,
+        `momo.pictures.Picture`); with both, as many of each, of pairs: the unit vector between the
+        text's and the picture's.
 
-        Raises ValueError for a picture that can't be read, for neither argument and for pairs that
-        are not as many, TypeError for one text or picture that is not in a list.
+        Raises ValueError for a picture that can't be read or has another shape, for neither
+        argument and for pairs that are not as many, TypeError for what is no picture and for one
+        text or picture that is not in a list.
         """
         if texts is None and images is None:
             raise ValueError("embed takes texts=[...], images=[...] or both")
-        if isinstance(texts, str) or isinstance(images, str | os.PathLike | Image.Image):
+        if isinstance(texts, str) or is_one_picture(images):
             raise TypeError("embed takes a list: write texts=[text] or images=[image]")
         if texts is not None and images is not None:
             if len(texts) != len(images):

@@ -22,15 +22,18 @@ what one block makes of more falls out of the caches, and every larger tensor is
 the system must clear; the products of a small last part are slow."""
 
 
+def _blocks(config: ModelConfig, depth: int) -> nn.ModuleList:
+    sizes = config.width, config.heads, config.mlp_ratio
+    return nn.ModuleList(Block(*sizes, config.activation, config.norm_eps) for _ in range(depth))
+
+
 class Layers(nn.Module):
     """Transformer blocks and the norm behind them."""
 
     def __init__(self, config: ModelConfig, depth: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio) for _ in range(depth)
-        )
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.blocks = _blocks(config, depth)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
 
 class MoMo(nn.Module):
@@ -46,10 +49,8 @@ class MoMo(nn.Module):
         self.config = config
         self.image_embedding = ImageEmbedding(config)
         self.text_embedding = TextEmbedding(config)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth)
-        )
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)  # as in ViT and MAE, for their weights
+        self.blocks = _blocks(config, config.depth)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.image_tower = Layers(config, config.tower_depth) if config.tower_depth else None
         self.text_tower = Layers(config, config.tower_depth) if config.tower_depth else None
         self.pixel_decoder = PixelDecoder(config)
@@ -120,7 +121,19 @@ class MoMo(nn.Module):
 
     def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Normalised float `pixels` [B, 3, H, W], `keep` [B, K] or None → [B, 1 + K, D]."""
-        return self._encode(self.image_embedding(pixels, keep), None, self.image_tower)
+        return self.encode_embedded_image(self.image_embedding(pixels, keep))
+
+    def encode_embedded_image(self, image: Tensor) -> Tensor:
+        """As `encode_image`, from embeddings [B, 1 + K, D]."""
+        mask = self._seen(image) if self.config.class_attention else None
+        return self._encode(image, mask, self.image_tower)
+
+    def _seen(self, image: Tensor) -> Tensor:
+        """Which of a picture's tokens are attended to, bool [B, 1 + K]."""
+        seen = torch.ones(image.shape[:2], dtype=torch.bool, device=image.device)
+        if self.config.class_attention:
+            seen[:, 0] = False
+        return seen
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`ids` [B, T] int64, `mask` [B, T] bool → [B, T, D]."""
@@ -148,11 +161,16 @@ class MoMo(nn.Module):
         are slow, and each weight's gradient is added up once less.
         """
         if self.image_tower is not None:
-            seen = self._encode(image, None, self.image_tower)
+            seen = self.encode_embedded_image(image)
             return seen, self.encode_packed(text, texts.sequences, self.text_tower)
         rows, length = image.shape[:2]
         both = Sequences.equal(rows, length, image.device).then(texts.sequences)
-        tokens = self.encode_packed(torch.cat([image.flatten(0, 1), text]), both)
+        tokens = torch.cat([image.flatten(0, 1), text])
+        if self.config.class_attention:
+            cls = torch.arange(rows, device=image.device) * length
+            left = both.runs and ((rows, length - 1), *both.runs[1:])
+            both = both.hiding(cls, len(tokens), left)
+        tokens = self.encode_packed(tokens, both)
         seen, read = tokens.split([rows * length, text.shape[0]])
         return seen.view_as(image), read
 
@@ -178,9 +196,9 @@ class MoMo(nn.Module):
 
         `wanted` int64 [B, M]: only these tokens come out, [B, M, D].
         """
-        seen = torch.ones(image.shape[:2], dtype=torch.bool, device=mask.device)
+        seen = self._seen(image)
         if self.image_tower is not None:
-            image = self._encode(image, None, self.image_tower)
+            image = self.encode_embedded_image(image)
             text = self._encode(text, mask, self.text_tower)
         tokens, present = torch.cat([image, text], dim=1), torch.cat([seen, mask], dim=1)
         return self._encode(tokens, present, None, wanted)

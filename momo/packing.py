@@ -8,7 +8,7 @@ the tokens lie, so that nothing here waits for a GPU.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,12 +29,13 @@ class Sequences:
 
     `offsets` int32 [n + 1], on the tokens' device; `longest`: tokens of the longest one, or more.
     `runs`: (rows, length) of neighbours of equal length, where the host knows them: each run is
-    then a batch without padding.
+    then a batch without padding. `read`: the tokens that are attended to, where not all are.
     """
 
     offsets: Tensor
     longest: int
     runs: Runs | None = None
+    read: Read | None = None
 
     @classmethod
     def equal(cls, rows: int, length: int, device: torch.device) -> Sequences:
@@ -47,6 +48,23 @@ class Sequences:
         offsets = torch.cat([self.offsets, other.offsets[1:] + self.offsets[-1]])
         runs = None if self.runs is None or other.runs is None else self.runs + other.runs
         return Sequences(offsets, max(self.longest, other.longest), runs)
+
+    def hiding(self, hidden: Tensor, total: int, runs: Runs | None) -> Sequences:
+        """The same, where nobody attends to the tokens `hidden`, int64 [n], of `total`. `runs`: of
+        the tokens that are left."""
+        shown = torch.ones(total, dtype=torch.int64, device=hidden.device).scatter(0, hidden, 0)
+        tokens = (1 - shown).argsort(stable=True)[: total - hidden.shape[0]]
+        before = torch.nn.functional.pad(shown.cumsum(0), (1, 0))
+        offsets = before[self.offsets.long()].int()
+        return replace(self, read=Read(tokens, Sequences(offsets, self.longest, runs)))
+
+
+@dataclass(frozen=True)
+class Read:
+    """`tokens` int64 [R] of S, and which of `sequences` each of these belongs to."""
+
+    tokens: Tensor
+    sequences: Sequences
 
 
 def attend(
@@ -214,12 +232,14 @@ def lay_out_pairs(
     known: Sequence[int],
     pictures_wanted: int,
     group: bool,
+    class_attention: bool = False,
 ) -> JointLayout:
     """The pairs (`image_rows`, `text_rows`) int64 [n]: the B true ones in order, then the false.
 
     `known`: how many tokens each text has; it ends before the pairs whose text the host does not
     know. Those get room for the longest text, whose rest is a sequence that nobody reads. `group`:
     as in `lay_out`, and then all must be known. `pictures_wanted`: P, from [CLS] on.
+    `class_attention`: no token attends to [CLS].
     """
     device, longest = texts.start.device, texts.sequences.longest
     true, pairs, unknown = texts.start.shape[0], len(text_rows), len(text_rows) - len(known)
@@ -265,9 +285,13 @@ def lay_out_pairs(
         runs = tuple(  # type: ignore[assignment]
             tuple(zip(counts.tolist(), column, strict=True)) for column in values.T.tolist()
         )
+    sequences = Sequences(keys, image_length + longest, runs[0])
+    if class_attention:
+        left = runs[0] and tuple((rows, length - 1) for rows, length in runs[0])
+        sequences = sequences.hiding(start, total, left)
     return JointLayout(
         source,
-        Sequences(keys, image_length + longest, runs[0]),
+        sequences,
         start[pair] + wanted,
         Sequences(queries, pictures_wanted + longest, runs[1]),
         query_start[:true, None] + torch.arange(pictures_wanted, device=device),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.utils.checkpoint import checkpoint
 
-from momo.batches import TEXTS, TextLengths, with_masked_words
+from momo.batches import ROWS_OF_RANKS, TEXTS, TextLengths, with_masked_words
 from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
 from momo.crop import with_pixels
@@ -30,6 +30,7 @@ from momo.objectives import (
     pair_keys,
 )
 from momo.packing import JointLayout, Layout, Words, lay_out, lay_out_pairs
+from momo.retrieval import retrieval
 
 Batch = Mapping[str, Any]
 
@@ -150,13 +151,25 @@ class MoMoTask(nn.Module):
 
     def forward(self, modality: str, batch: Batch) -> dict[str, Loss]:
         """Losses by objective name. Raises `ValueError` on a modality the task does not have."""
+        return self.with_rows(modality, batch)[0]
+
+    def with_rows(self, modality: str, batch: Batch) -> tuple[dict[str, Loss], dict[str, Tensor]]:
+        """As `forward`, and of pairs that are compared what `measure` takes of each row: unit
+        vectors `image` and `text` [B, E], `keys` [B, K]."""
         if modality not in self.modalities:
             raise ValueError(f"the task has modalities {list(self.modalities)}, not {modality!r}")
         batch = self.on_host(modality, batch)
         if modality == "pair":
             return self._pair(batch)
         losses = self._image(batch) if modality == "image" else self._text(batch)
-        return self._of_whole(batch, losses)
+        return self._of_whole(batch, losses), {}
+
+    def measure(self, modality: str, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """How well each picture finds its text among all `rows` of `with_rows`, and the reverse."""
+        if modality != "pair":
+            return {}
+        found = retrieval(rows["image"], rows["text"], rows["keys"])
+        return {f"retrieval/{name}": value for name, value in found.items()}
 
     def _of_whole(self, batch: Batch, losses: dict[str, Loss]) -> dict[str, Loss]:
         part: Part | None = batch.get(PART)
@@ -192,21 +205,21 @@ class MoMoTask(nn.Module):
         logits = model.word_logits(embedding(texts.start[row] + place, tokens))
         return {"mlm": mlm_loss(logits, batch["targets"]).named("mlm")}
 
-    def _pair(self, batch: Batch) -> dict[str, Loss]:
+    def _pair(self, batch: Batch) -> tuple[dict[str, Loss], dict[str, Tensor]]:
         pairs, part = self._embed(batch), batch.get(PART)
         if part is None:
-            losses, negatives = self._compare(pairs, self.config.contrastive_chunk)
+            losses, negatives, kept = self._compare(pairs, self.config.contrastive_chunk)
             if self.weights.keys() & JOINT_OBJECTIVES:
                 losses |= self._join(pairs, negatives)
-            return losses
+            return losses, kept
         if part.chunk:
-            losses, part.drawn.negatives = self._compare(pairs, part.chunk)
-            return losses
+            losses, part.drawn.negatives, kept = self._compare(pairs, part.chunk)
+            return losses, kept
         negatives, rows = part.drawn.negatives, len(pairs.known.of)
         if negatives is not None:
             group = min(self.config.matching_group, part.rows)
             negatives = negatives.of_rows(part.start, part.start + rows, group)
-        return self._of_whole(batch, self._join(pairs, negatives))
+        return self._of_whole(batch, self._join(pairs, negatives)), {}
 
     def _embed(self, batch: Batch) -> _Pairs:
         texts = self._lay_out(batch["lengths"], batch[TEXTS].of)
@@ -217,23 +230,30 @@ class MoMoTask(nn.Module):
         pixels = normalise_pixels(batch["pixels"])
         return _Pairs(batch, pixels, texts, text, masked_text, batch[TEXTS])
 
-    def _compare(self, pairs: _Pairs, chunk: int) -> tuple[dict[str, Loss], Negatives | None]:
-        """The contrastive loss, and the false pairs that its similarities choose. `chunk` as in
-        `TaskConfig.contrastive_chunk`."""
+    def _compare(
+        self, pairs: _Pairs, chunk: int
+    ) -> tuple[dict[str, Loss], Negatives | None, dict[str, Tensor]]:
+        """The contrastive loss, the false pairs that its similarities choose, and what `measure`
+        takes. `chunk` as in `TaskConfig.contrastive_chunk`."""
         model, batch = self.model, pairs.batch
         keys = pair_keys(batch["ids"], batch.get("group"))
         losses: dict[str, Loss] = {}
+        kept: dict[str, Tensor] = {}
         similar: tuple[Tensor, Tensor] | None = None
         if "contrastive" in self.weights:
             image_emb, text_emb = self._embed_both(pairs, chunk)
             log_scale = model.contrastive.clamped_log_scale()
+            shared: tuple[int, ...] | None = batch.get(ROWS_OF_RANKS, self.rows_of_ranks)
             loss = contrastive_loss(
-                image_emb, text_emb, log_scale, keys, rows_of_ranks=self.rows_of_ranks
+                *(image_emb, text_emb, log_scale, keys),
+                gather=not _alone(batch),
+                rows_of_ranks=shared,
             )
+            kept = {"image": image_emb.detach(), "text": text_emb.detach(), "keys": keys}
             losses["contrastive"] = loss.named("contrastive")
             similar = (log_scale.exp() * image_emb).detach(), text_emb.detach()
         drawn = self._draw(batch, similar) if "matching" in self.weights else None
-        return losses, drawn
+        return losses, drawn, kept
 
     def _draw(self, batch: Batch, similar: tuple[Tensor, Tensor] | None) -> Negatives:
         keys, config = pair_keys(batch["ids"], batch.get("group")), self.config
@@ -333,13 +353,19 @@ class MoMoTask(nn.Module):
             known=known,
             pictures_wanted=length if "pair_mim" in objectives else 1,
             group=group,
+            class_attention=model.config.class_attention,
         )
         if model.image_tower is not None:
-            image = model._encode(image, None, model.image_tower)
+            image = model.encode_embedded_image(image)
             text = model.encode_packed(text, texts.sequences, model.text_tower)
         tokens = embedding(layout.index, torch.cat([image.flatten(0, 1), text]))
         found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)
         return found, layout
+
+
+def _alone(batch: Batch) -> bool:
+    """Whether every rank has all rows of a batch, and none of another's."""
+    return len(batch.get(ROWS_OF_RANKS, ())) == 1
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import pyarrow as pa
 from PIL import ExifTags, Image
 from tokenizers import Tokenizer
 
@@ -20,6 +19,9 @@ from momo.config import ModelConfig
 from momo.decoding import EncodedBatch, EncodedPicture, decode, to_rgb
 from momo.regions import Box, central_box, plan_crops, random_box, region
 from momo.tokenizer import encode_texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PictureForm = Literal["cropped", "decoded", "encoded"]
 """`cropped`: `pixels`, by Pillow. The others are cropped on a device by `momo.crop`: `decoded` to

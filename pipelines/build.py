@@ -17,11 +17,12 @@ from momo.tasks import MoMoTask
 from momo.tokenizer import load_tokenizer
 from momo.transforms import PictureForm, image_batch, pair_batch, text_batch
 from momo_platform.cores import readers_from_cores
+from momo_platform.data.held_out_rows import HeldOutRows
 from momo_platform.data.loader import Dataset, Loader
-from momo_platform.data.mix import SHARDS
+from momo_platform.data.mix import SHARDS, VALID
 from momo_platform.data.order import uniform
 from momo_platform.data.resident import SHARE, ResidentShards
-from momo_platform.data.shards import ShardDataset
+from momo_platform.data.shards import INDEX, ShardDataset
 from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
@@ -73,13 +74,60 @@ def build_setup(
                 "fsdp2's workers would wait for each other: set scaling.sharding to ddp, or "
                 f"batch_sizes pair to a multiple of {unit} × {world_size} workers"
             )
-    return TrainingSetup(task, loaders, save_finished)
+    held_out = build_held_out(
+        *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
+        *(rank, world_size, rows_together(recipe.task)),
+    )
+    return TrainingSetup(task, loaders, save_finished, held_out)
 
 
 def _picture_form(scaling: ScalingConfig) -> PictureForm:
     if not scaling.crops_on_device:
         return "cropped"
     return "encoded" if scaling.decode == "nvjpeg" else "decoded"
+
+
+def _transforms(
+    inputs: Mapping[str, Path],
+    scaling: ScalingConfig,
+    config: ModelConfig,
+    pair_text_length: int,
+    augment: bool = True,
+) -> dict[str, Any]:
+    """What makes a modality's batch of rows; without `augment` pictures are cut in the middle."""
+    pictures = {"uniform": uniform, "config": config, "form": _picture_form(scaling)}
+    pictures["augment"] = augment
+    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
+    return {
+        "image": partial(image_batch, **pictures),
+        "text": partial(text_batch, uniform=uniform),
+        "pair": partial(pair_batch, tokenizer=tokenizer, length=pair_text_length, **pictures),
+    }
+
+
+def build_held_out(
+    modalities: Sequence[str],
+    inputs: Mapping[str, Path],
+    train: TrainConfig,
+    config: ModelConfig,
+    pair_text_length: int,
+    rank: int,
+    world_size: int,
+    units: Mapping[str, int],
+) -> dict[str, HeldOutRows]:
+    """The rows of split `valid` of each modality that has some; arguments as `build_loaders`."""
+    transforms = _transforms(inputs, train.scaling, config, pair_text_length, augment=False)
+    found = {}
+    for modality in modalities:
+        folder = inputs[ROLES[modality]] / VALID
+        if (folder / INDEX).exists():
+            found[modality] = HeldOutRows(
+                *(ShardDataset(folder), transforms[modality]),
+                rank=rank,
+                world_size=world_size,
+                unit=units.get(modality, 1),
+            )
+    return found
 
 
 def build_loaders(
@@ -98,22 +146,9 @@ def build_loaders(
     `cores`: this worker's part of its machine's; None: all workers share this machine.
     `units`: rows of a modality that stay on one worker.
     """
-    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
     scaling = train.scaling
     pictured = [m for m in modalities if m != "text"]
-    form = _picture_form(scaling)
-    transforms: dict[str, Any] = {
-        "image": partial(image_batch, uniform=uniform, config=config, form=form),
-        "text": partial(text_batch, uniform=uniform),
-        "pair": partial(
-            pair_batch,
-            uniform=uniform,
-            config=config,
-            tokenizer=tokenizer,
-            length=pair_text_length,
-            form=form,
-        ),
-    }
+    transforms = _transforms(inputs, scaling, config, pair_text_length)
 
     def dataset(modality: str) -> Dataset:
         folder = inputs[ROLES[modality]] / SHARDS

@@ -5,9 +5,9 @@ Neither ray nor torch is needed: the numbers are in the metrics of the mix-* art
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from momo_platform.stages import Plan, PlanEntry, Storage
 from momo_platform.training.config import ONE_AT_A_TIME
@@ -65,13 +65,26 @@ def _of_mix(
         for name in mix.stage.config.weights:
             yield SourceEpochs(entry.name, modality, name, mix.name)
         return
-    # For pictures this is steps × batch × share / rows available. Documents are cut into sequences,
-    # so there it is passes over the mixture × how often a row is in it.
-    passes = _samples(entry.stage.config, modality) / max(1, manifest.metrics["rows"])
-    for name, source in sources.items():
-        epochs = passes * source["rows"] / max(1, source["available"])
+    by_source = epochs_by_source(manifest.metrics, _samples(entry.stage.config, modality))
+    for name, (epochs, source) in by_source.items():
         share, rows = source["share"], int(source["available"])
         yield SourceEpochs(entry.name, modality, name, mix.name, epochs, share, rows)
+
+
+def epochs_by_source(
+    mixed: Mapping[str, Any], samples: float
+) -> dict[str, tuple[float, Mapping[str, Any]]]:
+    """Source → how often each of its rows is seen in `samples` of a mixture, and what its `mix-*`
+    stage says of it.
+
+    For pictures this is samples × share / rows available. Documents are cut into sequences, so
+    there it is passes over the mixture × how often a row is in it.
+    """
+    passes = samples / max(1, mixed["rows"])
+    return {
+        name: (passes * source["rows"] / max(1, source["available"]), source)
+        for name, source in mixed["sources"].items()
+    }
 
 
 def source_epochs(plan: Plan, storage: Storage) -> list[SourceEpochs]:

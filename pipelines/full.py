@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import TRAIN
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig, TrainingStage
-from pipelines.initial_model import with_shape_of_initial
+from pipelines.initial_model import InitialModelConfig, with_shape_of_initial
 from pipelines.presets import PRESETS
 
 DEFAULT_PRESET = "demo"
@@ -176,7 +177,7 @@ def _short_options(arguments: Sequence[str], config: PipelineConfig) -> list[str
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
     storage = open_storage(config.run.storage)
-    plan = plan_of(config, storage)
+    plan = plan_of(config, storage, command_line(arguments))
     if config.run.plan:
         show_plan(plan, config, storage)
         return 0
@@ -187,13 +188,19 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     return 0
 
 
-def plan_of(config: PipelineConfig, storage: Storage | None = None) -> Plan:
-    """What the config's job would run, and why. Raises UserError for what does not fit."""
+def command_line(arguments: Sequence[str]) -> str:
+    """What to type for the same job, for the report."""
+    return shlex.join(["momo", "train", *arguments])
+
+
+def plan_of(config: PipelineConfig, storage: Storage | None = None, command: str = "") -> Plan:
+    """What the config's job would run, and why; the report says that it was made by `command`.
+    Raises UserError for what does not fit."""
     from pipelines.graph import build_graph
 
     run = config.run
     return make_plan(
-        [build_graph(config)["report"]],
+        [build_graph(config, command)["report"]],
         storage or open_storage(run.storage),
         only=run.only,
         until=run.until,
@@ -205,23 +212,34 @@ def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
     """The plan, epochs of every source and what training costs."""
     from rich.console import Console
 
+    from momo_platform.cores import usable_cores
+    from momo_platform.stages.time_left import planned_time
     from pipelines.epochs import print_epochs, source_epochs
     from pipelines.estimates import device_named, estimates, print_estimates
 
     console = Console()
     device = device_named(config.run.gpu)
     print_plan(plan, console)
+    for entry in plan.entries:
+        if isinstance(entry.stage.config, InitialModelConfig):
+            for note in entry.stage.config.notes:
+                console.print(f"{entry.name}: {note}", style="dim", markup=False)
     print_epochs(source_epochs(plan, storage), console)
     print_estimates(estimates(plan, config), config, device, console)
+    if plan.to_run:
+        cores = usable_cores()
+        console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores)}")
 
 
 def execute_plan(
     plan: Plan, storage: Storage, config: PipelineConfig, arguments: Sequence[str]
 ) -> None:
     """Run the plan on Ray; Ray's own messages go to a log file below the storage."""
-    from momo_platform.cluster import growth, start_ray
+    from momo_platform.cluster import cluster_cores, growth, start_ray
     from momo_platform.console import View, silence
     from momo_platform.stages.executor import execute
+    from momo_platform.stages.run_record import RunRecord
+    from momo_platform.stages.time_left import Forecast
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
@@ -233,9 +251,12 @@ def execute_plan(
     with ExitStack() as stack:
         stream = stack.enter_context(silence(log, verbose=config.run.verbose))
         view = stack.enter_context(View(stream, verbose=config.run.verbose))
+        record = RunRecord(log.with_suffix(".json"), command_line(arguments))
+        view.record = stack.enter_context(record)
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
         if connection.notice:
             view.print(connection.notice)
+        view.forecast = Forecast(plan, storage, cluster_cores())
         execute(
             plan,
             storage,

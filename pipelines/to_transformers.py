@@ -61,7 +61,7 @@ def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, An
     return (
         {f"steps of {n}": s.get("steps") for n, s in stages.items()}
         | shape
-        | {k: v for k, v in config.items() if k != "model"}
+        | {k: v for k, v in config.items() if k not in ("model", "origin")}
     )
 
 
@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         corpora=corpora(report),
         licence=options.licence,
         tasks=report.get("tasks"),
+        origin=config.get("origin", ()),
     )
     (output / "README.md").write_text(card, encoding="utf-8")
     print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")

@@ -38,7 +38,8 @@ def run_training(
 ) -> dict[str, Any]:
     """Stage: inputs images, text, pairs (shards), tokenizer, previous (weights); those it needs.
 
-    Writes `model/` (weights, config, tokenizer) and `metrics.jsonl`.
+    Writes `model/` (weights, config, tokenizer), `metrics.jsonl` and what trackers leave; where an
+    earlier model than the last was kept, `last/model/` too.
     """
     return run_torch_trainer(
         builder="pipelines.build:build_setup",

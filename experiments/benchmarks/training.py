@@ -165,6 +165,7 @@ class _Context:
     checkpoints: Path
     marks: Path
     name: str = "benchmark"
+    fingerprint: str = ""
     folders: None = None
 
     def progress(self, values: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Metrics by name, each `(predictions, references) -> float`; scikit-learn and SciPy compute them.
+"""Metrics by name, each `(predictions, references) -> float`; scikit-learn and SciPy compute all
+but accuracy, and are imported by those that need them.
 
 Predictions and references are arrays [N] (answers for VQA). All raise ValueError where there is
 nothing to measure. Constant predictions have no correlation with anything: 0.
@@ -12,9 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sk
-from sklearn.exceptions import UndefinedMetricWarning
 
 Metric = Callable[[Any, Any], float]
 
@@ -34,6 +32,16 @@ def _checked(metric: Metric) -> Metric:
     return checked
 
 
+def _quietly(score: Callable[[Any], Any]) -> float:
+    """`score` of scikit-learn's metrics, without a warning where there is nothing to divide by."""
+    from sklearn import metrics
+    from sklearn.exceptions import UndefinedMetricWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        return float(score(metrics))
+
+
 @_checked
 def accuracy(predictions: Any, references: Any) -> float:
     """Share of equal entries."""
@@ -43,31 +51,31 @@ def accuracy(predictions: Any, references: Any) -> float:
 @_checked
 def mean_per_class_accuracy(predictions: Any, references: Any) -> float:
     """Recall averaged over the classes that occur in the references."""
+    from sklearn import metrics
+
     with warnings.catch_warnings():  # a predicted class without references counts for no class
         warnings.simplefilter("ignore", UserWarning)
-        return float(sk.balanced_accuracy_score(references, predictions))
+        return float(metrics.balanced_accuracy_score(references, predictions))
 
 
 @_checked
 def f1(predictions: Any, references: Any) -> float:
     """F1 of class 1; 0 where it is neither predicted nor there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return float(sk.f1_score(references, predictions, pos_label=1))
+    return _quietly(lambda metrics: metrics.f1_score(references, predictions, pos_label=1))
 
 
 @_checked
 def macro_f1(predictions: Any, references: Any) -> float:
     """F1 averaged over classes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return float(sk.f1_score(references, predictions, average="macro"))
+    return _quietly(lambda metrics: metrics.f1_score(references, predictions, average="macro"))
 
 
 @_checked
 def matthews(predictions: Any, references: Any) -> float:
     """Matthews' correlation (CoLA)."""
-    return float(sk.matthews_corrcoef(references, predictions))
+    from sklearn import metrics
+
+    return float(metrics.matthews_corrcoef(references, predictions))
 
 
 def _correlation(predictions: Any, references: Any, function: Callable[..., Any]) -> float:
@@ -80,12 +88,16 @@ def _correlation(predictions: Any, references: Any, function: Callable[..., Any]
 @_checked
 def pearson(predictions: Any, references: Any) -> float:
     """Pearson's correlation."""
+    from scipy import stats
+
     return _correlation(predictions, references, stats.pearsonr)
 
 
 @_checked
 def spearman(predictions: Any, references: Any) -> float:
     """Spearman's rank correlation, ties at their mean rank."""
+    from scipy import stats
+
     return _correlation(predictions, references, stats.spearmanr)
 
 
@@ -109,7 +121,9 @@ def roc_auc(predictions: Any, references: Any) -> float:
     """
     if len(np.unique(np.asarray(references))) != 2:
         raise ValueError("roc_auc needs references of two classes: one class has no curve")
-    return float(sk.roc_auc_score(references, predictions))
+    from sklearn import metrics
+
+    return float(metrics.roc_auc_score(references, predictions))
 
 
 def soft_vqa_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:

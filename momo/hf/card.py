@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
+_HUB = "hf://"
 _USE = """```python
 import momo.hf  # from the repository of MoMo on Ray
 from transformers import AutoModel, AutoProcessor
@@ -24,15 +26,18 @@ def render_card(
     corpora: Sequence[Mapping[str, Any]] = (),
     licence: str = "",
     tasks: Mapping[str, Mapping[str, Any]] | None = None,
+    origin: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Markdown with the hub's metadata in front.
 
     `recipe`: names → values, one a line. `corpora`: `name`, `licence`, `rows` each, what is known.
     `licence`: an identifier such as `apache-2.0`; empty: `other`, and the card says so. `tasks`:
     the tasks of a report's metrics, `{name: {metric, value, baseline, baseline_method}}`.
+    `origin`: what the training started from, the oldest first (`momo.initialise.origin_of`); its
+    licences bind these weights too, and the card says so.
     """
     parts = [
-        _front(licence),
+        _front(licence, origin),
         f"# {name}",
         "One transformer whose layers all process text, images and pairs, after MoMo "
         "([arXiv 2304.05523](https://arxiv.org/abs/2304.05523)). It embeds texts and pictures into "
@@ -40,26 +45,48 @@ def render_card(
         _USE.format(name=name),
         "## Recipe",
         _table(("setting", "value"), [(k, _value(v)) for k, v in recipe.items()]),
+        *(["## Started from", _origin(origin)] if origin else []),
         "## Corpora",
         _corpora(corpora),
         "## Measured",
         _measured(tasks or {}),
         "## Licence",
-        licence or "Not stated by whoever made this card. The corpora's licences may bind it.",
+        licence or f"Not stated by whoever made this card. {_binding(origin)} may bind it.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _front(licence: str) -> str:
+def _front(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
+    names = [str(one.get("name", "")) for one in origin]
+    on_hub = [n.removeprefix(_HUB).partition("@")[0] for n in names if n.startswith(_HUB)]
     lines = [
         "---",
         f"license: {licence or 'other'}",
+        *([f"base_model: {on_hub[-1]}"] if on_hub else []),
         "library_name: transformers",
         "pipeline_tag: feature-extraction",
         "tags: [momo, multimodal, image-text]",
         "---",
     ]
     return "\n".join(lines)
+
+
+def _origin(origin: Sequence[Mapping[str, Any]]) -> str:
+    columns = ("name", "kind", "licence", "filled", "sha256")
+    rows = []
+    for one in origin:
+        name = str(one.get("name", ""))
+        if not name.startswith(_HUB):  # a place on somebody's machine says nothing to others
+            one = {**one, "name": PurePath(name).name}
+        cells = (", ".join(v) if isinstance(v := one.get(c), list) else _value(v) for c in columns)
+        rows.append(list(cells))
+    return _table(columns, rows)
+
+
+def _binding(origin: Sequence[Mapping[str, Any]]) -> str:
+    if not origin:
+        return "The corpora's licences"
+    return "The licences of the corpora and of the weights that it started from"
 
 
 def _corpora(corpora: Sequence[Mapping[str, Any]]) -> str:

@@ -11,9 +11,10 @@ from momo.config import ModelConfig
 
 
 class MoMoConfig(PretrainedConfig):
-    """The fields of `momo.config.ModelConfig` under their own names, and `text_length`.
+    """The fields of `momo.config.ModelConfig` under their own names, `text_length` and `origin`.
 
-    `text_length` is what processors cut texts to, in tokens; None: `max_text_length`. The names
+    `text_length` is what processors cut texts to, in tokens; None: `max_text_length`. `origin`:
+    what the training started from, as exports have it. The names
     common in `transformers` (`hidden_size` and so on) are aliases. Raises ValueError for a shape
     that `ModelConfig` refuses.
     """
@@ -41,7 +42,13 @@ class MoMoConfig(PretrainedConfig):
     embed_dim: int = ModelConfig.embed_dim
     tower_depth: int = ModelConfig.tower_depth
     linear_init: str = ModelConfig.linear_init
+    activation: str = ModelConfig.activation
+    norm_eps: float = ModelConfig.norm_eps
+    image_norm: bool = ModelConfig.image_norm
+    text_norm: bool = ModelConfig.text_norm
+    class_attention: bool = ModelConfig.class_attention
     text_length: int | None = None
+    origin: list | None = None
     pad_token_id: int | None = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -54,6 +61,11 @@ class MoMoConfig(PretrainedConfig):
         return ModelConfig(**{name: getattr(self, name) for name in names})
 
     @classmethod
-    def from_model_config(cls, config: ModelConfig, text_length: int | None = None) -> MoMoConfig:
+    def from_model_config(
+        cls,
+        config: ModelConfig,
+        text_length: int | None = None,
+        origin: list[dict[str, Any]] | None = None,
+    ) -> MoMoConfig:
         """Inverse of `to_model_config`."""
-        return cls(**config.to_dict(), text_length=text_length)
+        return cls(**config.to_dict(), text_length=text_length, origin=origin)

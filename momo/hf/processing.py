@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers.processing_utils import ProcessingKwargs
 from transformers.utils.generic import TensorType
 
 from momo.embeddings import normalise_pixels
-from momo.export import open_picture
+from momo.pictures import open_picture
 from momo.tokenizer import SPECIAL_TOKENS, check_special_tokens
 from momo.transforms import stack_pictures
 
@@ -28,7 +27,7 @@ class MoMoImageProcessor(BaseImageProcessor):
     (Pillow, bilinear), normalised as in training. Only the size S is a setting.
 
     Takes paths, PIL pictures (turned by their EXIF orientation, transparency on white) and uint8
-    arrays, one or a list.
+    arrays or tensors, one or a list.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - read by transformers
@@ -62,19 +61,13 @@ def _is_array(value: Any, dimensions: int) -> bool:
 
 
 def _open(image: Any) -> Image.Image:
-    """A PIL picture from a path, a picture or uint8 [H, W, C] or [C, H, W] (C: 1, 3 or 4)."""
-    if isinstance(image, str | os.PathLike | Image.Image):
-        return open_picture(image)
-    if not _is_array(image, 3):
-        raise TypeError(f"{type(image).__name__} is no picture: give a path, PIL or uint8 array")
-    array = np.asarray(image)
-    if array.dtype != np.uint8:
-        raise TypeError(f"a picture of {array.dtype}: give uint8, 0 to 255, not yet normalised")
-    if array.shape[-1] not in _CHANNELS:
-        array = array.transpose(1, 2, 0)
-    if array.shape[-1] not in _CHANNELS:
-        raise ValueError(f"a picture of shape {np.shape(image)}: give 1, 3 or 4 channels")
-    return Image.fromarray(array[:, :, 0] if array.shape[-1] == 1 else array)
+    """As `momo.pictures.open_picture`; of arrays and tensors also [C, H, W] (C: 1, 3 or 4), as
+    `transformers` has them."""
+    if isinstance(image, torch.Tensor):
+        image = image.numpy(force=True)
+    if _is_array(image, 3) and image.shape[-1] not in _CHANNELS and image.shape[0] in _CHANNELS:
+        image = image.transpose(1, 2, 0)
+    return open_picture(image)
 
 
 _TEXT_KWARGS: Any = {"padding": True, "truncation": True}

@@ -35,16 +35,16 @@ def run_export(
     return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
 
 
-def build_graph(config: PipelineConfig) -> dict[str, Stage]:
-    """All stages by name, inputs first; `report` is the last. Raises UserError for sources that
-    don't exist and for settings that don't fit together."""
+def build_graph(config: PipelineConfig, command: str = "") -> dict[str, Stage]:
+    """All stages by name, inputs first; `report` is the last and names `command`. Raises UserError
+    for sources that don't exist and for settings that don't fit together."""
     _check_lengths(config)
     initial = initial_stage(config)
     corpora = prepare(config, initial)
     models = train(config, corpora, initial)
     evaluation = evaluate(models, corpora, config)
     export = Stage("export", run_export, ExportConfig(), {"model": _last(models)}, version=2)
-    report = _report(config, corpora, models, evaluation, export)
+    report = _report(config, corpora, models, evaluation, export, command)
     # Of the corpora also those that this job does not need: index.py and others pick them by name.
     return {stage.name: stage for stage in all_stages([*corpora.stages, report])}
 
@@ -69,6 +69,7 @@ def _report(
     models: Mapping[str, Stage],
     evaluation: Evaluation,
     export: Stage,
+    command: str,
 ) -> Stage:
     suites = evaluation.suites
     used = {s.name for s in all_stages([*models.values(), *evaluation.stages])}
@@ -81,6 +82,11 @@ def _report(
             {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             given=evaluation.given,
+            command=command,
+            places={
+                kind: {s.name: s.uri for s in stage.config.sources}
+                for kind, stage in corpora.prepared.items()
+            },
         ),
         {
             **models,
@@ -88,6 +94,7 @@ def _report(
             "export": export,
             **evaluation.baselines,
             **{s.name: s for s in corpora.prepared.values() if s.name in used},
+            **{s.name: s for s in corpora.mixed.values() if s.name in used},
         },
         code=("pipelines.report",),
     )

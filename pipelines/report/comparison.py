@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from momo_platform.pages import template
 from momo_platform.stages import Artifact, Context
+from momo_platform.training.config import MECHANICS
+from pipelines.report.cells import CELLS
+from pipelines.report.page import now
 from pipelines.report.stage import summaries
 from pipelines.report.summary import Summary, deltas, markdown_table, text_table
 from pipelines.tasks.registry import GROUPS, Task
@@ -24,6 +26,7 @@ class ComparisonConfig:
     missing: Mapping[str, Mapping[str, str]]
     others: Mapping[str, Mapping[str, float]]
     given: tuple[Task, ...] = ()
+    command: str = field(default="", metadata=MECHANICS)
 
 
 def run_comparison(
@@ -45,19 +48,25 @@ def run_comparison(
     (output / "table.md").write_text(table, encoding="utf-8")
     (output / "table.txt").write_text(text_table(models), encoding="utf-8")
     commit = next((a.manifest.git_commit for a in inputs.values()), None) or "unknown"
-    (output / "index.html").write_text(_page(models, against, commit), encoding="utf-8")
+    page = comparison_page(models, against, commit, config.command)
+    (output / "index.html").write_text(page, encoding="utf-8")
     return {"groups": {name: model["groups"] for name, model in models.items()}}
 
 
-def _page(models: Mapping[str, Summary], against: Mapping[str, Any], commit: str) -> str:
-    tasks = {n: {"name": n, **row} for m in models.values() for n, row in m["tasks"].items()}
+def comparison_page(
+    models: Mapping[str, Summary], against: Mapping[str, Any], commit: str, command: str = ""
+) -> str:
+    """HTML without outside resources. `against`: run → model → `deltas`."""
+    tasks = {name: row for m in models.values() for name, row in m["tasks"].items()}
     return template(Path(__file__).parent, "evaluation.html.jinja").render(
         models=models,
         groups=GROUPS,
-        tasks=list(tasks.values()),
+        tasks=tasks,
+        cells=CELLS,
         deltas=against,
         limit=max((row["limit"] for row in tasks.values()), default=0),
         commit=commit,
-        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        command=command,
+        created=now(),
         missing=[(n, t, why) for n, m in models.items() for t, why in m["not_available"].items()],
     )

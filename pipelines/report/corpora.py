@@ -1,17 +1,20 @@
-"""The cards of the prepared corpora, as the page shows them."""
+"""The corpora as the page shows them: where they lie, and which of their rows were trained on."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from momo_platform.charts import bar_chart
 from momo_platform.data.card import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
+from pipelines.report.words import kind_in_words
+
+_HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
 
 
 @dataclass(frozen=True)
@@ -25,25 +28,90 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class SourceRow:
+    """One source's rows: `removed` by reason, those that are `kept`, and those that training reads
+    (None: nothing was trained on this modality)."""
+
+    name: str
+    place: str
+    licence: str
+    read: int
+    removed: Mapping[str, int]
+    kept: int
+    trained: int | None
+
+
+@dataclass(frozen=True)
 class Corpus:
-    """One modality's card: `document` is `card.json`, `charts` are (title, range, SVG)."""
+    """One modality: `document` is `card.json`, `charts` are (title, range, SVG), `places` says
+    where each source lies, `mixed` is what its `mix-*` stage returned (None: no such stage)."""
 
     kind: str
     document: Mapping[str, Any]
-    charts: tuple[tuple[str, str, str], ...]
-    samples: tuple[Sample, ...]
+    charts: tuple[tuple[str, str, str], ...] = ()
+    samples: tuple[Sample, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, Any] | None = None
 
     @property
-    def steps(self) -> list[tuple[str, int, int]]:
-        """(what a step is called, rows that it removed, rows left)."""
+    def title(self) -> str:
+        return kind_in_words(self.kind)
+
+    @property
+    def trained(self) -> int | None:
+        """Rows that training reads."""
+        if self.mixed is None:
+            return None
+        return sum(int(s["available"]) for s in self.mixed["sources"].values())
+
+    @property
+    def flow(self) -> list[tuple[str, int, bool]]:
+        """(what, rows, whether they are left out), from what was read to what is trained on."""
         steps = self.document["steps"]
-        return [(STEP_NAMES[s["step"]], s["removed"], s["rows"]) for s in steps]
+        found = [("read", int(steps[0]["rows"]), False)]
+        found += [(STEP_NAMES[s["step"]], s["removed"], True) for s in steps if s["removed"]]
+        kept = int(steps[-1]["rows"])
+        found.append(("kept", kept, False))
+        splits = {n: int(t["kept"]) for n, t in self.document["by_split"].items()}
+        found += [
+            (_HELD_OUT.get(n, f"of split {n}"), count, True)
+            for n, count in splits.items()
+            if n != "train" and count
+        ]
+        left = splits.get("train", 0)
+        trained = left if self.trained is None else self.trained
+        gone = {} if self.mixed is None else self.mixed.get("held_out", {})
+        for what, told in (
+            ("duplicates", "held out among the captioned pictures"),
+            ("near_duplicates", "look like one that is held out"),
+        ):
+            if gone.get(what):
+                found.append((told, int(gone[what]), True))
+                left -= int(gone[what])
+        if left != trained:
+            found.append(("left out for other reasons", left - trained, True))
+        last = "left for training" if self.trained is None else "trained on"
+        return [*found, (last, trained, False)]
 
     @property
-    def tallies(self) -> list[tuple[str, Mapping[str, int]]]:
-        """(name, rows by step) of each source, then of each split."""
-        splits = [(f"split {n}", t) for n, t in self.document["by_split"].items()]
-        return [*self.document["by_source"].items(), *splits]
+    def sources(self) -> list[SourceRow]:
+        """Each source, in the card's order."""
+        rows = []
+        for name, tally in self.document["by_source"].items():
+            removed = {
+                STEP_NAMES[step].partition(" of ")[0]: int(count)
+                for step, count in tally.items()
+                if step not in ("read", "kept") and count
+            }
+            trained = None
+            if self.mixed is not None:
+                trained = int(self.mixed["sources"].get(name, {}).get("available", 0))
+            licence = self.document["licences"].get(name) or "not stated"
+            place = self.places.get(name, "")
+            rows.append(
+                SourceRow(name, place, licence, tally["read"], removed, tally["kept"], trained)
+            )
+        return rows
 
 
 def _chart(name: str, histogram: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -61,9 +129,18 @@ def _sample(folder: Path, entry: Mapping[str, Any]) -> Sample:
     return Sample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
 
 
-def read_corpus(folder: Path) -> Corpus:
+def read_corpus(
+    folder: Path,
+    places: Mapping[str, str] | None = None,
+    mixed: Mapping[str, Any] | None = None,
+) -> Corpus:
     """The card in a `prepare-*` artifact's folder, ready to be shown."""
     document = json.loads((folder / CARD).read_text(encoding="utf-8"))
     charts = tuple(_chart(*item) for item in document["histograms"].items())
     samples = tuple(_sample(folder, entry) for entry in document["samples"])
-    return Corpus(document["kind"], document, charts, samples)
+    return Corpus(document["kind"], document, charts, samples, places or {}, mixed)
+
+
+def place_in_words(uri: str) -> str:
+    """A source's place for a reader: what lies in the demo's own stage is called so."""
+    return f"the demo's corpora, {Path(uri).name}" if uri.startswith("input:") else uri

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from momo.device import device_of, to_device
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
-from momo.export import Embedder
+from momo.export import Embedder, load
 from momo.masking import random_patch_keep
 from momo.model import MoMo
 from momo_platform.charts import data_uri
+from pipelines.tasks.items import Captioned
+from pipelines.tasks.loaders import load_items
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,28 @@ class Nearest:
 
     caption: str
     pictures: list[tuple[str, float, bool]]
+
+
+def shown_pictures(
+    model: Path, prepared: Path | None, counts: tuple[int, int, int]
+) -> tuple[list[Reconstruction], list[Nearest]]:
+    """Both, from an exported model's folder and the prepared pairs, where there are any; empty
+    where none are held out.
+
+    `counts`: pictures to restore, captions to look for, pictures of each. On the CPU: the report's
+    stage asks for no GPU.
+    """
+    items = load_items("demo-pairs", {"demo-pairs": prepared}) if prepared else None
+    if not isinstance(items, Captioned):
+        return [], []
+    embedder = load(model, "cpu")
+    pixels = items.pictures.pixels(range(len(items.pictures)), embedder.model.config.image_size)
+    pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)
+    restored, captions, nearest = counts
+    return (
+        reconstructions(embedder.model, pairs, restored),
+        nearest_pictures(embedder, pairs, captions, nearest),
+    )
 
 
 @torch.inference_mode()

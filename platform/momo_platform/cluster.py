@@ -94,6 +94,13 @@ def find_address(address: str) -> tuple[str, str]:
     return address, notice
 
 
+def cluster_cores() -> float:
+    """CPUs of the cluster that this process is connected to."""
+    import ray
+
+    return float(ray.cluster_resources().get("CPU", 1.0))
+
+
 def growth() -> dict[str, float]:
     """What the cluster that this machine heads can grow to: Ray resource → most; empty where
     nothing says so. From MOMO_CLUSTER_RESOURCES (JSON), else from the file that `ray up` leaves on

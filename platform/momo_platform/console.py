@@ -1,7 +1,8 @@
 """What a person sees of a run: the graph's state above, one live line a running stage below.
 
-On a terminal the table is redrawn in place; elsewhere there is one plain line a change of state
-and one a running stage every ten seconds. `silence` sends everybody else's output to a log file.
+On a terminal the table is redrawn in place; elsewhere there is one plain line a change of state,
+and at most one a minute a running stage, which says how far it is, and one for the whole job.
+`silence` sends everybody else's output to a log file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from momo_platform.stages.status import StageStatus
 
-_PLAIN_INTERVAL_SECONDS = 10.0
+_PLAIN_INTERVAL_SECONDS = 60.0
+_MOST_CACHED = 5  # lines of stages that were there before
 _BAR_CELLS = 20
 _LOOKS: Mapping[str, tuple[str, str]] = {  # state → icon, style
     "queued": ("·", "dim"),
@@ -85,8 +87,13 @@ class View:
     """Shows the statuses that the executor passes to it; a context manager.
 
     `stream` is where a person looks: pass what `silence` yields. `verbose` (somebody else writes
-    to the same terminal) chooses plain lines, as does a stream that is no terminal.
+    to the same terminal) chooses plain lines, as does a stream that is no terminal. `forecast`, set
+    when it is known, turns statuses into what is said of the whole job's time left. `record` is
+    told every status too, for the dashboard.
     """
+
+    forecast: Callable[[Sequence[StageStatus]], object] | None = None
+    record: Callable[[Sequence[StageStatus], str], None] | None = None
 
     def __init__(self, stream: TextIO | None = None, *, verbose: bool = False) -> None:
         self.stream = stream or sys.stdout
@@ -94,6 +101,9 @@ class View:
         self._states: dict[str, str] = {}
         self._details: dict[str, str] = {}
         self._last_line: dict[str, float] = {}
+        self._last_text: dict[str, str] = {}
+        self._next_job_line = time.monotonic() + _PLAIN_INTERVAL_SECONDS
+        self._job: tuple[float, str] = (0.0, "")
         self._statuses: Sequence[StageStatus] = ()
         self._live: Any = None
 
@@ -123,10 +133,22 @@ class View:
     def __call__(self, statuses: Sequence[StageStatus]) -> None:
         """Show the newest statuses; called several times a second."""
         self._statuses = statuses
+        if self.record is not None:
+            self.record(statuses, self.job_text(statuses))
         if self._live is not None:
             self._live.update(self._render(statuses), refresh=True)
         else:
             self._print_changes(statuses)
+
+    def job_text(self, statuses: Sequence[StageStatus]) -> str:
+        """'7 of 43 stages done, about 12 min left', reckoned again every second."""
+        if time.monotonic() >= self._job[0]:
+            done = sum(s.state in ("done", "cached") for s in statuses)
+            text = f"{done} of {len(statuses)} stages done"
+            if self.forecast is not None and done < len(statuses):
+                text += f", {self.forecast(statuses)}"
+            self._job = (time.monotonic() + 1.0, text)
+        return self._job[1]
 
     def print(self, text: str) -> None:
         """A line of its own, above the live part."""
@@ -140,7 +162,7 @@ class View:
         from rich.console import Group
 
         active = [s for s in statuses if s.state in ("running", "starting")]
-        lines = [self._live_line(s) for s in active]
+        lines = [*(self._live_line(s) for s in active), self._whole_job(statuses)]
         room = self._live.console.height - len(lines) - 3
         return Group(self._table(statuses, room), *lines)
 
@@ -181,6 +203,11 @@ class View:
             table.add_row("", Text(text, "dim"), "", "", "")
         return table
 
+    def _whole_job(self, statuses: Sequence[StageStatus]) -> Text:
+        from rich.text import Text
+
+        return Text(self.job_text(statuses), "bold", no_wrap=True, overflow="ellipsis")
+
     def _live_line(self, status: StageStatus) -> Text:
         from rich.text import Text
 
@@ -194,6 +221,8 @@ class View:
 
     def _print_changes(self, statuses: Sequence[StageStatus]) -> None:
         now = time.monotonic()
+        if not self._states:
+            self._print_first(statuses)
         for status in statuses:
             name, state = status.entry.name, status.state
             before = self._states.get(name), self._details.get(name, "")
@@ -202,15 +231,33 @@ class View:
                 self._last_line[name] = now
                 seconds = f" in {duration(status.seconds)}" if state in ("done", "failed") else ""
                 reason = f": {why}" if (why := _reason(status)) else ""
-                self._write(f"{name}: {_WORDS.get(state, state)}{seconds}{reason}")
+                self._write(f"{name}: {_WORDS.get(state, state)}{seconds}{reason}", state)
             elif state == "running" and now - self._last_line[name] >= _PLAIN_INTERVAL_SECONDS:
-                self._last_line[name] = now
-                text = progress_text(status.progress) or f"running for {duration(status.seconds)}"
-                self._write(f"{name}: {text}")
+                text = progress_text(status.progress)
+                if text and text != self._last_text.get(name):  # only what is news
+                    self._last_line[name], self._last_text[name] = now, text
+                    self._write(f"{name}: {text}", state)
+        if now >= self._next_job_line:
+            self._next_job_line = now + _PLAIN_INTERVAL_SECONDS
+            running = [
+                f"{s.entry.name} for {duration(s.seconds)}"
+                for s in statuses
+                if s.state == "running"
+            ]
+            self._write(f"job: {self.job_text(statuses)}; {', '.join(running) or 'none'} running")
 
-    def _write(self, text: str) -> None:
-        icons = {name: _LOOKS[state][0] for name, state in self._states.items()}
-        icon = icons.get(text.partition(":")[0], " ")
+    def _print_first(self, statuses: Sequence[StageStatus]) -> None:
+        """Stages that wait are no news; those that are there already are a line, unless few."""
+        cached = [s for s in statuses if s.state == "cached"]
+        if len(cached) > _MOST_CACHED:
+            self._write(f"{len(cached)} stages are there from earlier runs", "cached")
+        for status in statuses:
+            many = status.state == "cached" and len(cached) > _MOST_CACHED
+            if many or (status.state == "queued" and not status.detail):
+                self._states[status.entry.name] = status.state
+
+    def _write(self, text: str, state: str = "") -> None:
+        icon = _LOOKS[state][0] if state else " "
         self.stream.write(f"{time.strftime('%H:%M:%S')} {icon} {text}\n")
         self.stream.flush()
 

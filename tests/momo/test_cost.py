@@ -1,5 +1,6 @@
 """Costs from shapes alone, beside what torch has."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -38,7 +39,10 @@ def batch_of(modality: str, rows: int = 16, length: int = 48) -> dict[str, torch
     return {"pixels": pixels, "ids": ids, **noise}
 
 
-@pytest.mark.parametrize("config", [CONFIG, SIZES["demo"], SIZES["base"]], ids=str)
+WITH_NORMS = dataclasses.replace(CONFIG, image_norm=True, text_norm=True, mlp_ratio=3.7361112)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SIZES["demo"], SIZES["base"], WITH_NORMS], ids=str)
 def test_parameters_are_counted_without_torch(config):
     with torch.device("meta"):
         model = build_model(config)

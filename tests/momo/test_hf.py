@@ -247,5 +247,27 @@ def test_card_tells_recipe_corpora_licence_and_measurements():
     ):
         assert words in card
     empty = render_card("bare", recipe={})
+    assert "Started from" not in empty
     assert "license: other" in empty
     assert "Nothing was measured" in empty
+
+
+def test_card_and_config_tell_what_the_training_started_from(exported, tmp_path):
+    origin = [
+        {"name": "hf://org/vit@main", "kind": "ViT", "licence": "mit", "filled": ["the blocks"]},
+        {"name": "/home/me/run/model", "kind": "MoMo", "licence": "not stated", "sha256": "ab12"},
+    ]
+    card = render_card("more", recipe={}, origin=origin)
+    for words in (
+        "\nbase_model: org/vit\n",
+        "| hf://org/vit@main | ViT | mit | the blocks | – |",
+        "| model | MoMo | not stated | – | ab12 |",
+        "The licences of the corpora and of the weights that it started from may bind it",
+    ):
+        assert words in card
+    assert "/home/me" not in card
+    tokenizer = (exported / "tokenizer.json").read_text()
+    save(momo.load(exported, "cpu").model, tmp_path / "own", tokenizer, {"origin": origin})
+    converted, _ = from_exported(tmp_path / "own")
+    converted.save_pretrained(tmp_path / "hf")
+    assert AutoConfig.from_pretrained(tmp_path / "hf").origin == origin

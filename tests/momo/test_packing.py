@@ -85,9 +85,9 @@ def test_text_equals_the_padded_model(way):
     ],
     ids=["all", "chunk", "separate", "no-mim", "no-words", "no-matching"],
 )
-@pytest.mark.parametrize("tower_depth", [0, 1])
-def test_pairs_are_equal_in_every_way(config, tower_depth, monkeypatch):
-    shape = dataclasses.replace(CONFIG, tower_depth=tower_depth)
+@pytest.mark.parametrize("shape", [{}, {"tower_depth": 1}, {"class_attention": True}], ids=str)
+def test_pairs_are_equal_in_every_way(config, shape, monkeypatch):
+    shape = dataclasses.replace(CONFIG, **shape)
     batch = make_batch("pair", rows=12)
     expected = everything(task_in("runs", config, shape), "pair", batch)
     for name in ("padded", "kernel"):
@@ -98,9 +98,11 @@ def test_pairs_are_equal_in_every_way(config, tower_depth, monkeypatch):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_joint_pass_equals_the_padded_model(way):
+@pytest.mark.parametrize("class_attention", [False, True])
+def test_joint_pass_equals_the_padded_model(way, class_attention):
     """The tokens of true and of false pairs, those that a text was drawn for among them."""
-    task, batch = task_in(way), make_batch("pair", rows=4)
+    shape = dataclasses.replace(CONFIG, class_attention=class_attention)
+    task, batch = task_in(way, model_config=shape), make_batch("pair", rows=4)
     model, group = task.model, way == "runs"
     ids = batch["ids"]
     mask = ids != 0
@@ -121,6 +123,7 @@ def test_joint_pass_equals_the_padded_model(way):
         known=lengths if group else lengths[:5],
         pictures_wanted=image.shape[1],
         group=group,
+        class_attention=class_attention,
     )
     tokens = torch.cat([image.flatten(0, 1), text])[layout.index]
     found = model.encode_packed(tokens, layout.sequences, None, layout.queries, layout.asked)
@@ -129,6 +132,31 @@ def test_joint_pass_equals_the_padded_model(way):
     torch.testing.assert_close(found[layout.pictures], seen[:4], **close)
     torch.testing.assert_close(found[layout.words], read[words.row, words.place], **close)
     torch.testing.assert_close(found[layout.others], seen[4:, 0], **close)
+
+
+@torch.no_grad()
+def test_with_class_attention_nobody_reads_cls(way):
+    """Neither alone, nor beside texts in one product, nor in pairs; [CLS] itself reads."""
+    shape = dataclasses.replace(CONFIG, class_attention=True)
+    task, batch = task_in(way, model_config=shape), make_batch("pair", rows=6)
+    model, ids, pixels = task.model, batch["ids"], batch["pixels"].float() / 255
+    mask = ids != 0
+    known = tuple(mask.sum(dim=1).tolist())
+    texts = lay_out(mask.sum(dim=1), known, group=way == "runs")
+
+    def tokens():
+        text = model.text_embedding.packed(ids[texts.row, texts.place], texts.place)
+        apart, read = model.encode_apart(model.image_embedding(pixels), text, texts)
+        alone, (joint, words) = model.encode_image(pixels), model.encode_pair(pixels, ids, mask)
+        torch.testing.assert_close(apart, alone, rtol=1e-5, atol=1e-5)
+        return [alone[:, 1:], joint[:, 1:], words, read], [alone[:, 0], joint[:, 0]]
+
+    before, cls_before = tokens()
+    torch.nn.init.normal_(model.image_embedding.cls)
+    after, cls_after = tokens()
+    torch.testing.assert_close(after, before)
+    for one, other in zip(cls_before, cls_after, strict=True):
+        assert not torch.allclose(one, other, atol=1e-2)
 
 
 def test_attention_of_runs_and_padded_agree_on_unequal_queries():

@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from momo.config import ModelConfig, TaskConfig
 from momo.cost import encoder_passes, parameter_counts, trained_parameters, training_flops
 from momo.evaluation.encoder import MoMoTrunk
-from momo.initialise import load_mae
 from momo.model import build_model, encoder_parameters
 from momo.tasks import MoMoTask
 from tests.momo.test_cost import CONFIG as SHARED
@@ -82,26 +81,6 @@ def test_layers_of_fine_tuning_hold_every_encoder_parameter_once():
     found = [id(p) for layer in layers for p in layer]
     assert len(found) == len(set(found))
     assert sum(p.numel() for layer in layers for p in layer) == encoder_parameters(model)
-
-
-def test_a_mae_encoder_fills_the_image_tower():
-    shared = build_model(dataclasses.replace(CONFIG, tower_depth=0, depth=3), seed=5)
-    image = shared.image_embedding
-    weight = image.projection.weight
-    state = {
-        "cls_token": image.cls,
-        "pos_embed": image.positions,
-        "patch_embed.proj.weight": weight.unflatten(1, (8, 8, 3)).permute(0, 3, 1, 2),
-        "patch_embed.proj.bias": image.projection.bias,
-        **{f"blocks.{n}": p for n, p in shared.blocks.named_parameters()},
-        **{f"norm.{n}": p for n, p in shared.norm.named_parameters()},
-    }
-    model = build_model(CONFIG)
-    load_mae(model, {n: p.detach() for n, p in state.items()})
-    pixels = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        image.modality.zero_()
-        torch.testing.assert_close(model.encode_image(pixels), shared.encode_image(pixels))
 
 
 def test_linear_layers_are_drawn_as_asked():

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -219,9 +220,31 @@ def test_an_initial_model_enters_the_first_stage_by_content(tmp_path):
     assert only["stage3-pairs"].inputs["previous"].name == "initial-model"
     learnt = graph(exported(tmp_path / "pictures", shape))  # has seen no word
     assert set(learnt["tokenizer"].inputs) == {"text", "pairs"}
-    (first / "config.json").write_text("{}")
+    tokenizer = (first / "tokenizer.json").read_text()
+    (first / "tokenizer.json").write_text(tokenizer + " ")
     with pytest.raises(UserError, match="when the run was planned"):
         run_initial_model(ours["initial-model"].config, {}, None)
+
+
+def test_another_librarys_encoder_becomes_the_first_model(tmp_path):
+    import torch
+    from timm.models.vision_transformer import VisionTransformer
+
+    import momo
+    from momo.export import load_model
+
+    config = PRESETS["smoke"]()
+    c = config.model
+    shape = {"embed_dim": c.width, "depth": c.depth, "num_heads": c.heads, "num_classes": 0}
+    theirs = VisionTransformer(c.image_size, c.patch_size, **shape)
+    torch.save(theirs.state_dict(), tmp_path / "vit.pth")
+    stage = build_graph(replace(config, initial_model=str(tmp_path / "vit.pth")))["initial-model"]
+    context = SimpleNamespace(output=tmp_path / "out")
+    metrics = stage.run(stage.config, {}, context)
+    model = load_model(tmp_path / "out" / "model")
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, theirs.blocks[1].mlp.fc1.weight)
+    assert momo.initialise.origin_of(tmp_path / "out" / "model") == [metrics["origin"]]
+    assert metrics["origin"]["licence"] == "not stated"
 
 
 def test_a_modality_without_a_batch_size_is_refused():

@@ -42,20 +42,44 @@ def test_plain_view_prints_one_line_a_change():
         view([status("a", "running", seconds=1.0), status("b")])
         view([status("a", "done", seconds=2.0), status("b", "failed", error="x\nValueError: no")])
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 3  # that b waits is no news
     assert lines[0].endswith("a: running: never run")
-    assert lines[2].endswith("a: done in 2.0 s")
-    assert lines[3].endswith("b: failed in 0.0 s: ValueError: no")
+    assert lines[1].endswith("a: done in 2.0 s")
+    assert lines[2].endswith("b: failed in 0.0 s: ValueError: no")
 
 
-def test_plain_view_repeats_a_running_stage_every_ten_seconds(monkeypatch):
+def test_plain_view_names_what_was_there_before_once():
+    stream = io.StringIO()
+    with View(stream) as view:
+        view([status(f"s{n}", "cached") for n in range(9)])
+        view([*(status(f"s{n}", "cached") for n in range(9)), status("t", "running")])
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("9 stages are there from earlier runs")
+    assert second.endswith("t: running: never run")
+
+
+def test_plain_view_has_a_line_a_minute_that_says_something(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr("momo_platform.console.time.monotonic", lambda: now[0])
     with View(stream) as view:
-        for now[0] in (0.0, 4.0, 9.0, 11.0, 15.0, 22.0):
-            view([status("a", "running", progress={"step": int(now[0])})])
-    lines = stream.getvalue().splitlines()
-    assert [line.rpartition("step ")[2] for line in lines[1:]] == ["11", "22"]
+        view.forecast = lambda statuses: "about 12 min left"
+        for minute in range(4):
+            for now[0] in range(60 * minute, 60 * minute + 60, 5):
+                silent = status("silent", "running", seconds=now[0])
+                told = status("told", "running", progress={"step": minute}, seconds=now[0])
+                view([silent, told, status("gone", "cached")])
+    lines = [line.split(" ", 2)[2].strip() for line in stream.getvalue().splitlines()]
+    assert lines[:3] == [
+        *("silent: running: never run", "told: running: never run", "gone: cached: never run")
+    ]
+    assert [x for x in lines[3:] if x.startswith("told")] == [f"told: step {n}" for n in (1, 2, 3)]
+    assert not any(x.startswith("silent") for x in lines[3:])
+    jobs = [x for x in lines if x.startswith("job")]
+    assert len(jobs) == 3
+    assert jobs[0] == (
+        "job: 1 of 3 stages done, about 12 min left; silent for 1 min 00 s, told for 1 min 00 s "
+        "running"
+    )
 
 
 class Terminal(io.StringIO):
@@ -70,12 +94,14 @@ def test_live_view_folds_finished_stages_on_a_low_terminal(monkeypatch):
     statuses = [status(f"old-{i}", "cached") for i in range(10)]
     statuses.append(status("train", "running", progress={"step": 2, "total": 4}, seconds=3.0))
     with View(stream) as view:
+        view.forecast = lambda statuses: "about 40 s left"
         view(statuses)
         live = stream.getvalue()
         view.print("a notice [with brackets]")
     assert "10 cached" in live
     assert "old-3" not in live
     assert "step 2/4" in live
+    assert "10 of 11 stages done, about 40 s left" in live
     assert "a notice [with brackets]" in stream.getvalue()
     assert "old-3" in stream.getvalue()  # the last picture is whole
 

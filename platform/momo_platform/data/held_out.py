@@ -15,10 +15,13 @@ from momo_platform.data.near import LookIndex
 class HeldOutPictures:
     """Digests and looks of the pictures in `data` (prepared rows) that are not for training.
 
-    `gone` counts what `without` left out. Without `data` nothing is held out.
+    `split`: those of this split only. `gone` counts what `without` left out. Without `data` nothing
+    is held out.
     """
 
-    def __init__(self, data: Path | None, near_duplicate_bits: int) -> None:
+    def __init__(
+        self, data: Path | None, near_duplicate_bits: int, split: str | None = None
+    ) -> None:
         self._digests: set[bytes] = set()
         self._looks = LookIndex(near_duplicate_bits)
         self.gone = {"duplicates": 0, "near_duplicates": 0}
@@ -27,7 +30,10 @@ class HeldOutPictures:
         with pq.ParquetFile(data) as file:
             columns = [n for n in ("image", "split", "look") if n in file.schema_arrow.names]
             for batch in file.iter_batches(256, columns=columns):
-                held = pa.table(batch).filter(pc.field("split") != "train")
+                wanted = (
+                    pc.field("split") != "train" if split is None else pc.field("split") == split
+                )
+                held = pa.table(batch).filter(wanted)
                 for row in held.to_pylist():
                     self._digests.add(hashlib.sha256(row["image"]).digest())
                     self._looks.add(row.get("look"), str(data), "")

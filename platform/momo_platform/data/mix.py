@@ -19,11 +19,14 @@ from momo_platform.data.held_out import HeldOutPictures
 from momo_platform.data.near import MAX_BITS, NEAR_BITS
 from momo_platform.data.shards import write_shards
 from momo_platform.data.sink import DATA
+from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Artifact, Context
 
-SHARDS = "shards"
+SHARDS, VALID = "shards", "valid"
+"""Folders of the rows that are trained on, and of those that training is measured on."""
 _BUCKET_BYTES = 256 * 2**20
+_DOCUMENTS_A_ROW = 4  # held-out documents that are read for each sequence, should they be short
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class MixConfig:
 
     `sequence_length` and the special tokens' ids are for text: documents are joined by `[SEP]`
     and cut into sequences that begin with `[CLS]`. `near_duplicate_bits` is for pictures that an
-    input holds out, as in PrepareConfig.
+    input holds out, as in PrepareConfig. At most `valid_rows` rows of split `valid` are kept for
+    measuring.
     """
 
     weights: Mapping[str, float]
@@ -42,9 +46,10 @@ class MixConfig:
     cls_id: int = 2
     sep_id: int = 3
     near_duplicate_bits: int = NEAR_BITS
+    valid_rows: int = 2048
 
     def __post_init__(self) -> None:
-        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
+        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS), valid_rows=(0, None))
         for name, weight in self.weights.items():
             if not 0.0 <= weight < float("inf"):
                 raise UserError(f"weight of source {name}: {weight} must be 0 or more")
@@ -101,19 +106,19 @@ def _training(
                 yield table
 
 
-def _documents(path: Path) -> Iterator[pa.Table]:
-    """The training text, `text` and `source`; of pairs each caption is a document."""
-    if "text" in pq.read_schema(path).names:
-        yield from _training(path, ["text"])
-        return
-    for table in _training(path, ["captions"]):
-        captions = table["captions"].combine_chunks()
-        yield pa.table(
-            {
-                "text": pc.list_flatten(captions),  # pyright: ignore
-                "source": table["source"].take(pc.list_parent_indices(captions)),  # pyright: ignore
-            }
-        )
+def _text_column(path: Path) -> str:
+    """What prepared rows have text in: that of pairs is their captions."""
+    return "text" if "text" in pq.read_schema(path).names else "captions"
+
+
+def _documents(table: pa.Table) -> pa.Table:
+    """`text` and `source`; of pairs each caption is a document."""
+    if "text" in table.column_names:
+        return table
+    captions = table["captions"].combine_chunks()
+    rows = pc.list_parent_indices(captions)  # pyright: ignore[reportAttributeAccessIssue]
+    texts = pc.list_flatten(captions)  # pyright: ignore[reportAttributeAccessIssue]
+    return pa.table({"text": texts, "source": table["source"].take(rows)})
 
 
 def _weighted(
@@ -190,6 +195,12 @@ def _write(
     return {"rows": rows}
 
 
+def _write_valid(table: pa.Table, config: MixConfig, context: Context) -> dict[str, int]:
+    if len(table):
+        write_shards([table], context.output / VALID, rows_per_shard=len(table))
+    return {"valid_rows": len(table)}
+
+
 def _mix_pictures(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context, columns: list[str]
 ) -> dict[str, Any]:
@@ -200,6 +211,11 @@ def _mix_pictures(
     weighted = _weighted(_training(path, columns, held_out.without), tally, generator)
     tables = (table.drop_columns("source") for table in weighted)
     metrics = _write(tables, *_size(path, config), config, context, generator, "pictures")
+    # What the pairs hold out for testing is not looked at while training either.
+    tested = HeldOutPictures(pairs, config.near_duplicate_bits, "test")
+    chosen = config.weights, config.valid_rows, config.seed
+    valid = valid_rows(path, columns, *chosen, tested.without)
+    metrics |= _write_valid(valid, config, context)
     return metrics | {"sources": tally.document(), "held_out": held_out.gone}
 
 
@@ -253,6 +269,21 @@ def _packed(documents: Iterator[pa.Table], tokenizer: Any, tally: Tally) -> Iter
         yield pa.table({"ids": pa.FixedSizeListArray.from_arrays(pa.array(row), type=kind)})
 
 
+def _valid_text(path: Path, tokenizer: Any, config: MixConfig) -> pa.Table:
+    """At most `valid_rows` sequences, packed as those for training are."""
+    most = _DOCUMENTS_A_ROW * config.valid_rows
+    columns = [_text_column(path), "source"]
+    documents = valid_rows(path, columns, config.weights, most, config.seed)
+    packed: list[pa.Table] = []
+    rows = 0
+    for table in _packed(_slices(iter([_documents(documents)]), 64), tokenizer, Tally(config)):
+        packed.append(table)
+        rows += len(table)
+        if rows >= config.valid_rows:
+            break
+    return pa.concat_tables(packed).slice(0, config.valid_rows) if packed else pa.table({"ids": []})
+
+
 def run_mix_text(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
@@ -263,7 +294,8 @@ def run_mix_text(
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    documents = _weighted(_documents(path), tally, generator)
+    texts = map(_documents, _training(path, [_text_column(path)]))
+    documents = _weighted(texts, tally, generator)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
     # Shuffled before they are packed: copies of a weighted document must not stand side by side.
@@ -272,4 +304,5 @@ def run_mix_text(
     row_bytes = 4 * config.sequence_length
     metrics = _write(packed, size, row_bytes, config, context, generator, "text")
     metrics["sources"] = tally.document()
+    metrics |= _write_valid(_valid_text(path, tokenizer, config), config, context)
     return metrics | {"tokens": metrics["rows"] * config.sequence_length}

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from momo_platform.stages.task import TaskSpec
 
+MACHINE = "machine"
+"""What a task reports first: the name of the machine that it runs on."""
+
 
 class Board:
     """Lives in one Ray actor a run. Plain values only."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from momo_platform.stages.board import Board, InputResolver, Reporter
+from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.manifest import git_commit
@@ -361,7 +361,9 @@ class Execution:
         answered, _ = self.ray.wait([self.asked], timeout=None if now else 0)
         if answered:
             for name, values in self.ray.get(self.asked).items():
-                self.statuses[name].progress.update(values)
+                status = self.statuses[name]
+                status.machine = values.pop(MACHINE, status.machine)
+                status.progress.update(values)
             self.asked = None
 
     def _finish(self, status: StageStatus, ref: Any) -> None:

@@ -20,7 +20,11 @@ class NotCanonical(UserError, TypeError):
 
 
 def canonical(value: Any, path: str = "config") -> Any:
-    """`value` as JSON data. Dataclass fields with metadata `semantic=False` are left out.
+    """`value` as JSON data. Of a dataclass's fields these are left out, by their metadata:
+
+    - `semantic=False`, or a function of the dataclass that gives False: it changes no result;
+    - `absent_at=X` while the value equals X: a new field whose default is what was done before it
+      came leaves the fingerprints of earlier configs as they were.
 
     Raises NotCanonical with the value's place in the config, e.g. `config.optimizer.schedule`.
     """
@@ -36,7 +40,7 @@ def canonical(value: Any, path: str = "config") -> Any:
         return {
             f.name: canonical(getattr(value, f.name), f"{path}.{f.name}")
             for f in dataclasses.fields(value)
-            if f.metadata.get("semantic", True)
+            if _counts(f, value)
         }
     if isinstance(value, list | tuple):
         return [canonical(item, f"{path}[{i}]") for i, item in enumerate(value)]
@@ -49,6 +53,16 @@ def canonical(value: Any, path: str = "config") -> Any:
         f"{path} is a {type(value).__name__}, which has no canonical form; use numbers, text, "
         "booleans, tuples, dictionaries or frozen dataclasses of them"
     )
+
+
+def _counts(field: dataclasses.Field[Any], owner: Any) -> bool:
+    """Whether a field is part of its dataclass's canonical form."""
+    semantic = field.metadata.get("semantic", True)
+    if callable(semantic):
+        semantic = semantic(owner)
+    metadata = field.metadata
+    absent = "absent_at" in metadata and getattr(owner, field.name) == metadata["absent_at"]
+    return bool(semantic) and not absent
 
 
 def fingerprint(stage: Stage, known: dict[str, str] | None = None) -> str:

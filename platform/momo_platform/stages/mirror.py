@@ -73,7 +73,8 @@ class CheckpointMirror:
     def _sync(self) -> None:
         steps = [p for p in self._local.glob("step-*") if (p / FILE_NAME).exists()]
         loose = [p for p in self._local.iterdir() if p.is_file()]
-        files = [f for step in sorted(steps) for f in step.rglob("*") if f.is_file()] + loose
+        # The records first: those up to a checkpoint are there before it is whole.
+        files = loose + [f for step in sorted(steps) for f in step.rglob("*") if f.is_file()]
         files.sort(key=lambda f: f.name == FILE_NAME)
         kept = {}
         for file in files:

@@ -15,7 +15,8 @@ FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
 
 @dataclass
 class StageStatus:
-    """What a view shows of one stage. `starting`: its processes are up, its inputs are not."""
+    """What a view shows of one stage. `starting`: its processes are up, its inputs are not.
+    `machine`: where its task runs, once that is known."""
 
     entry: PlanEntry
     state: State = "queued"
@@ -25,6 +26,7 @@ class StageStatus:
     retries: int = 0
     not_before: float = 0.0
     error: str = ""
+    machine: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
 
 

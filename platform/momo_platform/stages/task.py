@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.stages.board import MACHINE
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
@@ -75,6 +77,7 @@ def run_stage(
     """Make one artifact. An attempt that fails leaves its folder behind, without a manifest."""
     storage = open_storage(spec.storage)
     workspace: Workspace | None = None
+    progress({MACHINE: socket.gethostname()})
     try:
         workspace = storage.begin(spec.name, spec.fingerprint, spec.lease)
         context = Context(

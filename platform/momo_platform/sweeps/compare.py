@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from momo_platform.charts import Points, colour_of, line_chart
+from momo_platform.charts import Points, colour_class, line_chart
 from momo_platform.pages import template
 from momo_platform.stages import UserError
 from momo_platform.stages.catalog import Catalog
@@ -135,7 +135,7 @@ def page(runs: Sequence[Run]) -> str:
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
     return template(Path(__file__).parent, "compare.html.jinja").render(
         runs=runs,
-        colours=[colour_of(index) for index in range(len(runs))],
+        colours=[colour_class(index) for index in range(len(runs))],
         differing=differing(runs),
         metrics=[(n, [r.metrics.get(n) for r in runs]) for n in metrics],
         charts=charts,

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from momo_platform.charts import Points, colour_of, line_chart
+from momo_platform.charts import COLOURS, Points, colour_class, line_chart
 from momo_platform.console import duration
 from momo_platform.pages import template
 from momo_platform.stages import open_storage
 from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
-from momo_platform.sweeps.rows import Results, Row
+from momo_platform.sweeps.rows import Results, Row, figure
 from momo_platform.sweeps.study import importance, plain
 from momo_platform.sweeps.sweep import ARM, Sweep
 from momo_platform.training.records import FILE_NAME, read_curves
 
 PAGE, TABLE = "index.html", "table.md"
-_MOST_CURVES = 12
+_MOST_CURVES = COLOURS
+_MOST_COLUMNS = 6
 
 
 def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict[str, Points]:
@@ -58,6 +59,8 @@ def markdown(results: Results) -> str:
             lines.append(
                 "| " + " | ".join([row.label, f"{row.state}: {told}"]) + " |" * (len(head) - 1)
             )
+    if best := results.best:
+        lines += ["", best.in_words(results.metric, results.mode)]
     lines += [
         "",
         f"{_told_of(results.definition['seeds'])}; best is the "
@@ -80,29 +83,50 @@ def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path)
     """Writes `report/index.html` and `report/table.md`; returns the page's path."""
     storage, output = open_storage(storage_uri), folder / "report"
     output.mkdir(exist_ok=True)
-    ranked = results.ranked
-    best = ranked[0] if ranked else None
-    settings = best.history[-1] if best else {}
-    page = template(Path(__file__).parent, "report.html.jinja").render(
-        results=results,
-        took=duration(results.seconds),
-        ranked=[_cells(results, row) for row in ranked],
-        others=[row for row in results.rows if row.state != "done"],
-        reference=results.reference,
-        best=best,
-        settings=settings,
-        command=sweep.command(settings) if sweep.command and best else "",
+    command = sweep.command
+    best = results.best
+    told = command(best.row.history[-1]) if command and best else ""
+    page = render(
+        results,
         forest=forest(results),
-        parallel=_parallel(results),
         importance=shares_chart(importance(sweep, results.rows), "importance"),
-        curves=_charts(storage, ranked, sweep.curves),
-        colours={row.label: colour_of(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
-        markdown=markdown(results),
-        told=_told_of(results.definition["seeds"]),
+        curves=_charts(storage, results.ranked, sweep.curves),
+        command=told,
     )
     (output / PAGE).write_text(page, encoding="utf-8")
     (output / TABLE).write_text(markdown(results), encoding="utf-8")
     return output / PAGE
+
+
+def render(
+    results: Results,
+    *,
+    forest: str = "",
+    importance: str = "",
+    curves: Sequence[tuple[str, str]] = (),
+    command: str = "",
+) -> str:
+    """The page as HTML; charts are SVGs, `command` runs the best trial alone."""
+    ranked = results.ranked
+    others = [m for m in results.shown if m != results.metric]
+    return template(Path(__file__).parent, "report.html.jinja").render(
+        results=results,
+        figure=figure,
+        took=duration(results.seconds),
+        ranked=[_cells(results, row) for row in ranked],
+        tables=[others[i : i + _MOST_COLUMNS] for i in range(0, len(others), _MOST_COLUMNS)],
+        others=[row for row in results.rows if row.state != "done"],
+        reference=results.reference,
+        best=results.best,
+        command=command,
+        forest=forest,
+        parallel=_parallel(results),
+        importance=importance,
+        curves=curves,
+        colours={row.label: colour_class(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
+        markdown=markdown(results),
+        self_told=_told_of(results.definition["seeds"]),
+    )
 
 
 def _cells(results: Results, row: Row) -> dict[str, Any]:
@@ -112,8 +136,8 @@ def _cells(results: Results, row: Row) -> dict[str, Any]:
         delta = row.difference(reference, results.metric)
     return {
         "label": row.label,
-        "values": [str(row.estimate(m) or "–") for m in results.shown],
-        "delta": str(delta) if delta else "–",
+        "values": {m: row.estimate(m) for m in results.shown},
+        "delta": delta,
         "seeds": len(row.seeds),
         "took": duration(row.seconds),
         "history": row.history,

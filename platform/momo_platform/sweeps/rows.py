@@ -18,6 +18,15 @@ from momo_platform.stages import UserError
 State = Literal["done", "stopped", "failed", "not run"]
 
 
+def figure(value: float, digits: int = 4, sign: str = "") -> str:
+    """So many significant digits, without an exponent where a person reads on: '0.0123', '1,242'.
+
+    `sign`: '+' writes that of positive numbers too."""
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.{digits}g}"
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over `n` seeds with its 95 % interval; no interval (None) for a single one."""
@@ -29,8 +38,8 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{self.mean:.4g}"
-        return f"{self.mean:.4g} ({self.low:.4g} – {self.high:.4g})"
+            return figure(self.mean)
+        return f"{figure(self.mean)} ({figure(self.low)} – {figure(self.high)})"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -99,6 +108,63 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The first of the ranked rows. `rivals`: rows whose intervals overlap with its own, or all
+    others where there is no interval to tell them apart."""
+
+    row: Row
+    estimate: Estimate
+    rivals: Sequence[Row]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether its interval leaves those of all others."""
+        return not self.rivals and self.estimate.low is not None
+
+    def in_words(self, metric: str, mode: str) -> str:
+        """Two sentences that claim no winner where there is none."""
+        seeds = f"{self.estimate.n} seed{'s' if self.estimate.n != 1 else ''}"
+        told = f"{self.row.label}: {metric} {self.estimate} with {seeds}."
+        extreme = "largest" if mode == "max" else "smallest"
+        if self.estimate.low is None:
+            return f"{told} It has the {extreme} value, but one seed can't say whether it is best."
+        if not self.rivals:
+            return f"{told} Its interval overlaps with that of no other trial."
+        names = [row.label for row in self.rivals[:3]]
+        more = f" and {len(self.rivals) - 3} more" if len(self.rivals) > 3 else ""
+        return (
+            f"{told} It has the {extreme} mean, but is no clear winner: its interval overlaps with "
+            f"{'that' if len(self.rivals) == 1 else 'those'} of {', '.join(names)}{more}."
+        )
+
+
+def ranked(rows: Sequence[Row], metric: str, mode: str) -> list[Row]:
+    """Finished rows that have the metric, best first."""
+    found = [(r.estimate(metric), r) for r in rows if r.state == "done"]
+    known = [(e.mean, r) for e, r in found if e is not None]
+    return [r for _, r in sorted(known, key=lambda pair: pair[0], reverse=mode == "max")]
+
+
+def best_of(rows: Sequence[Row], metric: str, mode: str) -> Best | None:
+    """The best of the finished rows and who rivals it; None where none is finished."""
+    order = ranked(rows, metric, mode)
+    if not order:
+        return None
+    first, *others = order
+    mine = first.estimate(metric)
+    assert mine is not None
+    return Best(first, mine, [row for row in others if _overlap(mine, row.estimate(metric))])
+
+
+def _overlap(one: Estimate, other: Estimate | None) -> bool:
+    if one.low is None or one.high is None:
+        return True
+    if other is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
+
+
+@dataclass(frozen=True)
 class Results:
     """A whole sweep as it is written to `results.json`."""
 
@@ -117,9 +183,12 @@ class Results:
     @property
     def ranked(self) -> list[Row]:
         """Finished rows, best first."""
-        found = [(r.estimate(self.metric), r) for r in self.rows if r.state == "done"]
-        known = [(e.mean, r) for e, r in found if e is not None]
-        return [r for _, r in sorted(known, key=lambda pair: pair[0], reverse=self.mode == "max")]
+        return ranked(self.rows, self.metric, self.mode)
+
+    @property
+    def best(self) -> Best | None:
+        """The first of them, and who rivals it."""
+        return best_of(self.rows, self.metric, self.mode)
 
     @property
     def reference(self) -> Row | None:

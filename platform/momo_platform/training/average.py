@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -67,6 +68,18 @@ class WeightAverage:
         self._updates.copy_(values["updates"])
         for name, average in self._averages.items():
             local_part(average).copy_(local_part(place_like(values[name], average)))
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The averages in the place of the weights, which come back unchanged afterwards."""
+        weights = {n: local_part(p.detach()).clone() for n, p in self._parameters.items()}
+        self.apply()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._parameters.items():
+                    local_part(parameter.detach()).copy_(weights[name])
 
     @torch.no_grad()
     def apply(self) -> None:

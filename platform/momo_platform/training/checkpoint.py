@@ -35,6 +35,12 @@ def newest_checkpoint(folder: Path) -> tuple[int, Path] | None:
     return None
 
 
+def checkpoint_of(folder: Path, step: int) -> Path | None:
+    """The whole checkpoint of a step, or None."""
+    path = folder / f"step-{step:08d}"
+    return path if _is_whole(path) else None
+
+
 def _is_whole(path: Path) -> bool:
     manifest = path / MANIFEST
     if not manifest.exists():
@@ -76,7 +82,8 @@ class CheckpointWriter:
     """Writes in a thread: a step is blocked only for the copy off the device.
 
     At most one write is under way; a second `save` waits for the first. An error of the thread is
-    raised by the next `save` or by `close`. With `writes=False` (the ranks above 0) `save` only
+    raised by the next `save` or by `close`. Beside the newest `keep` the one stays that the newest
+    one's `state` names as the `best`. With `writes=False` (the ranks above 0) `save` only
     takes its part in gathering.
     """
 
@@ -135,12 +142,14 @@ class CheckpointWriter:
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)  # the room of a write that failed
             raise
-        self._remove_old(step)
+        self._remove_old(step, state.get("best") or {})
 
-    def _remove_old(self, step: int) -> None:
-        """All but the newest whole ones, and what earlier runs left unfinished."""
+    def _remove_old(self, step: int, best: Mapping[str, Any]) -> None:
+        """All but the newest whole ones and the best, and what earlier runs left unfinished."""
         folders = sorted(self._folder.glob("step-*"))
         kept = [p for p in folders if _is_whole(p)][-self._keep :]
+        if best:
+            kept.append(self._folder / f"step-{best['step']:08d}")
         for path in folders:
             if path not in kept and path.name <= f"step-{step:08d}":
                 shutil.rmtree(path)
@@ -188,3 +197,12 @@ def load_progress(
     averages = path / "ema.safetensors"
     if average is not None and averages.exists():
         average.restore(load_file(averages))
+
+
+def load_finished(path: Path, module: nn.Module) -> None:
+    """A checkpoint's weights, the averages where there are some, into a module that is whole."""
+    values = load_file(path / "model.safetensors")
+    averages = path / "ema.safetensors"
+    if averages.exists():
+        values |= {n: v for n, v in load_file(averages).items() if n in values}
+    module.load_state_dict(values)

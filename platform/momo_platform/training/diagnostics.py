@@ -65,6 +65,10 @@ class Window:
                 if (cost := getattr(task, name, None)) is not None:
                     self._costs[name] += cost(modality, batch)
 
+    def leave_out(self, seconds: float) -> None:
+        """Time that was not spent on training."""
+        self._start += seconds
+
     def seconds_per_step(self, step: int) -> float:
         """Mean over the steps up to and including `step`, which was recorded."""
         return self.seconds / (step + 1 - self._first)

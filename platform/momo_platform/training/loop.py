@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ from momo_platform.training import interrupt
 from momo_platform.training.average import WeightAverage
 from momo_platform.training.checkpoint import (
     CheckpointWriter,
+    checkpoint_of,
+    load_finished,
     load_progress,
     load_weights,
     newest_checkpoint,
@@ -45,10 +48,22 @@ from momo_platform.training.profiling import Profiler
 from momo_platform.training.records import RunLog
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
+from momo_platform.training.trackers import RunIdentity
+from momo_platform.training.validation import TOTAL, Validation
 from momo_platform.training.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
+
+
+@contextlib.contextmanager
+def _closing(log: RunLog) -> Iterator[RunLog]:
+    try:
+        yield log
+    except BaseException:
+        log.close(failed=True)
+        raise
+    log.close()
 
 
 def _prepare_task(task: nn.Module, config: TrainConfig, rank: int) -> None:
@@ -92,22 +107,24 @@ class Trainer:
         rank: int = 0,
         device: torch.device | None = None,
         progress: Callable[[dict[str, Any]], None] = lambda _: None,
-        run_name: str = "run",
+        identity: RunIdentity = RunIdentity(),  # noqa: B008 - frozen
         stop: Callable[[], bool] = interrupt.requested,
     ) -> None:
         self.config, self.rank, self.folder, self.progress = config, rank, folder, progress
         self.device = device or torch.device("cpu")
-        self.setup, self.run_name, self.stop = setup, run_name, stop
+        self.setup, self.identity, self.stop = setup, identity, stop
         cuda = self.device.type == "cuda"
         bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda)
         self.task = TouchedTask(setup.task, bf16).to(self.device)
         self.skipped = 0
         self._verdicts = Verdicts(self.device)
         self.start_step = 0
+        self.best: dict[str, float] = {}  # its `step` and its `value`, under keep=best
         newest = newest_checkpoint(folder)
         if newest:
             state = load_weights(newest[1], self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
+            self.best = state.get("best") or {}
         self._compiled_before = seconds_compiling() if config.scaling.compile else 0.0
         _prepare_task(setup.task, config, rank)
         self._check_parts()
@@ -117,6 +134,12 @@ class Trainer:
         self.average = WeightAverage(self.task, config.ema_decay) if config.ema_decay else None
         if newest:
             load_progress(newest[1], self.task, self.optimizer, self.average)
+        self.validation = Validation(setup, config, self.task, self.device, self.average)
+        if config.keep == "best" and config.steps and not self.validation.plan.every_steps:
+            raise UserError(
+                f"{identity.name}: train.keep=best needs held-out rows to choose by, and there are "
+                "too few: give the corpora rows with split valid, or set train.keep to last"
+            )
 
     def _check_parts(self) -> None:
         """Raises `UserError` where ranks would divide their batches into unlike numbers of parts:
@@ -146,8 +169,8 @@ class Trainer:
                     stack.callback(loader.close)
                 log = None
                 if not self.rank:
-                    log = RunLog(self.folder, self.start_step, logging_config, self.run_name)
-                    stack.callback(log.close)
+                    start = self.start_step, logging_config, self.identity, self._warn
+                    log = stack.enter_context(_closing(RunLog(self.folder, *start)))
                 keep = logging_config.keep_checkpoints
                 writer = CheckpointWriter(self.folder, keep, writes=not self.rank)
                 stack.callback(writer.close)
@@ -163,8 +186,8 @@ class Trainer:
                 raise
             newest = newest_checkpoint(self.folder)
             raise UserError(
-                f"disk full while training {self.run_name} wrote to {self.folder}: make room there "
-                f"and run again; training goes on at step {newest[0] if newest else 0}"
+                f"disk full while training {self.identity.name} wrote to {self.folder}: make room "
+                f"there and run again; training goes on at step {newest[0] if newest else 0}"
             ) from error
 
     def finish(self) -> nn.Module:
@@ -178,12 +201,28 @@ class Trainer:
             unshard(self.task)
         return self.setup.task
 
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint with the best held-out losses, where it was asked for and the last one
+        is not it."""
+        best = int(self.best.get("step", self.config.steps))
+        return None if best == self.config.steps else checkpoint_of(self.folder, best)
+
+    def use_best(self) -> None:
+        """Put the best checkpoint's weights into the task: for rank 0, after `finish`."""
+        if self.best_checkpoint is not None:
+            load_finished(self.best_checkpoint, self.task)
+
     def seconds_compiling(self) -> float:
         """What compiling has taken since this trainer was made; only with `scaling.compile`."""
         return seconds_compiling() - self._compiled_before
 
     def _say(self, message: str) -> None:
         logger.info(message)
+        self.progress({"message": message})
+
+    def _warn(self, message: str) -> None:
+        logger.warning(message)
         self.progress({"message": message})
 
     def _feed(self) -> Feed:
@@ -206,10 +245,16 @@ class Trainer:
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
         self.progress({"step": self.start_step, "total": config.steps})
+        if not self.start_step and self.validation.due(0):
+            before = self._validate(0)
+            if log is not None:
+                log.write(0, before)
+            window = Window(0, modalities)
         for step in range(self.start_step, config.steps):
             first, last = step == self.start_step, step + 1 == config.steps
             log_now = (step + 1) % every.every_steps == 0 or last
             save_now = (step + 1) % every.checkpoint_every_steps == 0 or last
+            valid_now = self.validation.due(step + 1)
             batches = self._next_batches(feed, window)
             result = self._update(step, batches, diagnose=log_now)
             self._verdicts.add(step, used, result, self._stop_flag())
@@ -220,12 +265,20 @@ class Trainer:
                 self.progress({"first_step_at": time.time()})
                 if config.scaling.compile:
                     self._say(f"compiled for {self.seconds_compiling():.0f} s in the first step")
+            values: dict[str, float] = {}
             if log_now:
-                record = self._record(step, result) | window.record(self.device, world_size())
-                if log is not None:
-                    log.write(step + 1, record)
-                self._report(step, record, window)
+                values = self._record(step, result) | window.record(self.device, world_size())
+                self._report(step, values, window)
                 window = Window(step + 1, modalities)
+            if valid_now:
+                held_out = self._validate(step + 1)
+                save_now = self._is_best(step + 1, held_out) or save_now
+                window.leave_out(held_out["seconds_validating"])
+                values |= held_out
+            if values:
+                record |= values
+                if log is not None:
+                    log.write(step + 1, values)
             if save_now or stop:
                 self._settle(log, everything=True)
                 blocking_start = time.perf_counter()
@@ -236,6 +289,21 @@ class Trainer:
                 self._leave(step + 1, writer)
         self.progress({"last_step_at": time.time()})
         return record
+
+    def _validate(self, step: int) -> dict[str, float]:
+        """Measure the model as it is after `step` steps; on all ranks."""
+        before = self.validation.seconds
+        values = self.validation.run()
+        self.progress({"validation": {"step": step, **values}})
+        return values | {"seconds_validating": self.validation.seconds - before}
+
+    def _is_best(self, step: int, values: Mapping[str, float]) -> bool:
+        """Whether these are the best held-out losses so far, where that matters. The same on all
+        ranks."""
+        if self.config.keep != "best" or not values[TOTAL] < self.best.get("value", math.inf):
+            return False
+        self.best = {"step": step, "value": values[TOTAL]}
+        return True
 
     def _settle(self, log: RunLog | None, *, everything: bool) -> bool:
         """Count the steps that the device skipped. Whether a rank was asked to stop: the same on
@@ -257,7 +325,9 @@ class Trainer:
 
     def _save(self, step: int, writer: CheckpointWriter) -> None:
         if not self.rank or self.sharded:
-            state = {"skipped": self.skipped}
+            state: dict[str, Any] = {"skipped": self.skipped}
+            if self.best:
+                state["best"] = self.best
             writer.save(step, self.task, self.optimizer, state, self.average)
 
     def _stop_flag(self) -> Tensor:

@@ -163,13 +163,18 @@ def clip_gradients(module: nn.Module, most: float) -> Tensor:
     return norm
 
 
-def unshard(module: nn.Module) -> None:
-    """Whole parameters on every rank in the place of shards: after training, to save."""
+def reshard(module: nn.Module) -> None:
+    """Free what FSDP2 has gathered: the shards are the parameters again. Else nothing."""
     from torch.distributed.fsdp import FSDPModule
 
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
+
+
+def unshard(module: nn.Module) -> None:
+    """Whole parameters on every rank in the place of shards: after training, to save."""
+    reshard(module)
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             if isinstance(parameter, DTensor):

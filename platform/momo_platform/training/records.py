@@ -1,17 +1,20 @@
-"""A run's log: JSON lines always, TensorBoard and W&B when asked for. No torch."""
+"""A run's log: JSON lines always, and trackers when asked for. No torch."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from momo_platform.files import write_whole
 from momo_platform.training.config import LoggingConfig
+from momo_platform.training.trackers import RunIdentity, open_trackers
 
+logger = logging.getLogger(__name__)
 FILE_NAME = "metrics.jsonl"
 SKIPPED_FILE_NAME = "skipped.jsonl"
 PROFILE_FILE_NAME = "profile.json.gz"
@@ -39,62 +42,54 @@ def read_curves(path: Path, patterns: Sequence[str]) -> dict[str, list[tuple[flo
     return curves
 
 
-def _drop_after(path: Path, step: int) -> None:
-    """Keep the records up to `step`; killed in the middle, the file is the old or the new one."""
-    kept = [r for r in read_records(path) if r["step"] <= step]
+def _drop_after(path: Path, step: int) -> list[dict[str, Any]]:
+    """Keep the records up to `step`, none for 0; killed in the middle, the file is the old or the
+    new one. Returns what is kept."""
+    kept = [r for r in read_records(path) if step and r["step"] <= step]
     write_whole(path, "".join(json.dumps(r) + "\n" for r in kept))
+    return kept
 
 
 class RunLog:
-    """Appends records to `<folder>/metrics.jsonl`; a resumed run drops what came after its step.
+    """Appends records to `<folder>/metrics.jsonl` and gives them to the trackers; a resumed run
+    drops what came after its step.
 
     `skipped.jsonl` beside it names the batches of steps that were skipped.
     """
 
-    def __init__(self, folder: Path, start_step: int, config: LoggingConfig, run_name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start_step: int,
+        config: LoggingConfig,
+        run: RunIdentity,
+        say: Callable[[str], None] = logger.warning,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE_NAME
         self._skipped = folder / SKIPPED_FILE_NAME
-        _drop_after(path, start_step)
+        kept = _drop_after(path, start_step)
         if self._skipped.exists():
             _drop_after(self._skipped, start_step)
+        self._trackers = open_trackers(folder, kept, config, run, say)
         self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = self._wandb = None
-        if config.tensorboard:
-            from tensorboardX import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
-        if config.wandb:
-            import wandb
-
-            online = bool(wandb.api.api_key)
-            self._wandb = wandb.init(
-                project="momo",
-                name=run_name,
-                dir=str(folder),
-                mode="online" if online else "offline",
-                resume="allow",
-            )
-
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """One record; non-finite values are written as null so that the file stays JSON."""
-        clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        finite = {k: v for k, v in values.items() if math.isfinite(v)}
+        line = {"step": step, **{k: finite.get(k) for k in values}}
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        if self._tensorboard is not None:
-            for key, value in values.items():
-                self._tensorboard.add_scalar(key, value, step)
-        if self._wandb is not None:
-            self._wandb.log(values, step=step)
+        for tracker in self._trackers:
+            tracker.log(step, finite)
 
     def write_skipped(self, step: int, details: Mapping[str, Any]) -> None:
         """One step without an update, and whose fault it was."""
         with self._skipped.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **details}) + "\n")
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """End the trackers' runs; `failed` where the run did not reach its end."""
         self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        for tracker in self._trackers:
+            tracker.close(failed=failed)

@@ -25,8 +25,11 @@ from momo_platform.training.faults import (
 )
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME, PROFILE_FILE_NAME
+from momo_platform.training.trackers import RunIdentity, keep_files
 
 logger = logging.getLogger(__name__)
+LAST = "last"
+"""Folder of an artifact with the last model, where the stage's own is an earlier, better one."""
 _RESULT = "result.json"
 _RESIZE_SECONDS = 300.0  # for a step and its checkpoint
 
@@ -49,7 +52,7 @@ class WorkerSpec:
     train: TrainConfig
     resolve_inputs: Callable[[], Mapping[str, Path]]
     folders: WorkerFolders
-    name: str
+    identity: RunIdentity
     progress: Callable[[dict[str, Any]], None]
 
 
@@ -120,15 +123,20 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
             rank=rank,
             device=get_device(),
             progress=spec.progress if rank == 0 else lambda _: None,
-            run_name=spec.name,
+            identity=spec.identity,
         )
         record = trainer.run()
         task = trainer.finish()
         if rank == 0:
+            if trainer.best_checkpoint is not None:
+                (output / LAST).mkdir()
+                setup.save(task, output / LAST)
+                trainer.use_best()
             setup.save(task, output)
             for name in (FILE_NAME, PROFILE_FILE_NAME):
                 if (checkpoints / name).exists():
                     shutil.copyfile(checkpoints / name, output / name)
+            keep_files(checkpoints, output)
             result = {
                 "parameters": sum(p.numel() for p in setup.task.parameters()),
                 "resumed_at_step": trainer.start_step,
@@ -138,6 +146,12 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 "world_size": world_size,
                 "last": record,
             }
+            plan = trainer.validation.plan
+            if plan.every_steps:
+                result["seconds_validating"] = trainer.validation.seconds
+                result["validation"] = {"every_steps": plan.every_steps, "rows": plan.rows()}
+            if trainer.best:
+                result["best"] = trainer.best
             if scaling.compile:
                 result["seconds_compiling"] = trainer.seconds_compiling()
             (output / _RESULT).write_text(json.dumps(result))
@@ -176,7 +190,7 @@ def run_torch_trainer(
         train,
         resolve_inputs,
         folders,
-        context.name,
+        RunIdentity(context.name, context.fingerprint, recipe),
         context.progress,
     )
     resources = {"CPU": scaling.cpus_per_worker}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -43,7 +43,9 @@ class Task(Protocol):
     `enable_activation_checkpointing("elementwise" or "blocks")`; `tokens(modality, batch)` and
     `flops(modality, batch)` give what a batch costs in training, from its shapes, for the log;
     `on_host(modality, batch)` and `on_device(modality, batch)` prepare a batch before and after it
-    is copied to the device (`feed`).
+    is copied to the device (`feed`). `with_rows(modality, batch)` gives the losses and tensors
+    [rows, …] by name, and `measure(modality, rows)` what those of all held-out rows show, by name
+    (`validation`).
     """
 
     weights: Mapping[str, float]
@@ -63,17 +65,30 @@ class BatchSource(Protocol):
     def close(self) -> None: ...
 
 
+class HeldOut(Protocol):
+    """A modality's held-out rows. `unit`: rows that stay together on one rank."""
+
+    @property
+    def unit(self) -> int: ...
+    def __len__(self) -> int: ...
+    def batches(self, count: int, size: int) -> Iterable[Mapping[str, Any]]:
+        """This rank's part of each batch, with the fact `rows_of_ranks` (`held_out_rows`)."""
+        ...
+
+
 @dataclass
 class TrainingSetup:
     """What a recipe's builder returns to the loop on every worker.
 
     `task` is an `nn.Module` fulfilling `Task`; `loaders` maps a modality to its batches;
-    `save(task, folder)` writes the finished model, called on rank 0 only.
+    `save(task, folder)` writes the finished model, called on rank 0 only. `held_out` maps a
+    modality to the rows that the run is measured on while it trains.
     """
 
     task: nn.Module
     loaders: Mapping[str, Any]
     save: Callable[[nn.Module, Path], None]
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
 
 
 class TouchedTask(nn.Module):
@@ -90,12 +105,26 @@ class TouchedTask(nn.Module):
         self.bf16 = bf16
 
     def forward(
-        self, modality: str, batch: Mapping[str, Tensor], touch_all: bool = False
-    ) -> tuple[Mapping[str, LossParts], Tensor | None]:
+        self,
+        modality: str,
+        batch: Mapping[str, Tensor],
+        touch_all: bool = False,
+        rows: bool = False,
+    ) -> tuple[Mapping[str, LossParts], Any]:
+        """Losses, and with `touch_all` a zero to add to them. With `rows`, for measuring, the
+        losses and tensors by row, where the task gives some."""
         device = next(self.parameters()).device.type
+        kept: Mapping[str, Tensor] = {}
+        with_rows: Any = getattr(self.task, "with_rows", None) if rows else None
+        losses: Mapping[str, Loss]
         with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
-            losses: Mapping[str, Loss] = self.task(modality, batch)
+            if with_rows is not None:
+                losses, kept = with_rows(modality, batch)
+            else:
+                losses = self.task(modality, batch)
         parts = {n: LossParts(x.sum, x.count, dict(x.metrics)) for n, x in losses.items()}
+        if rows:
+            return parts, kept
         if not touch_all:
             return parts, None
         return parts, touch(self.parameters())

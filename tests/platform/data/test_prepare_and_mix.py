@@ -203,23 +203,31 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
     source = ["often"] * 500 + ["seldom"] * 1000 + ["never"] * 500
     images = [str(i).encode() for i in range(count)]
     split = ["test" if i % 10 == 0 else "train" for i in range(count)]
+    split[5::20] = ["valid"] * 100
     columns = {"image": images, "captions": [["c"]] * count, "source": source, "split": split}
     columns["group"] = [str(i) for i in range(count)]
     inputs = {"prepared": prepared(tmp_path / "prepared", **columns)}
-    config = MixConfig({"often": 2.0, "seldom": 0.5, "never": 0.0}, seed=1)
-    orders = []
+    config = MixConfig({"often": 2.0, "seldom": 0.5, "never": 0.0}, seed=1, valid_rows=50)
+    orders, measured = [], []
     for name, run in (("a", run_mix_pairs), ("b", run_mix_pairs), ("c", run_mix_images)):
         out = Folder(tmp_path / name)
         metrics = run(config, inputs, out)
         dataset = ShardDataset(out.path / "shards")
         orders.append([int(x) for x in dataset.read(np.arange(len(dataset)))["image"].to_pylist()])
         assert metrics["rows"] == len(dataset)
+        valid = ShardDataset(out.path / "valid").read(np.arange(metrics["valid_rows"]))
+        measured.append([int(x) for x in valid["image"].to_pylist()])
     assert orders[0] == orders[1] == orders[2]
+    # Of the 75 held-out rows of sources that are trained on: evenly, each once, in no order.
+    assert measured[0] == measured[1] == measured[2]
+    evenly = [5 + 20 * (i * 75 // 50) for i in range(50)]
+    assert sorted(measured[0]) == evenly != measured[0]
     order = np.array(orders[0])
     assert not (order % 10 == 0).any()
+    assert not (order % 20 == 5).any()
     assert not (order >= 1500).any()
     numbers, times = np.unique(order[order < 500], return_counts=True)
-    assert len(numbers) == 450
+    assert len(numbers) == 425
     assert (times == 2).all()
     assert 380 < ((order >= 500) & (order < 1500)).sum() < 520
     assert abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) < 0.1
@@ -232,13 +240,16 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
 
 def test_pictures_held_out_among_the_pairs_leave_the_image_corpus(tmp_path):
     images = [str(i).encode() for i in range(100)]
-    ours = prepared(tmp_path / "i", image=images, source=["s"] * 100, split=["train"] * 100)
+    split = ["valid"] * 2 + ["train"] * 96 + ["valid"] * 2
+    ours = prepared(tmp_path / "i", image=images, source=["s"] * 100, split=split)
     pairs = prepared(tmp_path / "p", image=images[:10], split=["test"] * 4 + ["train"] * 6)
     out = Folder(tmp_path / "out")
     run_mix_images(MixConfig({}), {"prepared": ours, "pairs": pairs}, out)
     dataset = ShardDataset(out.path / "shards")
     kept = dataset.read(np.arange(len(dataset)))["image"].to_pylist()
-    assert sorted(kept) == sorted(images[4:])
+    assert sorted(kept) == sorted(images[4:98])
+    valid = ShardDataset(out.path / "valid").read(np.arange(2))["image"].to_pylist()
+    assert sorted(valid) == images[98:]  # what the pairs test by is not measured on either
 
 
 def test_large_shards_are_cut_by_bytes(tmp_path):
@@ -278,14 +289,14 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     inputs = {
         "prepared": prepared(
             tmp_path / "prepared",
-            text=[*texts, held_out],
-            source=["s"] * 6,
-            split=["train"] * 5 + ["test"],
+            text=[*texts, held_out, *(["w48 " * 9] * 40)],
+            source=["s"] * 46,
+            split=["train"] * 5 + ["test"] + ["valid"] * 40,
         ),
         "tokenizer": Folder(tmp_path / "tokenizer"),
     }
     out = Folder(tmp_path / "out")
-    metrics = run_mix_text(MixConfig({}, sequence_length=8), inputs, out)
+    metrics = run_mix_text(MixConfig({}, sequence_length=8, valid_rows=3), inputs, out)
     dataset = ShardDataset(out.path / "shards")
     ids = np.array(dataset.read(np.arange(len(dataset)))["ids"].to_pylist())
     assert ids.shape == (metrics["rows"], 8)
@@ -293,10 +304,16 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     assert (ids[:, 1:] == 3).sum() == len(texts)
     assert (ids[:, 1:] > 3).sum() == sum(lengths)
     assert vocabulary["w49"] not in ids
+    assert vocabulary["w48"] not in ids
+    valid = ShardDataset(out.path / "valid")
+    assert len(valid) == metrics["valid_rows"] == 3
+    measured = np.array(valid.read(np.arange(3))["ids"].to_pylist())
+    assert measured.tolist() == [[2, *[vocabulary["w48"]] * 7], *measured[1:].tolist()]
+    assert set(measured.ravel().tolist()) == {2, 3, vocabulary["w48"]}
 
 
 def test_captions_of_pairs_are_mixed_as_text(tmp_path):
-    from momo_platform.data.mix import _documents
+    from momo_platform.data.mix import _documents, _text_column, _training
 
     rows = [
         {"captions": ["a", "b"], "source": "own", "split": "train"},
@@ -304,9 +321,16 @@ def test_captions_of_pairs_are_mixed_as_text(tmp_path):
         {"captions": ["c"], "source": "other", "split": "train"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
-    (table,) = _documents(tmp_path / "pairs.parquet")
-    assert table.to_pylist() == [
+    path = tmp_path / "pairs.parquet"
+    (table,) = _training(path, [_text_column(path)])
+    assert _documents(table).to_pylist() == [
         {"text": "a", "source": "own"},
         {"text": "b", "source": "own"},
         {"text": "c", "source": "other"},
     ]
+    columns = ["captions", "source"]
+    assert len(_documents(valid_rows(path, columns, {}, 9, 0))) == 0
+    rows.append({"captions": ["d", "e"], "source": "other", "split": "valid"})
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert _documents(valid_rows(path, columns, {}, 9, 0))["text"].to_pylist() == ["d", "e"]
+    assert len(valid_rows(path, columns, {"other": 0.0}, 9, 0)) == 0

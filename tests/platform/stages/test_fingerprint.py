@@ -46,6 +46,23 @@ def test_what_does_not_enter():
     assert fingerprint(stage(code=("momo_platform",))) == base
 
 
+@dataclass(frozen=True)
+class Grown:
+    """A config that got two fields later."""
+
+    size: int = 1
+    kept: str = field(default="last", metadata={"absent_at": "last"})
+    interval: int = field(default=5, metadata={"semantic": lambda grown: grown.kept == "best"})
+
+
+def test_a_new_field_enters_when_it_says_something_new():
+    assert canonical(Grown()) == canonical(Grown(interval=9)) == {"size": 1}
+    assert canonical(Grown(kept="best")) == {"size": 1, "kept": "best", "interval": 5}
+    assert fingerprint(stage(Grown(interval=9))) == fingerprint(stage(Grown()))
+    often, seldom = (fingerprint(stage(Grown(kept="best", interval=n))) for n in (1, 9))
+    assert often != seldom
+
+
 def test_key_order_does_not_matter_and_processes_agree():
     one, two = Nested(), Nested(table={"a": None, "b": 1})
     assert fingerprint(stage(one)) == fingerprint(stage(two))

@@ -10,6 +10,7 @@ from momo_platform.stages import Stage, UserError, make_plan, open_storage
 from momo_platform.stages import patience as waiting
 from momo_platform.stages.folders import SharedFolders
 from momo_platform.stages.patience import patiently
+from momo_platform.training.trackers import keep_files
 
 
 def checkpoint(folder, step):
@@ -58,9 +59,17 @@ def test_what_a_worker_elsewhere_writes_is_kept_and_collected(attempt):
         assert not list(second.output.iterdir())
         (second.output / "model").mkdir()
         (second.output / "model" / "weights").write_bytes(b"12")
+        for file in ("tensorboard/events", "wandb/offline-run-1/files/config.yaml"):
+            (second.checkpoints / file).parent.mkdir(parents=True)
+            (second.checkpoints / file).write_text("of a tracker")
+        keep_files(second.checkpoints, second.output)
     folders.collect()
-    found = [p.relative_to(workspace.output).as_posix() for p in workspace.output.rglob("*")]
-    assert sorted(found) == ["model", "model/weights"]
+    found = [p for p in workspace.output.rglob("*") if p.is_file()]
+    assert sorted(p.relative_to(workspace.output).as_posix() for p in found) == [
+        "model/weights",
+        "tensorboard/events",
+        "wandb/offline-run-1/files/config.yaml",
+    ]
     storage.abandon(workspace)
 
 

@@ -87,6 +87,7 @@ def main(address, folder):
             checkpoints=folder / "checkpoints",
             folders=None,
             name="elastic",
+            fingerprint="",
             progress=lambda message: None,
         ),
     )

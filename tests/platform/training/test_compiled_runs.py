@@ -10,14 +10,19 @@ from typing import Any
 import torch
 from torch._dynamo.utils import counters
 
-from momo_platform.training.config import ScalingConfig
+from momo_platform.training.config import ScalingConfig, ValidationConfig
+from momo_platform.training.records import read_records
 from tests.platform.training.test_stage import run
 from tests.platform.training.toy import ToyTask
 from tests.platform.training.toy_runs import config, make_trainer
 
 ROOT = Path(__file__).parents[3]
 # Code for the CPU is written for a number of threads.
-COMPILED = config(2, scaling=ScalingConfig(num_workers=0, threads_per_worker=1, compile=True))
+COMPILED = config(
+    2,
+    scaling=ScalingConfig(num_workers=0, threads_per_worker=1, compile=True),
+    validation=ValidationConfig(every_steps=2),
+)
 
 
 def cache_use():
@@ -27,8 +32,10 @@ def cache_use():
 
 def train_in_this_process(folder):
     torch.set_num_threads(1)
-    trainer = make_trainer(0, 1, folder, COMPILED)
+    trainer = make_trainer(0, 1, folder, COMPILED, held_out={"a": 12})
     trainer.run()
+    records = read_records(Path(folder) / "metrics.jsonl")
+    assert [r["step"] for r in records if "valid/loss/a" in r] == [0, 2]
     print(*cache_use(), trainer.seconds_compiling())
 
 

@@ -12,11 +12,16 @@ import torch
 
 from momo_platform.cores import usable_cores
 from momo_platform.stages import UserError
-from momo_platform.training.config import ScalingConfig
+from momo_platform.training.config import (
+    LoggingConfig,
+    OptimizerConfig,
+    ScalingConfig,
+    ValidationConfig,
+)
 from momo_platform.training.records import read_records
 from momo_platform.training.stage import run_torch_trainer
 from momo_platform.training.task import TrainingSetup
-from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.platform.training.toy import ToyLoader, ToyTask, toy_held_out
 from tests.platform.training.toy_runs import config
 
 
@@ -48,6 +53,11 @@ def build_setup(recipe, inputs, train, rank, world_size, cores):
     return TrainingSetup(ToyTask(), loaders, lambda _, folder: (folder / "saved").touch())
 
 
+def build_measured(recipe, inputs, train, rank, world_size, cores):
+    setup = build_setup(recipe, inputs, train, rank, world_size, cores)
+    return dataclasses.replace(setup, held_out=toy_held_out({"a": 9, "b": 9}, rank, world_size))
+
+
 def run(folder, train, messages, builder="build_setup"):
     (folder / "output").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
@@ -56,6 +66,7 @@ def run(folder, train, messages, builder="build_setup"):
         checkpoints=folder / "checkpoints",
         folders=None,
         name="toy",
+        fingerprint="0123456789ab",
         progress=lambda message: messages.append(message),
     )
     return run_torch_trainer(
@@ -72,13 +83,31 @@ TRAIN = config(12, scaling=ScalingConfig(num_workers=2, threads_per_worker=1))
 
 def test_a_worker_with_sigterm_saves_and_the_group_goes_on(tmp_path, ray_local):
     messages = []
-    result = run(tmp_path, TRAIN, messages)
+    # Rates above which the toy loses again what it learnt: the last model is not the best.
+    rates = OptimizerConfig(learning_rate=0.6, warmup_steps=12, final_learning_rate_ratio=1.0)
+    logging = LoggingConfig(every_steps=1, checkpoint_every_steps=1000, wandb=True)
+    measured = ValidationConfig(every_steps=2)
+    train = dataclasses.replace(
+        TRAIN, optimizer=rates, logging=logging, validation=measured, keep="best"
+    )
+    result = run(tmp_path, train, messages, "build_measured")
     assert (tmp_path / "flag").exists()
     assert result["resumed_at_step"] in (6, 7, 8)  # where the signal was seen; nothing was lost
     assert any("restart 1" in m.get("message", "") for m in messages)
     assert (tmp_path / "output" / "saved").exists()
     records = read_records(tmp_path / "output" / "metrics.jsonl")
-    assert [r["step"] for r in records] == list(range(1, 13))
+    assert [r["step"] for r in records] == list(range(13))
+    losses = {r["step"]: r["valid/loss/total"] for r in records[1:] if "valid/loss/total" in r}
+    assert list(losses) == [2, 4, 6, 8, 10, 12]
+    best = min(losses, key=lambda step: losses[step])
+    assert best < 12
+    assert result["best"] == {"step": best, "value": losses[best]}
+    assert (tmp_path / "output" / "last" / "saved").exists()
+    assert result["validation"] == {"every_steps": 2, "rows": {"a": 9, "b": 9}}
+    assert 0 < result["seconds_validating"] < result["seconds_training"]
+    assert list((tmp_path / "output" / "tensorboard").iterdir())
+    (offline,) = (tmp_path / "output" / "wandb").iterdir()
+    assert offline.name.endswith("-0123456789ab")
 
 
 def test_without_workers_it_trains_in_this_process_and_gives_the_same(tmp_path, ray_local):

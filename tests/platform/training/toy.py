@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from momo_platform.data.held_out_rows import HeldOutRows
+
 
 @dataclass(frozen=True)
 class ToyLoss:
@@ -55,3 +57,28 @@ class ToyLoader:
 
     def close(self):
         pass
+
+
+class ToyRows:
+    """So many held-out rows; `HeldOutRows` reads them as it reads shards."""
+
+    def __init__(self, name, rows):
+        self.name, self.rows, self.row_group = name, rows, 256
+
+    def __len__(self):
+        return self.rows
+
+    def read(self, rows):
+        return ToyLoader(self.name, self.rows).batch(10**6), rows
+
+
+def toy_batch(found, seeds):
+    """Some rows of a batch of all; a row counts by its seed, as masks are drawn."""
+    batch, rows = found
+    used = (seeds % np.uint64(5) != 0).astype(np.float32)
+    return {"x": batch["x"][rows], "y": batch["y"][rows], "used": used}
+
+
+def toy_held_out(rows, rank=0, world_size=1, unit=1):
+    ranks = {"rank": rank, "world_size": world_size, "unit": unit}
+    return {n: HeldOutRows(ToyRows(n, count), toy_batch, **ranks) for n, count in rows.items()}

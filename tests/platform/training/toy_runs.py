@@ -7,7 +7,7 @@ import torch
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
-from tests.platform.training.toy import ToyLoader, ToyTask
+from tests.platform.training.toy import ToyLoader, ToyTask, toy_held_out
 
 
 def config(steps=50, checkpoint_every=1000, **changes):
@@ -22,9 +22,12 @@ def config(steps=50, checkpoint_every=1000, **changes):
     )
 
 
-def make_trainer(rank, world_size, folder, train, loader=ToyLoader, task=ToyTask, **options):
+def make_trainer(
+    rank, world_size, folder, train, loader=ToyLoader, task=ToyTask, held_out=None, **options
+):
     loaders = {n: loader(n, train.batch_sizes[n], rank, world_size) for n in train.batch_sizes}
-    setup = TrainingSetup(task(), loaders, lambda *_: None)
+    held_out = toy_held_out(held_out or {}, rank, world_size)
+    setup = TrainingSetup(task(), loaders, lambda *_: None, held_out)
     return Trainer(setup, train, Path(folder), rank=rank, **options)
 
 

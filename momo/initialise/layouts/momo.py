@@ -1,0 +1,37 @@
+"""MoMo itself: an exported folder, or one that `momo.hf` saved for `transformers`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from momo.config import ModelConfig
+from momo.initialise.layouts.layout import Layout, Needs, Shapes
+from momo.initialise.source import Source
+
+_FREE = ("image_size", "max_text_length", "linear_init")
+
+
+def config_of(source: Source) -> ModelConfig:
+    """The shape of the source's model."""
+    values: Mapping[str, Any] = source.config.get("model") or {
+        f.name: source.config[f.name]
+        for f in dataclasses.fields(ModelConfig)
+        if f.name in source.config
+    }
+    return ModelConfig.from_dict(values)
+
+
+def needs(source: Source, shapes: Shapes | None) -> Needs:
+    theirs = config_of(source)
+    fields = {
+        f.name: getattr(theirs, f.name)
+        for f in dataclasses.fields(ModelConfig)
+        if f.name not in _FREE
+    }
+    return Needs(fields, image_size=theirs.image_size, most_words=theirs.max_text_length)
+
+
+LAYOUT = Layout("MoMo", (), ("the whole model",), needs)
+TRANSFORMERS = Layout("MoMo", ("momo",), LAYOUT.gives, needs, prefixes=("network.",))

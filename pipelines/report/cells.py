@@ -1,0 +1,78 @@
+"""What the tables of the pages say of a result: numbers as text, and whether it differs from the
+trivial baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from momo_platform.charts import interval_mark
+from pipelines.report.words import metric_in_words
+
+_LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
+
+
+def number(value: float | None) -> str:
+    """'0.903', '12.5'; '–' where there is none."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """'good' where the whole interval is better than the baseline, 'bad' where it is worse, ''
+    where the two overlap or there is no baseline."""
+    baseline = row.get("baseline")
+    if baseline is None:
+        return ""
+    above, below = row["low"] > baseline, row["high"] < baseline
+    if any(row["metric"].endswith(name) for name in _LESS_IS_BETTER):
+        above, below = below, above
+    return "good" if above else "bad" if below else ""
+
+
+def untrained(row: Mapping[str, Any]) -> float | None:
+    """What the same model reaches with random weights, where it was measured."""
+    found = row.get("untrained")
+    return found if found is not None else row["details"].get("random_features")
+
+
+def method(row: Mapping[str, Any]) -> str:
+    """'linear probe, accuracy'."""
+    return f"{row['protocol'].replace('_', ' ')}, {metric_in_words(row['metric'])}"
+
+
+def mark(row: Mapping[str, Any]) -> str:
+    """The interval as a picture, beside the baseline, chance and the untrained model."""
+    return interval_mark(
+        row["value"],
+        row["low"],
+        row["high"],
+        {
+            "chance": row.get("chance"),
+            "untrained": untrained(row),
+            "trivial": row.get("baseline"),
+        },
+        f"{number(row['value'])}, interval {number(row['low'])} to {number(row['high'])}",
+    )
+
+
+def grouped(
+    rows: Mapping[str, Mapping[str, Any]], groups: Sequence[str]
+) -> list[tuple[str, list[tuple[str, Mapping[str, Any]]]]]:
+    """(group, its rows by name): those of `groups` first, in their order."""
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {group: [] for group in groups}
+    for name, row in rows.items():
+        found.setdefault(row["group"], []).append((name, row))
+    return [(group, members) for group, members in found.items() if members]
+
+
+CELLS = {
+    "number": number,
+    "verdict": verdict,
+    "untrained": untrained,
+    "method": method,
+    "mark": mark,
+    "grouped": grouped,
+}
+"""For the templates."""

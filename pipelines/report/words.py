@@ -1,0 +1,41 @@
+"""Names of records in words that a reader of the page knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LOSSES: Mapping[str, str] = {
+    "mim": "masked patches (MIM)",
+    "mlm": "masked words (MLM)",
+    "contrastive": "pictures against captions (contrastive)",
+    "matching": "does the caption fit? (matching)",
+    "pair_mim": "masked patches beside a caption (pair MIM)",
+    "pair_mlm": "masked words beside a picture (pair MLM)",
+}
+_KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
+_DIRECTIONS: Mapping[str, str] = {
+    "image_to_text": "picture to caption",
+    "text_to_image": "caption to picture",
+}
+_MEASURES: Mapping[str, str] = {"mrr": "mean reciprocal rank", "median_rank": "median rank"}
+
+
+def loss_in_words(name: str) -> str:
+    """'mim' → 'masked patches (MIM)'; a name that is not known stays as it is."""
+    return LOSSES.get(name, name.replace("_", " "))
+
+
+def metric_in_words(name: str) -> str:
+    """'image_to_text_r@10' → 'picture to caption, R@10'; others without their underscores."""
+    rest = name.rpartition("/")[2]
+    for direction, words in _DIRECTIONS.items():
+        if rest.startswith(direction):
+            rest = rest.removeprefix(direction).lstrip("_")
+            rest = _MEASURES.get(rest, rest.upper() if rest.startswith("r@") else rest)
+            return f"{words}, {rest}".rstrip(", ").replace("_", " ")
+    return _MEASURES.get(rest, name.replace("/", ", ").replace("_", " "))
+
+
+def kind_in_words(kind: str) -> str:
+    """'pairs' → 'captioned pictures'."""
+    return _KINDS.get(kind, kind)
