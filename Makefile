@@ -53,7 +53,7 @@ bench-gpu:       ## what one GPU makes of it in seven minutes, runs/gpu.json (AR
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/platform:$$PYTHONPATH" \
 		$(GPU_PYTHON) experiments/benchmarks/gpu.py --out runs/gpu.json $(ARGS)
 
-dashboard: $(STAMP) ## the newest sweep's live pages on 127.0.0.1 (ARGS="--sweep NAME")
+dashboard: $(STAMP) ## all runs and sweeps, live, on 127.0.0.1 (ARGS="--sweep NAME")
 	@$(BIN)/python -m momo_platform.sweeps.dashboard $(ARGS)
 
 serve: $(STAMP)  ## the embeddings endpoint with the newest exported model (ARGS="--index FOLDER")

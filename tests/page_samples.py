@@ -4,8 +4,12 @@ import math
 
 import numpy as np
 
-from momo_platform.charts import bar_chart, data_uri
-from momo_platform.sweeps.rows import Results, Row
+from momo_platform.charts import bar_chart, colour_class, data_uri, line_chart
+from momo_platform.sweeps.charts import shares_chart
+from momo_platform.sweeps.dashboard import Link, index_page
+from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
+from momo_platform.sweeps.report import forest, render
+from momo_platform.sweeps.rows import Results, Row, best_of
 from pipelines.report.comparison import comparison_page
 from pipelines.report.corpora import Corpus, Sample
 from pipelines.report.page import Page
@@ -251,3 +255,77 @@ def results(seeds=3, arms=False):
         *("objectives-hour", "macro", "max", COMMAND, "0123456789abcdef", "2 cores, 24 GB"),
         *("2026-11-30T10:00:00", 5234.0, definition, shown, rows),
     )
+
+
+def sweep_report(arms):
+    """The report of a sweep of arms, or of a space with the importance of its parameters."""
+    found = results(arms=arms)
+    curves = {row.label: _falling(5 + n, 2 + n / 10) for n, row in enumerate(found.ranked[:6])}
+    charts = [
+        (name, line_chart(curves, name)) for name in ("stage3-pairs: loss/contrastive", "loss/mim")
+    ]
+    shares = {"stage1.train.optimizer.learning_rate": 0.8, "gradient_schedule": 0.2}
+    return render(
+        found,
+        forest=forest(found),
+        importance="" if arms else shares_chart(shares, "importance"),
+        curves=charts,
+        command=COMMAND,
+    )
+
+
+def _working(trial=""):
+    text = "step 120/600  mim 0.931  contrastive 2.13  pair_mlm 5.02  1,812 samples/s  40 s left"
+    return [
+        Working("stage3-pairs", "gpu-node-17.cluster.internal", 0.2, text, trial),
+        Working("fine-tune-demo-questions-stage2-joint", "", None, "for 12.1 s", trial),
+    ]
+
+
+def dashboard():
+    """A storage where a run and a sweep go on, others have ended or failed."""
+    both = {"training": _falling(1.05, 0.98), "held-out": _falling(1.05, 0.99)[::5]}
+    keys = (("training", colour_class(0)), ("held-out", colour_class(1)))
+    svg = line_chart(both, "loss", {"training": 0, "held-out": 1}, dashed=("held-out",))
+    charts = [Small(f"stage3-pairs, loss {n}", svg, keys) for n in ("mim", "contrastive")]
+    job = "19 of 43 stages done, at least 12 min left, not counting stage3-pairs, report"
+    going = RunView(
+        *("demo-20261130-092432", COMMAND, "running", "2026-11-30 09:24", job, 19, 43, "host"),
+        *(_working(), (), charts),
+    )
+    why = "UserError: /data/collections/herbarium/captions.csv has no column image, url or path"
+    failed = RunView(
+        *("demo-20261129-181200", COMMAND, "failed", "2026-11-29 18:12", "2 of 43 stages done"),
+        *(2, 43, "host", (), [("prepare-pairs", why)]),
+    )
+    rows = sweep_rows()
+    best = best_of(rows, "macro", "max").in_words("macro", "max")
+    trials = {"each trial": [(n, 0.5 + n % 3 / 10) for n in range(1, 9)]}
+    small = Small("macro by trial", line_chart(trials, "x", dots=("each trial",), x_name="trial"))
+    labels = {row.label: _falling(5 + n, 2) for n, row in enumerate(rows[:4])}
+    keys = tuple((label, colour_class(n)) for n, label in enumerate(labels))
+    curves = Small("stage3-pairs, loss contrastive", line_chart(labels, "x"), keys)
+    sweep = SweepView(
+        *("objectives-hour", "running", "2026-11-30 08:00", 24, 8, 3, 1, 2, "macro", best),
+        *("about 1 h 45 min left", False, _working(rows[0].label + ", seed 2"), [small, curves]),
+    )
+    ended = SweepView(
+        *("a_sweep_with_a_rather_long_name-2026-11-29", "ended", "2026-11-29 08:00"),
+        *(8, 8, 0, 0, 0, "macro", best, "", True, (), [small]),
+    )
+    leases = [("stage2-joint", "another-machine.internal, process 123456")]
+    seen = Overview("/data/collections/runs", [going, failed], [sweep, ended], leases)
+    links = [
+        Link("Optuna", "http://127.0.0.1:8091/", "trials, values, importance; live"),
+        Link("Ray", "", "Ray's own dashboard: start the sweep with --dashboard"),
+    ]
+    return index_page(seen, "objectives-hour", links, has_report=False, has_latest=True)
+
+
+PAGES = {
+    "report": report,
+    "evaluation": evaluation,
+    "sweep of arms": lambda: sweep_report(True),
+    "sweep of a space": lambda: sweep_report(False),
+    "dashboard": dashboard,
+}

@@ -247,7 +247,8 @@ def sweep(
 ) -> Results:
     """`momo sweep`: the rows of an experiment by its name or its file."""
     from momo_platform.overrides import as_options
-    from momo_platform.sweeps.dashboard import sweeps_in
+    from momo_platform.stages import open_storage
+    from momo_platform.sweeps.driver import sweep_folder
     from momo_platform.sweeps.rows import read_results
     from pipelines.commands.dispatch import main
 
@@ -257,7 +258,8 @@ def sweep(
     arguments += ["--only", *only] if only else []
     if main(["sweep", *arguments, *as_options(options)]):
         raise UserError(f"sweep {experiment} did not end well; the message above says why")
-    return read_results(sweeps_in(str(storage)) / str(options["name"]) / "results.json")
+    folder = sweep_folder(open_storage(storage), str(options["name"]))
+    return read_results(folder / "results.json")
 
 
 def _numbers(folder: Path) -> Mapping[str, Any]:

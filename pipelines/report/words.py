@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 LOSSES: Mapping[str, str] = {
@@ -11,6 +12,7 @@ LOSSES: Mapping[str, str] = {
     "matching": "does the caption fit? (matching)",
     "pair_mim": "masked patches beside a caption (pair MIM)",
     "pair_mlm": "masked words beside a picture (pair MLM)",
+    "total": "all objectives, weighted sum",
 }
 _KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
 _DIRECTIONS: Mapping[str, str] = {
@@ -31,7 +33,7 @@ def metric_in_words(name: str) -> str:
     for direction, words in _DIRECTIONS.items():
         if rest.startswith(direction):
             rest = rest.removeprefix(direction).lstrip("_")
-            rest = _MEASURES.get(rest, rest.upper() if rest.startswith("r@") else rest)
+            rest = _MEASURES.get(rest, re.sub(r"^r@?(\d+)$", r"R@\1", rest))
             return f"{words}, {rest}".rstrip(", ").replace("_", " ")
     return _MEASURES.get(rest, name.replace("/", ", ").replace("_", " "))
 

@@ -48,6 +48,20 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     return [f"{tick + 0.0:,.{digits}f}" for tick in ticks]
 
 
+def thinned(points: Points, most: int = 600) -> Points:
+    """At most about so many points that look the same when drawn: of each stretch its least and its
+    largest."""
+    if len(points) <= most:
+        return points
+    size = math.ceil(2 * len(points) / most)
+    found: list[tuple[float, float]] = []
+    for start in range(0, len(points), size):
+        part = points[start : start + size]
+        ends = {min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])}
+        found += sorted(ends)
+    return found
+
+
 def _within(ticks: Sequence[float], low: float, high: float) -> list[float]:
     return [t for t in ticks if low - 1e-9 <= t <= high + 1e-9]
 
@@ -58,13 +72,15 @@ def line_chart(
     colours: Mapping[str, int] | None = None,
     *,
     dashed: Collection[str] = (),
+    dots: Collection[str] = (),
     x_name: str = "step",
 ) -> str:
     """An SVG chart of (x, y) series with labelled axes; '' when there are no points.
 
     `colours`: the number of each series' colour, by default in their order. `dashed`: series that
-    are drawn so, with their points marked.
+    are drawn so, with their points marked; `dots`: series of points without a line.
     """
+    series = {name: thinned(values) for name, values in series.items()}
     points = [p for values in series.values() for p in values]
     if not points:
         return ""
@@ -103,8 +119,9 @@ def line_chart(
         line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in values)
         if name in dashed:
             look += ' stroke-dasharray="5 3"'
-        parts.append(f'<polyline fill="none" {look} points="{line}">{title}</polyline>')
-        if name in dashed or len(values) == 1:
+        if name not in dots:
+            parts.append(f'<polyline fill="none" {look} points="{line}">{title}</polyline>')
+        if name in dashed or name in dots or len(values) == 1:
             parts += [
                 f'<circle {_look("fill", number)} cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="2.6">'
                 f"{title}</circle>"

@@ -3,7 +3,14 @@
 import pyarrow as pa
 import pytest
 
-from momo_platform.charts import bar_chart, interval_mark, line_chart, nice_ticks, tick_labels
+from momo_platform.charts import (
+    bar_chart,
+    interval_mark,
+    line_chart,
+    nice_ticks,
+    thinned,
+    tick_labels,
+)
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
@@ -16,6 +23,17 @@ from pipelines.report.words import loss_in_words, metric_in_words
 def test_a_chart_of_one_point_or_none():
     assert line_chart({}, "x") == ""
     assert "<polyline" in line_chart({"a": [(1, 2.0)]}, "x")
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_spikes():
+    points = [(step, 1.0 / step) for step in range(1, 100_000)]
+    points[50_000] = (50_001, 7.0)
+    drawn = thinned(points)
+    assert len(drawn) <= 700
+    assert (50_001, 7.0) in drawn
+    assert points[-1] in drawn
+    assert [x for x, _ in drawn] == sorted(x for x, _ in drawn)
+    assert thinned(points[:10]) == points[:10]
 
 
 def test_bars_have_a_title_each_and_escape_their_names():
@@ -133,7 +151,7 @@ def test_held_out_losses_stand_in_the_chart_of_training():
         "loss/mim": [(1, 2.0), (2, 1.0)],
         "valid/loss/mim": [(2, 1.5)],
         "loss/new_one": [(1, 1.0)],
-        "valid/image_to_text_r@10": [(2, 0.25)],
+        "valid/retrieval/image_to_text_r1": [(2, 0.25)],
         "gradient_cosine/image/text": [(1, 0.1)],
     }
     training = Training("stage", {}, curves)
@@ -144,9 +162,10 @@ def test_held_out_losses_stand_in_the_chart_of_training():
     assert "<title>held-out</title>" in masked.svg
     assert (new.title, new.held_out) == ("new one", False)
     (retrieval,) = training.held_out_charts
-    assert retrieval.title == "picture to caption, R@10"
+    assert retrieval.title == "picture to caption, R@1"
     assert [c.title for c in training.cosines] == ["gradients of image and text, cosine"]
     assert loss_in_words("pair_mlm") == "masked words beside a picture (pair MLM)"
+    assert metric_in_words("image_to_text_r@10") == "picture to caption, R@10"
     assert metric_in_words("text_to_image_mrr") == "caption to picture, mean reciprocal rank"
     assert metric_in_words("retrieval/text_to_image_median_rank") == (
         "caption to picture, median rank"

@@ -41,13 +41,22 @@ class TimeLeft:
 
     def __str__(self) -> str:
         """'about 12 min left'; with unknown stages 'at least …', or that nothing is known yet."""
+        return self._told(" left", "time left not known yet")
+
+    @property
+    def planned(self) -> str:
+        """The same of a plan: 'about 12 min, by earlier runs with the same settings'."""
+        by = "" if self.unknown and self.seconds < 1 else ", by earlier runs with the same settings"
+        return self._told("", "time not known") + by
+
+    def _told(self, left: str, nothing: str) -> str:
         if not self.unknown:
-            return f"about {rough(self.seconds)} left"
+            return f"about {rough(self.seconds)}{left}"
         names = ", ".join(self.unknown[:2])
         more = f" and {len(self.unknown) - 2} more" if len(self.unknown) > 2 else ""
         if self.seconds < 1:
-            return f"time left not known yet: {names}{more} never ran with these settings"
-        return f"at least {rough(self.seconds)} left, without {names}{more}"
+            return f"{nothing}: {names}{more} never ran with these settings"
+        return f"at least {rough(self.seconds)}{left}, not counting {names}{more}"
 
 
 def _without_run(config: Any) -> Any:
@@ -107,7 +116,7 @@ def cpu_seconds(plan: Plan, storage: Storage) -> dict[str, float | None]:
 
 
 def planned_time(plan: Plan, storage: Storage, cores: float) -> TimeLeft:
-    """How long the plan would take on so many cores: `str` of it is a sentence for `--plan`."""
+    """How long the plan would take on so many cores; its `planned` is a sentence for `--plan`."""
     known = cpu_seconds(plan, storage)
     entries = [e for e in plan.entries if e.name in known]
     return _together(entries, {n: s or 0.0 for n, s in known.items()}, cores, known)
@@ -129,6 +138,19 @@ def _together(
     longest = max(ends.values(), default=0.0)
     unknown = tuple(e.name for e in entries if known[e.name] is None)
     return TimeLeft(max(longest, work / max(cores, 1.0)), unknown)
+
+
+def trials_left(
+    took: Sequence[float], going: Sequence[float], waiting: int, at_once: int
+) -> TimeLeft | None:
+    """Of a sweep, from the seconds that its ended trials took: `going` are those of the trials that
+    run, `waiting` how many have not begun. None where no trial has ended. The first ones may have
+    made what all share, so that it comes out rather too long."""
+    if not took:
+        return None
+    mean = sum(took) / len(took)
+    left = waiting * mean + sum(max(0.0, mean - seconds) for seconds in going)
+    return TimeLeft(left / max(1, min(at_once, waiting + len(going))))
 
 
 class Forecast:

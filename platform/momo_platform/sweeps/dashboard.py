@@ -1,12 +1,16 @@
-"""`make dashboard`: the live pages of a sweep on this machine, and one page that leads to them."""
+"""`make dashboard`: a page of all that goes on in a storage, and the live pages of one sweep."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import http.server
 import importlib.util
+import json
 import os
+import posixpath
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +18,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +27,7 @@ from momo_platform.cluster import answers, current_cluster_file
 from momo_platform.pages import template
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps.follow import TENSORBOARD
+from momo_platform.sweeps.overview import Overview, overview
 from momo_platform.sweeps.study import STUDY
 
 HOST = "127.0.0.1"
@@ -29,16 +35,19 @@ RAY_URL = "ray-dashboard.url"
 """In a sweep's folder: where its private Ray's dashboard was."""
 _START_SECONDS = 60.0
 _LARGEST_PORT = 65_000
+_EVERY_SECONDS = 3
+# Of the storage's files only reports are served.
+_SERVED = re.compile(r"/(sweeps/[\w.-]+|latest)/report/[^/].*")
 
 
 @dataclass(frozen=True)
 class DashboardOptions:
-    """Which sweep, and where its pages go. Everything listens on 127.0.0.1 only."""
+    """Which storage, and where the pages go. Everything listens on 127.0.0.1 only."""
 
     sweep: str = ""
-    """The sweep's name; by default the newest."""
+    """Whose Optuna and TensorBoard pages to start; by default the newest."""
     storage: str = "runs"
-    """The folder that the sweep ran with."""
+    """The folder of the runs and sweeps."""
     port: int = 8090
     """Of the first page; the others take the next ports. A port in use is passed over."""
     optuna: str = ""
@@ -54,15 +63,16 @@ class Link:
     told: str
 
 
-def sweeps_in(storage: str) -> Path:
-    """The folder of all sweeps of a storage."""
+def local_root(storage: str) -> Path:
+    """Where logs and sweeps of a storage lie: the storage itself where it is a folder, else `runs`
+    here."""
     uri = open_storage(storage).uri
-    return (Path(uri) if "://" not in uri else Path("runs").absolute()) / "sweeps"
+    return Path(uri) if "://" not in uri else Path("runs").absolute()
 
 
 def chosen(options: DashboardOptions) -> Path:
     """The sweep's folder. Raises UserError that lists what there is."""
-    root = sweeps_in(options.storage)
+    root = local_root(options.storage) / "sweeps"
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     if not names:
         raise UserError(
@@ -74,6 +84,10 @@ def chosen(options: DashboardOptions) -> Path:
     if options.sweep:
         return root / options.sweep
     return max((root / name for name in names), key=lambda p: p.stat().st_mtime)
+
+
+def _has_runs(root: Path) -> bool:
+    return (root / "latest").exists() or any((root / "logs").glob("*.json"))
 
 
 def _free_port(start: int) -> int:
@@ -102,27 +116,34 @@ def serve(options: DashboardOptions) -> Iterator[list[Link]]:
     """All pages, up; ended on leaving. The first link is the page that leads to the others."""
     if not 1024 <= options.port <= _LARGEST_PORT:
         raise UserError(f"--port {options.port}: give 1024 to {_LARGEST_PORT}, pages take the next")
-    folder = chosen(options)
-    study = options.optuna or f"sqlite:///{folder / STUDY}"
+    root = local_root(options.storage)
+    only_runs = not options.sweep and not any((root / "sweeps").glob("*/")) and _has_runs(root)
+    folder = None if only_runs else chosen(options)
     with contextlib.ExitStack() as stack:
-        optuna = _free_port(options.port + 1)
-        command = [_tool("optuna-dashboard"), study, "--host", HOST, "--port", str(optuna)]
-        stack.enter_context(_process(command, optuna, folder))
-        board = _free_port(optuna + 1)
-        logs = folder / TENSORBOARD
+        port, links = options.port + 1, []
+        if folder is not None:
+            port = _free_port(port)
+            study = options.optuna or f"sqlite:///{folder / STUDY}"
+            command = [_tool("optuna-dashboard"), study, "--host", HOST, "--port", str(port)]
+            stack.enter_context(_process(command, port, folder))
+            told = "trials, values, importance; live"
+            links.append(Link("Optuna", f"http://{HOST}:{port}/", told))
+        board = _free_port(port + 1)
+        logs = root if folder is None else folder / TENSORBOARD
         logs.mkdir(exist_ok=True)
         command = [_tool("tensorboard"), "--logdir", str(logs), "--host", HOST]
         command += ["--port", str(board), "--reload_interval", "5"]
-        stack.enter_context(_process(command, board, folder))
-        links = [
-            Link("Optuna", f"http://{HOST}:{optuna}/", "trials, values, importance; live"),
-            Link("TensorBoard", f"http://{HOST}:{board}/", "losses of every trial; live"),
-            _ray(folder),
-            _wandb(folder),
+        stack.enter_context(_process(command, board, folder or root))
+        told = "losses of every trial; live" if folder else "what runs logged to TensorBoard"
+        links += [
+            Link("TensorBoard", f"http://{HOST}:{board}/", told),
+            _ray(folder or root),
+            _wandb(folder or root),
         ]
         first = _free_port(options.port)
-        stack.enter_context(_index(folder, first, links))
-        yield [Link(f"Sweep {folder.name}", f"http://{HOST}:{first}/", "all pages"), *links]
+        stack.enter_context(_index(root, folder, first, links))
+        told = f"runs and sweeps of {root}"
+        yield [Link("Dashboard", f"http://{HOST}:{first}/", told), *links]
 
 
 @contextlib.contextmanager
@@ -174,18 +195,58 @@ def _wandb(folder: Path) -> Link:
     return Link("Weights & Biases", "", told)
 
 
-@contextlib.contextmanager
-def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
-    """The page of all pages, and the sweep's report below /report/."""
+def index_page(
+    seen: Overview, name: str, links: Sequence[Link], *, has_report: bool, has_latest: bool
+) -> str:
+    """The page: what goes on, then links; it asks for `/state` every few seconds. `name` is the
+    sweep whose pages the links are, '' for none."""
     page = template(Path(__file__).parent, "dashboard.html.jinja")
+    return page.render(
+        o=seen,
+        name=name,
+        links=links,
+        has_report=has_report,
+        has_latest=has_latest,
+        every=_EVERY_SECONDS,
+    )
+
+
+def state_page(seen: Overview) -> str:
+    """The part of the page that is renewed."""
+    return template(Path(__file__).parent, "dashboard_state.html.jinja").render(o=seen)
+
+
+@contextlib.contextmanager
+def _index(root: Path, folder: Path | None, port: int, links: list[Link]) -> Iterator[None]:
+    """The page at /, its changing part at /state, the same as JSON at /state.json, and reports
+    below /sweeps/NAME/report/, /latest/report/ and, of the chosen sweep, /report/."""
+    name = folder.name if folder is not None else ""
+    latest = root / "latest" / "report" / "index.html"
+
+    def answer(path: str) -> tuple[str, str] | None:
+        """Content type and text; None for another path."""
+        if path == "/":
+            has_report = folder is not None and (folder / "report" / "index.html").is_file()
+            found = index_page(
+                overview(root), name, links, has_report=has_report, has_latest=latest.is_file()
+            )
+            return "text/html", found
+        if path == "/state":
+            return "text/html", state_page(overview(root))
+        if path == "/state.json":
+            return "application/json", json.dumps(dataclasses.asdict(overview(root)))
+        return None
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def _in_report(self) -> bool:
-            """Whether a file of the report is asked for; its path is then that below the report."""
-            found = self.path.startswith("/report/")
-            if found:
-                self.path = self.path.removeprefix("/report")
-            return found
+            """Whether a report's file is asked for; its path is then that below the storage."""
+            path = posixpath.normpath(urllib.parse.unquote(self.path.partition("?")[0]))
+            if name and path.startswith("/report/"):
+                path = f"/sweeps/{name}{path}"
+            if not _SERVED.fullmatch(path):
+                return False
+            self.path = urllib.parse.quote(path)
+            return True
 
         def do_HEAD(self) -> None:
             if self._in_report():
@@ -200,21 +261,23 @@ def _index(folder: Path, port: int, links: list[Link]) -> Iterator[None]:
             if self._in_report():
                 super().do_GET()
                 return
-            if self.path != "/":
+            found = answer(self.path)
+            if found is None:
                 self.send_error(404)
                 return
-            has_report = (folder / "report" / "index.html").is_file()
-            text = page.render(name=folder.name, links=links, has_report=has_report).encode()
+            kind, text = found[0], found[1].encode()
             self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(text)))
+            self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            self.wfile.write(text)
+            with contextlib.suppress(BrokenPipeError):  # the page was left meanwhile
+                self.wfile.write(text)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Quiet."""
 
-    handler = functools.partial(Handler, directory=str(folder / "report"))
+    handler = functools.partial(Handler, directory=str(root))
     server = http.server.ThreadingHTTPServer((HOST, port), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

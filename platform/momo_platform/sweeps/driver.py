@@ -107,7 +107,7 @@ def run_sweep(
             study = open_study(url, sweep)
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
         follower = stack.enter_context(
-            Follower(sweep, folder, stream, study, verbose=options.verbose)
+            Follower(sweep, folder, stream, study, verbose=options.verbose, concurrency=concurrency)
         )
         if notice:
             follower.say(notice)

@@ -1,7 +1,9 @@
-"""What a person sees of a running sweep: a line a trial, a live line of what runs, TensorBoard."""
+"""What a person sees of a running sweep: a line a trial, a live line of what runs, TensorBoard, and
+a record for the dashboard."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from momo_platform.console import duration, progress_text
 from momo_platform.files import write_whole
 from momo_platform.stages.board import Board
+from momo_platform.stages.run_record import ended_as, holder
+from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.rows import Row
 from momo_platform.sweeps.study import add_row
 from momo_platform.sweeps.sweep import Settings, Sweep
@@ -22,19 +26,29 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _POLL_SECONDS = 1.0
-_PLAIN_SECONDS = 30.0
-TENSORBOARD, ROWS = "tensorboard", "rows"
+_PLAIN_SECONDS = 60.0
+_RECORD_SECONDS = 2.0
+_MOST_POINTS = 200
+TENSORBOARD, ROWS, RECORD = "tensorboard", "rows", "status.json"
 
 
 class Follower:
     """A context manager; `board` is where trials report, `end` is what Tune's callback calls.
 
     Every ended trial goes to the Optuna `study` at once, so that its dashboard is live, and to
-    `rows/`, from where `rows` has what ended in earlier runs, failures left out.
+    `rows/`, from where `rows` has what ended in earlier runs, failures left out. `status.json` says
+    what runs, every two seconds; `concurrency` is how many trials run at once.
     """
 
     def __init__(
-        self, sweep: Sweep, folder: Path, stream: TextIO, study: Any, *, verbose: bool
+        self,
+        sweep: Sweep,
+        folder: Path,
+        stream: TextIO,
+        study: Any,
+        *,
+        verbose: bool,
+        concurrency: int = 1,
     ) -> None:
         self.sweep, self.folder, self.stream, self.study = sweep, folder, stream, study
         self.failed = 0
@@ -48,6 +62,11 @@ class Follower:
         self._ended: set[str] = set()
         self._writers: dict[str, Any] = {}
         self._drawn: dict[str, int] = {}
+        self._concurrency, self._begun = concurrency, time.time()
+        self._began: dict[str, float] = {}  # label → when its trial started
+        self._curves: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = {}
+        self._took: list[float] = []  # seconds of the trials that ended
+        self._next_record = 0.0
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._live: Any = None
@@ -64,12 +83,14 @@ class Follower:
 
             self._live = Live(console=Console(file=self.stream), auto_refresh=False)
             self._live.start()
+        self.record("running")
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._end.set()
         self._thread.join()
+        self.record(ended_as(error))
         self.close()
         if self._live is not None:
             self._live.stop()
@@ -90,6 +111,8 @@ class Follower:
         """Rows of earlier commands that still hold."""
         for row in rows:
             self.finished += 1
+            if row.seconds > 0 and row.state != "failed":
+                self._took.append(row.seconds)
             found = row.estimate(self.sweep.metric) if row.state == "done" else None
             if found is not None:
                 self._is_best(found.mean, row.label)
@@ -108,8 +131,10 @@ class Follower:
         """A trial starts."""
         self.started.setdefault(trial.trial_id, time.time())
         self._configs[trial.trial_id] = dict(trial.config)
+        label = self._label(trial)
         with self._lock:
-            self._ended.discard(self._label(trial))
+            self._ended.discard(label)
+            self._began[label] = time.time()
 
     def _label(self, trial: Any) -> str:
         return self.sweep.label(self.parameters_of(trial.trial_id, trial.config))
@@ -143,6 +168,9 @@ class Follower:
             except Exception:  # noqa: BLE001 - Ray is ending, or is busy: the sweep does not depend on it
                 continue
             text = self.take(news)
+            if time.time() >= self._next_record:
+                self._next_record = time.time() + _RECORD_SECONDS
+                self.record("running")
             if self._live is not None:
                 self._live.update(text, refresh=True)
             elif time.time() >= self._next_line:
@@ -159,12 +187,39 @@ class Follower:
                 self._draw_curves(label, message)
             return self._text()
 
+    def record(self, state: str) -> None:
+        """Write what the dashboard shows while the sweep runs."""
+        with self._lock:
+            running = [
+                {
+                    "label": label,
+                    "seed": message["seed"],
+                    "seconds": round(time.time() - self._began.get(label, time.time()), 1),
+                    "stages": message["stages"],
+                    "curves": self._curves.get(label, {}),
+                }
+                for label, message in self._running.items()
+                if state == "running"
+            ]
+            document = {
+                **{"name": self.sweep.name, "state": state, "started": self._begun},
+                **{"trials": self.sweep.trials, "finished": self.finished, "failed": self.failed},
+                **{"concurrency": self._concurrency, "running": running},
+            }
+            text = json.dumps(document | holder())
+        with contextlib.suppress(OSError):  # a full disk ends the stage that it stops, not this
+            write_whole(self.folder / RECORD, text)
+
     def _text(self) -> Text:
         from rich.text import Text
 
         best = f", best {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        text = Text(f"{self.finished} of {self.sweep.trials} trials done{failed}{best}")
+        going = [time.time() - self._began.get(label, time.time()) for label in self._running]
+        waiting = max(0, self.sweep.trials - self.finished - len(going))
+        found = trials_left(self._took, going, waiting, self._concurrency)
+        left = f", {found}" if found and self.finished < self.sweep.trials else ""
+        text = Text(f"{self.finished} of {self.sweep.trials} trials done{failed}{best}{left}")
         for label, message in self._running.items():
             for stage, progress in message["stages"].items():
                 shown = progress_text(progress) or progress["state"]
@@ -184,7 +239,18 @@ class Follower:
                 self._writers[name] = SummaryWriter(str(self.folder / TENSORBOARD / name))
             for key, value in losses.items():
                 self._writers[name].add_scalar(f"loss/{key}", value, step)
+                self._keep_point(label, stage, key, step, value)
             self._writers[name].flush()
+
+    def _keep_point(self, label: str, stage: str, key: str, step: int, value: float) -> None:
+        """For the dashboard's small curves: of a trial that runs, every second point when there are
+        many."""
+        if label in self._ended:
+            return
+        points = self._curves.setdefault(label, {}).setdefault(stage, {}).setdefault(key, [])
+        points.append((step, value))
+        if len(points) > _MOST_POINTS:
+            del points[1::2]
 
     def _is_best(self, value: float, label: str) -> None:
         sign = 1.0 if self.sweep.mode == "max" else -1.0
@@ -198,9 +264,12 @@ class Follower:
         seconds = time.time() - self.started.get(trial.trial_id, time.time())
         with self._lock:
             self._running.pop(label, None)
+            self._curves.pop(label, None)
             self._ended.add(label)
             self.finished += 1
             self.failed += failed
+            if not failed:
+                self._took.append(seconds)
         value = result.get(self.sweep.metric, float("nan"))
         if failed:
             told = "failed, its error is in results.json and in the report"

@@ -109,22 +109,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Best:
-    """The first of the ranked rows. `rivals`: rows whose intervals overlap with its own, or all
-    others where there is no interval to tell them apart."""
+    """The first of the ranked rows, of which there are `others` more. `rivals`: rows whose
+    intervals overlap with its own, or all others where there is no interval to tell them apart."""
 
     row: Row
     estimate: Estimate
     rivals: Sequence[Row]
+    others: int
 
     @property
     def is_clear(self) -> bool:
         """Whether its interval leaves those of all others."""
-        return not self.rivals and self.estimate.low is not None
+        return self.others > 0 and not self.rivals and self.estimate.low is not None
 
     def in_words(self, metric: str, mode: str) -> str:
         """Two sentences that claim no winner where there is none."""
         seeds = f"{self.estimate.n} seed{'s' if self.estimate.n != 1 else ''}"
         told = f"{self.row.label}: {metric} {self.estimate} with {seeds}."
+        if not self.others:
+            return f"{told} No other trial has a result."
         extreme = "largest" if mode == "max" else "smallest"
         if self.estimate.low is None:
             return f"{told} It has the {extreme} value, but one seed can't say whether it is best."
@@ -153,7 +156,8 @@ def best_of(rows: Sequence[Row], metric: str, mode: str) -> Best | None:
     first, *others = order
     mine = first.estimate(metric)
     assert mine is not None
-    return Best(first, mine, [row for row in others if _overlap(mine, row.estimate(metric))])
+    rivals = [row for row in others if _overlap(mine, row.estimate(metric))]
+    return Best(first, mine, rivals, len(others))
 
 
 def _overlap(one: Estimate, other: Estimate | None) -> bool:

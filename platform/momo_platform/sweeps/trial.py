@@ -38,7 +38,10 @@ class Watcher:
         if over or time.time() >= self.next_message:
             self.next_message = time.time() + _BOARD_SECONDS
             running = [s for s in statuses if s.state in ("running", "starting", "leased")]
-            stages = {s.entry.name: dict(s.progress) | {"state": s.state} for s in running}
+            stages = {
+                s.entry.name: dict(s.progress) | {"state": s.state, "machine": s.machine}
+                for s in running
+            }
             ended = {s.entry.name: dict(s.progress) for s in statuses if s.state == "done"}
             message = {"seed": self.seed, "stages": stages, "ended": ended}
             self.board.report.remote(self.label, message)

@@ -24,6 +24,7 @@ from momo_platform.data.prepare import (
 )
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.sources import SourceConfig
+from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages import UserError
 
 

@@ -16,6 +16,7 @@ from momo_platform.stages.time_left import (
     earlier_seconds,
     planned_time,
     rough,
+    trials_left,
 )
 
 
@@ -121,12 +122,20 @@ def test_one_core_does_one_after_the_other(tmp_path):
     assert Forecast(plan, storage, 1)(list(statuses.values())).seconds == 60.0
 
 
+def test_a_sweeps_time_follows_from_the_trials_that_ended():
+    assert trials_left([], [3.0], 4, 2) is None
+    assert trials_left([50.0, 70.0], [20.0, 90.0], 4, 2) == TimeLeft((4 * 60 + 40) / 2)
+    assert trials_left([60.0], [20.0], 0, 8) == TimeLeft(40.0)  # no more at once than there are
+
+
 def test_words():
     assert str(TimeLeft(700)) == "about 12 min left"
-    assert str(TimeLeft(700, ("a",))) == "at least 12 min left, without a"
+    assert str(TimeLeft(700, ("a",))) == "at least 12 min left, not counting a"
     assert str(TimeLeft(0, ("a", "b", "c", "d"))) == (
         "time left not known yet: a, b and 2 more never ran with these settings"
     )
+    assert TimeLeft(700).planned == "about 12 min, by earlier runs with the same settings"
+    assert TimeLeft(0, ("a",)).planned == "time not known: a never ran with these settings"
     assert [rough(s) for s in (0, 44, 89, 5000, 7500)] == [
         *("10 s", "40 s", "90 s", "83 min", "2 h 05 min")
     ]

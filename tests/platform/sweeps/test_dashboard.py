@@ -32,7 +32,7 @@ def test_the_report_shows_rows_curves_and_the_best_command(finished, browser):
     ):
         drawn = browser.execute_script(
             f"return [...document.querySelectorAll('{part} {shape}')]"
-            ".filter(e => e.getBoundingClientRect().width > 0).length"
+            ".map(e => e.getBoundingClientRect()).filter(r => r.width + r.height > 0).length"
         )
         assert drawn >= {"#importance": 2}.get(part, 6), part
     loaded = browser.execute_script("return performance.getEntriesByType('resource').length")
@@ -46,6 +46,20 @@ def test_the_dashboards_pages_load_with_the_sweeps_rows(finished, browser):
         by_name = {link.name: link for link in links}
         browser.get(links[0].url)
         assert "pages" in browser.title
+        shown = "document.querySelector('#sweep-pages').textContent"
+        assert "6 of 6 trials done" in wait_for(browser, shown)
+        assert "score 0.805 (" in wait_for(browser, shown)
+        drawn = "document.querySelectorAll('#sweep-pages .charts circle').length"
+        assert wait_for(browser, drawn) == 6  # the metric by trial
+        browser.execute_script("document.getElementById('state').textContent = 'old'")
+        wait_for(browser, f"!!document.querySelector('#sweep-pages') && {shown}.includes('ended')")
+        (seen,) = json.load(urllib.request.urlopen(f"{links[0].url}state.json"))["sweeps"]
+        assert (seen["state"], seen["done"], seen["left"]) == ("ended", 6, "")
+        for path in ("sweeps/pages/results.json", "sweeps/pages/report/../results.json", "toy/"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(links[0].url + path)
+        report = urllib.request.urlopen(f"{links[0].url}sweeps/pages/report/index.html").read()
+        assert b"Sweep pages" in report
         browser.execute_script("document.querySelector('#links a').click()")
         wait_for(browser, "document.querySelectorAll('#trials tbody tr').length == 6")
 

@@ -20,7 +20,15 @@ from momo_platform.stages import UserError
 from momo_platform.sweeps import Choice, Interval, Sweep
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.follow import Follower
-from momo_platform.sweeps.rows import Results, Row, estimate, read_results, shown_metrics
+from momo_platform.sweeps.rows import (
+    Results,
+    Row,
+    best_of,
+    estimate,
+    figure,
+    read_results,
+    shown_metrics,
+)
 from momo_platform.sweeps.study import requeue
 from momo_platform.sweeps.sweep import numbers
 from momo_platform.sweeps.trial import Watcher
@@ -53,6 +61,41 @@ def test_differences_are_paired_by_seed():
     found = a.difference(b, "m")
     assert (found.mean, found.n, found.low) == (0.5, 2, 0.5)
     assert a.difference(row("c", {"9": 1.0}), "m") is None
+
+
+def clear(name, *values):
+    return row(name, {str(seed): value for seed, value in enumerate(values)})
+
+
+def test_a_winner_is_claimed_only_where_intervals_part():
+    far = [clear("a", 0.80, 0.81, 0.82), clear("b", 0.50, 0.51, 0.52)]
+    best = best_of(far, "m", "max")
+    assert best.is_clear
+    assert "with 3 seeds. Its interval overlaps with that of no other trial." in best.in_words(
+        "m", "max"
+    )
+    near = [*far, clear("c", 0.79, 0.80, 0.81), clear("d", 0.1, 0.8, 0.9)]
+    best = best_of(near, "m", "max")
+    assert best.row.label == "a"
+    assert [rival.label for rival in best.rivals] == ["c", "d"]
+    assert not best.is_clear
+    assert "no clear winner: its interval overlaps with those of c, d" in best.in_words("m", "max")
+    assert best_of(far, "m", "min").row.label == "b"
+
+
+def test_one_seed_makes_no_winner():
+    best = best_of([clear("a", 0.9), clear("b", 0.1)], "m", "max")
+    assert not best.is_clear
+    assert "one seed can't say whether it is best" in best.in_words("m", "max")
+    assert best_of([], "m", "max") is None
+    alone = best_of([clear("a", 0.8, 0.9)], "m", "max")
+    assert not alone.is_clear
+    assert alone.in_words("m", "max").endswith("No other trial has a result.")
+
+
+def test_figures_have_no_exponent_where_people_read_on():
+    assert [figure(v) for v in (0.012345, 1234.5, 0.9)] == ["0.01235", "1,234", "0.9"]
+    assert figure(0.5, 3, "+") == "+0.5"
 
 
 def test_results_come_back_from_their_file_and_others_are_refused(tmp_path):
@@ -107,7 +150,7 @@ def test_a_grid_names_all_its_settings():
 def test_a_label_tells_settings_apart_that_end_alike():
     values = {"one.train.rate": 0.1, "two.train.rate": 0.2, "two.eval.rate": 3, "size": 4}
     sweep = Sweep("s", print, "m", space={name: Choice((1,)) for name in values})
-    assert sweep.label(values) == "one…rate=0.1 size=4 two.eval.rate=3 two.train.rate=0.2"
+    assert sweep.label(values) == "one…rate=0.1 size=4 eval…rate=3 two.train.rate=0.2"
 
 
 def test_a_failures_cause_is_one_line():
@@ -229,7 +272,7 @@ def test_curves_have_every_stages_last_point_once(tmp_path):
     def status(name, state, step):
         progress = {"step": step, "metrics": {"toy": 1 / step}}
         return types.SimpleNamespace(
-            entry=types.SimpleNamespace(name=name), state=state, progress=progress
+            entry=types.SimpleNamespace(name=name), state=state, progress=progress, machine="here"
         )
 
     watcher([status("fit", "running", 1), status("probe", "queued", 1)])
