@@ -63,6 +63,9 @@ def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
     assert evaluated(graph) == {f"own/{name}" for name in tasks}
     assert not [name for name in graph if "demo" in name]
     assert {t.name for t in graph["baselines"].config.tasks} == evaluated(graph)
+    # What is tested of one is not trained on with the other.
+    assert graph["mix-images"].inputs["pairs"] is graph["prepare-pairs"]
+    assert graph["mix-pairs"].inputs["images"] is graph["prepare-images"]
     assert "tokenizer" in graph["baselines"].inputs
     for kind in ("images", "text", "pairs"):
         assert graph[f"prepare-{kind}"].config.held_out is None
