@@ -269,7 +269,6 @@ def test_pictures_tested_among_the_images_leave_the_pairs(tmp_path):
     assert metrics["rows"] == 16
 
 
-
 def test_large_shards_are_cut_by_bytes(tmp_path):
     images = [bytes([i % 251]) * 1000 for i in range(2000)]
     inputs = {
