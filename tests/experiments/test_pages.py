@@ -1,5 +1,7 @@
 """Pages in docs/ that programs write from results: up to date, and true to the results."""
 
+import re
+
 import pytest
 
 from experiments import findings
@@ -76,3 +78,16 @@ def test_an_answer_calls_nothing_equal_that_was_not_shown():
     assert one == "No difference from “base” shown by 1 seed: up."
     wide = _finding(**arms).delta("wide", "macro")
     assert findings.told(wide, "macro") == "0 (−24.8 to +24.8)"
+
+
+def test_the_glossary_is_sorted_and_names_real_modules():
+    root = findings.PAGE.parents[1]
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \| .+ \| \[`.+`\]\(\.\./(.+)\) \|$",
+        (root / "docs" / "glossary.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(rows) > 50
+    terms = [term.casefold() for term, _ in rows]
+    assert terms == sorted(set(terms))
+    assert [path for _, path in rows if not (root / path).is_file()] == []
