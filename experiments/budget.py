@@ -18,6 +18,7 @@ from momo_platform.overrides import with_settings
 from momo_platform.training.config import LoggingConfig, ScalingConfig
 from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, SourceOptions
 from pipelines.estimates import estimate_stage
+from pipelines.graph.corpora import is_own
 from pipelines.presets import PRESETS
 from pipelines.tasks.registry import choose
 from pipelines.training import StageRecipe
@@ -72,7 +73,9 @@ def on_sources(
 ) -> PipelineConfig:
     """The config on the user's own sources, where some are given: scored by the tasks own/…, and by
     those of the demo's tasks whose corpora are still the demo's, unless `tasks` are named."""
-    own = [kind for kind, source in sources.items() if source.source]
+    own = {kind for kind, source in sources.items() if is_own(source)}
+    if "pairs" in own:  # they give what has no source of its own
+        own |= {kind for kind, source in sources.items() if not source.source}
     named, tasks = tasks, tuple(tasks) or config.evaluation.tasks
     if own and not named:
         kept = [t.name for t in choose(tasks) if t.data_set.kind not in own]

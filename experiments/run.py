@@ -22,6 +22,7 @@ from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
+from pipelines.graph.corpora import is_own
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,7 +65,7 @@ class ExperimentOptions(SweepOptions):
     @property
     def is_own(self) -> bool:
         """Whether a corpus is the user's own."""
-        return any(source.source for source in self.sources.values())
+        return any(is_own(source) for source in self.sources.values())
 
 
 @dataclass(frozen=True)

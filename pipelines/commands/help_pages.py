@@ -67,7 +67,8 @@ EVALUATE = ShortHelp(
     {
         "what": {
             "--model PLACE …": "folders, or NAME=FOLDER",
-            "--tasks NAME …": "suites, task names or patterns; own tasks as NAME=PLACE",
+            "--tasks NAME …": "suites, task names or patterns; own tasks as NAME=PLACE[:PROTOCOL], "
+            "probe, fine-tune, zero-shot, retrieval or vqa; auto: what fits the sources",
             **_SOURCES,
             "--data FOLDER": "where public data sets lie",
             "--against PLACE …": "[NAME=]earlier reports to compare with; or flava-paper",
@@ -75,6 +76,7 @@ EVALUATE = ShortHelp(
         },
         "how": {
             "--limit N": "at most so many examples of each part, for a quick look",
+            "--save-classifiers": "keep fine-tuned models with their classes, to load and serve",
             "--gpus N": "GPUs of each task that runs a model",
             "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
             **_RUNNING,
@@ -89,6 +91,7 @@ INDEX = ShortHelp(
         "what": {
             "--model FOLDER": "an exported model (default: runs/latest/model)",
             "--pairs.source PLACE": "pictures with captions; by default the demo's held-out ones",
+            "--images.source PLACE": "or pictures without",
             "--limit N": "so many rows at most",
             "--gpus N": "of the task that embeds",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
@@ -130,6 +133,8 @@ SWEEP = ShortHelp(
             "--seeds N …": "each trial once with each (default: 0 1 2)",
             "--only ARM …": "these arms beside the first",
             **_SOURCES,
+            "--tasks NAME …": "what trials are scored by; with own sources own/…",
+            "--metric NAME": "what arms are compared by, e.g. tasks/own/retrieval",
             "--name NAME": "of the sweep (default: the experiment's and the budget)",
         },
         "how": {

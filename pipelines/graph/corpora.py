@@ -151,6 +151,8 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             inputs["tokenizer"] = tokenizer
         if kind == "images" and "pairs" in seen and kind in prepared:
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
+        if kind == "pairs" and {"images", "pairs"} <= own:
+            inputs["images"] = prepared["images"]  # the demo's divide one set of pictures
         mix = MixConfig(
             {s.name: s.weight for s in rows.config.sources},
             config.seed,

@@ -61,6 +61,7 @@ def baselines_stage(
         roles |= set(task.data_set.inputs)
     if not measured:
         return None
+    measured.sort(key=lambda task: task.place.data)  # of one data set in turn: it is loaded once
     return Stage(
         "baselines",
         run_baselines,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES
 from momo_platform.data.sources import TABLES, identify, list_files
@@ -121,10 +122,10 @@ def _parts(entry: str, rest: str) -> tuple[str, str]:
 
 def _held(uri: str, field_name: str) -> list[str]:
     """What a place holds, the likeliest first: keys of `_FITTING`."""
-    if uri.startswith("hf://"):
+    if is_hub(uri):
         raise UserError(
-            f"{field_name} {uri}: data sets of the hub can't be named here; save it as Parquet "
-            "(Dataset.to_parquet) and give that file"
+            f"{field_name} {uri}: data sets of the hub's library can't be named here; save it as "
+            "Parquet (Dataset.to_parquet) and give that file"
         )
     files = list_files(uri, field_name, "images")
     _, root = open_uri(uri)

@@ -110,16 +110,18 @@ class Baselines:
         test = labels[parts["test"]]
         common = majority(labels[fitted].tolist(), test.tolist()) if len(fitted) else None
         details = {} if common is None else {"majority": common}
-        if any(not len(rows) for rows in parts.values()) or len(np.unique(labels[fitted])) < 2:
+        seen = np.unique(labels[parts["train"]])
+        if any(not len(rows) for rows in parts.values()) or len(seen) < 2:
             return common, details
         if isinstance(items, Texts):
             if items.pictures is not None:
                 return common, details
             texts = np.array(items.texts, dtype=object)[rows]
-            value = tfidf_accuracy(
-                (texts[fitted].tolist(), labels[fitted]), (texts[parts["test"]].tolist(), test)
-            )
-            return value, details
+            known = texts[fitted].tolist(), labels[fitted]
+            try:
+                return tfidf_accuracy(known, (texts[parts["test"]].tolist(), test)), details
+            except ValueError:  # no text has a word in letters: the majority is what is left
+                return common, details
         if task.protocol == "zero_shot":
             return common, details
         pixels = items.pictures.pixels(rows, _SIDE)

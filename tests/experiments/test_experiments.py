@@ -16,7 +16,10 @@ from experiments.scaling_law import chart, extrapolate, fit
 from momo_platform.charts import standalone
 from momo_platform.overrides import with_settings
 from momo_platform.stages import UserError
+from momo_platform.stages.stage import all_stages
 from momo_platform.sweeps.rows import read_results
+from pipelines.config import SourceOptions
+from pipelines.trials import command_of
 
 NAMES = (
     *("gradient_schedule", "images_in_stage3", "initialisation", "mask_ratios"),
@@ -55,6 +58,30 @@ def test_a_change_in_a_late_stage_leaves_the_early_ones_alone():
     assert not any(name.startswith(("training.stage1", "training.stage2")) for name in settings)
     without = equal_compute(base, {"training.stage1-images.train.steps": 0})
     assert {n.split(".")[1] for n in without} == set(STAGES)
+
+
+def test_own_sources_are_trained_on_and_scored_by(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"image": "a.png", "caption": "a"}\n')
+    (tmp_path / "words.txt").write_text("a line of words\n")
+    module = experiment("objectives")
+    demo, pairs = SourceOptions(source="demo"), SourceOptions(source=str(tmp_path / "pairs.jsonl"))
+    options = ExperimentOptions(budget="hour", pairs=pairs, metric="tasks/own/retrieval")
+    sweep = sweep_of(module.EXPERIMENT, options)
+    assert (sweep.name, sweep.metric) == ("objectives-hour-own", "tasks/own/retrieval")
+    scores = sweep.build(sweep.base, [{}], 1)
+    assert {name.partition("/")[0] for name in scores.config.tasks} == {"own"}
+    names = {stage.name for stage in all_stages([scores])}
+    assert "prepare-pairs" in names
+    assert "corpora" not in names
+    assert f"--pairs.source {tmp_path / 'pairs.jsonl'}" in command_of(sweep.base.config, {})
+    mixed = dataclasses.replace(options, images=demo, text=demo)
+    tasks = sweep_of(module.EXPERIMENT, mixed).base.config.evaluation.tasks
+    assert {"own/retrieval", "demo/mnist", "demo/movie_sentiment"} <= set(tasks)
+    assert not {"demo/image_to_text", "own/labels", "own/masked_words"} & set(tasks)
+    named = dataclasses.replace(options, tasks=("demo/mnist",))
+    assert sweep_of(module.EXPERIMENT, named).base.config.evaluation.tasks == ("demo/mnist",)
+    with pytest.raises(UserError, match="--publish"):
+        run(module.EXPERIMENT, dataclasses.replace(options, publish=True), [])
 
 
 def test_an_unknown_arm_is_told():

@@ -63,6 +63,9 @@ def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
     assert evaluated(graph) == {f"own/{name}" for name in tasks}
     assert not [name for name in graph if "demo" in name]
     assert {t.name for t in graph["baselines"].config.tasks} == evaluated(graph)
+    # What is tested of one is not trained on with the other.
+    assert graph["mix-images"].inputs["pairs"] is graph["prepare-pairs"]
+    assert graph["mix-pairs"].inputs["images"] is graph["prepare-images"]
     assert "tokenizer" in graph["baselines"].inputs
     for kind in ("images", "text", "pairs"):
         assert graph[f"prepare-{kind}"].config.held_out is None
@@ -197,3 +200,46 @@ def test_held_out_is_a_share(share):
 
     with pytest.raises(UserError, match="held_out"):
         SourceOptions(held_out=share)
+
+
+def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
+    from momo.config import ModelConfig
+    from momo.export import save
+    from momo.model import build_model
+    from momo.tokenizer import train_wordpiece
+    from momo_platform.stages import UserError
+    from momo_platform.stages.stage import Context
+    from pipelines import index
+
+    root = own_folder(tmp_path / "own", 4)
+    words = train_wordpiece(["picture number 0 1 2 3"] * 3, 60)
+    config = ModelConfig(width=16, depth=1, heads=1, image_size=16, vocab_size=60, embed_dim=8)
+    save(build_model(config, 0), tmp_path / "model" / "model", words.to_str())
+    common = ["--model", str(tmp_path / "model" / "model"), "--preset", "smoke"]
+    ours = index.index_stage(index.parse([*common, "--images.source", str(root)]))
+    assert ours.inputs["rows"].name == "prepare-images"
+    assert ours.config.splits == ()
+    pairs = ["--pairs.source", str(root / "pairs.jsonl")]
+    assert index.index_stage(index.parse([*common, *pairs])).inputs["rows"].name == "prepare-pairs"
+    demo = index.index_stage(index.parse(common))
+    assert demo.config.splits == ("test",)
+    with pytest.raises(UserError, match="give one of them"):
+        index.index_stage(index.parse([*common, *pairs, "--images.source", str(root)]))
+
+    class Made:
+        def __init__(self, path):
+            self.path = path
+
+    rows = prepared(
+        tmp_path / "rows", image=[png(1), png(2), png(3)], captions=[["words"], [], []],
+        label=["", "cat", ""], key=["a.png", "b.png", "c.png"],
+        split=["train", "test", "train"],
+    )  # fmt: skip
+    context = Context(tmp_path / "out", tmp_path / "ck", "index", "0", "a")
+    (tmp_path / "out").mkdir()
+    inputs = {"model": Made(tmp_path / "model"), "rows": Made(rows)}
+    assert index.run_index(ours.config, inputs, context) == {"entries": 3}
+    entries = (tmp_path / "out" / "index").rglob("*.json*")
+    text = "".join(file.read_text() for file in entries)
+    for caption in ("words", "cat", "c.png"):
+        assert f'"{caption}"' in text

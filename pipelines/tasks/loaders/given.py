@@ -97,6 +97,11 @@ def _split(
     return carve(named) if divide else named
 
 
+def _check_classes(uri: str, count: int, what: str) -> None:
+    if count < 2:
+        raise UserError(f"{uri}: {count} {what} in all; give rows of two at least")
+
+
 def _classes(uri: str, divide: bool) -> Items:
     """Pictures with labels, in a folder a class or by a column."""
     rows = _listed(uri, "images")
@@ -106,6 +111,7 @@ def _classes(uri: str, divide: bool) -> Items:
                 uri, row, "no label; give each row one, or lay pictures out as <class>/<picture>"
             )
     labels, names = classes_of([r["label"] for r in rows], lambda name: name.replace("_", " "))
+    _check_classes(uri, int(labels.max()) + 1, "label")
     groups = np.array([r["group"] for r in rows])
     return Labelled(_pictures(uri, rows), labels, _split(uri, rows, divide, labels), names, groups)
 
@@ -148,6 +154,7 @@ def _texts(uri: str, divide: bool) -> Items:
     """Texts with labels."""
     rows = _text_rows(uri)
     labels, names = classes_of([r["label"] for r in rows], str)
+    _check_classes(uri, int(labels.max()) + 1, "label")
     return Texts(
         [r["text"] for r in rows],
         labels,
@@ -201,6 +208,7 @@ def _questions(uri: str, divide: bool) -> Items:
     split = _split(uri, rows, divide)
     counts = Counter(a for a, part in zip(answers, split, strict=True) if part == "train")
     known = [answer for answer, _ in counts.most_common(_ANSWERS)]
+    _check_classes(uri, len(known), "answer")
     index = {answer: i for i, answer in enumerate(known)}
     labels = np.array([index.get(a, -1) for a in answers], dtype=np.int64)
     kept = np.flatnonzero((split == "test") | (labels >= 0))

@@ -206,13 +206,15 @@ def _mix_pictures(
 ) -> dict[str, Any]:
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    pairs = inputs["pairs"].path / DATA if "pairs" in inputs else None
-    held_out = HeldOutPictures(pairs, config.near_duplicate_bits)
+    others = next((inputs[r].path / DATA for r in ("pairs", "images") if r in inputs), None)
+    # Of pictures only the test part goes from the pairs: it is what their labels are tested on.
+    splits = ("test",) if "images" in inputs else ()
+    held_out = HeldOutPictures(others, config.near_duplicate_bits, *splits)
     weighted = _weighted(_training(path, columns, held_out.without), tally, generator)
     tables = (table.drop_columns("source") for table in weighted)
     metrics = _write(tables, *_size(path, config), config, context, generator, "pictures")
-    # What the pairs hold out for testing is not looked at while training either.
-    tested = HeldOutPictures(pairs, config.near_duplicate_bits, "test")
+    # What the others hold out for testing is not looked at while training either.
+    tested = HeldOutPictures(others, config.near_duplicate_bits, "test")
     chosen = config.weights, config.valid_rows, config.seed
     valid = valid_rows(path, columns, *chosen, tested.without)
     metrics |= _write_valid(valid, config, context)
@@ -233,7 +235,11 @@ def run_mix_images(
 def run_mix_pairs(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`."""
+    """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`.
+
+    Pictures that the input `images`, where given, holds out for testing are left out, and so are
+    those that look like them.
+    """
     return _mix_pictures(config, inputs, context, ["image", "captions", "group"])
 
 

@@ -253,6 +253,22 @@ def test_pictures_held_out_among_the_pairs_leave_the_image_corpus(tmp_path):
     assert sorted(valid) == images[98:]  # what the pairs test by is not measured on either
 
 
+def test_pictures_tested_among_the_images_leave_the_pairs(tmp_path):
+    images = [str(i).encode() for i in range(20)]
+    pairs = prepared(
+        tmp_path / "p",
+        image=images,
+        captions=[["c"]] * 20,
+        group=[str(i) for i in range(20)],
+        source=["s"] * 20,
+        split=["train"] * 20,
+    )
+    other = prepared(tmp_path / "i", image=images[:10], split=["test"] * 4 + ["valid"] * 6)
+    out = Folder(tmp_path / "out")
+    metrics = run_mix_pairs(MixConfig({}), {"prepared": pairs, "images": other}, out)
+    assert metrics["rows"] == 16
+
+
 def test_large_shards_are_cut_by_bytes(tmp_path):
     images = [bytes([i % 251]) * 1000 for i in range(2000)]
     inputs = {
