@@ -27,7 +27,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ from momo_platform.sweeps import Settings
 from momo_platform.sweeps.driver import sweep_folder
 from momo_platform.sweeps.rows import Results, read_results
 from pipelines.commands.exit_codes import exit_code
+from pipelines.commands.help_pages import SWEEP
+from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig
 
 METRIC = "total_loss"
@@ -128,11 +130,28 @@ def conclude(results: Results) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment(
+    "model_size",
+    partial(arms, SizeOptions().depth),
+    equal=False,
+    metric=METRIC,
+    mode="min",
+    show=("groups/*", "parameters", "loss/*", "training_seconds"),
+    base=base,
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """As every experiment, and then the fit."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if help_asked("sweep model_size", SWEEP, given):
+        print(f"\n{(__doc__ or '').strip()}")
+        return 0
     options = tyro.cli(
-        SizeOptions, args=given, description=__doc__, prog="experiments/model_size.py"
+        SizeOptions,
+        args=for_parser(given),
+        description=__doc__,
+        prog="experiments/model_size.py",
     )
     again = "the same command goes on where it was"
     return exit_code(lambda: _main(options, given), again)
@@ -141,15 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: SizeOptions, given: Sequence[str]) -> int:
     if options.only:
         raise UserError("--only: the law needs every size; choose them with --depth")
-    experiment = Experiment(
-        "model_size",
-        partial(arms, options.depth),
-        equal=False,
-        metric=METRIC,
-        mode="min",
-        show=("groups/*", "parameters", "loss/*", "training_seconds"),
-        base=base,
-    )
+    experiment = replace(EXPERIMENT, arms=partial(arms, options.depth))
     code = run(experiment, options, given)
     if code or options.plan:
         return code
