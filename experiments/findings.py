@@ -193,7 +193,7 @@ def answer(finding: Finding) -> str:
         for word, arms in zip(("better", "worse"), _beyond_noise(finding, group), strict=True):
             sentences += [f"On {name} {word}: {'; '.join(arms)}."] if arms else []
     if len(sentences) > whole:
-        sentences[0] = f"On the whole: {sentences[0][0].lower()}{sentences[0][1:]}"
+        sentences[0] = f"On the whole {sentences[0][0].lower()}{sentences[0][1:]}"
     return " ".join([*sentences, *filter(None, [_NOTES.get(finding.name)])])
 
 
@@ -290,7 +290,7 @@ def _details(finding: Finding, results: Path) -> list[str]:
             compared += 1
             if finding.is_better(task, delta) is not None:
                 short = task.removeprefix("tasks/")
-                tasks.append(f"- `{short}`, {arm}: {told(delta, task)}")
+                tasks.append(f"- {arm}: `{short}` {told(delta, task)}")
     lines.append("")
     if tasks:
         leave = "leaves" if len(tasks) == 1 else "leave"
