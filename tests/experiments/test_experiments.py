@@ -125,7 +125,7 @@ def test_a_record_of_real_runs_is_not_replaced(tmp_path, monkeypatch):
         module.publish("objectives", tmp_path, "2026-11-27")
     assert (tmp_path / "results" / "objectives-2026-11-27.md").read_text() == "table"
     page = (tmp_path / "findings.md").read_text()
-    assert "No difference from “all four” shown by 3 seeds for any other arm." in page
+    assert "no difference from “all four” shown by 3 seeds for any other arm." in page
     assert page.count("| Not run yet. |") == len(findings.RECORDS) - 1
     module.publish("mine", tmp_path, "2026-11-27")
     assert "- mine-2026-11-27: [table]" in (tmp_path / "findings.md").read_text()
