@@ -8,7 +8,7 @@ from typing import Any
 from momo.initialise.origin import HUB, published
 
 _USE = """```python
-import momo.hf  # pip install momo-ray, or from the repository of MoMo on Ray
+import momo.hf  # from the repository of MoMo on Ray
 from transformers import AutoModel, AutoProcessor
 
 model, processor = AutoModel.from_pretrained("{name}"), AutoProcessor.from_pretrained("{name}")
