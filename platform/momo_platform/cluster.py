@@ -158,7 +158,10 @@ def start_ray(
     for a private Ray only, as does `dashboard` (on 127.0.0.1). `worker_output`: what workers print
     is printed here too. Raises UserError when the address does not answer.
     """
+    given = os.environ.get("RAY_ADDRESS") or address
     address, notice = find_address(address)
+    if given == "auto" and address != "local":
+        address = given  # only then does Ray look for the token of this machine's cluster
     for name, value in (_ENVIRONMENT | _HIDES_GPUS).items():
         os.environ.setdefault(name, value)
     import logging
