@@ -8,7 +8,7 @@ from momo_platform.charts import bar_chart, colour_class, data_uri, line_chart
 from momo_platform.sweeps.charts import shares_chart
 from momo_platform.sweeps.compare import Run
 from momo_platform.sweeps.compare import page as comparison
-from momo_platform.sweeps.dashboard import Link, index_page
+from momo_platform.sweeps.dashboard_page import Link, index_page
 from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
 from momo_platform.sweeps.report import forest, render
 from momo_platform.sweeps.rows import Results, Row, best_of

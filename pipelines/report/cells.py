@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo_platform.charts import interval_mark
-from pipelines.report.words import measure_in_words, metric_in_words
+from pipelines.report.words import metric_in_words
 
 _LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
 
@@ -36,11 +36,17 @@ def method(row: Mapping[str, Any]) -> str:
     return f"{row['protocol'].replace('_', ' ')}, {metric_in_words(row['metric'])}"
 
 
-def others(row: Mapping[str, Any]) -> str:
-    """The other numbers of the result: 'R@5 0.600, median rank 4'; '' where there are none."""
-    found = {n: v["value"] for n, v in row["values"].items() if n != row["metric"]}
-    told = {n: f"{v:g}" if n.endswith("rank") else number(v) for n, v in found.items()}
-    return ", ".join(f"{measure_in_words(n)} {text}" for n, text in told.items())
+def others(row: Mapping[str, Any]) -> list[str]:
+    """The other numbers of the result: 'R@5 0.600, median rank 4'; those of retrieval by direction:
+    'caption to picture: R@1 …'. Empty where there are none."""
+    found: dict[str, list[str]] = {}
+    for name, numbers in row["values"].items():
+        if name != row["metric"]:
+            value = numbers["value"]
+            told = f"{value:g}" if name.endswith("rank") else number(value)
+            direction, _, measure = metric_in_words(name).rpartition(", ")
+            found.setdefault(direction, []).append(f"{measure} {told}")
+    return [f"{d}: {', '.join(m)}" if d else ", ".join(m) for d, m in found.items()]
 
 
 def mark(row: Mapping[str, Any]) -> str:

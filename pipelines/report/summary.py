@@ -173,7 +173,7 @@ def text_table(models: Mapping[str, Summary]) -> str:
         line = f"{name:<{wide}}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
         line += f"{row['n']:>7}{_cell(row['chance']):>8}{_cell(row['untrained']):>11}"
         if row["baseline"] is not None:
-            beats = "" if row["value"] > row["baseline"] else " (below)"
+            beats = " (below)" if row["high"] < row["baseline"] else ""
             line += f"{row['baseline']:>10.3f}  {row['baseline_method']}{beats}"
         lines.append(f"{line}  {row['note']}".rstrip())
     for group, value in final["groups"].items():

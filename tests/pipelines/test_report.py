@@ -135,7 +135,9 @@ def test_the_other_numbers_of_a_result_stand_beside_it():
         "image_to_text_median_rank": {"value": 7.0},
     }
     row = {"metric": "image_to_text_r@1", "values": values}
-    assert others(row) == "R@10 0.500, median rank 7"
+    assert others(row) == ["picture to caption: R@10 0.500, median rank 7"]
+    values = {"accuracy": {"value": 0.9}, "f1": {"value": 0.8}}
+    assert others({"metric": "accuracy", "values": values}) == ["f1 0.800"]
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (0.98, 1.05), (3, 3), (-4e-4, 4e-4), (0, 12_345)])

@@ -13,7 +13,8 @@ from sweep_toys import build
 from momo_platform.stages.lease import Leases
 from momo_platform.stages.run_record import RunRecord, holder
 from momo_platform.sweeps import Sweep
-from momo_platform.sweeps.dashboard import DashboardOptions, serve, state_page
+from momo_platform.sweeps.dashboard import DashboardOptions, serve
+from momo_platform.sweeps.dashboard_page import state_page
 from momo_platform.sweeps.driver import DEFINITION
 from momo_platform.sweeps.follow import RECORD, Follower
 from momo_platform.sweeps.overview import overview
