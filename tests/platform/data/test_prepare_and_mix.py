@@ -191,6 +191,11 @@ def test_text_streams_with_line_numbers_and_splits(ray_local, tmp_path):
     kept = table(out)
     assert kept[-2]["text"] == "document number 8999 of a long file"
     assert [r["split"] for r in kept].count("test") == 1
+    divided = Folder(tmp_path / "divided")
+    run_prepare_text(PrepareConfig(sources(corpus), held_out=None), {}, divided)
+    splits = [r["split"] for r in table(divided)]
+    assert 800 < splits.count("test") < 1000  # a tenth, by the documents' hash
+    assert 380 < splits.count("valid") < 520
 
 
 def prepared(folder, **columns):
