@@ -236,10 +236,12 @@ class MoMo(nn.Module):
 
 def _attention_mask(mask: Tensor | None) -> Tensor | None:
     """bool [B, T] → [B, 1, 1, T], or None where every token may be seen: attention is slower with
-    a mask. Looked up on CPUs only: a GPU would have to be waited for."""
-    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+    a mask. Looked up on CPUs only: a GPU would have to be waited for, and a graph that is exported
+    holds for other masks too."""
+    if mask is None:
         return None
-    return mask[:, None, None, :]
+    look = mask.device.type == "cpu" and not torch.compiler.is_exporting()
+    return None if look and bool(mask.all()) else mask[:, None, None, :]
 
 
 def _through_layers(

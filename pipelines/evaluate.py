@@ -46,7 +46,7 @@ from pipelines.config import (
     RunOptions,
     SourceOptions,
 )
-from pipelines.full import execute_plan
+from pipelines.full import command_line, execute_plan
 from pipelines.graph.corpora import KINDS, prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
@@ -183,8 +183,9 @@ def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
     return dict(runs)
 
 
-def build_graph(options: Options) -> dict[str, Stage]:
-    """All stages by name; the last is `comparison`. Raises UserError for bad input."""
+def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
+    """All stages by name; the last is `comparison` and names `command`. Raises UserError for bad
+    input."""
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     options.evaluation()
@@ -216,6 +217,7 @@ def build_graph(options: Options) -> dict[str, Stage]:
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
             chosen.given,
+            command,
         ),
         inputs,
         code=("pipelines.report",),
@@ -262,11 +264,12 @@ def parse(arguments: Sequence[str]) -> Options:
 def run(options: Options, arguments: Sequence[str]) -> Path:
     """Run what is missing; returns the folder that holds `report/`."""
     storage = open_storage(options.storage)
-    plan = make_plan([build_graph(options)["comparison"]], storage)
+    command = command_line(arguments, "evaluate")
+    plan = make_plan([build_graph(options, command)["comparison"]], storage)
     storage.create()
     how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
     if plan.to_run:
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), arguments)
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), command)
     artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
     assert artifact is not None
     return artifact.path

@@ -35,13 +35,13 @@ from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import InitialModelConfig, with_shape_of_initial
 from pipelines.presets import PRESETS
 
-DEFAULT_PRESET = "demo"
+DEFAULT_PRESET = "demo"  # MOMO_PRESET in the environment names another
 
 
 def preset_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The preset's name and the other arguments. Raises UserError for an unknown name."""
     values, rest = _taken(arguments, "--preset", most=1)
-    name = values[-1] if values else DEFAULT_PRESET
+    name = values[-1] if values else os.environ.get("MOMO_PRESET", DEFAULT_PRESET)
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
@@ -183,14 +183,14 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
         return 0
     storage.create()
     if plan.to_run:
-        execute_plan(plan, storage, config, arguments)
+        execute_plan(plan, storage, config, command_line(arguments))
     finish(plan, storage)
     return 0
 
 
-def command_line(arguments: Sequence[str]) -> str:
-    """What to type for the same job, for the report."""
-    return shlex.join(["momo", "train", *arguments])
+def command_line(arguments: Sequence[str], command: str = "train") -> str:
+    """What to type for the same job, for the report and the dashboard."""
+    return shlex.join(["momo", command, *arguments])
 
 
 def plan_of(config: PipelineConfig, storage: Storage | None = None, command: str = "") -> Plan:
@@ -228,13 +228,12 @@ def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
     print_estimates(estimates(plan, config), config, device, console)
     if plan.to_run:
         cores = usable_cores()
-        console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores)}")
+        console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores).planned}")
 
 
-def execute_plan(
-    plan: Plan, storage: Storage, config: PipelineConfig, arguments: Sequence[str]
-) -> None:
-    """Run the plan on Ray; Ray's own messages go to a log file below the storage."""
+def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: str) -> None:
+    """Run the plan on Ray; Ray's own messages go to a log file below the storage, and how far it is
+    to a record beside it, which names `command`."""
     from momo_platform.cluster import cluster_cores, growth, start_ray
     from momo_platform.console import View, silence
     from momo_platform.stages.executor import execute
@@ -251,8 +250,7 @@ def execute_plan(
     with ExitStack() as stack:
         stream = stack.enter_context(silence(log, verbose=config.run.verbose))
         view = stack.enter_context(View(stream, verbose=config.run.verbose))
-        record = RunRecord(log.with_suffix(".json"), command_line(arguments))
-        view.record = stack.enter_context(record)
+        view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
         if connection.notice:
             view.print(connection.notice)

@@ -31,7 +31,7 @@ from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
 from pipelines.evaluate import given_model
-from pipelines.full import execute_plan
+from pipelines.full import command_line, execute_plan
 from pipelines.graph.corpora import prepared_rows
 from pipelines.presets import PRESETS
 
@@ -147,7 +147,8 @@ def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
     if plan.to_run:
         storage.create()
         run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), arguments)
+        command = command_line(arguments, "index")
+        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), command)
     artifact = storage.artifact("index", plan["index"].fingerprint)
     assert artifact is not None
     return str(artifact.path / "index")

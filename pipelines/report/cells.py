@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo_platform.charts import interval_mark
-from pipelines.report.words import metric_in_words
+from pipelines.report.words import measure_in_words, metric_in_words
 
 _LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
 
@@ -31,15 +31,16 @@ def verdict(row: Mapping[str, Any]) -> str:
     return "good" if above else "bad" if below else ""
 
 
-def untrained(row: Mapping[str, Any]) -> float | None:
-    """What the same model reaches with random weights, where it was measured."""
-    found = row.get("untrained")
-    return found if found is not None else row["details"].get("random_features")
-
-
 def method(row: Mapping[str, Any]) -> str:
     """'linear probe, accuracy'."""
     return f"{row['protocol'].replace('_', ' ')}, {metric_in_words(row['metric'])}"
+
+
+def others(row: Mapping[str, Any]) -> str:
+    """The other numbers of the result: 'R@5 0.600, median rank 4'; '' where there are none."""
+    found = {n: v["value"] for n, v in row["values"].items() if n != row["metric"]}
+    told = {n: f"{v:g}" if n.endswith("rank") else number(v) for n, v in found.items()}
+    return ", ".join(f"{measure_in_words(n)} {text}" for n, text in told.items())
 
 
 def mark(row: Mapping[str, Any]) -> str:
@@ -50,7 +51,7 @@ def mark(row: Mapping[str, Any]) -> str:
         row["high"],
         {
             "chance": row.get("chance"),
-            "untrained": untrained(row),
+            "untrained": row.get("untrained"),
             "trivial": row.get("baseline"),
         },
         f"{number(row['value'])}, interval {number(row['low'])} to {number(row['high'])}",
@@ -70,8 +71,8 @@ def grouped(
 CELLS = {
     "number": number,
     "verdict": verdict,
-    "untrained": untrained,
     "method": method,
+    "others": others,
     "mark": mark,
     "grouped": grouped,
 }

@@ -15,6 +15,7 @@ from pipelines.report.cells import CELLS
 from pipelines.report.corpora import Corpus
 from pipelines.report.summary import Summary
 from pipelines.report.trainings import Training
+from pipelines.report.words import kind_in_words
 from pipelines.tasks.registry import GROUPS
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Page:
     """Everything that the page shows. `stages`: training stage → the summary of its evaluation, the
-    last one is the finished model's; `graph`: a row an artifact."""
+    last one is the finished model's; `graph`: a row an artifact; `from_pairs`: modalities that had
+    no source of their own and were trained on the pictures or captions of the pairs."""
 
     preset: str
     command: str
@@ -37,6 +39,7 @@ class Page:
     markdown: str
     reconstructions: Sequence[Reconstruction] = ()
     nearest: Sequence[Nearest] = ()
+    from_pairs: Sequence[str] = ()
 
     def render(self) -> str:
         """HTML without outside resources."""
@@ -47,6 +50,7 @@ class Page:
             groups=GROUPS,
             cells=CELLS,
             duration=duration,
+            kind_in_words=kind_in_words,
         )
 
 

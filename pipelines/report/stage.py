@@ -126,4 +126,5 @@ def _page(
         markdown,
         reconstructions,
         nearest,
+        [kind for kind in mixed if f"prepare-{kind}" not in inputs],
     ).render()

@@ -38,6 +38,11 @@ def metric_in_words(name: str) -> str:
     return _MEASURES.get(rest, name.replace("/", ", ").replace("_", " "))
 
 
+def measure_in_words(name: str) -> str:
+    """The same without the direction: 'R@10', 'median rank', 'f1'."""
+    return metric_in_words(name).rpartition(", ")[2]
+
+
 def kind_in_words(kind: str) -> str:
     """'pairs' → 'captioned pictures'."""
     return _KINDS.get(kind, kind)

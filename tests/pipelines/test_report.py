@@ -14,7 +14,7 @@ from momo_platform.charts import (
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.report.cells import untrained, verdict
+from pipelines.report.cells import others, verdict
 from pipelines.report.corpora import Corpus, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
 from pipelines.report.words import loss_in_words, metric_in_words
@@ -128,10 +128,14 @@ def test_a_low_median_rank_is_good():
     assert verdict(row) == "good"
 
 
-def test_an_untrained_model_is_found_under_both_names():
-    assert untrained({"untrained": 0.2, "details": {"random_features": 0.3}}) == 0.2
-    assert untrained({"details": {"random_features": 0.3}}) == 0.3
-    assert untrained({"details": {}}) is None
+def test_the_other_numbers_of_a_result_stand_beside_it():
+    values = {
+        "image_to_text_r@1": {"value": 0.25},
+        "image_to_text_r@10": {"value": 0.5},
+        "image_to_text_median_rank": {"value": 7.0},
+    }
+    row = {"metric": "image_to_text_r@1", "values": values}
+    assert others(row) == "R@10 0.500, median rank 7"
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (0.98, 1.05), (3, 3), (-4e-4, 4e-4), (0, 12_345)])

@@ -132,7 +132,7 @@ def serve(options: DashboardOptions) -> Iterator[list[Link]]:
         logs = root if folder is None else folder / TENSORBOARD
         logs.mkdir(exist_ok=True)
         command = [_tool("tensorboard"), "--logdir", str(logs), "--host", HOST]
-        command += ["--port", str(board), "--reload_interval", "5"]
+        command += ["--port", str(board), "--reload_interval", "5" if folder else "30"]
         stack.enter_context(_process(command, board, folder or root))
         told = "losses of every trial; live" if folder else "what runs logged to TensorBoard"
         links += [

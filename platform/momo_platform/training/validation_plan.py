@@ -1,8 +1,9 @@
 """When a run is measured on held-out rows, and on how many of them. No torch.
 
 The share of the training that measuring costs is bounded by counts alone, never by clocks, so that
-every machine and every number of workers measures the same. A row that is only measured costs a
-third of one that is trained on, since the backward pass takes twice the forward one.
+every machine and every number of workers measures the same. A row that is only measured takes the
+forward pass, a third of what training on it takes; it is counted as half, since the batches are
+smaller and rows are decoded for it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from momo_platform.training.config import ONE_AT_A_TIME, TrainConfig
 
 MOST_COST = Fraction(3, 100)
 """Of what the training costs."""
-FORWARD_COST = Fraction(1, 3)
+ROW_COST = Fraction(1, 2)
 """What measuring a row costs, beside training on it."""
 MANY_EVALUATIONS, MOST_EVALUATIONS = 25, 50
-_FEW_ROWS = 64  # of a modality, before more evaluations are worth more than more rows
+_FEW_ROWS = 48  # of a modality, before more evaluations are worth more than more rows
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def trained_rows(train: TrainConfig, modality: str) -> Fraction:
 def cost(train: TrainConfig, plan: ValidationPlan) -> Fraction:
     """The greatest share that a modality's evaluations have, of what training on it costs."""
     shares = [
-        plan.evaluations * rows * FORWARD_COST / trained_rows(train, name)
+        plan.evaluations * rows * ROW_COST / trained_rows(train, name)
         for name, rows in plan.rows().items()
     ]
     return max(shares, default=Fraction(0))
@@ -65,7 +66,7 @@ def plan_validation(
 ) -> ValidationPlan:
     """The plan for so many held-out rows of each modality; `units`: rows that stay together.
 
-    Chosen are up to 25 evaluations of 64 rows, or up to 50 of all rows, where the cost allows
+    Chosen are up to 25 evaluations of 48 rows, or up to 50 of all rows, where the cost allows
     them; then as many rows as it allows. An interval or rows that the user sets hold whatever they
     cost.
     """
@@ -73,7 +74,7 @@ def plan_validation(
     held_out = {n: rows for n, rows in available.items() if rows >= units.get(n, 1)}
     if config.every_steps < 0 or not steps or not held_out:
         return ValidationPlan(steps)
-    affordable = {n: trained_rows(train, n) * MOST_COST / FORWARD_COST for n in held_out}
+    affordable = {n: trained_rows(train, n) * MOST_COST / ROW_COST for n in held_out}
     wanted = {n: min(rows, config.rows or rows) for n, rows in held_out.items()}
     if config.every_steps:
         every = min(config.every_steps, steps)

@@ -96,6 +96,28 @@ def test_killed_and_started_again_it_is_one_run_without_a_gap_or_a_double_point(
     assert by_name == expected
 
 
+def test_a_server_of_mlflow_goes_on_with_what_was_cut_off_and_not_with_what_ended(
+    tmp_path, monkeypatch
+):
+    store = tmp_path / "elsewhere.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    wanted = LoggingConfig(tensorboard=False, mlflow=True, group="demo")
+    for attempt, failed in enumerate((True, False, False)):
+        first = 2 * (attempt == 1)  # the second goes on; the third is the same stage made again
+        log = RunLog(tmp_path / str(attempt), first, wanted, IDENTITY)
+        for step in range(first, 4):
+            log.write(step + 1, {"loss/a": float(step)})
+        log.close(failed=failed)
+    with sqlite3.connect(store) as database:
+        runs = database.execute("select status from runs").fetchall()
+        steps = database.execute("select run_uuid, step from metrics").fetchall()
+        groups = database.execute("select value from tags where key = 'group'").fetchall()
+    assert runs == [("FINISHED",)] * 2
+    assert sorted(step for _, step in steps) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert len(set(steps)) == 8
+    assert groups == [("demo",)] * 2
+
+
 def test_a_tracker_that_fails_costs_one_warning_and_no_step(tmp_path, monkeypatch):
     from tensorboardX import SummaryWriter
 
