@@ -1,70 +1,52 @@
-"""The headline in miniature: MoMo beside FLAVA's own topology and recipe, on the same corpora.
+"""Is MoMo as good as FLAVA's own topology and recipe on the same corpora?
 
-Hypothesis (the paper's): MoMo is better on multimodal (+3.1) and picture tasks (+1.1) and equal on
-text (-0.1), with 2/5 of FLAVA's parameters.
+Hypothesis (the paper's): MoMo is 3.1 points better on pairs, 1.1 points better on pictures and
+equal on text (-0.1), with two fifths of FLAVA's parameters.
 
     python experiments/flava.py [--budget smoke|hour|demo] [--plan]
 
 FLAVA is `transformers.FlavaForPreTraining` with at least 2.2 times MoMo's encoder parameters, its
-published objectives and weights, its order (picture encoder alone, text encoder alone, then
-pictures, texts and pairs, one data set a step), MoMo's batches, optimizer and corpora. Its picture
-targets, DALL-E's codes, are on a hub; k-means of patches stands in (`flava_baseline/stages.py`).
-Two arms: as many samples of every modality as MoMo (equal tokens), and as much training
-compute (equal compute, counted by torch, forward and backward). MoMo and FLAVA at half their
-learning rates tell whether the rate decides; they run when `--only` names them.
+published objectives and weights, and its order: the picture encoder alone, the text encoder alone,
+then pictures, texts and pairs, one data set a step. Batches, optimizer and corpora are MoMo's. Its
+picture targets are DALL-E's codes, which lie on a hub; here k-means of patches stands in for them
+(`flava_baseline/stages.py`). One arm sees as many samples of every modality as MoMo (equal tokens),
+one has as much training compute (equal compute, counted by torch, forward and backward). Two more
+arms, MoMo and FLAVA at half their learning rates, tell whether the rate decides; they run when
+`--only` names them.
 
-Cost: 27 min 28 s on two cores for the three arms and three seeds, nothing else running, corpora
-included (2026-11-27, commit 8fd5caf, 2 cores AMD EPYC); the two on request about half as much more.
+Cost: about half an hour on two quiet cores for three arms and three seeds, corpora included; the
+two arms on request take about half as long again.
 
-Result: (2026-11-27, commit 8fd5caf, budget hour, 2 cores AMD EPYC; FLAVA has 2.86 times MoMo's
-parameters; seeds 0 to 5 are `flava-codebook-3-2026-11-27.md` and `flava-seeds-3-5-2026-11-27.md` in
-`experiments/results/`, with every task and interval), test, means over seeds:
+Result: docs/findings.md has the figures of six seeds, three for the arms at half the rates. There
+FLAVA has 2.86 times MoMo's parameters. At the rates that both came with, MoMo is ahead in the macro
+mean at equal tokens and at equal compute. At equal compute most of that is pairs. At equal tokens
+it is 2.3 points ahead on pairs and 2.7 on text, both within the noise, and 0.9 on pictures.
 
-| | seeds | image | multimodal | text | macro | less MoMo, paired (95 %) |
-|---|---|---|---|---|---|---|
-| MoMo | 6 | 0.709 | 0.258 | 0.684 | 0.551 | |
-| FLAVA, equal tokens | 6 | 0.701 | 0.235 | 0.657 | 0.531 | -0.020 (-0.029 to -0.010) |
-| FLAVA, equal compute | 6 | 0.703 | 0.183 | 0.686 | 0.524 | -0.026 (-0.044 to -0.009) |
-| MoMo, half rate | 3 | 0.699 | 0.224 | 0.719 | 0.547 | -0.006 (-0.037 to +0.025) |
-| FLAVA, half rate | 3 | 0.714 | 0.209 | 0.721 | 0.548 | -0.005 (-0.030 to +0.020) |
+The learning rate matters as much as the model. At half its rate FLAVA has over three seeds 4.2
+points more on text and 1.4 more on pictures than at its rate, and no difference from MoMo is shown:
+-0.5 points of the macro mean, -3.0 to +2.0. Nobody searched either model's rates.
 
-MoMo less FLAVA at equal tokens, by `experiments/pooled.py` on the two files: multimodal +2.3 (-3.7
-to +8.4), image +0.9 (+0.6 to +1.1), text +2.7 points (-1.1 to +6.6; the paper: +3.1, +1.1, -0.1);
-at equal compute +7.5 (+4.7 to +10.3), +0.6 (+0.2 to +1.1) and -0.2 (-4.5 to +4.1); with 35 % of the
-parameters. The seeds 3 to 5 were run because three were too few, not because of what they gave.
+Seeds 3 to 5 were added because three seeds were too few, not because of what they gave. Earlier
+runs had one k-means codebook for seeds 0 to 2, and another one on every processor
+(docs/experiments.md); `python experiments/pooled.py experiments/results/flava-*.json` puts all runs
+together, a seed's pairs averaged, and agrees: -1.8 points (-2.4 to -1.1) at equal tokens, -2.7
+(-4.9 to -0.6) at equal compute, -0.1 (-2.3 to +2.1) at half the rate. On validation parts MoMo has
+0.666 (at half its rate 0.650), FLAVA 0.657 (at half its rate 0.643 to 0.669 in three runs).
 
-FLAVA at half its rates, which nobody searched for either, has over three seeds 4.2 points more text
-and 1.4 more on pictures than at its rates, and the same macro mean as MoMo.
+What limits this:
 
-Two earlier runs had one codebook for seeds 0 to 2, and another one in each, since k-means of
-patches depended on the processor (docs/experiments.md): commits f1991c6 and 5f45d83 (2026-11-26 and
-27, 2 cores Intel Xeon 2.5 GHz), 9808c12 (2026-11-27, 2 cores AMD EPYC). All runs together, a seed's
-pairs averaged (`experiments/pooled.py experiments/results/flava-*.json`), less MoMo:
+- Pictures: a probe on an untrained encoder reaches 0.712, and none of the trained ones here is
+  above that. Within an hour there is nothing to win, so MoMo's 0.9 points are FLAVA's loss.
+- Pairs: easy-VQA ends at the answer "yes" for everything (0.37) with some seeds and near 0.65 with
+  others, which makes most of the noise. Retrieval alone, the mean of both directions: MoMo 0.103,
+  FLAVA 0.074, at equal compute 0.058, at half the rate 0.108.
+- Text is one task, sentiment fine-tuned for one epoch, and moves more with the rate than with the
+  model: half the rate gives MoMo 3.1 points too (-0.7 to +6.8), and takes 3.7 from pairs.
 
-| FLAVA, points | pairs | image | multimodal | text | macro |
-|---|---|---|---|---|---|
-| tokens | 12 | -0.6 (-1.1, -0.0) | -1.8 (-6.1, +2.6) | -2.9 (-6.9, +1.1) | -1.8 (-2.4, -1.1) |
-| compute | 12 | -0.5 (-1.0, -0.0) | -6.9 (-9.4, -4.3) | -0.8 (-6.2, +4.6) | -2.7 (-4.9, -0.6) |
-| half rate | 9 | +0.3 (-0.7, +1.4) | -3.9 (-12.8, +5.1) | +3.1 (+1.2, +5.0) | -0.1 (-2.3, +2.1) |
-
-What that says: at equal rates MoMo is ahead on the whole, at equal compute by pairs; at the better
-rate of either, the whole is equal, FLAVA ahead on text, MoMo's mean on pairs. On validation parts
-MoMo has 0.666 (six seeds), at half its rates 0.650; FLAVA 0.657 (six seeds), at half 0.643, 0.669
-and 0.643 in the three runs. The limits:
-
-- Pictures: the probe reads 0.712 off an untrained encoder of the demo (0.913 MNIST, 0.510 emoji,
-  README) and no more off a trained one: an hour has nothing to win there, so MoMo's 0.9 points are
-  FLAVA's loss.
-- Pairs: easy-VQA is at "always yes" (0.37) in some seeds and near 0.65 in others, which makes most
-  of the noise. Retrieval alone, mean of both ways, six seeds: MoMo 0.103, FLAVA 0.074, at equal
-  compute 0.058; at half rate, three seeds, 0.108.
-- Text is one task, sentiment fine-tuned for one epoch, and moves with the rate more than with the
-  model: half of it gives MoMo 3.1 points too (-0.7 to +6.8), and takes 3.7 of pairs.
-
-The first run of all (commit c840189) had MoMo's stage 2 at stage 1's learning rate: text 0.550, 12
-points behind, macro 0.499. `training_stages.py` found that stage 2 was the cause and
-`joint_stage.py` that a quarter of the rate cures it, both read on validation parts. FLAVA's rates
-are stage 1's, stage 1's and stage 3's.
+In the very first run MoMo was 12 points behind on text, because its stage 2 had stage 1's learning
+rate. `training_stages.py` found that stage 2 was the cause and `joint_stage.py` that a quarter of
+the rate cures it, both read on validation parts. FLAVA's rates are stage 1's, stage 1's and stage
+3's.
 """
 
 from __future__ import annotations

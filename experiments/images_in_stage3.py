@@ -1,23 +1,16 @@
-"""Should stage 3 go on with pictures alone?
+"""Does stage 3 need pictures without captions beside text and pairs?
 
-Hypothesis: without them (the paper's choice: text and pairs) the picture group does not suffer,
-since pairs hold pictures.
+Hypothesis: it does not (the paper leaves them out too): pairs hold pictures, so tasks on pictures
+do not suffer.
 
     python experiments/images_in_stage3.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 11 min on two cores when stages 1 and 2 and the first arm are there from other experiments:
-two arms, three seeds.
+Cost: eleven minutes on two cores when stages 1 and 2 and the first arm are there from other
+experiments: two arms, three seeds.
 
-Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
-intervals in `experiments/results/images_in_stage3-2026-11-27.md`), test, mean of three seeds:
-
-| | image | multimodal | text | macro | paired, 95 % |
-|---|---|---|---|---|---|
-| text and pairs | 0.709 | 0.261 | 0.688 | 0.553 | |
-| pictures too | 0.711 | 0.242 | 0.688 | 0.547 | -0.006 (-0.018 to +0.006) |
-
-As the hypothesis says: pictures are as good without pictures alone, +0.2 points with them; at equal
-compute they cost pairs some steps (176 for 180) and nothing is outside the noise of three seeds.
+Result: figures in docs/findings.md. With pictures alone in stage 3 too, tasks on pictures have 0.2
+points more (-1.3 to +1.7) and those on pairs 2.0 less (-5.0 to +1.1): no difference is shown. At
+equal compute the extra pictures cost pairs a few steps, 176 instead of 180.
 """
 
 from __future__ import annotations

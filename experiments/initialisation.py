@@ -1,29 +1,20 @@
-"""What must stages 2 and 3 start from?
+"""Which first weights do the stages need?
 
 Hypothesis: a shared encoder that begins as a masked autoencoder of pictures (stage 1) learns the
-rest better than from random weights; longer is better, but less than its cost elsewhere; linear
-layers drawn as MAE draws them (Xavier) learn faster at this width than as BERT draws them
-(normal, 0.02).
+rest better than from random weights; a longer stage 1 helps further, but less than its cost would
+elsewhere; linear layers drawn as MAE draws them (Xavier) learn faster at this width than as BERT
+draws them (normal, 0.02).
 
     python experiments/initialisation.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 52 min on two cores that ran the slow tests too; the first arm was there from other
-experiments. Four arms, three seeds.
+Cost: just under an hour on two busy cores when the first arm is there from other experiments: four
+arms, three seeds.
 
-Result: (2026-11-27, commit 5a43872, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
-intervals in `experiments/results/initialisation-2026-11-27.md`), test, mean of three seeds:
-
-| | image | multimodal | text | macro | paired, 95 % |
-|---|---|---|---|---|---|
-| stage 1 | 0.709 | 0.261 | 0.688 | 0.553 | |
-| random | 0.707 | 0.242 | 0.684 | 0.544 | -0.009 (-0.034 to +0.017) |
-| stage 1 twice as long | 0.706 | 0.261 | 0.689 | 0.552 | -0.001 (-0.026 to +0.024) |
-| stage 1, normal 0.02 | 0.698 | 0.170 | 0.548 | 0.472 | -0.081 (-0.110 to -0.051) |
-
-How linear layers are drawn is what matters: normal 0.02 costs 8.1 points, most of them in text and
-pairs. Stage 1's 120 steps give no more than the noise of three seeds, twice as many nothing, so
-the first part of the hypothesis is neither shown nor refuted at this budget. A public MAE
-checkpoint (`momo/initialise.py`) is of base size and was not tried.
+Result: figures in docs/findings.md. How linear layers are drawn is what matters: normal with 0.02
+costs 8.1 points of the macro mean, most of them on text and pairs. Whether stage 1 helps is not
+shown: without its 120 steps the macro mean is 0.9 points lower (-3.4 to +1.7), with twice as many
+0.1 lower (-2.6 to +2.4). So the first part of the hypothesis is neither shown nor refuted at this
+budget. Public weights (`--initial-model`) are of base size and were not tried here.
 """
 
 from __future__ import annotations

@@ -5,15 +5,14 @@ modality, and matching, help questions about pictures.
 
     python experiments/objectives.py [--budget smoke|hour|demo] [--plan]
 
-Cost: up to an hour on two cores: five arms, three seeds; stages 1 and 2 run once a seed.
+Cost: about half an hour on two cores when stages 1 and 2 are there, up to an hour otherwise: five
+arms, three seeds; stages 1 and 2 run once a seed.
 
-Result: (2026-11-27, commit e815c50, `--budget hour`, 2 cores, 26 min, stages 1 and 2 from the
-cache) the first half holds: without the contrastive objective retrieval falls to chance (R@10
-0.037 and 0.035 of 0.113 and 0.083), the macro mean by 4.5 points (paired, -9.4 to +0.4). The
-second is not told: without matching -1.5 (-5.0 to +1.9), without words in pairs -2.0 (-7.0 to
-+3.0), without patches in pairs -0.8 (-3.0 to +1.4); all four have the highest mean, and easy-VQA
-is 0.588 with all, 0.504 to 0.576 without one, within intervals of 0.25. None of the four costs
-more than it gives at this budget.
+Result: figures in docs/findings.md. The first half holds: without the contrastive objective
+retrieval falls to chance (R@10 0.037 and 0.035 instead of 0.113 and 0.083), and the macro mean by
+4.5 points (-9.4 to +0.4). The second half is not decided: all four together have the highest mean,
+but leaving out one of the other three costs 0.8 to 2.0 points, within intervals of 2 to 5. Easy-VQA
+is 0.588 with all four and 0.504 to 0.576 without one of them, within intervals of 0.25.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
 from momo_platform.data.listing import Kind
+from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.sweeps import Choice, Interval, Settings, Sweep
@@ -25,6 +26,7 @@ from pipelines.graph.corpora import is_own
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
+FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class ExperimentOptions(SweepOptions):
     """Print the arms, what they change and what is to run; then end. Without Ray."""
     publish: bool = False
     """Copy the table, the rows and the chart to experiments/results/, under the experiment's name
-    or --name. Not of the smoke budget, and not over another sweep's of that day."""
+    or --name, and rewrite docs/findings.md. Not of the smoke budget, and not over another sweep's
+    of that day."""
 
     @property
     def sources(self) -> dict[Kind, SourceOptions]:
@@ -168,8 +171,9 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
 
 
 def publish(name: str, folder: Path, date: str) -> None:
-    """The record of a real run: a table, its rows, its chart. Raises UserError where a record of
-    this name and date is of another sweep."""
+    """The record of a real run: a table, its rows, its chart, and the page of all findings. Raises
+    UserError where a record of this name and date is of another sweep."""
+    from experiments import findings
     from momo_platform.charts import standalone
     from momo_platform.sweeps.report import forest
     from momo_platform.sweeps.rows import read_results
@@ -186,7 +190,14 @@ def publish(name: str, folder: Path, date: str) -> None:
     shutil.copyfile(folder / "results.json", RESULTS / f"{name}-{date}.json")
     if chart := forest(ours):
         (RESULTS / f"{name}-{date}.svg").write_text(standalone(chart), encoding="utf-8")
-    print(f"published: experiments/results/{name}-{date}.md, .json, .svg")
+    page = findings.page(RESULTS)
+    write_whole(FINDINGS, page)
+    print(f"published: experiments/results/{name}-{date}.md, .json, .svg and docs/findings.md")
+    if name not in findings.counted():
+        print(
+            f"docs/findings.md lists {name} as another record: RECORDS in "
+            "experiments/findings.py says which runs its answers are from"
+        )
 
 
 def print_arms(sweep: Sweep, options: ExperimentOptions) -> None:

@@ -1,30 +1,20 @@
-"""Do shared layers cost quality? All shared, towers of equal total size, FLAVA's topology.
+"""Does sharing all layers cost quality?
 
 Hypothesis: one transformer for both modalities is as good as towers of the same total size, and
 close to FLAVA's topology with 2.5 times the layers.
 
     python experiments/shared_layers.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 50 min on two cores that ran the tests too (38 min for three arms, 12 for the last); the
-first arm was there from other experiments. Four arms, three seeds, nothing shared.
+Cost: about 50 minutes on two busy cores when the first arm is there from other experiments: four
+arms, three seeds, nothing shared.
 
-Result: (2026-11-27, commits 9023007 and, for the last arm, 5a43872, budget hour, 2 cores Intel
-Xeon 2.5 GHz; all tasks and intervals in `experiments/results/shared_layers-2026-11-27.md`), test,
-mean of three seeds, steps and compute of the first arm's:
-
-| | steps | compute | image | multimodal | text | macro | paired, 95 % |
-|---|---|---|---|---|---|---|---|
-| all layers shared | 1 | 1 | 0.709 | 0.261 | 0.688 | 0.553 | |
-| towers, equal size | 2.1 | 1 | 0.710 | 0.313 | 0.687 | 0.570 | +0.017 (+0.005 to +0.029) |
-| towers, equal steps | 1 | 0.48 | 0.703 | 0.286 | 0.708 | 0.566 | +0.013 (-0.010 to +0.036) |
-| FLAVA's topology | 0.86 | 1 | 0.705 | 0.248 | 0.695 | 0.549 | -0.004 (-0.057 to +0.049) |
-
-Against the hypothesis, towers of equal total size are better at equal compute, beyond the noise of
-three seeds: a picture or a text passes one of the four layers there, so the same compute is twice
-the steps, and text-to-image retrieval takes them (+5.8 points, +1.8 to +9.8). With as many steps
-and half the compute they are as good as all layers shared, within the noise. `model_size.py` says
-the same of depth: within an hour it does not pay. FLAVA's topology, 2.5 times the layers, gains
-nothing. None of this is about 12 layers and long training, where the paper shares all.
+Result: figures in docs/findings.md. Against the hypothesis, towers of equal total size are 1.7
+points better at equal compute. In them a picture or a text passes one of the four layers, so the
+same compute buys 2.1 times the steps, and retrieval from texts to pictures gains most (+5.8 points,
++1.8 to +9.8). With as many steps, and 0.48 of the compute, no difference is shown (+1.3, -1.0 to
++3.6). `model_size.py` says the same of depth: within an hour it does not pay. FLAVA's topology,
+with 2.5 times the layers and 0.86 of the steps, shows no gain (-0.4, -5.7 to +4.9). None of this is
+about 12 layers and long training, where the paper shares all.
 """
 
 from __future__ import annotations

@@ -1,25 +1,17 @@
 """What does it cost that the objectives on pairs share one masked joint pass?
 
-Hypothesis: a pass each, where only what is predicted is masked, is better a step, and not better
-at equal compute.
+Hypothesis: a pass each, where only what is predicted is masked, is better at equal steps, and not
+better at equal compute.
 
     python experiments/shared_passes.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 25 min on two cores that ran the tests too; stages 1 and 2 and the first arm were there from
-other experiments. Three arms, three seeds.
+Cost: 25 minutes on two busy cores when stages 1 and 2 and the first arm are there from other
+experiments: three arms, three seeds.
 
-Result: (2026-11-27, commit 9023007, budget hour, 2 cores Intel Xeon 2.5 GHz; all tasks and
-intervals in `experiments/results/shared_passes-2026-11-27.md`), test, mean of three seeds:
-
-| | steps | image | multimodal | text | macro | paired, 95 % |
-|---|---|---|---|---|---|---|
-| shared pass | 180 | 0.709 | 0.261 | 0.688 | 0.553 | |
-| a pass each, equal steps | 180 | 0.704 | 0.245 | 0.696 | 0.548 | -0.004 (-0.007 to -0.001) |
-| a pass each, equal compute | 102 | 0.708 | 0.240 | 0.624 | 0.524 | -0.029 (-0.107 to +0.049) |
-
-Sharing costs nothing here: with as many steps, and 1.8 times stage 3's computing, passes of their
-own are no better (the first half of the hypothesis is refuted; easy-VQA falls in them, both
-retrievals together do not), at equal compute they are behind within the noise of three seeds.
+Result: figures in docs/findings.md. That sharing the pass costs quality is not shown. With as many
+steps, and 1.8 times the computing of stage 3, passes of their own are 0.4 points worse (-0.7 to
+-0.1), so the first half of the hypothesis is refuted. At equal compute (102 steps instead of 180)
+they are 2.9 points behind, within the noise of three seeds (-10.7 to +4.9).
 """
 
 from __future__ import annotations

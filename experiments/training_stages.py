@@ -5,25 +5,18 @@ less to learn, so that leaving one out, or doing all at once, is worse.
 
     python experiments/training_stages.py [--budget smoke|hour|demo] [--plan]
 
-Cost: 38 minutes on two shared cores (the first arm's stages were there): four arms, three seeds.
+Cost: 40 minutes on two cores when the first arm's stages are there: four arms, three seeds.
 
-Result: (2026-11-26, commit 8c6d529, budget hour, 2 cores Intel Xeon 2.5 GHz;
-`experiments/results/training_stages-2026-11-26.md` has every task), test, mean of three seeds:
+Result: figures in docs/findings.md; here stage 2 had stage 1's learning rate. The hypothesis fails
+for stage 2 at this budget: without it text is 12.8 points better and pictures are 1.0 point worse;
+with all three modalities from the start text is 11.8 points better. Stage 1 is worth 1.3 points on
+pictures (-0.8 to +3.3), which is not shown to be more than noise. On validation parts, by which a
+recipe is chosen: 0.624 with three stages, 0.625 without stage 1, 0.650 without stage 2, 0.661 all
+at once.
 
-| | image | multimodal | text | macro | macro - three stages, paired (95 %) |
-|---|---|---|---|---|---|
-| three stages | 0.716 | 0.232 | 0.550 | 0.499 | |
-| without stage 1 | 0.703 | 0.229 | 0.571 | 0.501 | +0.002 (-0.050 to +0.054) |
-| without stage 2 | 0.706 | 0.233 | 0.678 | 0.539 | +0.040 (-0.011 to +0.091) |
-| all at once | 0.715 | 0.241 | 0.668 | 0.541 | +0.042 (-0.015 to +0.098) |
-
-The hypothesis fails for stage 2 at this budget: without it text is 12.8 points better (paired,
-+5.8 to +19.8) and pictures are a point worse (-1.6 to -0.3); all three modalities from the start
-keep both. Stage 1 is worth 1.3 points of pictures (-0.8 to +3.3). On validation parts, by which a
-recipe is chosen: 0.624, 0.625, 0.650, 0.661. Stage 2 here is 150 steps of masked words that never
-get below the entropy of single tokens (6.7); the contrastive loss after it ends at 3.6 instead of
-3.0. `joint_stage.py` asks what of it harms. With stage 2 left out, or all at once, MoMo's text
-equals FLAVA's in `flava.py` (0.678 and 0.668 beside 0.673 and 0.678).
+Why: stage 2 here is 150 steps of masked words whose loss never gets below the entropy of single
+words (6.7), and the contrastive loss after it ends at 3.6 instead of 3.0. `joint_stage.py` asks
+what of it harms, and the demo's stage 2 has had a quarter of that rate since.
 """
 
 from __future__ import annotations

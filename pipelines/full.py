@@ -105,7 +105,7 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
     default = with_stages(PRESETS[name](), stages)
     rest = _short_options(_for_every_stage(rest, default), default)
     initial, _ = _taken(rest, "--initial-model", most=1)
-    if initial and not any(a.startswith("--model.") for a in rest):
+    if initial:
         places, _ = _taken(rest, "--run.storage", most=1)
         run = replace(default.run, storage=places[-1]) if places else default.run
         default = with_shape_of_initial(replace(default, initial_model=initial[-1], run=run))

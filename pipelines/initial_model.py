@@ -63,16 +63,17 @@ def locate(config: PipelineConfig) -> str:
 
 
 def with_shape_of_initial(config: PipelineConfig) -> PipelineConfig:
-    """The config with the model's shape, and its length of captions, where the initial model is an
-    exported MoMo; unchanged for other models."""
+    """The config with the shape that the initial model needs, and the length of captions of an
+    exported MoMo."""
+    from momo.initialise import fitted
     from momo.initialise.source import find_source
 
     try:
-        known = find_source(locate(config)).config
-        shape = ModelConfig.from_dict(known["model"])
-    except (OSError, ValueError, KeyError, TypeError):  # none of ours: the plan says what is wrong
+        place = locate(config)
+        shape = fitted(place, config.model)
+        length = find_source(place).config.get("text_length", config.pair_text_length)
+    except (OSError, ValueError, UserError):  # the plan says what is wrong
         return config
-    length = known.get("text_length", config.pair_text_length)
     return replace(config, model=shape, pair_text_length=length)
 
 

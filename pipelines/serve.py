@@ -38,6 +38,8 @@ class ServeOptions:
     """An exported model's folder; by default the newest report's."""
     index: str = ""
     """An index of `pipelines/index.py`, for search and the page."""
+    classifier: str = ""
+    """A fine-tuned classifier's folder, for /v1/classify."""
     keys: str = ""
     """A file with accepted bearer keys, one a line, readable by you alone; empty: no keys."""
     host: str = "127.0.0.1"
@@ -59,7 +61,7 @@ class ServeOptions:
 
 
 def config_of(options: ServeOptions) -> ServingConfig:
-    """Raises UserError for a model, an index or keys that are not there."""
+    """Raises UserError for a model, an index, a classifier or keys that are not there."""
     model = Path(options.model).expanduser().resolve()
     if not (model / "config.json").is_file():
         hint = " (run `make demo` first, or give --model)" if not model.exists() else ""
@@ -71,10 +73,19 @@ def config_of(options: ServeOptions) -> ServingConfig:
             raise UserError(
                 f"--index {options.index}: no index there; make one with pipelines/index.py"
             )
+    classifier = ""
+    if options.classifier:
+        classifier = str(Path(options.classifier).expanduser().resolve())
+        if not (Path(classifier) / "classifier.safetensors").is_file():
+            raise UserError(
+                f"--classifier {options.classifier}: no classifier there; give a folder that "
+                "momo.save_classifier wrote"
+            )
     try:
         return ServingConfig(
             model=str(model),
             index=index,
+            classifier=classifier,
             keys=read_keys(options.keys) if options.keys else (),
             min_replicas=options.min_replicas,
             max_replicas=max(options.min_replicas, options.max_replicas),
@@ -90,16 +101,18 @@ def config_of(options: ServeOptions) -> ServingConfig:
 
 
 def app(arguments: Mapping[str, str]) -> Any:
-    """For `serve run` and Serve's config files: model, index, keys, replicas, cpus, gpus and
-    precision; the first three by default from MOMO_MODEL, MOMO_INDEX and MOMO_KEYS."""
+    """For `serve run` and Serve's config files: model, index, classifier, keys, replicas, cpus,
+    gpus and precision; the first four by default from MOMO_MODEL, MOMO_INDEX, MOMO_CLASSIFIER and
+    MOMO_KEYS."""
     from momo_platform.serving.app import application
     from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
-    known = {"model", "index", "keys", "precision", *numbers}
+    places = ("model", "index", "classifier", "keys")
+    known = {*places, "precision", *numbers}
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in ("model", "index", "keys")}
+    environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in places}
     given: dict[str, Any] = {n: v for n, v in environment.items() if v} | dict(arguments)
     given |= {name: kind(given[name]) for name, kind in numbers.items() if name in given}
     return application(LOADERS, config_of(ServeOptions(**given)))
@@ -126,7 +139,8 @@ def deploy(options: ServeOptions) -> None:
     _check_gpus(config.gpus)
     try:  # before Serve is told: it would stop what serves now for what can't
         # On the CPU: this machine may have no GPU, or it is another's.
-        load_state(LOADERS, config.model, config.index, 1, "cpu", config.precision)
+        places = (config.model, config.index)
+        load_state(LOADERS, *places, 1, "cpu", config.precision, config.classifier)
     except Exception as error:
         raise UserError(f"--model {options.model} can't be served: {error}") from error
     serve.start(

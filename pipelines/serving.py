@@ -86,4 +86,64 @@ class MoMoEncoder:
         return self.embedder.attention(picture, text)
 
 
-LOADERS = Loaders(encoder=MoMoEncoder, reader=MoMoReader)
+class MoMoClassifierReader:
+    """The classes of a fine-tuned classifier, and how it reads texts and pictures."""
+
+    def __init__(self, folder: str) -> None:
+        config = json.loads((Path(folder) / "config.json").read_text())
+        entry = config["classifier"]
+        self.classes: Sequence[str] = tuple(entry["classes"])
+        self.takes_texts = entry["inputs"] in ("text", "pair")
+        self.takes_pictures = entry["inputs"] in ("image", "pair")
+        self.image_size = ModelConfig.from_dict(config["model"]).image_size
+        self.text_length = entry["text_length"]
+        file = Path(folder) / "tokenizer.json"
+        self.tokenizer = load_tokenizer(file) if self.takes_texts else None
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that the model reads: those beyond its length are cut."""
+        assert self.tokenizer is not None
+        encoded = self.tokenizer.encode_batch_fast(list(texts))
+        return [min(len(one.ids), self.text_length) for one in encoded]
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """uint8 [3, S, S]: upright, the largest central square."""
+        return stack_pictures([upright(picture)], self.image_size)[0]
+
+
+class MoMoClassifier:
+    """A fine-tuned classifier; `name` tells the artifact that it came with, else its task."""
+
+    def __init__(self, folder: str, threads: int, device: str, precision: Precision) -> None:
+        import torch
+
+        from momo.classifier import load_classifier
+
+        torch.set_num_threads(threads)
+        self.classifier = load_classifier(folder, device, precision)
+        config = json.loads((Path(folder) / "config.json").read_text())
+        made_by = str(config.get("artifact") or config.get("task") or "classifier")
+        self.name = "momo-" + made_by.rpartition("/")[2]
+        self.dimensions = len(self.classifier.classes)
+
+    @property
+    def device_bytes(self) -> int:
+        """What torch holds of the GPU's memory, its context apart; 0 on CPUs."""
+        import torch
+
+        device = self.classifier.device
+        return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+
+    def classify(
+        self, texts: Sequence[str] | None, pictures: Sequence[np.ndarray] | None
+    ) -> np.ndarray:
+        pixels = None if pictures is None else np.stack(pictures)
+        return self.classifier.probabilities_of(texts, pixels)
+
+
+LOADERS = Loaders(
+    encoder=MoMoEncoder,
+    reader=MoMoReader,
+    classifier=MoMoClassifier,
+    classifier_reader=MoMoClassifierReader,
+)

@@ -6,9 +6,9 @@ NEEDED_MB=8000
 
 fail() { echo "setup: $1" >&2; exit 1; }
 
-# The first interpreter that is new enough, the asked-for one first.
+# The first of some interpreters that is new enough.
 find_python() {
-    for candidate in ${PYTHON:-python3} python3.11 python3.12 python3.13 python3; do
+    for candidate in "$@"; do
         if command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"; return 0
@@ -17,8 +17,16 @@ find_python() {
     return 1
 }
 
-interpreter=$(find_python) ||
-    fail "Python 3.11 or newer is needed, found $("${PYTHON:-python3}" --version 2>&1 || true). Install it, or name it: make PYTHON=/path/to/python3.11 ..."
+asked="${PYTHON:-python3}"
+if [ "$asked" = python3 ]; then
+    interpreter=$(find_python python3 python3.11 python3.12 python3.13) ||
+        fail "Python 3.11 or newer is needed, found $(python3 --version 2>&1 || true). Install it, or name it: make PYTHON=/path/to/python3.11 ..."
+elif ! command -v "$asked" >/dev/null 2>&1; then
+    fail "PYTHON=$asked: no such program. Give the path of a Python 3.11 or newer, or leave PYTHON out."
+else
+    interpreter=$(find_python "$asked") ||
+        fail "PYTHON=$asked: Python 3.11 or newer is needed, it is $("$asked" --version 2>&1 | head -n 1)."
+fi
 
 free_mb=$(df -Pm . | awk 'NR == 2 {print $4}')
 if [ ! -x "$VENV/bin/ray" ] && [ "$free_mb" -lt "$NEEDED_MB" ]; then

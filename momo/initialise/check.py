@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from momo.config import ModelConfig
-from momo.initialise.layouts import Layout, Needs, bert, layout_of
+from momo.initialise.layouts import Layout, Needs, bert, layout_of, momo
 from momo.initialise.layouts.layout import CLS, PARTS, PATCHES, POSITIONS, Shapes, Statistics
 from momo.initialise.origin import InitialModel, Origin
 from momo.initialise.source import Source, find_source
@@ -31,14 +32,47 @@ def check_initial(source: str | os.PathLike[str], config: ModelConfig) -> Initia
     return check(found, layout_of(found), config, found.shapes())
 
 
+def fitted(source: str | os.PathLike[str], config: ModelConfig) -> ModelConfig:
+    """`config` with everything set that the source needs, as far as it says so. An export of ours
+    brings its whole shape; of others the picture's size stays, or becomes the nearest below that
+    their patches divide. Raises what `check_initial` raises but for misfits."""
+    found = find_source(source)
+    layout = layout_of(found)
+    if layout.whole:
+        return momo.config_of(found)
+    needs = _needs(found, layout, found.shapes())
+    fields: dict[str, Any] = _of_tower(needs, layout, config)
+    if needs.hidden is not None:
+        width = fields.get("width", config.width)
+        if int(config.mlp_ratio * width) != needs.hidden:
+            fields["mlp_ratio"] = ratio_of(needs.hidden, width)
+    if needs.most_words is not None:
+        fields["max_text_length"] = min(config.max_text_length, needs.most_words)
+    patch = fields.get("patch_size", config.patch_size)
+    fields["image_size"] = max(patch, config.image_size // patch * patch)
+    return replace(config, **fields)
+
+
+def _needs(source: Source, layout: Layout, shapes: Shapes | None) -> Needs:
+    try:
+        return layout.needs(source, shapes)
+    except ValueError as error:
+        raise ValueError(f"{source.name} ({layout.kind}) can't be started from: {error}") from error
+
+
+def _of_tower(needs: Needs, layout: Layout, config: ModelConfig) -> dict[str, Any]:
+    """The needed fields; in a model with towers pictures have blocks of their own."""
+    fields = dict(needs.fields)
+    if config.tower_depth and not layout.whole and "depth" in fields:
+        fields["tower_depth"] = fields.pop("depth")
+    return fields
+
+
 def check(
     source: Source, layout: Layout, config: ModelConfig, shapes: Shapes | None
 ) -> InitialModel:
     """As `check_initial`; `shapes` of the source's tensors, None where they are not known yet."""
-    try:
-        needs = layout.needs(source, shapes)
-    except ValueError as error:
-        raise ValueError(f"{source.name} ({layout.kind}) can't be started from: {error}") from error
+    needs = _needs(source, layout, shapes)
     problems = list(_misfits(needs, layout, config))
     left_out: tuple[str, ...] = ()
     if shapes is not None and not layout.whole:
@@ -66,9 +100,7 @@ def check(
 
 def _misfits(needs: Needs, layout: Layout, config: ModelConfig) -> Iterator[str]:
     """What differs, each with the option to set."""
-    wanted = dict(needs.fields)
-    if config.tower_depth and not layout.whole and "depth" in wanted:
-        wanted["tower_depth"] = wanted.pop("depth")  # pictures have blocks of their own
+    wanted = _of_tower(needs, layout, config)
     for name, value in wanted.items():
         own = getattr(config, name)
         if own != value:

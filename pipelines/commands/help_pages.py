@@ -141,7 +141,7 @@ SWEEP = ShortHelp(
             "--plan": "print the arms, what they change and what is to run; then end (no Ray)",
             "--concurrency N": "trials at once; 0: as many as fit",
             "--fresh": "forget an earlier sweep of this name",
-            "--publish": "copy table, rows and chart to experiments/results/",
+            "--publish": "table, rows and chart to experiments/results/, and docs/findings.md",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
             "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
             "--wandb": "log every trial to Weights & Biases too",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import findings
 from experiments.budget import STAGES, base_config, equal_compute, training_flops
 from experiments.run import ExperimentOptions, run, sweep_of
 from experiments.scaling_law import chart, extrapolate, fit
@@ -106,6 +107,7 @@ def test_some_arms_run_only_when_named(tmp_path, capsys):
 def test_a_record_of_real_runs_is_not_replaced(tmp_path, monkeypatch):
     module = importlib.import_module("experiments.run")
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "FINDINGS", tmp_path / "findings.md")
     options = ExperimentOptions(budget="smoke", publish=True)
     with pytest.raises(UserError, match="--publish: .* --budget smoke is for tests"):
         run(experiment("objectives").EXPERIMENT, options, [])
@@ -122,7 +124,11 @@ def test_a_record_of_real_runs_is_not_replaced(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"objectives-2026-11-27.json .* other arms, seeds"):
         module.publish("objectives", tmp_path, "2026-11-27")
     assert (tmp_path / "results" / "objectives-2026-11-27.md").read_text() == "table"
+    page = (tmp_path / "findings.md").read_text()
+    assert "no difference from “all four” shown by 3 seeds for any other arm." in page
+    assert page.count("| Not run yet. |") == len(findings.RECORDS) - 1
     module.publish("mine", tmp_path, "2026-11-27")
+    assert "- mine-2026-11-27: [table]" in (tmp_path / "findings.md").read_text()
 
 
 def test_a_plan_needs_no_ray(tmp_path, capsys):

@@ -15,7 +15,7 @@ from making_batches import CONFIG
 
 from momo.embeddings import normalise_pixels
 from momo.export import save
-from momo.initialise import check_initial, load_initial, words_of
+from momo.initialise import check_initial, fitted, load_initial, words_of
 from momo.initialise.layouts import bert, clip, dinov2, siglip, vit
 from momo.initialise.source import find_source
 from momo.model import build_model
@@ -137,6 +137,7 @@ def pixels():
 def test_features_of_pictures_equal_theirs(name, statistics, tmp_path):
     encoder, config = saved(name, tmp_path, statistics)
     found = check_initial(tmp_path, config)
+    assert fitted(tmp_path, CONFIG) == config
     model = build_model(config, seed=1)
     assert load_initial(model, tmp_path) == found.origin
     taken = statistics
@@ -250,6 +251,8 @@ def test_bert_gives_its_words_with_its_tokenizer(bert_folder):
     theirs, their_tokenizer, folder = bert_folder
     config = dataclasses.replace(CONFIG, **BERT)
     found = check_initial(folder, config)
+    assert fitted(folder, dataclasses.replace(CONFIG, max_text_length=12)) == config
+    assert fitted(folder, CONFIG).max_text_length == 20
     assert found.vocab_size == len(WORDS) + 2
     assert "cls" in found.left_out
     assert any("blocks norm after each residual" in note for note in found.notes)

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 
-from momo.config import SIZES, TaskConfig
+from momo.config import SIZES, ModelConfig, TaskConfig
 from momo.export import save
-from momo.initialise import check_initial, load_initial, origin_of, words_of
+from momo.initialise import check_initial, fitted, load_initial, origin_of, words_of
 from momo.initialise.fill import _resized
 from momo.model import MoMo, build_model
 from momo.tasks import MoMoTask
@@ -88,6 +88,14 @@ def test_variants_of_timm_are_exact(more, shape, tmp_path):
     tokens, expected = model.encode_image(pixels()), theirs.forward_features(pixels())
     found = tokens[:, 1:] if "class_token" in more else tokens
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_config_is_fitted_to_shapes_and_to_a_size_that_patches_divide(mae):
+    shape = ModelConfig(image_size=60, patch_size=20, width=64, heads=2, mlp_ratio=2.0)
+    expected = dataclasses.replace(
+        shape, image_size=56, patch_size=8, width=32, depth=2, mlp_ratio=4.0
+    )
+    assert fitted(mae[1], shape) == expected
 
 
 @pytest.mark.parametrize("size", [24, 48])
@@ -249,6 +257,7 @@ def exported(tmp_path):
 def test_an_own_export_comes_whole_with_its_words(model, exported, inside):
     theirs, folder, tokenizer = exported
     found = check_initial(folder / inside, CONFIG)
+    assert fitted(folder / inside, ModelConfig()) == CONFIG
     assert found.brings_words
     assert found.vocab_size == CONFIG.vocab_size
     assert found.notes == ()

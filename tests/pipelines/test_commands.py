@@ -64,6 +64,7 @@ def test_experiments_are_listed_with_their_question(capsys):
     code, text = shown(capsys, "sweep", "--list")
     assert code == 0
     assert "What does each objective of stage 3 give?" in text
+    assert "model_size " in text
 
 
 def test_a_plan_needs_no_torch_and_no_ray(tmp_path):

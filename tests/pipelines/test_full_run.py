@@ -18,6 +18,7 @@ from PIL import Image
 import momo
 from momo.transforms import decode
 from momo_platform.data.near import NEAR_BITS, LookIndex, look_of
+from momo_platform.training.records import read_records
 from pipelines import embed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,13 @@ def test_the_interrupted_run_goes_on_from_its_checkpoint(finished):
     manifest = json.loads(next(storage.glob("stage2-joint/*/manifest.json")).read_text())
     assert manifest["metrics"]["resumed_at_step"] > 0
     assert len(list(storage.glob("stage1-images/*/attempt-*"))) == 1
+    (attempt,) = storage.glob("stage2-joint/*/attempt-*")
+    records = read_records(attempt / "metrics.jsonl")
+    steps = [r["step"] for r in records]
+    assert steps == sorted(set(steps))
+    measured = [r["step"] for r in records if "valid/loss/total" in r]
+    assert (measured[0], measured[-1]) == (0, 60)
+    assert list((attempt / "tensorboard").iterdir())
 
 
 def test_running_again_when_all_is_done_takes_seconds(finished):

@@ -23,7 +23,7 @@ from momo_platform.cores import usable_cores
 from momo_platform.serving import runtime, schema
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
-from momo_platform.serving.encoder import Loaders, by_length, joined
+from momo_platform.serving.encoder import Loaders, Reader, by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
 from momo_platform.serving.items import (
@@ -151,6 +151,34 @@ async def search(request: schema.SearchRequest) -> Any:
     return _Json(_answer(state, rows, tokens))
 
 
+@api.post("/v1/classify", response_model=schema.ClassifyAnswer, **_v1)
+async def classify(request: schema.ClassifyRequest) -> Any:
+    """The most probable class of each text, picture or pair, with the probabilities of all."""
+    own = _endpoint()
+    state = own.state
+    if state.classifier is None:
+        raise ServiceRefusal(
+            422, "no classifier is served here: start with --classifier FOLDER", "input"
+        )
+    name = state.classifier.name
+    if request.model not in (None, name):
+        raise ServiceRefusal(404, f"this endpoint's classifier is {name}", "model")
+    plain = _plain(request.input)
+    rows, tokens = await own.in_time(own.read_and_classify(state, plain), items_in(plain))
+    names = state.classifier_reader.classes
+    data = [
+        {
+            "object": "classification",
+            "index": i,
+            "label": names[int(row.argmax())],
+            "score": float(row.max()),
+            "scores": dict(zip(names, row.tolist(), strict=True)),
+        }
+        for i, row in enumerate(rows)
+    ]
+    return _Json(_answer(state, data, tokens) | {"model": name})
+
+
 @api.post("/v1/attention", response_model=schema.AttentionAnswer, **_v1)
 async def attention(request: schema.AttentionRequest) -> Any:
     """How much the model looks at each part of a picture (rows × columns, sum 1)."""
@@ -266,9 +294,15 @@ class Endpoint:
             )
             for kind in ("text", "image")
         )
+        self.classify_items = Batches(
+            self._classify,
+            lambda work: len(work.items),
+            config.batch_size,
+            config.batch_wait_ms / 1000,
+        )
 
     async def reconfigure(self, chosen: dict[str, str]) -> None:
-        """`model` and `index`: load them beside what serves, then replace it at once.
+        """`model`, `index` and `classifier`: load them beside what serves, then replace it at once.
 
         Raises RuntimeError where a GPU is asked for and Serve reserved none for this replica.
         """
@@ -277,7 +311,9 @@ class Endpoint:
         device = config.device_for(ray.get_gpu_ids())
         places = (chosen["model"], chosen.get("index", ""))
         self._state = await self.threaded(
-            load_state, self.loaders, *places, threads, device, config.precision
+            load_state,
+            *(self.loaders, *places, threads, device, config.precision),
+            chosen.get("classifier", ""),
         )
 
     @property
@@ -303,10 +339,12 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
-    async def read(self, state: State, plain: Any, name: str = "input") -> list[Item]:
+    async def read(
+        self, state: State, plain: Any, name: str = "input", reader: Reader | None = None
+    ) -> list[Item]:
         """Items of a validated request; in a thread where pictures are decoded or long texts
-        checked."""
-        arguments = (plain, self.config.limits, state.reader.prepare, name)
+        checked. `reader`: the model's, or a classifier's."""
+        arguments = (plain, self.config.limits, (reader or state.reader).prepare, name)
         texts = plain if isinstance(plain, list) else [plain]
         if all(isinstance(text, str) for text in texts) and _short(texts):
             return read_items(*arguments)
@@ -344,6 +382,29 @@ class Endpoint:
             else:
                 rows.append(next(of_texts if item.text is not None else of_pictures))
         return np.stack(rows), sum(lengths)
+
+    async def read_and_classify(self, state: State, plain: Any) -> tuple[np.ndarray, int]:
+        """Probabilities [N, classes] and how many tokens the texts have."""
+        reader = state.classifier_reader
+        assert reader is not None
+        items = await self.read(state, plain, "input", reader)
+        for i, item in enumerate(items):
+            given = (item.text is not None, item.picture is not None)
+            if given != (reader.takes_texts, reader.takes_pictures):
+                wanted = {True: ["text"], False: []}[reader.takes_texts]
+                wanted += ["image"] if reader.takes_pictures else []
+                place = f"input[{i}]" if isinstance(plain, list) else "input"
+                raise ServiceRefusal(
+                    422, f"{place}: the classifier takes {' and '.join(wanted)}", place
+                )
+        texts = [item.text for item in items if item.text is not None]
+        lengths = await self.threaded(reader.count_tokens, texts) if texts else []
+        size = self.config.batch_size
+        works = [
+            self.classify_items(_Work(state, items[start : start + size], []))
+            for start in range(0, len(items), size)
+        ]
+        return np.concatenate(await asyncio.gather(*works)), sum(lengths)
 
     async def in_time(self, work: Any, items: int) -> Any:
         """The work's result. Raises 413 for too many items, 503 when too much waits already,
@@ -384,6 +445,26 @@ class Endpoint:
                 start += len(works[i].items)
         return [rows for rows in found if rows is not None]
 
+    async def _classify(self, works: list[_Work]) -> list[np.ndarray]:
+        """Each work's probabilities."""
+        found: list[np.ndarray | None] = [None] * len(works)
+        for state in {id(w.state): w.state for w in works}.values():
+            same = [i for i, w in enumerate(works) if w.state is state]
+            items = [item for i in same for item in works[i].items]
+            runtime.BATCH.labels("classified").observe(len(items))
+            runtime.ITEMS.labels("classified").inc(len(items))
+            reader, classifier = state.classifier_reader, state.classifier
+            assert reader is not None
+            assert classifier is not None
+            texts = [item.text for item in items] if reader.takes_texts else None
+            pictures = [item.picture for item in items] if reader.takes_pictures else None
+            rows = await self.on_model(classifier.classify, texts, pictures)
+            start = 0
+            for i in same:
+                found[i] = rows[start : start + len(works[i].items)]
+                start += len(works[i].items)
+        return [rows for rows in found if rows is not None]
+
 
 def _short(texts: Sequence[str]) -> bool:
     return sum(map(len, texts)) <= _SHORT
@@ -398,7 +479,7 @@ def _plain(value: Any) -> Any:
 
 def application(loaders: Loaders, config: ServingConfig) -> Any:
     """The Serve application. Change its model while it runs by deploying it again with another
-    `model` or `index`: replicas load it beside the old one and lose no request."""
+    `model`, `index` or `classifier`: replicas load it beside the old one and lose no request."""
     options: dict[str, Any] = {
         "name": "Endpoint",
         "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": config.gpus},
@@ -414,7 +495,11 @@ def application(loaders: Loaders, config: ServingConfig) -> Any:
         "health_check_period_s": 5,
         # A line a request would cost more than a short text's embedding; /metrics counts them.
         "logging_config": {"enable_access_log": False},
-        "user_config": {"model": config.model, "index": config.index},
+        "user_config": {
+            "model": config.model,
+            "index": config.index,
+            "classifier": config.classifier,
+        },
     }
     return Endpoint.options(**options).bind(loaders, _without_places(config))
 
@@ -423,4 +508,4 @@ def _without_places(config: ServingConfig) -> ServingConfig:
     """What a replica is built with: if it changed, Serve would replace the replica instead."""
     from dataclasses import replace
 
-    return replace(config, model="", index="")
+    return replace(config, model="", index="", classifier="")

@@ -59,12 +59,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """One deployment. `model` and `index` are folders; they can be changed while it runs."""
+    """One deployment. `model`, `index` and `classifier` are folders; they can be
+    changed while it runs."""
 
     model: str
     name: str = "momo"
     index: str = ""
     """An index made by the `index` stage; empty: no search."""
+    classifier: str = ""
+    """A fine-tuned classifier's folder; empty: no classes."""
     keys: tuple[str, ...] = ()
     """SHA-256 of accepted bearer keys, in hex; none: open to whoever reaches the port."""
     min_replicas: int = 1

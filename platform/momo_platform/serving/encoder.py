@@ -56,6 +56,32 @@ class Encoder(Protocol):
         ...
 
 
+class Classifier(Protocol):
+    """A model that gives texts, pictures or pairs of both a class; called as an `Encoder` is.
+    `dimensions`: how many classes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def device_bytes(self) -> int: ...
+
+    def classify(self, texts: Sequence[str] | None, pictures: Sequence[Any] | None) -> np.ndarray:
+        """float32 [N, classes], rows of sum 1."""
+        ...
+
+
+class ClassifierReader(Reader, Protocol):
+    """Of a classifier: also its classes by name, and whether it takes texts and pictures."""
+
+    classes: Sequence[str]
+    takes_texts: bool
+    takes_pictures: bool
+
+
 Load = Callable[[str, int, str, Precision], Encoder]
 """A folder, a number of threads, a device (cpu or cuda) and a precision → the encoder, ready to be
 asked; a function of a module, it is called in another process."""
@@ -63,10 +89,12 @@ asked; a function of a module, it is called in another process."""
 
 @dataclass(frozen=True)
 class Loaders:
-    """How an exported model's folder is opened."""
+    """How an exported model's folder is opened, and a classifier's where there may be one."""
 
     encoder: Load
     reader: Callable[[str], Reader]
+    classifier: Callable[[str, int, str, Precision], Classifier] | None = None
+    classifier_reader: Callable[[str], ClassifierReader] | None = None
 
 
 def by_length(

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,13 +28,13 @@ import numpy as np
 
 from momo_platform.machine import with_our_modules
 from momo_platform.serving.config import Precision
-from momo_platform.serving.encoder import Load
+from momo_platform.serving.encoder import Classifier, Encoder
 from momo_platform.serving.errors import ServiceRefusal
 
 
 class ModelProcess:
-    """An encoder by `load(folder, threads, device, precision)` in another process; one call at a
-    time.
+    """An encoder or a classifier by `load(folder, threads, device, precision)` in another process;
+    one call at a time.
 
     `load` must be a function of a module, which the new process imports. That process sees the
     GPUs of this one, on the device `cpu` none. Raises RuntimeError with the other process's error
@@ -43,7 +43,7 @@ class ModelProcess:
 
     def __init__(
         self,
-        load: Load,
+        load: Callable[[str, int, str, Precision], Encoder | Classifier],
         folder: str,
         threads: int,
         device: str = "cpu",
@@ -104,6 +104,10 @@ class ModelProcess:
     def attention(self, picture: Any, text: str | None) -> np.ndarray:
         """float32 [rows, columns]."""
         return self._ask("attention", picture, text)
+
+    def classify(self, texts: Sequence[str] | None, pictures: Sequence[Any] | None) -> np.ndarray:
+        """float32 [N, classes], of a classifier."""
+        return self._ask("classify", texts, pictures)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
         """Raises ServiceRefusal 503 when the process has ended, RuntimeError for its errors."""

@@ -53,6 +53,13 @@ class AttentionRequest(BaseModel):
     text: str | None = None
 
 
+class ClassifyRequest(BaseModel):
+    """As `/v1/embeddings` takes: of texts, pictures or pairs those that the classifier reads."""
+
+    input: Input
+    model: str | None = Field(None, description="Must be the classifier's, where it is given.")
+
+
 class Embedding(BaseModel):
     object: Literal["embedding"] = "embedding"
     index: int
@@ -91,6 +98,23 @@ class AttentionAnswer(BaseModel):
     object: Literal["attention"] = "attention"
     data: list[list[float]]
     model: str
+
+
+class Classification(BaseModel):
+    """The most probable class, its probability, and those of all classes."""
+
+    object: Literal["classification"] = "classification"
+    index: int
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+class ClassifyAnswer(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Classification]
+    model: str
+    usage: Usage
 
 
 class ModelCard(BaseModel):

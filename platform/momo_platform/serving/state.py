@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from momo_platform.serving.config import Precision
-from momo_platform.serving.encoder import Loaders, Reader
+from momo_platform.serving.encoder import ClassifierReader, Loaders, Reader
 from momo_platform.serving.index import Index, read_index
 from momo_platform.serving.process import ModelProcess
 
@@ -17,6 +17,8 @@ class State:
     encoder: ModelProcess
     reader: Reader
     index: Index | None
+    classifier: ModelProcess | None = None
+    classifier_reader: ClassifierReader | None = None
 
 
 def load_state(
@@ -26,6 +28,7 @@ def load_state(
     threads: int,
     device: str = "cpu",
     precision: Precision = "fp32",
+    classifier: str = "",
 ) -> State:
     """Raises what the loaders raise, in the other process as RuntimeError, and ValueError for an
     index that can't be read or that another model made."""
@@ -38,4 +41,10 @@ def load_state(
             f"the index was made by {found.model}, the model is {encoder.name}: make an index with "
             "this model"
         )
-    return State(encoder, reader, found)
+    if not classifier:
+        return State(encoder, reader, found)
+    if loaders.classifier is None or loaders.classifier_reader is None:
+        raise ValueError("these models have no classifiers")
+    classes = loaders.classifier_reader(classifier)
+    process = ModelProcess(loaders.classifier, classifier, threads, device, precision)
+    return State(encoder, reader, found, process, classes)

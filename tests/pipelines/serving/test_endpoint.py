@@ -25,6 +25,8 @@ from processes import descendants
 
 import momo
 from experiments.benchmarks.serving import replica_memory
+from momo.evaluation.encoder import MoMoEncoder
+from momo.evaluation.finetune import Classifier
 from momo_platform.serving import Client, ServiceError
 from momo_platform.serving.config import hashed
 from momo_platform.stages import UserError
@@ -438,6 +440,58 @@ def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, fol
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-2"
     deploy(options)
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
+
+
+def make_classifier(folder, inputs):
+    """A toy's trunk with a head of its own; returns it without the endpoint."""
+    source = momo.load(folder.parent / "one", "cpu")
+    encoder = MoMoEncoder(source.model, source.tokenizer, device="cpu")
+    momo.save_classifier(
+        *(folder, Classifier(encoder.trunk(), 3, 0.0)),
+        classes=["fruit", "plant", "animal"],
+        inputs=inputs,
+        tokenizer_json=source.tokenizer.to_str(),
+        extra={"task": "mine"},
+    )
+    return momo.load_classifier(folder, "cpu")
+
+
+def test_a_classifier_names_classes_beside_the_embeddings(endpoint, folders, noise, tmp_path):
+    options, url = endpoint
+    _, answer, _ = send(url, "/v1/classify", {"input": "an apple"})
+    assert "start with --classifier" in answer["error"]["message"]
+    shutil.copytree(folders["one"], tmp_path / "one")
+    picture = noise(3)
+    image = base64.b64encode(png(picture)).decode()
+    pair = {"text": "a red apple", "image": image}
+    texts = ["a red apple", "two blue cats", "the man"]
+    cases = {
+        "text": (texts, {"texts": texts}, pair),
+        "pair": ([pair], {"texts": ["a red apple"], "images": [picture]}, "a red apple"),
+    }
+    try:
+        for inputs, (items, given, wrong) in cases.items():
+            direct = make_classifier(tmp_path / inputs, inputs)
+            deploy(replace(options, classifier=str(tmp_path / inputs)))
+            status, answer, _ = send(url, "/v1/classify", {"input": items, "model": "momo-mine"})
+            assert (status, answer["model"]) == (200, "momo-mine"), answer
+            expected = direct.predict(**given)
+            assert [d["index"] for d in answer["data"]] == list(range(len(items)))
+            for one, other in zip(answer["data"], expected, strict=True):
+                assert one["label"] == other.label
+                assert one["scores"] == pytest.approx(other.scores, abs=1e-5)
+                assert one["score"] == pytest.approx(other.score, abs=1e-5)
+            assert answer["usage"]["total_tokens"] > len(items)
+            status, answer, _ = send(url, "/v1/classify", {"input": [items[0], wrong]})
+            assert (status, answer["error"]["param"]) == (422, "input[1]"), answer
+            assert "the classifier takes text" in answer["error"]["message"]
+        assert send(url, "/v1/classify", {"input": pair, "model": "other"})[0] == 404
+        assert send(url, "/v1/classify", {"input": []})[0] == 422
+        assert send(url, "/v1/embeddings", {"input": "a red apple"})[0] == 200
+        with pytest.raises(UserError, match="no classifier there"):
+            deploy(replace(options, classifier=folders["two"]))
+    finally:
+        deploy(options)
 
 
 def test_in_bf16_vectors_are_near_and_float32_and_the_listing_says_so(endpoint, direct, noise):
