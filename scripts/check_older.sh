@@ -27,7 +27,8 @@ if [ ! -f "$VENV/.installed" ]; then
     "$VENV/bin/python" - >"$VENV/requirements.txt" <<'END'
 import re, tomllib
 with open("pyproject.toml", "rb") as file:
-    wanted = tomllib.load(file)["project"]["dependencies"]
+    project = tomllib.load(file)["project"]
+wanted = project["dependencies"] + project["optional-dependencies"]["platform"]
 name = lambda line: re.match(r"[A-Za-z0-9_.-]+", line)[0]
 print(*(line for line in wanted if name(line) not in ("torch", "torchvision", "transformers")), sep="\n")
 END
@@ -35,7 +36,7 @@ END
     "$VENV/bin/python" -m pip install --disable-pip-version-check --retries 2 \
         -c "$VENV/constraints.txt" -r "$VENV/requirements.txt" \
         "torch==$TORCH" "torchvision==$TORCHVISION" "transformers==$TRANSFORMERS" \
-        pytest pytest-timeout hypothesis psutil >"$VENV/install.log" 2>&1 || {
+        pytest pytest-timeout hypothesis psutil timm >"$VENV/install.log" 2>&1 || {
         tail -n 5 "$VENV/install.log" >&2
         fail "pip could not install them; details in $VENV/install.log."
     }

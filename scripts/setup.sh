@@ -2,7 +2,7 @@
 # Makes the virtual environment once. Every failure is one line that says what to do.
 set -eu
 VENV="${VENV:-.venv}"
-NEEDED_MB=8000
+NEEDED_MB=8500
 
 fail() { echo "setup: $1" >&2; exit 1; }
 
@@ -37,7 +37,7 @@ log="$VENV/install.log"
 "$interpreter" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$interpreter has no venv module. Install it (on Debian and Ubuntu: apt install python3-venv)."
 [ -x "$VENV/bin/python" ] || "$interpreter" -m venv "$VENV"
-echo "setup: installing the locked dependencies into $VENV (about 5 minutes and 6.5 GB; log: $log)"
+echo "setup: installing the locked dependencies into $VENV (about 5 minutes and 7.7 GB; log: $log)"
 if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --retries 2 \
     -r requirements.lock >"$log" 2>&1; then
     if grep -qiE 'no space left' "$log"; then

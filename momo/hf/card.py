@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
-_HUB = "hf://"
+from momo.initialise.origin import HUB, published
+
 _USE = """```python
 import momo.hf  # from the repository of MoMo on Ray
 from transformers import AutoModel, AutoProcessor
@@ -58,7 +58,7 @@ def render_card(
 
 def _front(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
     names = [str(one.get("name", "")) for one in origin]
-    on_hub = [n.removeprefix(_HUB).partition("@")[0] for n in names if n.startswith(_HUB)]
+    on_hub = [n.removeprefix(HUB).partition("@")[0] for n in names if n.startswith(HUB)]
     lines = [
         "---",
         f"license: {licence or 'other'}",
@@ -73,13 +73,10 @@ def _front(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
 
 def _origin(origin: Sequence[Mapping[str, Any]]) -> str:
     columns = ("name", "kind", "licence", "filled", "sha256")
-    rows = []
-    for one in origin:
-        name = str(one.get("name", ""))
-        if not name.startswith(_HUB):  # a place on somebody's machine says nothing to others
-            one = {**one, "name": PurePath(name).name}
-        cells = (", ".join(v) if isinstance(v := one.get(c), list) else _value(v) for c in columns)
-        rows.append(list(cells))
+    rows = [
+        [", ".join(v) if isinstance(v := one.get(c), list) else _value(v) for c in columns]
+        for one in published(origin)
+    ]
     return _table(columns, rows)
 
 

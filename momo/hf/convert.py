@@ -8,7 +8,7 @@ import momo
 from momo.hf.configuration import MoMoConfig
 from momo.hf.modeling import MoMoModel
 from momo.hf.processing import MoMoImageProcessor, MoMoProcessor, make_tokenizer
-from momo.initialise import origin_of
+from momo.initialise.origin import origin_of, published
 
 
 def from_exported(path: str | os.PathLike[str]) -> tuple[MoMoModel, MoMoProcessor]:
@@ -18,7 +18,7 @@ def from_exported(path: str | os.PathLike[str]) -> tuple[MoMoModel, MoMoProcesso
     """
     exported = momo.load(path, "cpu")
     config = MoMoConfig.from_model_config(
-        exported.model.config, exported.text_length, origin_of(path) or None
+        exported.model.config, exported.text_length, published(origin_of(path)) or None
     )
     model = MoMoModel(config)
     model.network.load_state_dict(exported.model.state_dict())

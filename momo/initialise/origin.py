@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 NOT_STATED = "not stated"
+HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,12 @@ def origin_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     return list(json.loads(file.read_text(encoding="utf-8")).get("origin") or ())
+
+
+def published(origin: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For others to read: of places on somebody's own machine the last name only."""
+    return [
+        {**one, "name": name if name.startswith(HUB) else PurePath(name).name}
+        for one in origin
+        for name in [str(one.get("name", ""))]
+    ]

@@ -20,7 +20,6 @@ HALF: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLS, POSITIONS = "image_embedding.cls", "image_embedding.positions"
 PATCHES = "image_embedding.projection"
 PARTS = ("q", "k", "v")  # of blocks.{}.attn
-SCALES = ("attn.scale", "mlp.scale")  # LayerScale of blocks.{}
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _LEAVES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import random
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+"""A file, encoded bytes, a PIL picture, or uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]."""
 _RETRIED = (429, 500, 502, 503, 504)
 _CHUNK_BYTES = 8 * 2**20
 
@@ -53,14 +57,15 @@ class Client:
     def embed(
         self,
         texts: Sequence[str] | None = None,
-        images: Sequence[str | os.PathLike[str] | bytes] | None = None,
+        images: Sequence[Picture] | None = None,
     ) -> np.ndarray:
-        """float32 [N, dimensions]: of texts, of images (paths or encoded bytes), or, with both, of
-        as many pairs. Raises ServiceError when the endpoint refuses, FileNotFoundError for a
-        picture that is not there."""
+        """float32 [N, dimensions]: of texts, of images (`Picture`), or, with both, of as many
+        pairs. Raises ServiceError when the endpoint refuses, FileNotFoundError for a picture that
+        is not there, TypeError for what is none."""
         if texts is None and images is None:
             raise ValueError("embed takes texts=[...], images=[...] or both")
-        if isinstance(texts, str) or isinstance(images, str | bytes | os.PathLike):
+        one = isinstance(images, str | bytes | os.PathLike | Image.Image)
+        if isinstance(texts, str) or one or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise TypeError("embed takes lists: write texts=[text] or images=[image]")
         if texts is not None and images is not None and len(texts) != len(images):
             raise ValueError(f"{len(texts)} texts and {len(images)} images: pairs need as many")
@@ -106,7 +111,7 @@ class Client:
 
 def _chunks(
     texts: Sequence[str] | None,
-    images: Sequence[str | os.PathLike[str] | bytes] | None,
+    images: Sequence[Picture] | None,
     size: int,
 ) -> Iterator[list[Any]]:
     """Requests of at most `size` items and about `_CHUNK_BYTES`."""
@@ -129,9 +134,35 @@ def _chunks(
         yield part
 
 
-def _encoded(image: str | os.PathLike[str] | bytes) -> str:
-    raw = image if isinstance(image, bytes) else Path(image).read_bytes()
+def _encoded(image: Picture) -> str:
+    if isinstance(image, str | os.PathLike):
+        raw = Path(image).read_bytes()
+    elif isinstance(image, bytes):
+        raw = image
+    else:
+        raw = _as_png(image)
     return base64.b64encode(raw).decode()
+
+
+def _as_png(image: Any) -> bytes:
+    """A PIL picture or a uint8 array, without loss; what is none is a TypeError."""
+    array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)
+    if array and image.shape[2:] in ((), (1,), (3,), (4,)):
+        image = Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
+    if not isinstance(image, Image.Image):
+        kind = type(image).__name__
+        if isinstance(image, np.ndarray):
+            kind = f"an array {image.dtype} {list(image.shape)}"
+        raise TypeError(
+            f"{kind} is no picture: give a path, encoded bytes, a PIL picture or a NumPy array "
+            "uint8 [height, width, channels]"
+        )
+    written = io.BytesIO()
+    exif = image.getexif()  # it may say which way up
+    if image.mode in ("CMYK", "YCbCr", "HSV", "LAB", "F"):  # PNG has none of these
+        image = image.convert("RGB")
+    image.save(written, "PNG", exif=exif)
+    return written.getvalue()
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from momo_platform.serving import Client, Limits, ServiceError, ServingConfig
+from momo_platform.serving.client import _encoded
 from momo_platform.serving.config import hashed, is_known, read_keys
 from momo_platform.serving.encoder import by_length, joined
 from momo_platform.serving.errors import ServiceRefusal
@@ -236,6 +237,26 @@ def test_the_client_batches_and_tries_again(flaky, tmp_path):
     client.embed(texts=["t"], images=[tmp_path / "x.png"])
     assert handler.bodies[-1]["input"] == [{"text": "t", "image": in_base64(png())}]
     assert client.embed(texts=[]).shape == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_the_client_sends_pil_pictures_and_arrays_as_they_are(mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    picture = Image.fromarray(pixels).convert(mode)
+    picture.getexif()[0x0112] = 6
+    sent = Image.open(io.BytesIO(base64.b64decode(_encoded(picture))))
+    assert sent.getexif()[0x0112] == 6
+    if mode != "CMYK":
+        assert np.array_equal(sent, picture)
+        array = np.asarray(picture)
+        again = Image.open(io.BytesIO(base64.b64decode(_encoded(array))))
+        assert np.array_equal(again, array)
+
+
+@pytest.mark.parametrize("wrong", [3, np.zeros((4, 4, 3)), np.zeros((3, 8, 8), np.uint8), None])
+def test_the_client_refuses_what_is_no_picture(wrong):
+    with pytest.raises(TypeError, match="is no picture: give a path, encoded bytes"):
+        _encoded(wrong)
 
 
 def test_the_client_sends_no_larger_bodies_than_it_must(flaky):
