@@ -15,27 +15,21 @@ full.py: their held-out parts are the same, and what it prepared is taken.
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from momo.config import ModelConfig
 from momo.precision import Precision
 from momo_platform.stages import (
-    Artifact,
-    Context,
     Stage,
     UserError,
     make_plan,
     open_storage,
     print_plan,
 )
-from momo_platform.stages.manifest import sha256_of
 from momo_platform.stages.stage import all_stages
-from momo_platform.training.config import MECHANICS
 from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import EVALUATE
 from pipelines.commands.short_help import for_parser, help_asked
@@ -47,11 +41,12 @@ from pipelines.config import (
     SourceOptions,
 )
 from pipelines.full import command_line, execute_plan
+from pipelines.given_model import given_model
 from pipelines.graph.corpora import KINDS, prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
-from pipelines.report.summary import read_run, split_name
+from pipelines.report.summary import read_run
 from pipelines.tasks.baselines import baselines_stage
 from pipelines.tasks.registry import TASKS
 from pipelines.tasks.stages import Suite, build_suite, check_unique
@@ -128,41 +123,6 @@ class Options:
             gpus=self.gpus,
             precision=self.precision,
         )
-
-
-@dataclass(frozen=True)
-class GivenModel:
-    """A model's folder by the digest of its files."""
-
-    digest: str
-    path: str = field(default="", metadata=MECHANICS)
-
-
-def run_given_model(
-    config: GivenModel, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: a copy of the folder as `model/`, so that results stay with what they are of."""
-    import shutil
-
-    shutil.copytree(config.path, context.output / "model")
-    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
-
-
-def given_model(text: str) -> tuple[str, Stage]:
-    name, equals, place = split_name(text)
-    folder = Path(place).expanduser().absolute()
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"--model {text}: {folder} holds no config.json; give the folder of an exported MoMo "
-            "or of a transformers model (save_pretrained)"
-        )
-    if not equals:
-        name = folder.parent.name if folder.name == "model" else folder.name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--model {text}: the name {name!r} may hold letters, digits, . _ - only")
-    digests = [f"{p.name} {sha256_of(p)}" for p in sorted(folder.iterdir()) if p.is_file()]
-    config = GivenModel("\n".join(digests), str(folder))
-    return name, Stage(f"model-{name}", run_given_model, config)
 
 
 def _width(folder: Path) -> int:

@@ -30,8 +30,8 @@ from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
-from pipelines.evaluate import given_model
 from pipelines.full import command_line, execute_plan
+from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
 from pipelines.presets import PRESETS
 

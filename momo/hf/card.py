@@ -32,7 +32,7 @@ def render_card(
 
     `recipe`: names → values, one a line. `corpora`: `name`, `licence`, `rows` each, what is known.
     `licence`: an identifier such as `apache-2.0`; empty: `other`, and the card says so. `tasks`:
-    the tasks of a report's metrics, `{name: {metric, value, baseline, baseline_method}}`.
+    the tasks of a report's metrics, `{name: {metric, value, n, baseline, baseline_method}}`.
     `origin`: what the training started from, the oldest first (`momo.initialise.origin_of`); its
     licences bind these weights too, and the card says so.
     """
@@ -100,8 +100,9 @@ def _measured(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     for name, row in tasks.items():
         method = row.get("baseline_method")
         baseline = _value(row.get("baseline")) + (f" ({method})" if method else "")
-        rows.append((name, str(row.get("metric", "")), _value(row["value"]), baseline))
-    return _table(("task", "metric", "value", "trivial baseline"), rows)
+        count = _value(row.get("n"))
+        rows.append((name, str(row.get("metric", "")), _value(row["value"]), count, baseline))
+    return _table(("task", "metric", "value", "test examples", "trivial baseline"), rows)
 
 
 def _value(value: Any) -> str:

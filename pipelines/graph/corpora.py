@@ -151,6 +151,8 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             inputs["tokenizer"] = tokenizer
         if kind == "images" and "pairs" in seen and kind in prepared:
             inputs["pairs"] = prepared["pairs"]  # whose held-out pictures are left out
+        if kind == "text" and {"text", "pairs"} <= own:
+            inputs["pairs"] = prepared["pairs"]  # whose held-out captions are left out
         if kind == "pairs" and {"images", "pairs"} <= own:
             inputs["images"] = prepared["images"]  # the demo's divide one set of pictures
         mix = MixConfig(

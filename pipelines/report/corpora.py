@@ -84,6 +84,7 @@ class Corpus:
         for what, told in (
             ("duplicates", "held out among the captioned pictures"),
             ("near_duplicates", "look like one that is held out"),
+            ("captions", "captions of pictures that are held out"),
         ):
             if gone.get(what):
                 found.append((told, int(gone[what]), True))

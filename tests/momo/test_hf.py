@@ -235,14 +235,14 @@ def test_card_tells_recipe_corpora_licence_and_measurements():
         recipe={"steps": 350, "rate": 0.002},
         corpora=[{"name": "emoji", "licence": "CC-BY 4.0", "rows": 8076}, {"name": "own"}],
         licence="apache-2.0",
-        tasks={"mnist": {"metric": "probe | accuracy", "value": 0.9366, "baseline": None}},
+        tasks={"mnist": {"metric": "probe | accuracy", "value": 0.9366, "n": 60, "baseline": None}},
     )
     for words in (
         "---\nlicense: apache-2.0\nlibrary_name: transformers",
         "| steps | 350 |",
         "| emoji | CC-BY 4.0 | 8076 |",
         "| own | – | – |",
-        "| mnist | probe \\| accuracy | 0.937 | – |",
+        "| mnist | probe \\| accuracy | 0.937 | 60 | – |",
         'AutoModel.from_pretrained("apples")',
     ):
         assert words in card

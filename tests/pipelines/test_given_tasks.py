@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from momo_platform.stages import UserError
+from pipelines import full
+from pipelines.graph import build_graph
 from pipelines.tasks.given import given_tasks
 from pipelines.tasks.items import Captioned, Labelled, Texts
 from pipelines.tasks.loaders.given import load_given
@@ -156,6 +159,22 @@ def test_given_tasks_stand_beside_the_registry(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "p" / "dark" / "new.png")
     again = locate(only(f"mine={tmp_path / 'p'}").data_set, "")
     assert again.digest != place.digest
+
+
+def test_full_runs_them_after_training_and_reports_them(tmp_path):
+    folder = pictures(tmp_path / "p", 4)
+    arguments = ["--preset", "smoke", "--tasks", "demo/mnist", f"mine={folder}:fine-tune"]
+    graph = build_graph(full.parse([*arguments, "--evaluation.save-classifiers"]))
+    report = graph["report"].config
+    assert [task.name for task in report.given] == ["mine"]
+    node = graph[report.evaluations["stage3-pairs"]["mine"]]
+    assert node.config.save_classifier
+    assert node.config.tuning.epochs == 5
+    assert "mine" in {task.name for task in graph["baselines"].config.tasks}
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    again = build_graph(full.parse([*arguments[:-1], f"mine={moved}:fine-tune"]))
+    assert again[node.name].config.place == replace(node.config.place, folder=str(moved))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
     assert {t.name for t in graph["baselines"].config.tasks} == evaluated(graph)
     # What is tested of one is not trained on with the other.
     assert graph["mix-images"].inputs["pairs"] is graph["prepare-pairs"]
+    assert graph["mix-text"].inputs["pairs"] is graph["prepare-pairs"]
     assert graph["mix-pairs"].inputs["images"] is graph["prepare-images"]
     assert "tokenizer" in graph["baselines"].inputs
     for kind in ("images", "text", "pairs"):

@@ -10,7 +10,7 @@ import pytest
 from momo.evaluation.metrics import METRICS
 from momo_platform.stages import Stage, UserError, fingerprint
 from pipelines.config import EvaluationConfig
-from pipelines.evaluate import GivenModel, run_given_model
+from pipelines.given_model import GivenModel, run_given_model
 from pipelines.tasks.loaders import _PLACES
 from pipelines.tasks.registry import DATA_SETS, GROUPS, TASKS, choose
 from pipelines.tasks.stages import build_suite, locate

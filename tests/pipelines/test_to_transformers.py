@@ -19,7 +19,7 @@ def test_the_folder_loads_and_its_card_tells_the_report(tmp_path, capsys):
     tokenizer = train_wordpiece(["a red apple"] * 5, CONFIG.vocab_size)
     save(build_model(CONFIG), model, tokenizer.to_str(), {"text_length": 12})
     report = {
-        "tasks": {"mnist": {"metric": "accuracy", "value": 0.9, "baseline": 0.8}},
+        "tasks": {"mnist": {"metric": "accuracy", "value": 0.9, "n": 200, "baseline": 0.8}},
         "corpora": {"images": {"sources": {"emoji": {"kept": 7}}}},
         "training": {"stage1-images": {"steps": 350}},
     }
@@ -32,7 +32,7 @@ def test_the_folder_loads_and_its_card_tells_the_report(tmp_path, capsys):
     card = (output / "README.md").read_text()
     for words in (
         "license: apache-2.0",
-        "| mnist | accuracy | 0.900 | 0.800 |",
+        "| mnist | accuracy | 0.900 | 200 | 0.800 |",
         "| images: emoji | CC-BY 4.0",
         "| steps of stage1-images | 350 |",
         "| model.width | 32 |",

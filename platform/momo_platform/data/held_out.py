@@ -1,4 +1,4 @@
-"""Pictures that one prepared corpus holds out, found again among another's."""
+"""Pictures and captions that one prepared corpus holds out, found again among another's rows."""
 
 from __future__ import annotations
 
@@ -55,3 +55,27 @@ class HeldOutPictures:
             if fate is not None:
                 self.gone[fate] += 1
         return table.filter(pa.array([fate is None for fate in fates], pa.bool_()))
+
+
+class HeldOutCaptions:
+    """Captions in `data` (prepared pairs) that are not for training, in any case of letters.
+
+    `gone` counts what `without` left out. Without `data` nothing is held out.
+    """
+
+    def __init__(self, data: Path | None) -> None:
+        self._captions: set[str] = set()
+        self.gone = 0
+        if data is None:
+            return
+        held = pc.field("split") != "train"
+        for captions in pq.read_table(data, columns=["captions"], filters=held)["captions"]:
+            self._captions |= {caption.casefold() for caption in captions.as_py()}
+
+    def without(self, table: pa.Table) -> pa.Table:
+        """The rows whose `text` is not such a caption."""
+        if not self._captions:
+            return table
+        kept = [text.casefold() not in self._captions for text in table["text"].to_pylist()]
+        self.gone += len(kept) - sum(kept)
+        return table.filter(pa.array(kept, pa.bool_()))

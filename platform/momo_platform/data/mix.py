@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from momo_platform.bounds import check_bounds
-from momo_platform.data.held_out import HeldOutPictures
+from momo_platform.data.held_out import HeldOutCaptions, HeldOutPictures
 from momo_platform.data.near import MAX_BITS, NEAR_BITS
 from momo_platform.data.shards import write_shards
 from momo_platform.data.sink import DATA
@@ -294,13 +294,16 @@ def run_mix_text(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: prepared text, or pairs for their captions, and `tokenizer.json` → shards with the
-    column `ids`."""
+    column `ids`. Documents that are captions which the input `pairs`, where given, holds out are
+    left out."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    texts = map(_documents, _training(path, [_text_column(path)]))
+    held_out = HeldOutCaptions(inputs["pairs"].path / DATA if "pairs" in inputs else None)
+    training = _training(path, [_text_column(path)])
+    texts = (held_out.without(_documents(table)) for table in training)
     documents = _weighted(texts, tally, generator)
     # A token is four bytes and stands for about as many characters.
     size, _ = _size(path, config)
@@ -309,6 +312,6 @@ def run_mix_text(
     packed = _packed(mixed_documents, tokenizer, tally)
     row_bytes = 4 * config.sequence_length
     metrics = _write(packed, size, row_bytes, config, context, generator, "text")
-    metrics["sources"] = tally.document()
+    metrics |= {"sources": tally.document(), "held_out": {"captions": held_out.gone}}
     metrics |= _write_valid(_valid_text(path, tokenizer, config), config, context)
     return metrics | {"tokens": metrics["rows"] * config.sequence_length}

@@ -191,6 +191,11 @@ def test_text_streams_with_line_numbers_and_splits(ray_local, tmp_path):
     kept = table(out)
     assert kept[-2]["text"] == "document number 8999 of a long file"
     assert [r["split"] for r in kept].count("test") == 1
+    divided = Folder(tmp_path / "divided")
+    run_prepare_text(PrepareConfig(sources(corpus), held_out=None), {}, divided)
+    splits = [r["split"] for r in table(divided)]
+    assert 800 < splits.count("test") < 1000  # a tenth, by the documents' hash
+    assert 380 < splits.count("valid") < 520
 
 
 def prepared(folder, **columns):
@@ -327,6 +332,15 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     measured = np.array(valid.read(np.arange(3))["ids"].to_pylist())
     assert measured.tolist() == [[2, *[vocabulary["w48"]] * 7], *measured[1:].tolist()]
     assert set(measured.ravel().tolist()) == {2, 3, vocabulary["w48"]}
+    pairs = prepared(
+        tmp_path / "pairs", captions=[[texts[1].upper()], [texts[0]]], split=["test", "train"]
+    )
+    out = Folder(tmp_path / "without")
+    metrics = run_mix_text(MixConfig({}, sequence_length=8), {**inputs, "pairs": pairs}, out)
+    assert metrics["held_out"] == {"captions": 1}
+    dataset = ShardDataset(out.path / "shards")
+    ids = np.array(dataset.read(np.arange(len(dataset)))["ids"].to_pylist())
+    assert (ids[:, 1:] > 3).sum() == sum(lengths) - lengths[1]
 
 
 def test_captions_of_pairs_are_mixed_as_text(tmp_path):
