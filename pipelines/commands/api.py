@@ -6,7 +6,7 @@
     run.numbers["tasks"]["own/retrieval"]["value"]
     run.model.similarity(["a red apple"], ["apple.png"])
 
-`settings` takes any field of the config by its dotted path, as `--help-all` lists them (with `_` or
+`preset` is demo unless it is named. `settings` takes any field of the config by its dotted path, as `--help-all` lists them (with `_` or
 `-`); `every.…` sets a field of every training stage. Raises UserError for bad input and StageFailed
 where a stage fails; what was finished is not done again.
 """
@@ -73,7 +73,8 @@ def _train_arguments(
 ) -> list[str]:
     from momo_platform.overrides import as_options
 
-    arguments = ["--preset", preset, "--storage", str(storage), "--cluster", cluster]
+    arguments = ["--storage", str(storage), "--cluster", cluster]
+    arguments += ["--preset", preset] if preset else []
     for kind, place in (("images", images), ("text", text), ("pairs", pairs)):
         if place:
             arguments += [f"--{kind}.source", str(place)]
@@ -90,7 +91,7 @@ def _train_arguments(
 
 def train(
     *,
-    preset: str = "demo",
+    preset: str = "",
     images: Place = "",
     text: Place = "",
     pairs: Place = "",
@@ -122,7 +123,7 @@ def train(
 
 def plan(
     *,
-    preset: str = "demo",
+    preset: str = "",
     images: Place = "",
     text: Place = "",
     pairs: Place = "",
