@@ -138,10 +138,12 @@ _RUN_OPTIONS = (
 
 
 def _for_every_stage(arguments: Sequence[str], config: PipelineConfig) -> list[str]:
-    """`--every.train.…` said once for each training stage."""
+    """`--every.train.…` said once for each training stage; `--keep` is `--every.train.keep`."""
     result: list[str] = []
     copied: list[str] = []  # an option of every stage, with its values
     for argument in (*arguments, "--"):
+        if argument.partition("=")[0] == "--keep":
+            argument = argument.replace("--keep", "--every.train.keep", 1)
         if copied and not argument.startswith("--"):
             copied.append(argument)
             continue

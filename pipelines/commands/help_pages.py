@@ -42,6 +42,7 @@ TRAIN = ShortHelp(
             "--<stage>.train.optimizer.learning-rate X": "at its peak",
             "--every.train.scaling.num-workers N": "training workers",
             "--every.train.scaling.gpus-per-worker N": "1: each worker has a GPU",
+            "--keep best": "export the checkpoint with the best held-out loss, not the last",
             "--every.train.logging.wandb": "log to Weights & Biases too (offline unless logged in)",
         },
         "evaluation": {

@@ -145,8 +145,9 @@ def test_stages_are_chosen_and_copied_by_name():
         ["--preset", "smoke", "--stages", "more=stage1-images", "--more.train.steps", "7"]
     )
     assert changed.training["more"].train.steps == 7
-    short = full.parse(["--preset", "smoke", "--stage2.train.steps", "9"])
+    short = full.parse(["--preset", "smoke", "--stage2.train.steps", "9", "--keep", "best"])
     assert short.training["stage2-joint"].train.steps == 9
+    assert {stage.train.keep for stage in short.training.values()} == {"best"}
 
 
 def test_pictures_are_stored_for_the_size_that_the_model_takes():

@@ -48,6 +48,7 @@ def test_every_option_of_the_short_help_is_one(command, capsys):
     for group in PAGES[command].options.values():
         for option in group:
             name = option.split()[0].replace("<stage>", "every")
+            name = name.replace("--keep", "--every.train.keep")
             name = name.replace("--every.", "--training.stage3-pairs.")
             forms = {name, name.replace("--", "--run.", 1), name.replace("--", "--evaluation.", 1)}
             assert forms & known, name
