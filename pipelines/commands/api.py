@@ -6,9 +6,9 @@
     run.numbers["tasks"]["own/retrieval"]["value"]
     run.model.similarity(["a red apple"], ["apple.png"])
 
-`preset` is demo unless it is named. `settings` takes any field of the config by its dotted path, as `--help-all` lists them (with `_` or
-`-`); `every.…` sets a field of every training stage. Raises UserError for bad input and StageFailed
-where a stage fails; what was finished is not done again.
+`preset` is demo unless it is named. `settings` takes any field of the config by its dotted path, as
+`--help-all` lists them (with `_` or `-`); `every.…` sets a field of every training stage. Raises
+UserError for bad input and StageFailed where a stage fails; what was finished is not done again.
 """
 
 from __future__ import annotations

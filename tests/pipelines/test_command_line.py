@@ -14,7 +14,7 @@ from PIL import Image
 from momo_platform.overrides import with_settings
 from momo_platform.stages import UserError, fingerprint
 from momo_platform.stages.stage import all_stages
-from pipelines import embed, full
+from pipelines import embed, full, options
 from pipelines.config import SourceOptions
 from pipelines.graph import build_graph
 from pipelines.initial_model import run_initial_model
@@ -275,4 +275,4 @@ def test_embed_without_a_model_says_what_to_do(tmp_path, capsys):
     assert "make demo" in capsys.readouterr().err
     assert embed.main([]) == 2
     assert "--text or --image" in capsys.readouterr().err
-    assert full.DEFAULT_PRESET == "demo"
+    assert options.DEFAULT_PRESET == "demo"
