@@ -36,7 +36,7 @@ def overview() -> str:
         "",
         *(f"  {name:<{wide}}{told}" for name, (_, told) in _COMMANDS.items()),
         "",
-        "    momo train                                the demo: real corpora, about 20 minutes",
+        "    momo train                                the demo: real corpora, about ten minutes",
         "    momo train --pairs.source captions.csv    your own pictures with captions",
         '    momo embed --text "a red apple" --image apple.png',
         "",
