@@ -243,3 +243,12 @@ def test_blocks_of_clients_meet_the_endpoint(trained):
     with endpoint(trained):
         for block in found:
             run(block, trained)
+
+
+def test_the_readme_shows_the_recorded_demo():
+    import json
+
+    from scripts.record_demo import RECORD, with_table
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_table(readme, json.loads(RECORD.read_text(encoding="utf-8"))) == readme
