@@ -66,7 +66,8 @@ def serve() -> None:
     def prepare(case: str) -> Any:
         preset, _, stage = case.split()
         config = PRESETS[preset]()
-        chosen = getattr(config, f"stage{stage}")
+        stages = getattr(config, "training", None)  # older commits have a field a stage
+        chosen = list(stages.values())[int(stage) - 1] if stages else getattr(config, f"stage{stage}")
         scaling = dataclasses.replace(
             chosen.train.scaling,
             num_workers=0,
