@@ -67,7 +67,8 @@ def serve() -> None:
         preset, _, stage = case.split()
         config = PRESETS[preset]()
         stages = getattr(config, "training", None)  # older commits have a field a stage
-        chosen = list(stages.values())[int(stage) - 1] if stages else getattr(config, f"stage{stage}")
+        own = list(stages.values())[int(stage) - 1] if stages else None
+        chosen = own or getattr(config, f"stage{stage}")
         scaling = dataclasses.replace(
             chosen.train.scaling,
             num_workers=0,
