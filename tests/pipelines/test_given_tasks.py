@@ -181,7 +181,10 @@ def test_full_runs_them_after_training_and_reports_them(tmp_path):
     "text, words",
     [
         ("mine=", ["mine=", "folder or table"]),
-        ("mine=/none/here", ["--tasks mine", "/none/here", "no such file"]),
+        (
+            "mine=/none/here",
+            ["--tasks mine=/none/here: no such", "image and label", "text and label"],
+        ),
         ("a b={p}", ["'a b'", "letters"]),
         ("demo={p}", ["demo is a suite's name"]),
         ("mine={p}:prob", ["'prob'", "did you mean probe"]),
