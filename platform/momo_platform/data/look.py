@@ -78,6 +78,15 @@ def _of_csv(file: pa.NativeFile, what: str) -> tuple[str, ...] | None:
     return () if whole else None
 
 
+def wrong_separator(names: Sequence[str]) -> str:
+    """What to do about a CSV whose only column is all of them, with a comma in front; else ""."""
+    if len(names) == 1 and ";" in names[0]:
+        return ", separate its columns by commas, not by semicolons"
+    if len(names) == 1 and "\t" in names[0]:
+        return ", separate its columns by commas, or call the file .tsv"
+    return ""
+
+
 def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool = False) -> None:
     """Raise UserError for a table that lacks what its kind needs; `what` names option and file."""
     names = [str(n) for n in names]
@@ -95,11 +104,8 @@ def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool
     remedy = "rename one to " + " and one to ".join(
         f"{known[0]} (or {', '.join(known[1:4])})" for _, known in missing
     )
-    if len(names) == 1 and ";" in names[0]:
-        remedy = "separate its columns by commas, not by semicolons"
-    elif len(names) == 1 and "\t" in names[0]:
-        remedy = "separate its columns by commas, or call the file .tsv"
-    raise UserError(f"{what}: {lacks}; it has {', '.join(names)!r}, {remedy}")
+    remedy = wrong_separator(names) or f", {remedy}"
+    raise UserError(f"{what}: {lacks}; it has {', '.join(names)!r}{remedy}")
 
 
 def _look_at_tables(uri: str, tables: Sequence[str], field_name: str, kind: Kind) -> None:

@@ -158,9 +158,9 @@ class Sink:
             key, reason = next(iter(self.card.examples.values()))
             raise UserError(
                 f"{kind}: {total['quarantined']} of {total['read']} rows of {places} can't be used "
-                f"({_common(self.card.reasons)}), for example {key}: {reason[:300]}. All are listed "
-                f"in {self.output / QUARANTINE} (not kept where --storage is a URI). Correct the "
-                "source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
+                f"({_common(self.card.reasons)}), for example {key}: {reason[:300]}. All are "
+                f"listed in {self.output / QUARANTINE} (not kept where --storage is a URI). Correct "
+                "the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
             )
 
     def left_out(self) -> str:
