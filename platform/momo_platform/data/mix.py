@@ -210,14 +210,15 @@ def _check_enough(path: Path, config: MixConfig) -> None:
     """Raise UserError for a person's own source that is too small."""
     if not config.own:
         return
-    splits = pq.read_table(path, columns=["split"])["split"].to_pylist()
-    training = splits.count("train")
-    if len(splits) >= LEAST_ROWS and training >= _LEAST_TRAINED:
+    rows = pq.read_table(path, columns=["split", "group"])
+    training = rows["split"].to_pylist().count("train")
+    pictures = pc.count_distinct(rows["group"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+    if len(rows) >= LEAST_ROWS and min(training, pictures) >= _LEAST_TRAINED:
         return
     raise UserError(
-        f"{config.own}: too few rows to train on: {len(splits)} can be used, of which {training} "
-        f"are left for training; give at least {LEAST_ROWS}, and hundreds for a result that says "
-        "something"
+        f"{config.own}: too few rows to train on: {len(rows)} can be used, of {pictures} pictures; "
+        f"{training} are left for training. Give at least {LEAST_ROWS} of several pictures, and "
+        "hundreds for a result that says something"
     )
 
 

@@ -148,19 +148,20 @@ class Sink:
 
     def _check(self, sources: Sequence[SourceConfig], max_bad_fraction: float) -> None:
         total, kind = self.card.total, self.kind
+        reasons = self.card.reasons
         places = ", ".join(s.name if s.uri.startswith("input:") else s.uri for s in sources)
         if not total["read"]:
             raise UserError(f"{kind}: {places} holds no rows; check --{kind}.source")
         if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:
-            remedies = [r for reason in self.card.reasons for r in _remedy(kind, reason)]
+            remedies = [remedy for reason in reasons for remedy in _remedy(self.kind, reason)]
             if total["kept"]:
                 remedies.append(f"or raise --{kind}.max-bad-fraction")
             key, reason = next(iter(self.card.examples.values()))
+            listed = f"{self.output / QUARANTINE} (not kept where --storage is a URI)"
             raise UserError(
                 f"{kind}: {total['quarantined']} of {total['read']} rows of {places} can't be used "
-                f"({_common(self.card.reasons)}), for example {key}: {reason[:300]}. All are "
-                f"listed in {self.output / QUARANTINE} (not kept where --storage is a URI). Correct "
-                "the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
+                f"({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
+                f"{listed}. Correct the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
             )
 
     def left_out(self) -> str:

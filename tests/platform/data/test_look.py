@@ -135,11 +135,15 @@ def test_rows_left_out_are_one_line(tmp_path):
     assert sink.left_out() == ""
 
 
-@pytest.mark.parametrize("splits", [["train"], ["train"] * 9, ["test"] * 19 + ["train"]])
-def test_too_few_own_pairs_are_refused(tmp_path, splits):
+@pytest.mark.parametrize(
+    "splits, pictures",
+    [(["train"], 1), (["train"] * 9, 9), (["test"] * 19 + ["train"], 20), (["train"] * 20, 1)],
+)
+def test_too_few_own_pairs_are_refused(tmp_path, splits, pictures):
     class Made:
         path = output = tmp_path
 
-    pq.write_table(pa.table({"image": [b"x"] * len(splits), "split": splits}), tmp_path / DATA)
+    groups = [str(i % pictures) for i in range(len(splits))]
+    pq.write_table(pa.table({"split": splits, "group": groups}), tmp_path / DATA)
     with pytest.raises(UserError, match=r"--pairs.source: too few rows.*at least 10"):
         run_mix_pairs(MixConfig({}, own="--pairs.source"), {"prepared": Made()}, Made())
