@@ -188,7 +188,7 @@ def _common(reasons: Counter[str]) -> str:
     return "; ".join(parts)
 
 
-def _remedy(kind: Kind, reason: str) -> Iterator[str]:
+def _remedy(kind: str, reason: str) -> Iterator[str]:
     """What most likely mends rows that can't be used for this reason."""
     if reason == "the caption is empty":
         yield "put name.txt beside name.jpg, or fill the table's column caption"
