@@ -99,7 +99,7 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
         ExperimentOptions,
         args=for_parser(given),
         description=doc,
-        prog=f"experiments/{experiment.name}.py",
+        prog=f"momo sweep {experiment.name}",
     )
     return exit_code(
         lambda: run(experiment, options, given), "the same command goes on where it was"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ def save(
 
 
 def load_model(folder: Path) -> MoMo:
-    """The model that `save` wrote, in evaluation mode, on the CPU.
+    """The model that `save` wrote, or `momo.hf` for transformers, in evaluation mode, on the CPU.
 
-    Raises FileNotFoundError that names the missing file.
+    Raises FileNotFoundError that names the missing file, ValueError for another library's model.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).exists():
@@ -65,9 +66,21 @@ def load_model(folder: Path) -> MoMo:
                 f"{folder / name} is missing: {folder} holds no exported model; give the folder "
                 "that the export stage wrote, e.g. runs/latest/model"
             )
-    config = json.loads((folder / CONFIG).read_text())["model"]
-    model = MoMo(ModelConfig.from_dict(config))
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    weights = load_file(folder / WEIGHTS)
+    shape = document.get("model")
+    if shape is None and document.get("model_type") == "momo":  # written for transformers
+        names = {f.name for f in fields(ModelConfig)}
+        shape = {name: value for name, value in document.items() if name in names}
+        weights = {name.removeprefix("network."): value for name, value in weights.items()}
+    if shape is None:
+        kind = document.get("model_type") or document.get("architecture") or "unknown"
+        raise ValueError(
+            f"{folder} holds another model ({kind}), not a MoMo: give the folder that the export "
+            "stage or `momo export` wrote; --initial-model starts a training from other models"
+        )
+    model = MoMo(ModelConfig.from_dict(shape))
+    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -80,7 +80,7 @@ class EvaluationConfig:
     """The training stages whose models are evaluated: names, patterns, or `last`; none named: all
     of them. Diagnostic tasks run for the last only."""
     tasks: tuple[str, ...] = ("auto",)
-    """Suites or patterns of task names (`pipelines/evaluate.py --list` shows them), tasks of your
+    """Suites or patterns of task names (`momo evaluate --list` shows them), tasks of your
     own as NAME=FOLDER_OR_TABLE[:PROTOCOL], or auto: own/… for each source of your own, the demo's
     tasks for the corpora that are the demo's."""
     save_classifiers: bool = False

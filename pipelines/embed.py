@@ -1,7 +1,7 @@
 """Embed text and pictures with the newest exported model.
 
-python pipelines/embed.py --text "a red apple" --image apple.png
-python pipelines/embed.py --text "a red apple" "a green tree" --output vectors.npz
+momo embed --text "a red apple" --image apple.png
+momo embed --text "a red apple" "a green tree" --output vectors.npz
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from momo.precision import Precision
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="momo embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="texts to embed")
     result.add_argument("--image", nargs="+", default=[], metavar="FILE", help="picture files")

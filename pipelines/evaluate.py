@@ -1,11 +1,11 @@
 """The evaluation suite on any model: exported MoMos and transformers models by their folders.
 
-    python pipelines/evaluate.py --model runs/latest/model
-    python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
+    momo evaluate --model runs/latest/model
+    momo evaluate --model ours=runs/latest/model clip=models/clip \\
         --pairs.source captions.csv --tasks auto birds=pictures/birds
-    python pipelines/evaluate.py --model ours=runs/latest/model clip=models/clip \\
+    momo evaluate --model ours=runs/latest/model clip=models/clip \\
         --tasks image 'glue/*' multimodal --data ~/data --against flava-paper last-week=old/report
-    python pipelines/evaluate.py --list
+    momo evaluate --list
 
 Every protocol on every data set is a node of the graph: run in parallel, cached, resumable. A task
 whose data set is missing is shown as not available, with how to get it. Own sources are given as to
@@ -218,7 +218,7 @@ def parse(arguments: Sequence[str]) -> Options:
     """The options from the command line."""
     import tyro
 
-    return tyro.cli(Options, args=for_parser(arguments), prog="evaluate.py", description=__doc__)
+    return tyro.cli(Options, args=for_parser(arguments), prog="momo evaluate", description=__doc__)
 
 
 def run(options: Options, arguments: Sequence[str]) -> Path:

@@ -60,7 +60,10 @@ def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
 
 def command_line(arguments: Sequence[str], command: str = "train") -> str:
     """What to type for the same job, for the report and the dashboard."""
-    return shlex.join(["momo", command, *arguments])
+    preset = os.environ.get("MOMO_PRESET")
+    named = any(a.partition("=")[0] == "--preset" for a in arguments)
+    said = ["--preset", preset] if preset and not named else []
+    return shlex.join(["momo", command, *said, *arguments])
 
 
 def plan_of(config: PipelineConfig, storage: Storage | None = None, command: str = "") -> Plan:
@@ -151,7 +154,7 @@ def finish(plan: Plan, storage: Storage) -> None:
     temporary.replace(latest)
     print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {_shown(latest)}/report/index.html")
-    print(f"model:  {_shown(latest)}/model   (momo.load, pipelines/embed.py)")
+    print(f"model:  {_shown(latest)}/model   (momo.load, momo embed)")
 
 
 def _local_folder(storage: Storage) -> Path:

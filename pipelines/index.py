@@ -158,7 +158,9 @@ def parse(arguments: Sequence[str]) -> IndexOptions:
     """The options from the command line."""
     import tyro
 
-    return tyro.cli(IndexOptions, args=for_parser(arguments), prog="index.py", description=__doc__)
+    return tyro.cli(
+        IndexOptions, args=for_parser(arguments), prog="momo index", description=__doc__
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -99,7 +99,7 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
         PipelineConfig,
         args=rest,
         default=default,
-        prog="full.py",
+        prog="momo train",
         description=f"{ABOUT}\nDefaults are those of preset {name} "
         f"(--preset {{{','.join(PRESETS)}}}).",
         config=(tyro.conf.AvoidSubcommands,),

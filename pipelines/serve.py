@@ -244,7 +244,9 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
     """The options of a command line."""
     import tyro
 
-    return tyro.cli(ServeOptions, args=for_parser(arguments), prog="serve.py", description=__doc__)
+    return tyro.cli(
+        ServeOptions, args=for_parser(arguments), prog="momo serve", description=__doc__
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

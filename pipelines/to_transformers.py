@@ -1,6 +1,6 @@
 """Write an exported model as `transformers` loads it, with a model card.
 
-python pipelines/to_transformers.py --model runs/latest/model --output my-model
+momo export --model runs/latest/model --output my-model
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pipelines.demo.corpora import LICENCES
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="momo export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument(
         "--model",

@@ -58,6 +58,7 @@ def place(tmp_path_factory):
         rows.append(f"photos/{index}.png,{caption}")
     picture.save(folder / "apple.png")
     (folder / "captions.csv").write_text("\n".join(rows))
+    (folder / "unseen.csv").write_text("\n".join(rows[:40]))
     (folder / "notes.txt").write_text(
         "\n".join(f"note {i} about apples and trees" for i in range(300))
     )

@@ -66,7 +66,9 @@ def serve() -> None:
     def prepare(case: str) -> Any:
         preset, _, stage = case.split()
         config = PRESETS[preset]()
-        chosen = getattr(config, f"stage{stage}")
+        stages = getattr(config, "training", None)  # older commits have a field a stage
+        own = list(stages.values())[int(stage) - 1] if stages else None
+        chosen = own or getattr(config, f"stage{stage}")
         scaling = dataclasses.replace(
             chosen.train.scaling,
             num_workers=0,

@@ -65,13 +65,13 @@ def _batches(preset: str, stage: int, rows: int) -> dict[str, Any]:
     lengths = {"image": 0, "text": config.packed_text_length, "pair": 32}
     return {
         modality: to_tensors(random_batch(config.model, modality, rows, lengths[modality]))
-        for modality in getattr(config, f"stage{stage}").task.modalities
+        for modality in list(config.training.values())[stage - 1].task.modalities
     }
 
 
 def _updater(preset: str, stage: int, rows: int, precision: Any) -> Callable[[], Any]:
     config = PRESETS[preset]()
-    chosen = getattr(config, f"stage{stage}")
+    chosen = list(config.training.values())[stage - 1]
     scaling = replace(
         chosen.train.scaling, num_workers=0, gpus_per_worker=0.0, activation_checkpointing="none"
     )

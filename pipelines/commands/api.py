@@ -14,12 +14,13 @@ UserError for bad input and StageFailed where a stage fails; what was finished i
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from momo_platform.stages import Plan, UserError
 from momo_platform.stages.manifest import Manifest
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Place = str | os.PathLike[str]
 
 DEFAULT_MODEL = "runs/latest/model"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def train(
         *(preset, images, text, pairs, stages, initial_model, tasks),
         *(storage, cluster, settings, verbose),
     )
-    config = full.parse(arguments)
+    config = _parsed(full.parse, arguments)
     if full.run(config, arguments):
         raise UserError("the job did not end")
     planned = full.plan_of(config)["report"]
@@ -140,7 +142,7 @@ def plan(
         *(preset, images, text, pairs, stages, initial_model, tasks),
         *(storage, "auto", settings, False),
     )
-    return full.plan_of(full.parse([*arguments, "--plan"]))
+    return full.plan_of(_parsed(full.parse, [*arguments, "--plan"]))
 
 
 def evaluate(
@@ -166,7 +168,9 @@ def evaluate(
         arguments += [f"--{option}", str(place)] if place else []
     arguments += ["--pairs.source", str(pairs)] if pairs else []
     arguments += ["--tasks", *tasks] if tasks else []
-    folder = command.run(command.parse([*arguments, *as_options(settings or {})]), arguments)
+    folder = command.run(
+        _parsed(command.parse, [*arguments, *as_options(settings or {})]), arguments
+    )
     return _numbers(folder)
 
 
@@ -198,7 +202,7 @@ def index(
     arguments = ["--model", str(model), "--storage", str(storage), "--cluster", cluster]
     arguments += ["--pairs.source", str(pairs)] if pairs else []
     arguments += as_options(settings or {})
-    return Path(command.make_index(command.parse(arguments), arguments))
+    return Path(command.make_index(_parsed(command.parse, arguments), arguments))
 
 
 @contextlib.contextmanager
@@ -215,7 +219,9 @@ def serve(
 
     arguments = ["--model", str(model), "--port", str(port)]
     arguments += ["--index", str(index)] if index else []
-    with command.serving(command.parse([*arguments, *as_options(settings or {})])) as address:
+    with command.serving(
+        _parsed(command.parse, [*arguments, *as_options(settings or {})])
+    ) as address:
         yield address
 
 
@@ -261,6 +267,17 @@ def sweep(
         raise UserError(f"sweep {experiment} did not end well; the message above says why")
     folder = sweep_folder(open_storage(storage), str(options["name"]))
     return read_results(folder / "results.json")
+
+
+def _parsed(parse: Callable[[list[str]], T], arguments: list[str]) -> T:
+    """What the parser makes of the arguments. Raises UserError where it would end the program."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            return parse(arguments)
+    except SystemExit:
+        lines = (line.strip("│╭╮╰╯─ ") for line in told.getvalue().splitlines())
+        raise UserError(" ".join(line for line in lines if line)) from None
 
 
 def _numbers(folder: Path) -> Mapping[str, Any]:

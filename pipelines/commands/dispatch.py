@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pipelines.commands.short_help import help_asked
+
 _COMMANDS = {
     "plan": ("pipelines.full", "show what `train` would run, why, and what it costs"),
     "train": ("pipelines.full", "corpora, training, evaluation, export and report"),
@@ -60,9 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if name == "sweep":
         return _sweep(rest)
-    if name == "plan" and not any(a in _HELP for a in rest):
+    if name == "plan":
+        from pipelines.commands.help_pages import TRAIN
+
+        if help_asked("plan", TRAIN, rest):
+            return 0
         rest = [*rest, "--plan"]
-    return int(importlib.import_module(_COMMANDS[name][0]).main(rest) or 0)
+    try:
+        return int(importlib.import_module(_COMMANDS[name][0]).main(rest) or 0)
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        return 0
 
 
 def _names() -> list[str]:
@@ -84,10 +94,14 @@ def _sweep(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     file = _EXPERIMENTS / f"{name}.py" if name in names else Path(name).expanduser()
-    if not file.is_file():
-        near = difflib.get_close_matches(name, names, n=1)
+    if not file.is_file() or file.suffix != ".py" or "EXPERIMENT" not in file.read_text():
+        near = difflib.get_close_matches(file.stem, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        told = f"no such experiment and no such file; {hint}`momo sweep --list` shows all"
+        told = (
+            "no such experiment, and no Python file with one (EXPERIMENT = Experiment(…), as those "
+            f"in experiments/); {hint}the name comes first, then options; `momo sweep --list` "
+            "shows all"
+        )
         print(f"error: momo sweep {name}: {told}", file=sys.stderr)
         return 2
     before = sys.argv

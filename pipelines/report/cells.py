@@ -37,16 +37,29 @@ def method(row: Mapping[str, Any]) -> str:
 
 
 def others(row: Mapping[str, Any]) -> list[str]:
-    """The other numbers of the result: 'R@5 0.600, median rank 4'; those of retrieval by direction:
-    'caption to picture: R@1 …'. Empty where there are none."""
-    found: dict[str, list[str]] = {}
+    """The other numbers of the result: 'R@5 0.600, median rank 4'. Of retrieval those of the row's
+    own direction; where it has none, of each: 'caption to picture: R@1 …'. Empty where there are
+    none."""
+    own = metric_in_words(row["metric"]).rpartition(", ")[0]
+    found: dict[str, list[tuple[str, str]]] = {}
     for name, numbers in row["values"].items():
-        if name != row["metric"]:
-            value = numbers["value"]
-            told = f"{value:g}" if name.endswith("rank") else number(value)
-            direction, _, measure = metric_in_words(name).rpartition(", ")
-            found.setdefault(direction, []).append(f"{measure} {told}")
-    return [f"{d}: {', '.join(m)}" if d else ", ".join(m) for d, m in found.items()]
+        direction, _, measure = metric_in_words(name).rpartition(", ")
+        if name == row["metric"] or (own and direction != own):
+            continue
+        value = numbers["value"]
+        told = f"{value:g}" if name.endswith("rank") else number(value)
+        found.setdefault(direction, []).append((measure, told))
+    lines = []
+    for direction, measures in found.items():
+        text = ", ".join(f"{m} {told}" for m, told in sorted(measures, key=_by_rank))
+        lines.append(f"{direction}: {text}" if direction and not own else text)
+    return lines
+
+
+def _by_rank(measure: tuple[str, str]) -> tuple[int, str]:
+    """R@1 before R@5 before R@10, then the rest."""
+    name, _, rank = measure[0].partition("@")
+    return (int(rank) if rank.isdigit() else 1000, name)
 
 
 def mark(row: Mapping[str, Any]) -> str:

@@ -219,6 +219,8 @@ def markdown_table(
         end = [_cell(row["chance"]), _cell(row["untrained"]), baseline]
         lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
     for group in GROUPS:
+        if not any(m["covered"][group][1] for m in models.values()):
+            continue
         cells = [
             "**{}** ({} of {})".format(_cell(m["groups"][group]), *m["covered"][group])
             for m in models.values()

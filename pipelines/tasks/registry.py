@@ -200,7 +200,7 @@ def choose(
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(
                 f"--tasks {pattern!r}: no such task; {hint}There are the suites "
-                f"{', '.join(suites())}; pipelines/evaluate.py --list shows every task"
+                f"{', '.join(suites())}; `momo evaluate --list` shows every task"
             )
     found = [t for t in TASKS.values() if any(_matches(t, p) for p in patterns)]
     if AUTO in patterns:

@@ -272,3 +272,13 @@ def test_card_and_config_tell_what_the_training_started_from(exported, tmp_path)
     converted.save_pretrained(tmp_path / "hf")
     kept = AutoConfig.from_pretrained(tmp_path / "hf").origin
     assert kept == [origin[0], origin[1] | {"name": "model"}]
+
+
+def test_what_was_written_for_transformers_opens_as_an_export_too(exported, tmp_path):
+    for part in from_exported(exported):
+        part.save_pretrained(tmp_path / "hub")
+    ours, theirs = momo.load(exported, "cpu"), momo.load(tmp_path / "hub", "cpu")
+    assert np.array_equal(ours.embed(texts=TEXTS), theirs.embed(texts=TEXTS))
+    (tmp_path / "hub" / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(ValueError, match=r"another model \(vit\)"):
+        momo.load(tmp_path / "hub", "cpu")

@@ -131,11 +131,17 @@ def test_a_low_median_rank_is_good():
 def test_the_other_numbers_of_a_result_stand_beside_it():
     values = {
         "image_to_text_r@1": {"value": 0.25},
-        "image_to_text_r@10": {"value": 0.5},
         "image_to_text_median_rank": {"value": 7.0},
+        "image_to_text_r@10": {"value": 0.5},
+        "text_to_image_r@5": {"value": 0.4},
+        "mrr": {"value": 0.3},
     }
     row = {"metric": "image_to_text_r@1", "values": values}
-    assert others(row) == ["picture to caption: R@10 0.500, median rank 7"]
+    assert others(row) == ["R@10 0.500, median rank 7"]
+    assert others({"metric": "mrr", "values": values}) == [
+        "picture to caption: R@1 0.250, R@10 0.500, median rank 7",
+        "caption to picture: R@5 0.400",
+    ]
     values = {"accuracy": {"value": 0.9}, "f1": {"value": 0.8}}
     assert others({"metric": "accuracy", "values": values}) == ["f1 0.800"]
 

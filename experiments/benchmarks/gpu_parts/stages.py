@@ -40,7 +40,7 @@ _NEVER = 10**6
 
 def stage_of(config: PipelineConfig, number: int) -> TrainingStage:
     """Stage 1, 2 or 3."""
-    return getattr(config, f"stage{number}")
+    return list(config.training.values())[number - 1]
 
 
 def one_device(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,8 +46,11 @@ class Catalog:
         if matching:
             names = ", ".join("/".join(key_of(m)) for m in matching[:6])
             raise UserError(f"{text} is ambiguous: {names}")
-        names = ", ".join(dict.fromkeys(m.stage for m in self.manifests)) or "no artifacts at all"
-        raise UserError(f"{self.storage.uri} has no artifact {text}; it has {names}")
+        names = list(dict.fromkeys(m.stage for m in self.manifests))
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        has = ", ".join(names) or "no artifacts at all"
+        raise UserError(f"{self.storage.uri} has no artifact {text}; {hint}It has {has}")
 
     def _at_path(self, path: Path) -> Manifest | None:
         if not path.exists():

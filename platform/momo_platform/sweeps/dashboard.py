@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     import tyro
 
-    options = tyro.cli(DashboardOptions, args=arguments, description=__doc__)
+    options = tyro.cli(DashboardOptions, args=arguments, prog="momo dashboard", description=__doc__)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its servers too
     try:

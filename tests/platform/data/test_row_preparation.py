@@ -22,8 +22,8 @@ def test_a_task_holds_few_embedded_pictures_at_once(tmp_path, monkeypatch):
     count = 2 * ROWS_HELD + 10
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"image": [picture(i) for i in range(count)]}), path)
-    asked, read = [], rows._embedded
-    monkeypatch.setattr(rows, "_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
+    asked, read = [], rows.read_embedded
+    monkeypatch.setattr(rows, "read_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
     found = list(list_rows(SourceConfig("s", str(path)), str(path), "images"))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     prepared = PrepareImages(ImageConfig(size_cap=8), False)(
