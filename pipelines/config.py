@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 from momo.config import ModelConfig, TaskConfig
 from momo.precision import Precision
@@ -37,9 +37,17 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         if self.held_out is not None and not 0.0 <= self.held_out < 1.0:
-            raise UserError(f"held_out={self.held_out}: give a share from 0 to below 1")
+            self._refuse("held-out", "a share from 0 to below 1")
         if self.weight < 0.0:
-            raise UserError(f"weight={self.weight}: give 0 or more")
+            self._refuse("weight", "0 or more")
+        if not 0.0 <= self.max_bad_fraction <= 1.0:
+            self._refuse("max-bad-fraction", "a share from 0 to 1")
+
+    def _refuse(self, option: str, wanted: str) -> NoReturn:
+        """Options of the three kinds come here; which one it was isn't known."""
+        value = getattr(self, option.replace("-", "_"))
+        options = ", ".join(f"--{kind}.{option}" for kind in ("images", "text", "pairs"))
+        raise UserError(f"{option} {value}: give {wanted} ({options})")
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,16 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             config.seed,
             sequence_length=config.packed_text_length,
             near_duplicate_bits=config.near_duplicate_bits,
+            own=_own_option(kind, prepared, own),
         )
         mixed[kind] = Stage(f"mix-{kind}", _MIX[kind], mix, inputs, version=2, code=_CODE)
     return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
+
+
+def _own_option(kind: Kind, prepared: Mapping[Kind, Stage], own: Collection[Kind]) -> str:
+    """The option that named the rows of `kind`, where they are the user's own."""
+    named = kind if kind in prepared else "pairs"
+    return f"--{named}.source" if named in own else ""
 
 
 def _tokenizer(

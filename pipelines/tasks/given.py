@@ -15,16 +15,16 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES
-from momo_platform.data.sources import TABLES, identify, list_files
-from momo_platform.data.tables import IMAGE_NAMES, filesystem_of, open_uri, read_table_rows
+from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES, named
+from momo_platform.data.look import columns_of, wrong_separator
+from momo_platform.data.sources import identify, list_files
+from momo_platform.data.tables import IMAGE_NAMES, TABLES, open_uri
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages import UserError
 from pipelines.tasks.registry import AUTO, DataSet, Task, suites
@@ -48,6 +48,13 @@ _NEEDED = {
     "pairs": "the columns image and caption, or name.jpg beside name.txt",
     "questions": "the columns image, question and answer",
 }
+_DATA = {
+    "classes": "pictures with labels",
+    "texts": "texts with labels",
+    "pairs": "pairs",
+    "questions": "questions about pictures",
+}
+_ANY = "; ".join(f"{_DATA[kind]} ({needed})" for kind, needed in _NEEDED.items())
 _GROUPS = {"classes": "image", "texts": "text", "pairs": "multimodal", "questions": "multimodal"}
 _BASELINES = {
     ("classes", "probe"): "raw pixels",
@@ -81,15 +88,17 @@ def _task(entry: str) -> Task:
     if name in (AUTO, *suites()):
         raise UserError(f"--tasks {entry}: {name} is a suite's name; give the task another")
     uri, word = _parts(entry, rest.strip())
-    field_name = f"--tasks {name}"
-    held = _held(uri, field_name)
+    field_name = f"--tasks {name}="
+    held, columns = _held(uri, field_name)
     fitting = [kind for kind in held if not word or word in _FITTING[kind]]
     if not fitting:
         able = sorted({w for kind in held for w in _FITTING[kind]})
         wanted = " or ".join(_NEEDED[k] for k, words in _FITTING.items() if word in words)
         has = f"; what is there fits {', '.join(able)}" if able else ""
-        needs = wanted if word else "; ".join(dict.fromkeys(_NEEDED.values()))
-        raise UserError(f"{field_name} {uri}: {word or 'a task'} needs {needs}{has}")
+        if columns:
+            has += f"; it has {', '.join(columns)!r}{wrong_separator(columns)}"
+        needs = wanted if word else _ANY
+        raise UserError(f"{named(field_name, uri)}: {word or 'a task'} needs {needs}{has}")
     kind = fitting[0]
     word = word or _FITTING[kind][0]
     how = "all" if word in ("retrieval", "zero-shot") else "divided"
@@ -120,48 +129,36 @@ def _parts(entry: str, rest: str) -> tuple[str, str]:
     return rest, ""
 
 
-def _held(uri: str, field_name: str) -> list[str]:
-    """What a place holds, the likeliest first: keys of `_FITTING`."""
+def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
+    """What a place holds, the likeliest first: keys of `_FITTING`; and the columns of a table."""
+    place = named(field_name, uri)
     if is_hub(uri):
         raise UserError(
-            f"{field_name} {uri}: data sets of the hub's library can't be named here; save it as "
+            f"{place}: data sets of the hub's library can't be named here; save it as "
             "Parquet (Dataset.to_parquet) and give that file"
         )
-    files = list_files(uri, field_name, "images")
+    files = list_files(uri, field_name, "images", f"give {_ANY}")
     _, root = open_uri(uri)
     for file in files:
         if is_tar(file.path):
             row = next(list_tar("given", uri, file.path, "given", "images"))
-            return ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
+            held = ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
+            return held, ()
     if table := next((f.path for f in files if f.path.endswith(TABLES)), None):
-        return _by_columns(_columns(uri, table, field_name))
+        columns = columns_of(uri, table, named(field_name, table))
+        if columns == ():
+            raise UserError(f"{place}: {table} has no row that can be read; give one with some")
+        return _by_columns(columns or ()), columns or ()
     names = [posixpath.relpath(f.path, root) for f in files]
     pictures = [n for n in names if n.lower().endswith(EXTENSIONS)]
     beside = {n for n in names if n.endswith(".txt")}
     labelled = pictures and all(label for _, label in splits_and_labels(pictures))
     captioned = any(posixpath.splitext(n)[0] + ".txt" in beside for n in pictures)
-    return ["pairs"] * captioned + ["classes"] * bool(labelled)
+    return ["pairs"] * captioned + ["classes"] * bool(labelled), ()
 
 
-def _columns(uri: str, path: str, field_name: str) -> dict[str, Any]:
-    """The first row of a table that can be read; of Parquet its columns without values."""
-    filesystem = filesystem_of(uri)
-    if path.endswith(".parquet"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return dict.fromkeys(pq.read_schema(path, filesystem=filesystem).names, "")
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{field_name} {path}: not readable Parquet ({error})") from error
-    for _, row in read_table_rows(filesystem, path):
-        if isinstance(row, dict):
-            return row
-    raise UserError(f"{field_name} {path}: it has no row that can be read; give one with some")
-
-
-def _by_columns(columns: dict[str, Any]) -> list[str]:
-    names = {str(name) for name in columns}
+def _by_columns(columns: Iterable[str]) -> list[str]:
+    names = set(columns)
     image, label = bool(names & set(IMAGE_NAMES)), "label" in names
     found = []
     if image and "question" in names and names & {"answer", "answers"}:

@@ -100,6 +100,7 @@ class View:
         self.live_display = self.stream.isatty() and not verbose
         self._states: dict[str, str] = {}
         self._details: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._last_line: dict[str, float] = {}
         self._last_text: dict[str, str] = {}
         self._next_job_line = time.monotonic() + _PLAIN_INTERVAL_SECONDS
@@ -135,10 +136,22 @@ class View:
         self._statuses = statuses
         if self.record is not None:
             self.record(statuses, self.job_text(statuses))
+        self._print_notes(statuses)
         if self._live is not None:
             self._live.update(self._render(statuses), refresh=True)
         else:
             self._print_changes(statuses)
+
+    def _print_notes(self, statuses: Sequence[StageStatus]) -> None:
+        """What stages want remembered, each once; it comes with the stage's end or just after."""
+        for status in statuses:
+            name, note = status.entry.name, status.progress.get("note")
+            if note and self._notes.get(name) != note:
+                self._notes[name] = note
+                if self._live is not None:
+                    self.print(f"{name}: {note}")
+                else:
+                    self._write(f"{name}: {note}")
 
     def job_text(self, statuses: Sequence[StageStatus]) -> str:
         """'7 of 43 stages done, about 12 min left', reckoned again every second."""

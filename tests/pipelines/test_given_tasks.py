@@ -181,17 +181,23 @@ def test_full_runs_them_after_training_and_reports_them(tmp_path):
     "text, words",
     [
         ("mine=", ["mine=", "folder or table"]),
-        ("mine=/none/here", ["--tasks mine", "/none/here", "no such file"]),
+        (
+            "mine=/none/here",
+            ["--tasks mine=/none/here: no such", "image and label", "text and label"],
+        ),
         ("a b={p}", ["'a b'", "letters"]),
         ("demo={p}", ["demo is a suite's name"]),
         ("mine={p}:prob", ["'prob'", "did you mean probe"]),
         ("mine={p}:vqa", ["vqa needs", "question", "fits fine-tune, probe, zero-shot"]),
         ("mine={p}/dark", ["--tasks mine", "a folder a class"]),
+        ("mine={p}/semi.csv", ["--tasks mine=", "semi.csv: a task", "'image;label'", "commas"]),
         ("mine=hf://some/set", ["hub", "Parquet"]),
     ],
 )
 def test_bad_names_and_places_are_one_clear_message(tmp_path, text, words):
     folder = pictures(tmp_path / "p", 3)
+    if "semi" in text:
+        (folder / "semi.csv").write_text("image;label\ndark/0.png;dark\n")
     with pytest.raises(UserError) as error:
         given_tasks([text.format(p=folder)])
     for word in words:

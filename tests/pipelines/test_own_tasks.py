@@ -199,7 +199,7 @@ def test_own_text_is_the_held_out_documents(tmp_path):
 def test_held_out_is_a_share(share):
     from momo_platform.stages import UserError
 
-    with pytest.raises(UserError, match="held_out"):
+    with pytest.raises(UserError, match=r"held-out .*--pairs.held-out"):
         SourceOptions(held_out=share)
 
 

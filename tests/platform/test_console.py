@@ -48,6 +48,18 @@ def test_plain_view_prints_one_line_a_change():
     assert lines[2].endswith("b: failed in 0.0 s: ValueError: no")
 
 
+def test_a_stages_note_is_printed_once_even_when_it_comes_late():
+    stream = io.StringIO()
+    note = {"note": "1 of 3 rows left out"}
+    with View(stream) as view:
+        view([status("a", "done", seconds=2.0)])
+        view([status("a", "done", seconds=2.0, progress=note)])
+        view([status("a", "done", seconds=2.0, progress=note)])
+    assert [line.split(" ", 2)[2].strip() for line in stream.getvalue().splitlines()] == [
+        *("a: done in 2.0 s", "a: 1 of 3 rows left out")
+    ]
+
+
 def test_plain_view_names_what_was_there_before_once():
     stream = io.StringIO()
     with View(stream) as view:

@@ -17,8 +17,8 @@ from PIL import Image
 from momo.transforms import to_rgb, upright
 from momo_platform.data.listing import SPLITS, TEXT_NAMES, Kind, first
 from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
-from momo_platform.data.sources import TABLES, SourceConfig, list_files, list_rows
-from momo_platform.data.tables import filesystem_of, read_table_rows
+from momo_platform.data.sources import SourceConfig, list_files, list_rows
+from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.stages import UserError
 from pipelines.tasks.items import (
     Captioned,

@@ -125,6 +125,8 @@ class CardBuilder:
         self.by_source: dict[str, Counter[str]] = {}
         self.by_split: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
+        self.examples: dict[str, tuple[str, str]] = {}
+        """Of each reason the first row's key, and its reason with whatever it names."""
         self.histograms: dict[str, Histogram] = {}
         self._samples = _Samples()
         self._kept = 0
@@ -142,7 +144,9 @@ class CardBuilder:
             tally["read"] += 1
             tally[fate] += 1
         if fate == "quarantined":
-            self.reasons[row["reason"].split(":")[0][:80]] += 1
+            reason = row["reason"].split(":")[0][:80]
+            self.reasons[reason] += 1
+            self.examples.setdefault(reason, (row["key"], row["reason"]))
         if fate == "kept":
             self._measure(row)
             self._samples.add(row, self._kept)

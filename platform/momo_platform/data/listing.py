@@ -49,6 +49,11 @@ ROW_SCHEMA = pa.schema(
 )
 
 
+def named(field_name: str, uri: str) -> str:
+    """How messages name a source: `--images.source photos`, `--tasks mine=photos`."""
+    return f"{field_name}{uri}" if field_name.endswith("=") else f"{field_name} {uri}"
+
+
 def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     """The value of the first of `names` that `row` has, or None."""
     return next((row[n] for n in names if row.get(n) is not None), None)

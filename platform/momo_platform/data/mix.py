@@ -25,6 +25,9 @@ from momo_platform.stages.stage import Artifact, Context
 
 SHARDS, VALID = "shards", "valid"
 """Folders of the rows that are trained on, and of those that training is measured on."""
+LEAST_ROWS = 10
+"""Of one's own: fewer can't be divided into parts to train on, to measure on and to test on."""
+_LEAST_TRAINED = 2
 _BUCKET_BYTES = 256 * 2**20
 _DOCUMENTS_A_ROW = 4  # held-out documents that are read for each sequence, should they be short
 
@@ -36,7 +39,8 @@ class MixConfig:
     `sequence_length` and the special tokens' ids are for text: documents are joined by `[SEP]`
     and cut into sequences that begin with `[CLS]`. `near_duplicate_bits` is for pictures that an
     input holds out, as in PrepareConfig. At most `valid_rows` rows of split `valid` are kept for
-    measuring.
+    measuring. `own` is the option that named a person's own source, which is refused when
+    fewer than LEAST_ROWS of its pictures or pairs can be used.
     """
 
     weights: Mapping[str, float]
@@ -47,6 +51,7 @@ class MixConfig:
     sep_id: int = 3
     near_duplicate_bits: int = NEAR_BITS
     valid_rows: int = 2048
+    own: str = field(default="", metadata={"semantic": False})
 
     def __post_init__(self) -> None:
         check_bounds(self, near_duplicate_bits=(-1, MAX_BITS), valid_rows=(0, None))
@@ -201,10 +206,27 @@ def _write_valid(table: pa.Table, config: MixConfig, context: Context) -> dict[s
     return {"valid_rows": len(table)}
 
 
+def _check_enough(path: Path, config: MixConfig) -> None:
+    """Raise UserError for a person's own source that is too small."""
+    if not config.own:
+        return
+    rows = pq.read_table(path, columns=["split", "group"])
+    training = rows["split"].to_pylist().count("train")
+    pictures = pc.count_distinct(rows["group"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+    if len(rows) >= LEAST_ROWS and min(training, pictures) >= _LEAST_TRAINED:
+        return
+    raise UserError(
+        f"{config.own}: too few rows to train on: {len(rows)} can be used, of {pictures} pictures; "
+        f"{training} are left for training. Give at least {LEAST_ROWS} of several pictures, and "
+        "hundreds for a result that says something"
+    )
+
+
 def _mix_pictures(
     config: MixConfig, inputs: Mapping[str, Artifact], context: Context, columns: list[str]
 ) -> dict[str, Any]:
     path = inputs["prepared"].path / DATA
+    _check_enough(path, config)
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
     others = next((inputs[r].path / DATA for r in ("pairs", "images") if r in inputs), None)
     # Of pictures only the test part goes from the pairs: it is what their labels are tested on.

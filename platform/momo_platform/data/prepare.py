@@ -130,7 +130,14 @@ def _run_pictures(
         done += len(table)
         context.progress({"step": done, "total": len(rows)})
     sink.add_files(_through_ray(_to_hash(config, inputs, kind), hash_files))
-    return sink.close(config.sources, config.max_bad_fraction)
+    return _close(sink, config, context)
+
+
+def _close(sink: Sink, config: PrepareConfig, context: Context) -> dict[str, Any]:
+    metrics = sink.close(config.sources, config.max_bad_fraction)
+    if left_out := sink.left_out():
+        context.progress({"note": left_out})
+    return metrics
 
 
 def _text_places(uri: str) -> list[dict[str, Any]]:
@@ -183,4 +190,4 @@ def run_prepare_text(
         sink.add(table)
         context.progress({"message": f"{sink.card.total['read']} documents"})
     sink.add_files(_through_ray(_to_hash(config, inputs, "text"), hash_files))
-    return sink.close(config.sources, config.max_bad_fraction)
+    return _close(sink, config, context)

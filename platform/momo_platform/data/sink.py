@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from momo_platform.data.card import STEPS, CardBuilder
 from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
-from momo_platform.data.listing import Kind
+from momo_platform.data.listing import TEXT_NAMES, Kind
 from momo_platform.data.near import LookIndex
 from momo_platform.data.sources import SourceConfig
 from momo_platform.stages.errors import UserError
@@ -136,7 +137,7 @@ class Sink:
                 writer.close()
         listing = in_order(self._files)
         pq.write_table(listing, self.output / FILES)
-        self._check(max_bad_fraction)
+        self._check(sources, max_bad_fraction)
         self.card.write(self.output, sources, listing, self.bits)
         total = self.card.total
         return {
@@ -145,14 +146,59 @@ class Sink:
             "sources": {name: dict(tally) for name, tally in self.card.by_source.items()},
         }
 
-    def _check(self, max_bad_fraction: float) -> None:
+    def _check(self, sources: Sequence[SourceConfig], max_bad_fraction: float) -> None:
         total, kind = self.card.total, self.kind
+        reasons = self.card.reasons
+        places = ", ".join(s.name if s.uri.startswith("input:") else s.uri for s in sources)
         if not total["read"]:
-            raise UserError(f"{kind}: the sources hold no rows; check --{kind}.source")
+            raise UserError(f"{kind}: {places} holds no rows; check --{kind}.source")
         if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:
-            common = "; ".join(f"{n} × {r}" for r, n in self.card.reasons.most_common(3))
+            remedies = [remedy for reason in reasons for remedy in _remedy(self.kind, reason)]
+            if total["kept"]:
+                remedies.append(f"or raise --{kind}.max-bad-fraction")
+            key, reason = next(iter(self.card.examples.values()))
+            listed = f"{self.output / QUARANTINE} (not kept where --storage is a URI)"
             raise UserError(
-                f"{kind}: {total['quarantined']} of {total['read']} rows can't be used ({common}); "
-                f"correct the sources {', '.join(self.card.by_source)} or raise "
-                f"--{kind}.max-bad-fraction"
+                f"{kind}: {total['quarantined']} of {total['read']} rows of {places} can't be used "
+                f"({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
+                f"{listed}. Correct the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
             )
+
+    def left_out(self) -> str:
+        """One line on the rows that were not kept, for people; "" when all were."""
+        total = self.card.total
+        parts = [_common(self.card.reasons)] if self.card.reasons else []
+        words = {"duplicates": "duplicate", "near_duplicates": "like a held-out picture"}
+        parts += [f"{total[step]} × {word}" for step, word in words.items() if total[step]]
+        if not parts:
+            return ""
+        gone = total["read"] - total["kept"]
+        text = f"{gone} of {total['read']} rows left out ({'; '.join(parts)})"
+        if not total["quarantined"]:
+            return text
+        reason, (key, whole) = next(iter(self.card.examples.items()))
+        example = f"; {key}: {whole[:200]}" if whole != reason else ""
+        return f"{text}; listed in {QUARANTINE}{example}"
+
+
+def _common(reasons: Counter[str]) -> str:
+    parts = [f"{n} × {reason}" for reason, n in reasons.most_common(3)]
+    if others := reasons.total() - sum(n for _, n in reasons.most_common(3)):
+        parts.append(f"{others} × other reasons")
+    return "; ".join(parts)
+
+
+def _remedy(kind: str, reason: str) -> Iterator[str]:
+    """What most likely mends rows that can't be used for this reason."""
+    if reason == "the caption is empty":
+        yield "put name.txt beside name.jpg, or fill the table's column caption"
+    if reason == "the sample has no caption":
+        yield "give each sample of the tar a .txt or .caption beside its picture"
+    if reason == "the picture does not exist":
+        yield "a table names pictures from its own folder on, or by whole paths"
+    if reason == "the row names no picture":
+        yield "fill the table's column image"
+    if reason == "the row has no text":
+        yield f"call the column with the text {TEXT_NAMES[0]}"
+    if kind == "text" and reason.startswith("shorter than"):
+        yield "put each document on a line of its own"

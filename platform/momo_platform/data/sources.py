@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, HINT, Kind, make_row
+from momo_platform.data.listing import CAPTION_NAMES, HINT, Kind, make_row, named
+from momo_platform.data.look import check_columns, look_at
 from momo_platform.data.tables import (
     IMAGE_NAMES,
+    TABLES,
     embedded_column,
     filesystem_of,
     open_uri,
@@ -31,7 +33,6 @@ from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages.errors import UserError
 
-TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
 _TEXTS = (".txt", *TABLES)
 
 
@@ -51,39 +52,47 @@ class SourceConfig:
     licence: str = ""
 
 
-def list_files(uri: str, field_name: str, kind: Kind) -> list[pafs.FileInfo]:
-    """All files at a path or below a folder, sorted. Raises UserError when there are none."""
+def list_files(uri: str, field_name: str, kind: Kind, hint: str = "") -> list[pafs.FileInfo]:
+    """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
+    when there are none."""
+    source, hint = named(field_name, uri), hint or HINT[kind]
     try:
         filesystem, path = open_uri(uri)
         info = filesystem.get_file_info(path)
         if info.type == pafs.FileType.NotFound:
-            raise UserError(f"{field_name} {uri}: no such file or folder; {HINT[kind]}")
+            raise UserError(f"{source}: no such file or folder; {hint}")
         if info.type == pafs.FileType.File:
             return [info]
         found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
         found.sort(key=lambda f: f.path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{field_name} {uri}: {error}; {HINT[kind]}") from error
+        raise UserError(f"{source}: {error}; {hint}") from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{field_name} {uri}: a file's name is not UTF-8 ({error.object!r:.200}); rename it"
+            f"{source}: a file's name is not UTF-8 ({error.object!r:.200}); rename it"
         ) from error
     files = [f for f in found if f.type == pafs.FileType.File]
     if not files:
-        raise UserError(f"{field_name} {uri}: the folder is empty; {HINT[kind]}")
+        raise UserError(f"{source}: the folder is empty; {hint}")
     return files
 
 
 def identify(uri: str, field_name: str, kind: Kind) -> str:
-    """16 hex digits over relative names, sizes and times of a corpus; checks that it exists."""
-    digest = hashlib.sha256()
-    if is_hub(uri):
+    """16 hex digits over relative names, sizes and times of a corpus.
+
+    Raises UserError for one that is not there or of which nothing can be used, as far as a look at
+    its beginning tells (look.py).
+    """
+    digest, hub_set = hashlib.sha256(), is_hub(uri)
+    if hub_set:
         name = HubName.of(uri)
         if name.folder is None:
             return identify_remote(uri)
         digest.update(f"{name.config}@{name.split}\n".encode())
         uri = name.folder
     files = list_files(uri, field_name, kind)
+    if not hub_set:
+        look_at(uri, files, field_name, kind)
     _, root = open_uri(uri)
     for file in files:
         name = posixpath.relpath(file.path, root)
@@ -91,23 +100,11 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_columns(path: str, names: Iterable[str], kind: Kind, embedded: bool) -> None:
-    """Raise UserError for a table that lacks what its kind needs."""
-    names = [str(n) for n in names]
-    needed = [] if embedded else [("picture", IMAGE_NAMES)]
-    needed += [("caption", CAPTION_NAMES)] if kind == "pairs" else []
-    for what, known in needed:
-        if not set(names) & set(known):
-            raise UserError(
-                f"{kind}.source {path}: no column with the {what}; it has {', '.join(names)!r}, "
-                f"rename one to {known[0]} (or {', '.join(known[1:4])})"
-            )
-
-
 def _table_rows(
     source: str, root: str, path: str, kind: Kind, more: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     filesystem, folder = filesystem_of(root), posixpath.dirname(path)
+    what = f"--{kind}.source {path}"
     columns: set[str] | None = None
     embedded = None
     if path.endswith(".parquet"):
@@ -116,7 +113,7 @@ def _table_rows(
             embedded = embedded_column(schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
-        _check_columns(path, schema.names, kind, embedded is not None)
+        check_columns(what, schema.names, kind, embedded=embedded is not None)
         columns = {*CAPTION_NAMES, "group", "split", "label", *more}
         columns |= set() if embedded else set(IMAGE_NAMES)
     name = posixpath.basename(path)
@@ -124,7 +121,7 @@ def _table_rows(
     for number, values in read_table_rows(filesystem, path, columns):
         key = f"{name}:{number}"
         if not checked and isinstance(values, dict) and path.endswith((".csv", ".tsv")):
-            _check_columns(path, values, kind, False)
+            check_columns(what, values, kind)
             checked = True
         if isinstance(values, str):
             yield make_row(source, key, {}, root, "") | {"reason": values}

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from momo_platform.stages.errors import UserError
 
+TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
 LONGEST_LINE = 2**26
 _LONGEST_FIELD = 2**22  # of CSV: an unclosed quote makes one field of all that follows
 IMAGE_NAMES = ("image", "path", "file", "file_name", "filename", "image_path", "img", "jpg", "png")
@@ -179,6 +180,11 @@ def read_table_rows(
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    yield from csv_rows(text, path)
+
+
+def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """(row number from 2, dictionary) of a CSV or TSV file's text."""
     delimiter = "\t" if path.endswith(".tsv") else ","
     csv.field_size_limit(_LONGEST_FIELD)
     try:

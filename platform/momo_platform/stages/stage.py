@@ -90,9 +90,9 @@ class Context:
 
     `output` is fresh for each attempt; `checkpoints` survives attempts of the same fingerprint
     and goes when the stage is done. `progress` takes any of the keys step, total, metrics,
-    samples_per_second, eta_seconds, message. `resolve_inputs` waits for the inputs of a stage
-    that was started early and returns role → folder. `folders` gives processes on other machines
-    theirs.
+    samples_per_second, eta_seconds, message and note (a line that a person is shown for good).
+    `resolve_inputs` waits for the inputs of a stage that was started early and returns role →
+    folder. `folders` gives processes on other machines theirs.
     """
 
     output: Path
