@@ -39,7 +39,7 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: str) -> list[pa.Table]:
         ]
         return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
     uri = folder if hub_set else uri  # type: ignore[possibly-unbound]
-    files = [f.path for f in list_files(uri, f"{kind}.source", kind)]  # type: ignore[arg-type]
+    files = [f.path for f in list_files(uri, f"--{kind}.source", kind)]  # type: ignore[arg-type]
     rows = [{"source": source.name, "root": uri, "path": p} for p in files if p.endswith(_TABLES)]
     return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
 

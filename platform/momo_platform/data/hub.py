@@ -155,7 +155,7 @@ def list_hub(source: str, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
         ]:
             if not set(known) & {*columns, image}:
                 raise UserError(
-                    f"{kind}.source {uri}: no column with the {what} in split {split}; it has "
+                    f"--{kind}.source {uri}: no column with the {what} in split {split}; it has "
                     f"{', '.join(data.column_names)!r}, rename one to {known[0]}"
                 )
         for number, values in enumerate(_iterate(data, columns)):
@@ -207,7 +207,7 @@ def text_places(uri: str) -> list[dict[str, Any]]:
     for split, data in splits_of(uri).items():
         if not _columns(data, TEXT_NAMES):
             raise UserError(
-                f"text.source {uri}: no column with the text in split {split}; it has "
+                f"--text.source {uri}: no column with the text in split {split}; it has "
                 f"{', '.join(data.column_names)!r}, rename one to {TEXT_NAMES[0]}"
             )
         places += [

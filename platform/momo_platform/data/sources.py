@@ -148,7 +148,7 @@ def list_rows(
     if is_hub(uri):
         yield from list_hub(source.name, uri, kind)
         return
-    field_name = f"{kind}.source"
+    field_name = f"--{kind}.source"
     files = list_files(uri, field_name, kind)
     filesystem, root = open_uri(uri)
     shards = [f.path for f in files if is_tar(f.path)]
@@ -183,10 +183,10 @@ def list_rows(
 
 def list_text_files(uri: str) -> list[str]:
     """Paths of a corpus's text files in its file system. Raises UserError without any."""
-    found = [f.path for f in list_files(uri, "text.source", "text")]
+    found = [f.path for f in list_files(uri, "--text.source", "text")]
     files = [p for p in found if is_tar(p)] or [p for p in found if p.endswith(_TEXTS)]
     if not files:
         raise UserError(
-            f"text.source {uri}: no .txt, .jsonl, .parquet or .tar in it; {HINT['text']}"
+            f"--text.source {uri}: no .txt, .jsonl, .parquet or .tar in it; {HINT['text']}"
         )
     return files
