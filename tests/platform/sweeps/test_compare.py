@@ -48,7 +48,7 @@ def test_an_artifact_is_a_run_too(catalog):
         ("pages:quality=7", "no finished trial 'quality=7'; it has quality=0.2 steps=5"),
         (f"{BEST}:9", "has seeds 0, 1"),
         ("none:x", "no finished sweep none in .*; there are pages"),
-        ("tyo", "has no artifact tyo; it has"),
+        ("tyo", r"has no artifact tyo; did you mean toy\? It has"),
     ],
 )
 def test_what_is_not_there_is_told(catalog, text, words):
