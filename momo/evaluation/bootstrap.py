@@ -45,11 +45,7 @@ def interval_of_mean(
     """
     scores = np.asarray(scores, dtype=np.float64)
     _check(len(scores), level, resamples)
-    if groups is None:
-        sums, sizes = scores, np.ones_like(scores)
-    else:
-        _, inverse = np.unique(np.asarray(groups), return_inverse=True)
-        sums, sizes = np.bincount(inverse, scores), np.bincount(inverse).astype(np.float64)
+    _, sums, sizes = _sums(scores, groups)
     generator = np.random.Generator(np.random.Philox(seed))
     means = np.empty(resamples)
     for i in range(resamples):
