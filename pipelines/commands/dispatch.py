@@ -7,7 +7,6 @@ import importlib
 import runpy
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pipelines.commands.short_help import help_asked
@@ -107,8 +106,6 @@ def _sweep(arguments: list[str]) -> int:
     before = sys.argv
     sys.argv = [str(file), *rest]
     try:
-        with suppress(ImportError):
-            importlib.import_module("experiments")
         runpy.run_path(str(file), run_name="__main__")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
