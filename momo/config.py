@@ -118,6 +118,17 @@ class ModelConfig:
         return cls(**values)
 
 
+def exported_shape(document: Mapping[str, Any]) -> ModelConfig | None:
+    """The shape that an export's `config.json` has: ours, or the one that `momo.hf` writes for
+    transformers; None of another model. Raises `ValueError` as `ModelConfig.from_dict`."""
+    if "model" in document:
+        return ModelConfig.from_dict(document["model"])
+    if document.get("model_type") != "momo":
+        return None
+    names = [f.name for f in dataclasses.fields(ModelConfig) if f.name in document]
+    return ModelConfig.from_dict({name: document[name] for name in names})
+
+
 # Text positions of base and large follow BERT (512): with them the encoder and its embeddings
 # have the parameter counts named for the paper, 109.6M and 335.1M.
 SIZES: Mapping[str, ModelConfig] = MappingProxyType(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer
 
 from momo.attention import patch_attention
 from momo.by_length import encode_by_length, text_lengths
-from momo.config import ModelConfig
+from momo.config import exported_shape
 from momo.device import device_of, find_device, to_device
 from momo.embeddings import normalise_pixels
 from momo.masking import PAD
@@ -68,19 +67,16 @@ def load_model(folder: Path) -> MoMo:
             )
     document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     weights = load_file(folder / WEIGHTS)
-    shape = document.get("model")
-    if shape is None and document.get("model_type") == "momo":  # written for transformers
-        names = {f.name for f in fields(ModelConfig)}
-        shape = {name: value for name, value in document.items() if name in names}
-        weights = {name.removeprefix("network."): value for name, value in weights.items()}
+    shape = exported_shape(document)
     if shape is None:
         kind = document.get("model_type") or document.get("architecture") or "unknown"
         raise ValueError(
             f"{folder} holds another model ({kind}), not a MoMo: give the folder that the export "
             "stage or `momo export` wrote; --initial-model starts a training from other models"
         )
-    model = MoMo(ModelConfig.from_dict(shape))
-    model.load_state_dict(weights)
+    model = MoMo(shape)
+    # Written for transformers, names begin with the part of its model that ours is.
+    model.load_state_dict({n.removeprefix("network."): value for n, value in weights.items()})
     return model.eval()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-from momo.config import ModelConfig
+from momo.config import ModelConfig, exported_shape
 from momo.initialise.layouts.layout import Layout, Needs, Shapes
 from momo.initialise.source import Source
 
@@ -15,12 +13,9 @@ _FREE = ("image_size", "max_text_length", "linear_init")
 
 def config_of(source: Source) -> ModelConfig:
     """The shape of the source's model."""
-    values: Mapping[str, Any] = source.config.get("model") or {
-        f.name: source.config[f.name]
-        for f in dataclasses.fields(ModelConfig)
-        if f.name in source.config
-    }
-    return ModelConfig.from_dict(values)
+    shape = exported_shape(source.config)
+    assert shape is not None  # chosen by its config
+    return shape
 
 
 def needs(source: Source, shapes: Shapes | None) -> Needs:
