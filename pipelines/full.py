@@ -46,16 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
     """Plan and, unless `--plan`, execute; ends with the table and the report's path."""
+    job(config, arguments)
+    return 0
+
+
+def job(config: PipelineConfig, arguments: Sequence[str]) -> Plan:
+    """What `run` does, for a caller that goes on with the plan."""
     storage = open_storage(config.run.storage)
     plan = plan_of(config, storage, command_line(arguments))
     if config.run.plan:
         show_plan(plan, config, storage)
-        return 0
+        return plan
     storage.create()
     if plan.to_run:
         execute_plan(plan, storage, config, command_line(arguments))
     finish(plan, storage)
-    return 0
+    return plan
 
 
 def command_line(arguments: Sequence[str], command: str = "train") -> str:

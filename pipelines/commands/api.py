@@ -60,35 +60,14 @@ class Run:
         return momo.load(self.folder / "model")
 
 
-def _train_arguments(
-    preset: str,
-    images: Place,
-    text: Place,
-    pairs: Place,
-    stages: Sequence[str],
-    initial_model: Place,
-    tasks: Sequence[str],
-    storage: Place,
-    cluster: str,
-    settings: Mapping[str, Any] | None,
-    verbose: bool,
-) -> list[str]:
+def _options(given: Mapping[str, Any], settings: Mapping[str, Any] | None) -> list[str]:
+    """A command line of the options that are given, by name, and of `settings`; those that are
+    empty are left out."""
     from momo_platform.overrides import as_options
 
-    arguments = ["--storage", str(storage), "--cluster", cluster]
-    arguments += ["--preset", preset] if preset else []
-    for kind, place in (("images", images), ("text", text), ("pairs", pairs)):
-        if place:
-            arguments += [f"--{kind}.source", str(place)]
-    if stages:
-        arguments += ["--stages", *stages]
-    if initial_model:
-        arguments += ["--initial-model", str(initial_model)]
-    if tasks:
-        arguments += ["--tasks", *tasks]
-    if verbose:
-        arguments += ["--verbose"]
-    return arguments + as_options(settings or {})
+    return as_options(
+        {name: value for name, value in given.items() if value} | dict(settings or {})
+    )
 
 
 def train(
@@ -109,14 +88,21 @@ def train(
     from momo_platform.stages import open_storage
     from pipelines import full
 
-    arguments = _train_arguments(
-        *(preset, images, text, pairs, stages, initial_model, tasks),
-        *(storage, cluster, settings, verbose),
-    )
+    given = {
+        "storage": storage,
+        "cluster": cluster,
+        "preset": preset,
+        "images.source": images,
+        "text.source": text,
+        "pairs.source": pairs,
+        "stages": tuple(stages),
+        "initial-model": initial_model,
+        "tasks": tuple(tasks),
+        "run.verbose": verbose,
+    }
+    arguments = _options(given, settings)
     config = _parsed(full.parse, arguments)
-    if full.run(config, arguments):
-        raise UserError("the job did not end")
-    planned = full.plan_of(config)["report"]
+    planned = full.job(config, arguments)["report"]
     artifact = open_storage(config.run.storage).artifact("report", planned.fingerprint)
     if artifact is None:
         raise UserError("no report: `settings` leave it out (run.only, run.until)")
@@ -138,11 +124,18 @@ def plan(
     """`momo plan`: what `train` would run and why. Without Ray and torch."""
     from pipelines import full
 
-    arguments = _train_arguments(
-        *(preset, images, text, pairs, stages, initial_model, tasks),
-        *(storage, "auto", settings, False),
-    )
-    return full.plan_of(_parsed(full.parse, [*arguments, "--plan"]))
+    given = {
+        "storage": storage,
+        "preset": preset,
+        "images.source": images,
+        "text.source": text,
+        "pairs.source": pairs,
+        "stages": tuple(stages),
+        "initial-model": initial_model,
+        "tasks": tuple(tasks),
+        "run.plan": True,
+    }
+    return full.plan_of(_parsed(full.parse, _options(given, settings)))
 
 
 def evaluate(
@@ -158,20 +151,21 @@ def evaluate(
     settings: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
     """`momo evaluate`: the report's numbers; `models` of them maps a name to its tasks."""
-    from momo_platform.overrides import as_options
     from pipelines import evaluate as command
 
     named = models if isinstance(models, Mapping) else {"": models}
-    arguments = ["--model", *(f"{n}={p}" if n else str(p) for n, p in named.items())]
-    arguments += ["--storage", str(storage), "--cluster", cluster]
-    for option, place in (("data", data), ("images.source", images), ("text.source", text)):
-        arguments += [f"--{option}", str(place)] if place else []
-    arguments += ["--pairs.source", str(pairs)] if pairs else []
-    arguments += ["--tasks", *tasks] if tasks else []
-    folder = command.run(
-        _parsed(command.parse, [*arguments, *as_options(settings or {})]), arguments
-    )
-    return _numbers(folder)
+    given = {
+        "model": tuple(f"{name}={place}" if name else place for name, place in named.items()),
+        "storage": storage,
+        "cluster": cluster,
+        "data": data,
+        "images.source": images,
+        "text.source": text,
+        "pairs.source": pairs,
+        "tasks": tuple(tasks),
+    }
+    arguments = _options(given, settings)
+    return _numbers(command.run(_parsed(command.parse, arguments), arguments))
 
 
 def embed(
@@ -196,12 +190,10 @@ def index(
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """`momo index`: the index's folder, for `serve`."""
-    from momo_platform.overrides import as_options
     from pipelines import index as command
 
-    arguments = ["--model", str(model), "--storage", str(storage), "--cluster", cluster]
-    arguments += ["--pairs.source", str(pairs)] if pairs else []
-    arguments += as_options(settings or {})
+    given = {"model": model, "storage": storage, "cluster": cluster, "pairs.source": pairs}
+    arguments = _options(given, settings)
     return Path(command.make_index(_parsed(command.parse, arguments), arguments))
 
 
@@ -214,14 +206,10 @@ def serve(
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """`momo serve` for the length of a `with` block: its address."""
-    from momo_platform.overrides import as_options
     from pipelines import serve as command
 
-    arguments = ["--model", str(model), "--port", str(port)]
-    arguments += ["--index", str(index)] if index else []
-    with command.serving(
-        _parsed(command.parse, [*arguments, *as_options(settings or {})])
-    ) as address:
+    arguments = _options({"model": model, "port": port, "index": index}, settings)
+    with command.serving(_parsed(command.parse, arguments)) as address:
         yield address
 
 
@@ -229,8 +217,7 @@ def export(output: Place, *, model: Place = DEFAULT_MODEL, licence: str = "") ->
     """`momo export`: the model as transformers loads it, with a card; returns the folder."""
     from pipelines import to_transformers as command
 
-    arguments = ["--model", str(model), "--output", str(output)]
-    if command.main([*arguments, *(["--licence", licence] if licence else [])]):
+    if command.main(_options({"model": model, "output": output, "licence": licence}, None)):
         raise UserError(f"export of {model} failed; the message says why")
     return Path(output)
 
@@ -253,17 +240,14 @@ def sweep(
     settings: Mapping[str, Any] | None = None,
 ) -> Results:
     """`momo sweep`: the rows of an experiment by its name or its file."""
-    from momo_platform.overrides import as_options
     from momo_platform.stages import open_storage
     from momo_platform.sweeps.driver import sweep_folder
     from momo_platform.sweeps.rows import read_results
     from pipelines.commands.dispatch import main
 
     options = {"name": f"{Path(experiment).stem}-{budget}"} | dict(settings or {})
-    arguments = [str(experiment), "--budget", budget, "--storage", str(storage)]
-    arguments += ["--seeds", *map(str, seeds)] if seeds else []
-    arguments += ["--only", *only] if only else []
-    if main(["sweep", *arguments, *as_options(options)]):
+    given = {"budget": budget, "storage": storage, "seeds": tuple(seeds), "only": tuple(only)}
+    if main(["sweep", str(experiment), *_options(given, options)]):
         raise UserError(f"sweep {experiment} did not end well; the message above says why")
     folder = sweep_folder(open_storage(storage), str(options["name"]))
     return read_results(folder / "results.json")
