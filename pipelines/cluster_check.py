@@ -63,7 +63,7 @@ def load(file: str) -> dict[str, Any]:
     import yaml
 
     try:
-        config = yaml.safe_load(Path(file).read_text())
+        config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

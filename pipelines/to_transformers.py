@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     folder, output = Path(options.model), Path(options.output)
     from momo.hf import from_exported, render_card
+    from momo.weight_files import with_mode
 
     try:
         model, processor = from_exported(folder)
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    for file in output.glob("*.safetensors"):  # transformers leaves them readable by their owner
+        with_mode(file, (output / "config.json").stat().st_mode)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = render_card(
         options.name or output.resolve().name,

@@ -93,7 +93,11 @@ def _sweep(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     file = _EXPERIMENTS / f"{name}.py" if name in names else Path(name).expanduser()
-    if not file.is_file() or file.suffix != ".py" or "EXPERIMENT" not in file.read_text():
+    if (
+        not file.is_file()
+        or file.suffix != ".py"
+        or "EXPERIMENT" not in file.read_text(encoding="utf-8")
+    ):
         near = difflib.get_close_matches(file.stem, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         told = (

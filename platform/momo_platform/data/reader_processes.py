@@ -78,7 +78,14 @@ def read_steps(
     try:
         batches = iter(loader)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSYS):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+            errno.ENOENT,
+            errno.ENOSYS,
+        ):
             raise
         raise UserError(
             f"/dev/shm can't be used ({error.strerror}), which reader processes need: make room "

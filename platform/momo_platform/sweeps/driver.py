@@ -139,7 +139,7 @@ def run_sweep(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the sweep's folder. Raises UserError when another process of this machine does."""
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
