@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.machine import with_our_modules
 from momo_platform.serving import ServingConfig
 from momo_platform.stages import UserError
-from pipelines.commands.exit_codes import exit_code
 from pipelines.serve import DEFAULT_MODEL, ServeOptions, config_of
 
 FILE = Path(__file__).with_name("serve.yaml")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -17,33 +19,45 @@ MakeBatch = Callable[[int], dict[str, Any]]
 logger = logging.getLogger(__name__)
 
 
-class _Sharing:
-    """An array travels through /dev/shm as a tensor, or, where there is no room, through a pipe.
+def _tensor(value: Any) -> Any:
+    """An array travels through shared memory as a tensor; what is none is pickled."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    return value
 
-    DataLoader itself would find out in a thread that only prints the error, and its reader would
-    wait for the batch for ever.
-    """
+
+def _array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """In place of a batch that could not be sent."""
+
+    reason: str
+
+
+class _SendAnyway:
+    """What a reader's queue does with a batch that its thread could not send, for want of room in
+    /dev/shm or of a socket's place in TMPDIR: it goes through the pipe, whole. By itself that
+    thread only prints the error, and training waits for the batch for ever."""
 
     def __init__(self) -> None:
         self._told = False
 
-    def __call__(self, value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
-            return value
-        try:
-            return torch.from_numpy(np.ascontiguousarray(value)).share_memory_()
-        except RuntimeError as error:
-            if "shared memory" not in str(error):
-                raise
-            if not self._told:
-                self._told = True
-                logger.warning(
-                    "/dev/shm has no room for a batch of %d MB: it goes through a pipe, which is "
-                    "slower; a container gets more by --shm-size (%s)",
-                    value.nbytes // 10**6,
-                    error,
-                )
-            return value
+    def __call__(self, queue: Queue[Any], error: Exception, item: tuple[int, Any]) -> None:
+        step, batch = item
+        if not (isinstance(batch, dict) and any(map(torch.is_tensor, batch.values()))):
+            queue.put((step, _Lost(f"{type(error).__name__}: {error}")))
+            return
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "batches go through a pipe, which is slower than shared memory (%s); a container "
+                "gets more of it with --shm-size",
+                error,
+            )
+        queue.put((step, {name: _array(value) for name, value in batch.items()}))
 
 
 class _Steps(IterableDataset[dict[str, Any]]):
@@ -57,9 +71,11 @@ class _Steps(IterableDataset[dict[str, Any]]):
         step, stride = self._start, 1
         if info is not None:
             step, stride = step + info.id, info.num_workers
-        share = _Sharing()
+            # In this process alone, and before the queue's thread starts with the first batch.
+            anyway: Any = _SendAnyway()
+            setattr(Queue, "_on_queue_feeder_error", lambda *given: anyway(*given))  # noqa: B010
         while True:
-            yield {name: share(value) for name, value in self._make_batch(step).items()}
+            yield {name: _tensor(value) for name, value in self._make_batch(step).items()}
             step += stride
 
 
@@ -92,4 +108,9 @@ def read_steps(
             "there, give the container more with --shm-size, or set scaling.reader_processes to 0"
         ) from error
     for batch in batches:
-        yield {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in batch.items()}
+        if isinstance(batch, _Lost):
+            raise UserError(
+                f"a reader process could not send its batch ({batch.reason}): set "
+                "scaling.reader_processes to 0"
+            )
+        yield {name: _array(value) for name, value in batch.items()}
