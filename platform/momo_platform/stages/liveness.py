@@ -32,9 +32,11 @@ def _text(path: Path) -> str:
 
 
 def _namespace() -> str:
-    """That of process numbers, 'pid:[4026531836]'; '' where the system does not tell."""
+    """Those of process numbers and of times since the system's start, 'pid:[4026531836] time:[…]';
+    '' where the system does not tell."""
+    own = _PROC / "self" / "ns"
     try:
-        return os.readlink(_PROC / "self" / "ns" / "pid")
+        return " ".join(os.readlink(own / n) for n in ("pid", "time") if os.path.lexists(own / n))
     except OSError:
         return ""
 
@@ -49,7 +51,7 @@ def _state_and_start(pid: int | str) -> tuple[str, str]:
 @dataclass(frozen=True)
 class ProcessIdentity:
     """One process among all of all machines. `boot`: of this start of the system; `namespace`: of
-    process numbers; `start_ticks`: in ticks since that start. All three '' where /proc is missing."""
+    process numbers and times; `start_ticks`: in ticks since that start. All three '' where /proc is missing."""
 
     host: str
     pid: int
