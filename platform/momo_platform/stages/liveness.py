@@ -51,7 +51,8 @@ def _state_and_start(pid: int | str) -> tuple[str, str]:
 @dataclass(frozen=True)
 class ProcessIdentity:
     """One process among all of all machines. `boot`: of this start of the system; `namespace`: of
-    process numbers and times; `start_ticks`: in ticks since that start. All three '' where /proc is missing."""
+    process numbers and times; `start_ticks`: in ticks since that start. All three are empty where
+    /proc is missing."""
 
     host: str
     pid: int
