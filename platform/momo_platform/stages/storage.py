@@ -161,11 +161,15 @@ class Storage:
         """The attempt's folders for processes on other machines."""
         return SharedFolders(workspace.output, workspace.checkpoints)
 
+    def lease_token(self, folder: Any) -> str | None:
+        """The token of whoever holds the lease on an artifact's folder now, or None."""
+        return Leases.token(folder)
+
     def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
         if lease is None:
             return
         check_seen(folder)  # the driver made it with its lease
-        if Leases.token(folder) != lease:
+        if self.lease_token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:

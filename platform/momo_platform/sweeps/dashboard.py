@@ -133,9 +133,9 @@ def _process(command: list[str], port: int, folder: Path) -> Iterator[None]:
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
-        deadline = time.time() + _START_SECONDS
+        deadline = time.monotonic() + _START_SECONDS
         while not answers(f"{HOST}:{port}"):
-            if process.poll() is not None or time.time() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"{Path(command[0]).name} did not start, see {log}")
             time.sleep(0.2)
         yield
