@@ -195,7 +195,7 @@ class Storage:
         """Keep a traceback beside the artifact; returns where, None when that failed too."""
         path = self.folder(name, fingerprint) / FAILURE_FILE
         with contextlib.suppress(OSError):  # the disk may be what failed
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             return str(path)
         return None
 
