@@ -125,7 +125,8 @@ class Collection:
     def _scratch(self) -> None:
         cache = LocalTree(artifact_cache())
         for one in scratch_folders():
-            if one.is_dead or is_old(one.age, self.unfinished_days):
+            old = one.fate == "unknown" and is_old(one.age, self.unfinished_days)
+            if old or one.fate == "gone":
                 if not self.dry_run:
                     cache.remove(one.name)
                 self._gone(f"{artifact_cache() / one.name}: scratch of a dead process", one.size)

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from momo_platform.stages.lease import process_runs
 
@@ -39,9 +39,9 @@ def _began(pid: int) -> str:
         return ""
 
 
-def is_gone(identity: Mapping[str, Any]) -> bool:
-    """Whether a process has certainly ended; False where that can't be told from here."""
+def fate(identity: Mapping[str, Any]) -> Literal["runs", "gone", "unknown"]:
+    """Of a process that wrote down its identity; 'unknown' where it can't be told from here."""
     if not identity.get("place") or identity["place"] != _place():
-        return False
+        return "unknown"
     pid = int(identity["pid"])
-    return not process_runs(pid) or _began(pid) != identity["began"]
+    return "runs" if process_runs(pid) and _began(pid) == identity["began"] else "gone"

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.identity import is_gone, process_identity
+from momo_platform.stages.identity import fate, process_identity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
 
@@ -58,8 +58,10 @@ def read_records(storage: Storage) -> list[Record]:
         path = f"{FOLDER}/{entry.name}"
         try:
             content = json.loads(storage.tree.get(path) or b"{}")
-            silent = now - entry.changed > _SILENT_SECONDS
-            lives = not (silent or is_gone(content["process"]))
+            known = fate(content["process"])
+            lives = (
+                now - entry.changed <= _SILENT_SECONDS if known == "unknown" else known == "runs"
+            )
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
             who = f"{content['process']['host']}, process {content['process']['pid']}"
             found.append(Record(path, uses, bool(content["collects"]), who, lives))

@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from momo_platform.stages.begun import read_begun
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.identity import is_gone
+from momo_platform.stages.identity import fate
 from momo_platform.stages.in_use import Key
 from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.mirror import OWNER, artifact_cache
@@ -107,12 +107,13 @@ def _is_ours(entry: Entry) -> bool:
 
 @dataclass(frozen=True)
 class Scratch:
-    """A folder in this machine's cache that a process works in, or worked in."""
+    """A folder in the cache that a process works in, or worked in. `fate` is the process's: the
+    cache may be in a home that machines share."""
 
     name: str
     size: int
     age: float
-    is_dead: bool
+    fate: Literal["runs", "gone", "unknown"]
 
 
 def scratch_folders() -> list[Scratch]:
@@ -129,9 +130,9 @@ def _scratch_folders() -> Iterator[Scratch]:
         owner: Any = {}
         with contextlib.suppress(ValueError):
             owner = json.loads(tree.get(f"{entry.name}/{OWNER}") or b"{}")
-        dead = isinstance(owner, dict) and "began" in owner and is_gone(owner)
+        known = fate(owner) if isinstance(owner, dict) and "began" in owner else "unknown"
         size = sum(e.size or 0 for e in inner)
-        yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), dead)
+        yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
 
 
 def is_old(age: float, days: float) -> bool:

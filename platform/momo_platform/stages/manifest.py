@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -135,6 +133,8 @@ def source_hashes(modules: Iterable[str]) -> dict[str, str]:
 
 def git_commit() -> str:
     """The commit of the code that runs, with '+changes' when the tree differs; '' outside git."""
+    import subprocess
+
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -151,6 +151,8 @@ def git_commit() -> str:
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what a stage computes."""
+    import importlib.metadata
+
     versions = {}
     for name in _PACKAGES:
         try:
