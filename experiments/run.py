@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
-from momo_platform.data.listing import Kind
+from momo_platform.data.config import Kind
 from momo_platform.exit_codes import exit_code
 from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
