@@ -58,6 +58,7 @@ from functools import cache
 from typing import Any
 
 from experiments.budget import STAGES, learning_rates
+from experiments.design import Design
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe, FlavaShape
 from experiments.flava_baseline.stages import run_codebook, run_flava_training
 from experiments.run import Experiment, main
@@ -207,8 +208,17 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
     return scores_of(trained[-1], trained[:-1], config)
 
 
+DESIGN = Design(
+    (
+        *("MoMo, half rate", "FLAVA, equal tokens", "FLAVA, equal compute"),
+        "FLAVA, equal tokens, half rate",
+    ),
+    margin=0.01,
+    learning_rates=2,
+)
 EXPERIMENT = Experiment(
     "flava",
+    DESIGN,
     arms,
     on_request=("MoMo, half rate", "FLAVA, equal tokens, half rate"),
     equal=False,

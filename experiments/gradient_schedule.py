@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import every_stage
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -37,7 +38,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("gradient_schedule", arms)
+DESIGN = Design(("alternate", "joint", "sequential"))
+EXPERIMENT = Experiment("gradient_schedule", DESIGN, arms)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -35,7 +36,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     return {"text and pairs": {}, "pictures too": with_images}
 
 
-EXPERIMENT = Experiment("images_in_stage3", arms)
+DESIGN = Design(("pictures too",), margin=0.01)
+EXPERIMENT = Experiment("images_in_stage3", DESIGN, arms)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

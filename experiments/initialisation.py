@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import with_model
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -39,7 +40,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("initialisation", arms, equal=False)
+DESIGN = Design(("random", "stage 1 twice as long", "stage 1, normal 0.02"))
+EXPERIMENT = Experiment("initialisation", DESIGN, arms, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -24,6 +24,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -52,8 +53,11 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
+DESIGN = Design(
+    ("stage 2 at stage 1's rate", "words x 1/4 at that rate", "stages 2 and 3 as one"),
+)
 EXPERIMENT = Experiment(
-    "joint_stage", arms, show=("validation_mean", "groups/*", "tasks/*", "training_seconds")
+    "joint_stage", DESIGN, arms, show=("validation_mean", "groups/*", "tasks/*", "training_seconds")
 )
 
 if __name__ == "__main__":

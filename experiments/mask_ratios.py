@@ -30,6 +30,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import every_stage
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -53,7 +54,14 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("mask_ratios", arms, on_request=("pairs' words 50 %",))
+DESIGN = Design(
+    (
+        *("patches 50 %", "patches 90 %", "words 30 %"),
+        *("pairs' patches 25 %", "pairs' patches 75 %"),
+        *("pairs' words 15 %", "pairs' words 50 %"),
+    )
+)
+EXPERIMENT = Experiment("mask_ratios", DESIGN, arms, on_request=("pairs' words 50 %",))
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import every_stage
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -42,7 +43,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("modality_weights", arms)
+DESIGN = Design(("words x 4", "words x 1/4", "contrastive x 4", "masked pairs x 1/4"))
+EXPERIMENT = Experiment("modality_weights", DESIGN, arms)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

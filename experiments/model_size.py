@@ -42,6 +42,7 @@ from experiments.budget import (
     learning_rates,
     with_model,
 )
+from experiments.design import Design
 from experiments.run import RESULTS, Experiment, ExperimentOptions, run
 from experiments.scaling_law import chart, extrapolate, fit
 from momo.config import ModelConfig
@@ -130,11 +131,15 @@ def conclude(results: Results) -> dict[str, Any]:
     }
 
 
+DESIGN = Design(
+    tuple(f"depth {d}, equal {what}" for what in ("tokens", "compute") for d in (2, 3, 5, 6)),
+    METRIC,
+)
 EXPERIMENT = Experiment(
     "model_size",
+    DESIGN,
     partial(arms, SizeOptions().depth),
     equal=False,
-    metric=METRIC,
     mode="min",
     show=("groups/*", "parameters", "loss/*", "training_seconds"),
     base=base,
@@ -160,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: SizeOptions, given: Sequence[str]) -> int:
     if options.only:
         raise UserError("--only: the law needs every size; choose them with --depth")
-    experiment = replace(EXPERIMENT, arms=partial(arms, options.depth))
+    sizes = partial(arms, options.depth)
+    compared = tuple(sizes(EXPERIMENT.base(options.budget)))[1:]
+    experiment = replace(EXPERIMENT, design=replace(DESIGN, comparisons=compared), arms=sizes)
     code = run(experiment, options, given)
     if code or options.plan:
         return code

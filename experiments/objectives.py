@@ -20,6 +20,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -34,7 +35,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("objectives", arms)
+DESIGN = Design(("without contrastive", "without matching", "without pair_mlm", "without pair_mim"))
+EXPERIMENT = Experiment("objectives", DESIGN, arms)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

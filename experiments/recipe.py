@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import sys
 
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Choice, Interval
 
@@ -37,11 +38,12 @@ SPACE = {
     "training.stage3-pairs.task.mlm": Choice((0.25, 1.0, 4.0)),
     "model.linear_init": Choice(("xavier", "normal")),
 }
+DESIGN = Design(metric="validation_mean", seeds=1)
 EXPERIMENT = Experiment(
     "recipe",
+    DESIGN,
     space=SPACE,
     samples=12,
-    metric="validation_mean",
     show=("validation/*", "macro", "groups/*"),
 )
 

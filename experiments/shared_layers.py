@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import equal_compute, with_model
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -46,7 +47,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("shared_layers", arms, equal=False)
+DESIGN = Design(("towers, equal size", "FLAVA's topology", "towers, equal steps"), margin=0.01)
+EXPERIMENT = Experiment("shared_layers", DESIGN, arms, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.budget import equal_compute
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -33,7 +34,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     return {"shared pass": {}, "a pass each": scaled, "a pass each, equal steps": same}
 
 
-EXPERIMENT = Experiment("shared_passes", arms, equal=False)
+DESIGN = Design(("a pass each", "a pass each, equal steps"), margin=0.01)
+EXPERIMENT = Experiment("shared_passes", DESIGN, arms, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

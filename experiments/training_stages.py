@@ -24,6 +24,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments.design import Design
 from experiments.run import Experiment, main
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig
@@ -47,7 +48,8 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     }
 
 
-EXPERIMENT = Experiment("training_stages", arms)
+DESIGN = Design(("without stage 1", "without stage 2", "all at once"))
+EXPERIMENT = Experiment("training_stages", DESIGN, arms)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))
