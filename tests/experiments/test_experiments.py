@@ -246,8 +246,8 @@ def test_runs_are_pooled_by_seed_and_a_pair_counts_once(tmp_path, capsys):
     assert module.main([*names, "--metrics", "m"]) == 0
     printed = capsys.readouterr().out
     assert "| less a | seeds | pairs | m |" in printed
-    assert "| b | 2 | 3 | 0.625 (-0.328 – 1.578) |" in printed  # 0.55 and 0.7, by seed
-    assert "| c | 1 | 1 | -1 |" in printed
+    assert "| b | 2 | 3 | 0.625 (-0.328 – 1.578), p 0.15 |" in printed  # 0.55 and 0.7, by seed
+    assert "| c | 1 | 1 | -1, p – |" in printed
     write("other", base, base)
     Path(names[-1]).write_text(Path(names[-1]).read_text().replace('"a"', '"z"'))
     assert module.main([*names, "--metrics", "m"]) == 2

@@ -9,9 +9,9 @@ margin that was chosen beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ LEVEL = 0.05
 """Verdicts are given where a corrected p-value is below it."""
 TEST = "two-sided t-test on differences paired by seed, Holm's correction over the family"
 Verdict = Literal["better", "worse", "equal", ""]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ def holm(p_values: Sequence[float], family: int = 0) -> list[float]:
 
 
 def family(
-    differences: Mapping[str, Sequence[float]], margin: float | None = None, size: int = 0
-) -> dict[str, Comparison]:
-    """Arm → its comparison, from arm → differences by seed. `size`: of the whole family, where some
-    arms have not run."""
+    differences: Mapping[Name, Sequence[float]], margin: float | None = None, size: int = 0
+) -> dict[Name, Comparison]:
+    """Arm (or arm and metric) → its comparison, from its differences by seed. `size`: of the whole
+    family, where some have not run."""
     raw = {arm: paired_p(values) for arm, values in differences.items()}
     equal = {
         arm: None if margin is None else equivalence_p(values, margin)
@@ -109,12 +110,14 @@ def family(
     size = max(size, len(differences))
     adjusted, equality = _corrected(raw, size), _corrected(equal, size)
     return {
-        arm: Comparison(arm, estimate(values), raw[arm], adjusted[arm], margin, equality.get(arm))
+        arm: Comparison(
+            str(arm), estimate(values), raw[arm], adjusted[arm], margin, equality.get(arm)
+        )
         for arm, values in differences.items()
     }
 
 
-def _corrected(p_values: Mapping[str, float | None], size: int) -> dict[str, float | None]:
+def _corrected(p_values: Mapping[Name, float | None], size: int) -> dict[Name, float | None]:
     known = {arm: p for arm, p in p_values.items() if p is not None}
     found = dict(zip(known, holm(list(known.values()), size), strict=True))
     return {arm: found.get(arm) for arm in p_values}
