@@ -52,7 +52,8 @@ def differences(runs: Sequence[Results], arm: str, metric: str) -> dict[str, lis
 
 def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
     """A row an arm: seeds, pairs, then of each metric the mean difference, its raw 95 % interval
-    and p, corrected for all differences of the table. Raises UserError for runs whose first arms differ, or which have none."""
+    and p, corrected for all differences of the table. Raises UserError for runs whose first arms
+    differ, or which have none."""
     firsts = {run.reference.label if run.reference else "none" for run in runs}
     if len(firsts) != 1 or firsts == {"none"}:
         raise UserError(
