@@ -77,7 +77,7 @@ class Collection:
         what = f"{'/'.join(key)}"
         folder = storage.folder(*key)
         if not self.dry_run:
-            if other := self.leases.acquire(folder):
+            if other := self.leases.acquire_watching(folder):
                 self.say(what, 0, False, f"{other} works on it")
                 return
             # A plan that began since we looked has said so before it reads anything.
@@ -106,7 +106,7 @@ class Collection:
             return
         if not self.dry_run:
             folder = storage.folder(*key)
-            if other := self.leases.acquire(folder):
+            if other := self.leases.acquire_watching(folder):
                 self.say(one.label, 0, False, f"{other} works on it")
                 return
             now = leftover(storage, key, storage.manifest(*key), storage.now())

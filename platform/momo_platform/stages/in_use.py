@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.identity import fate, process_identity
+from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
 
@@ -58,13 +58,13 @@ def read_records(storage: Storage) -> list[Record]:
         path = f"{FOLDER}/{entry.name}"
         try:
             content = json.loads(storage.tree.get(path) or b"{}")
-            known = fate(content["process"])
+            process = ProcessIdentity.read(content["process"])
+            known = process.fate
             lives = (
                 now - entry.changed <= _SILENT_SECONDS if known == "unknown" else known == "runs"
             )
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
-            who = f"{content['process']['host']}, process {content['process']['pid']}"
-            found.append(Record(path, uses, bool(content["collects"]), who, lives))
+            found.append(Record(path, uses, bool(content["collects"]), str(process), lives))
         except (ValueError, KeyError, TypeError) as error:
             # not of this version: what it holds is not known, and it may be renewed
             if now - entry.changed <= _SILENT_SECONDS:
@@ -113,7 +113,7 @@ class InUse:
     def _write(self) -> None:
         with self._lock, contextlib.suppress(OSError):
             document = {
-                "process": process_identity(),
+                "process": ProcessIdentity.own().asdict(),
                 "collects": self.collects,
                 "uses": list(self._uses),
             }

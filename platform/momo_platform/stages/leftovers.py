@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from momo_platform.stages.begun import read_begun
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.identity import fate
 from momo_platform.stages.in_use import Key
+from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.mirror import OWNER, artifact_cache
 from momo_platform.stages.storage import CHECKPOINTS, FAILURE_FILE, Storage
@@ -130,7 +130,7 @@ def _scratch_folders() -> Iterator[Scratch]:
         owner: Any = {}
         with contextlib.suppress(ValueError):
             owner = json.loads(tree.get(f"{entry.name}/{OWNER}") or b"{}")
-        known = fate(owner) if isinstance(owner, dict) and "began" in owner else "unknown"
+        known = ProcessIdentity.read(owner).fate if isinstance(owner, dict) else "unknown"
         size = sum(e.size or 0 for e in inner)
         yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
 
