@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ def key_of(manifest: Manifest) -> Key:
 
 
 class Catalog:
-    """Every finished artifact of a storage, read once."""
+    """Every finished artifact of a storage, read once. `problems`: what could not be read."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.manifests = storage.all_manifests()
+        self.problems: list[str] = []
+        self.manifests = storage.all_manifests(self.problems)
         self.by_key = {key_of(m): m for m in self.manifests}
 
     def find(self, text: str) -> Manifest:
@@ -115,17 +116,19 @@ class Catalog:
                 waiting += self.users(one)
         return list(found.values())
 
-    def to_delete(self, keep_last: int) -> list[Manifest]:
-        """Artifacts older than the newest `keep_last` of their name that no kept one was made
-        from. What `latest` points to is kept."""
+    def to_delete(self, keep_last: int, in_use: Iterable[Key] = ()) -> list[Manifest]:
+        """Artifacts older than the newest `keep_last` of their name that nothing kept was made
+        from. What is `in_use` and what `latest` points to is kept."""
         kept: dict[Key, Manifest] = {}
         count: dict[str, int] = {}
+        needed = [self.by_key[key] for key in in_use if key in self.by_key]
         for manifest in self.manifests:  # newest first within a name
             count[manifest.stage] = count.get(manifest.stage, 0) + 1
             if count[manifest.stage] <= keep_last:
-                kept |= {key_of(m): m for m in self.upstream(manifest)}
-        for pinned in self._pinned():
-            kept |= {key_of(m): m for m in self.upstream(pinned)}
+                needed.append(manifest)
+        for one in (*needed, *self._pinned()):
+            if key_of(one) not in kept:
+                kept |= {key_of(m): m for m in self.upstream(one)}
         return [m for m in self.manifests if key_of(m) not in kept]
 
     def _pinned(self) -> Iterator[Manifest]:

@@ -11,17 +11,21 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages.catalog import Catalog, Key, compare, corpus_files, key_of, size_of
+from momo_platform.stages.collection import Collection
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.leftovers import Leftover, leftovers
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage import open_storage
 
@@ -55,7 +59,11 @@ def _bytes(size: float) -> str:
 
 
 def _age(manifest: Manifest) -> str:
-    seconds = time.time() - datetime.fromisoformat(manifest.created).astimezone(UTC).timestamp()
+    created = datetime.fromisoformat(manifest.created).astimezone(UTC).timestamp()
+    return _duration(time.time() - created)
+
+
+def _duration(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -69,39 +77,67 @@ def _console() -> Console:
 
 @app.command(name="list")
 def list_artifacts(storage: StorageOption = "runs", json_output: JsonOption = False) -> None:
-    """Artifacts with size, age and who uses them."""
+    """Artifacts with size, age and who uses them; then those that are unfinished."""
     catalog = _catalog(storage)
-    rows = [
-        {
-            "name": m.stage,
-            "fingerprint": m.fingerprint,
-            "bytes": size_of(m),
-            "files": len(m.files),
-            "created": m.created,
-            "seconds": round(m.seconds, 1),
-            "used_by": [_label(u) for u in catalog.users(m)],
-        }
-        for m in catalog.manifests
-    ]
+    unfinished = leftovers(catalog.storage, catalog.by_key)
     if json_output:
+        rows = [*map(_finished_row, repeat(catalog), catalog.manifests), *map(_row, unfinished)]
         print(json.dumps(rows, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    numbers = ("size", "files", "age", "took")
-    for title in ("artifact", *numbers, "used by"):
-        table.add_column(title, justify="right" if title in numbers else "left")
-    for m, row in zip(catalog.manifests, rows, strict=True):
-        table.add_row(
-            _label(m),
-            _bytes(row["bytes"]),
-            str(row["files"]),
-            _age(m),
-            f"{m.seconds:.0f} s",
-            ", ".join(dict.fromkeys(u.partition("/")[0] for u in row["used_by"])) or "–",
-        )
+    titles = ("artifact", "size", "files", "age", "took", "used by")
+    table = _table(*titles)
+    for m in catalog.manifests:
+        users = dict.fromkeys(u.stage for u in catalog.users(m))
+        facts = (_bytes(size_of(m)), str(len(m.files)), _age(m), f"{m.seconds:.0f} s")
+        table.add_row(*map(Text, (_label(m), *facts, ", ".join(users) or "–")))
     _console().print(table)
     total = sum(map(size_of, catalog.manifests))
-    print(f"{len(rows)} artifacts, {_bytes(total)} in {catalog.storage.uri}")
+    print(f"{len(catalog.manifests)} artifacts, {_bytes(total)} in {catalog.storage.uri}")
+    if unfinished:
+        table = _table("unfinished", "size", "age", "what", "held by")
+        for one in unfinished:
+            facts = (_bytes(one.size), _duration(one.age), one.what, one.held_by or "–")
+            table.add_row(*map(Text, (one.label, *facts)))
+        print()
+        _console().print(table)
+        total = sum(one.size for one in unfinished)
+        print(f"{len(unfinished)} unfinished, {_bytes(total)}; gc frees those left for some days")
+    for problem in catalog.problems:
+        print(f"left out: {problem}")
+
+
+def _finished_row(catalog: Catalog, m: Manifest) -> dict[str, Any]:
+    return {
+        "name": m.stage,
+        "fingerprint": m.fingerprint,
+        "state": "finished",
+        "bytes": size_of(m),
+        "files": len(m.files),
+        "created": m.created,
+        "seconds": round(m.seconds, 1),
+        "used_by": [_label(u) for u in catalog.users(m)],
+    }
+
+
+def _row(one: Leftover) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "fingerprint": one.fingerprint,
+        "state": "rerun" if one.is_finished else "unfinished",
+        "bytes": one.size,
+        "step": one.step,
+        "age_seconds": round(one.age),
+        "held_by": one.held_by,
+        "used_by": [],
+    }
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        is_number = title in ("size", "files", "age", "took")
+        table.add_column(title, justify="right" if is_number else "left")
+    return table
 
 
 @app.command
@@ -213,36 +249,31 @@ def verify(artifacts: Names = (), storage: StorageOption = "runs") -> None:
 @app.command
 def gc(
     keep_last: int = 3,
+    unfinished_days: float = 7.0,
     dry_run: bool = False,
     storage: StorageOption = "runs",
 ) -> None:
-    """Delete all but the newest artifacts of each name, never what a kept one was made from.
+    """Delete all but the newest artifacts of each name, never what a kept one was made from nor
+    what a running job uses; and what was left unfinished.
 
     Args:
         keep_last: How many of each name to keep at least.
+        unfinished_days: Free checkpoints and files of unfinished artifacts, and scratch in this
+            machine's cache, that nothing has changed for so many days.
         dry_run: Only say what would go.
         storage: Folder or URI of the artifacts.
     """
     if keep_last < 1:
         raise UserError(f"--keep-last {keep_last}: give 1 or more")
-    catalog = _catalog(storage)
-    leases = catalog.storage.leases()
-    freed = 0
-    try:
-        for manifest in catalog.to_delete(keep_last):
-            folder = catalog.storage.folder(*key_of(manifest))
-            if not dry_run:
-                if other := leases.acquire(folder):
-                    print(f"kept {_label(manifest)}: {other} works on it")
-                    continue
-                catalog.storage.delete(*key_of(manifest))
-                leases.release(folder)
-            freed += size_of(manifest)
-            verb = "would delete" if dry_run else "deleted"
-            print(f"{verb} {_label(manifest)} ({_bytes(size_of(manifest))}, {_age(manifest)} old)")
-    finally:
-        leases.close()
-    print(f"{_bytes(freed)} {'would be' if dry_run else ''} freed".replace("  ", " "))
+    if not unfinished_days >= 0:
+        raise UserError(f"--unfinished-days {unfinished_days}: give 0 or more")
+    verb = "would delete" if dry_run else "deleted"
+
+    def say(what: str, size: int, goes: bool, why: str) -> None:
+        print(f"{verb} {what} ({_bytes(size)})" if goes else f"kept {what}: {why}")
+
+    freed = Collection(_catalog(storage), keep_last, unfinished_days, dry_run, say).run()
+    print(f"{_bytes(freed)} {'would be ' if dry_run else ''}freed")
 
 
 @app.command

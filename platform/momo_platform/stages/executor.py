@@ -10,6 +10,7 @@ from typing import Any
 from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
+from momo_platform.stages.in_use import using
 from momo_platform.stages.machine_faults import (
     WallClock,
     clock_went_back,
@@ -448,13 +449,11 @@ class Execution:
         if isinstance(cause, UserError):
             status.error = str(cause)
             return
-        if storage := told(cause):
-            status.error = storage
-            return
         text = _ANSI.sub("", str(error)).strip()
         lines = text.splitlines()
-        status.error = "\n".join(lines[-_ERROR_LINES:])
-        if len(lines) > _ERROR_LINES:
+        below = told(cause)
+        status.error = below or "\n".join(lines[-_ERROR_LINES:])
+        if below or len(lines) > _ERROR_LINES:
             entry = status.entry
             place = self.storage.write_failure(entry.name, entry.fingerprint, text + "\n")
             if place:
@@ -480,6 +479,7 @@ def execute(
     fails and says what it waited for. On KeyboardInterrupt tasks are cancelled and leases
     given back.
     """
-    return Execution(
-        plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
-    ).run()
+    with using(plan, storage):
+        return Execution(
+            plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
+        ).run()
