@@ -21,7 +21,7 @@ def write(config, inputs, context):
 
 
 def ask_for_workers(config, inputs, context):
-    """Says that it has begun, waits for a file beside its artifact, then asks as a training does."""
+    """Says that it has begun, waits for a file beside it, then asks as a training does."""
     import ray
 
     (context.output.parent / "begun").touch()
