@@ -21,12 +21,21 @@ def write(config, inputs, context):
 
 
 def ask_for_workers(config, inputs, context):
-    """Says that it has begun, waits for a file beside it, then asks as a training does."""
+    """All processors are in use, and Ray knows it, until a file lies beside the artifact; then asks
+    for some as a training does."""
     import ray
 
-    (context.output.parent / "begun").touch()
-    while not (context.output.parent / "go").exists():
+    go = context.output.parent / "go"
+
+    def work():
+        while not go.exists():
+            time.sleep(0.05)
+
+    working = ray.remote(num_cpus=2)(work).remote()
+    while ray.available_resources().get("CPU"):
         time.sleep(0.05)
+    (context.output.parent / "begun").touch()
+    ray.get(working)
     ray.get(ray.util.placement_group([{"CPU": 0.5}]).ready())
 
 
