@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from momo_platform.stages.begun import read_begun
+from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.identity import fate
 from momo_platform.stages.in_use import Key
@@ -59,18 +60,18 @@ class Leftover:
 
 
 def leftovers(storage: Storage, finished: Mapping[Key, Manifest]) -> list[Leftover]:
-    """All of a storage, by name."""
-    keys = [
-        (name, entry.name)
-        for name in storage.names()
-        for entry in storage.entries_of(name)
-        if entry.size is None and is_fingerprint(entry.name)
-    ]
-    if not keys:
-        return []
+    """All of a storage, by name. What can't be read is left out: the catalog tells it."""
+    found: list[Leftover] = []
     now = storage.now()
-    found = [leftover(storage, key, finished.get(key), now) for key in keys]
-    return [one for one in found if one is not None]
+    for name in storage.names():
+        with contextlib.suppress(UserError):
+            for entry in storage.entries_of(name):
+                key = (name, entry.name)
+                if entry.size is None and is_fingerprint(entry.name):
+                    with contextlib.suppress(UserError, PermissionError):
+                        one = leftover(storage, key, finished.get(key), now)
+                        found += [] if one is None else [one]
+    return found
 
 
 def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) -> Leftover | None:
@@ -87,6 +88,8 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         inner.append(entry)
         if entry.size is None:
             inner += storage.tree.below(f"{place}/{entry.name}")
+    if not any(e.size is not None or e.changed for e in inner):
+        return None  # a store's mark of a folder that had something in it
     return Leftover(
         *key,
         tuple(f"{place}/{e.name}" for e in ours) if manifest else (place,),
