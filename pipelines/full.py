@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
     Plan,
     Storage,
@@ -25,7 +26,6 @@ from momo_platform.stages import (
     open_storage,
     print_plan,
 )
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import TRAIN
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig
@@ -34,14 +34,13 @@ from pipelines.options import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked("train", TRAIN, arguments):
-        return 0
-    return exit_code(
-        lambda: run(parse(for_parser(arguments)), arguments),
-        "the same command goes on from the last checkpoint",
-    )
+    """Exit codes as `momo_platform.exit_codes` says."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+
+    def work() -> int:
+        return 0 if help_asked("train", TRAIN, given) else run(parse(for_parser(given)), given)
+
+    return exit_code(work, "the same command goes on from the last checkpoint")
 
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
@@ -121,13 +120,12 @@ def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: 
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
-    print(
-        f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
-        f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}",
-        flush=True,
-    )
     with ExitStack() as stack:
         stream = stack.enter_context(silence(log, verbose=config.run.verbose))
+        stream.write(
+            f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
+            f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}\n"
+        )
         view = stack.enter_context(View(stream, verbose=config.run.verbose))
         view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))

@@ -76,7 +76,7 @@ def find_address(address: str) -> tuple[str, str]:
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
     file = current_cluster_file()
-    found = file.read_text().strip() if file.is_file() else ""
+    found = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
     alive = bool(found) and answers(found)
     notice = ""
     if found and not alive:
@@ -119,7 +119,7 @@ def growth() -> dict[str, float]:
     import yaml
 
     try:
-        config = yaml.safe_load(file.read_text())
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
         types, head = config["available_node_types"], config["head_node_type"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(

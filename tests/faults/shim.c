@@ -48,7 +48,6 @@ struct fault {
     int operations, error;
     const char *text, *markers, *while_file;
     int times; /* 0: always */
-    volatile int spent;
 };
 
 static struct fault faults[32];
@@ -113,7 +112,6 @@ static void read_environment(void) {
 
 static int strike(struct fault *fault) {
     if (!fault->times) return 1;
-    if (fault->spent) return 0;
     char marker[LONGEST];
     for (int i = 0; i < fault->times; i++) {
         snprintf(marker, sizeof marker, "%s.%d", fault->markers, i);
@@ -124,7 +122,6 @@ static int strike(struct fault *fault) {
             return 1;
         }
     }
-    fault->spent = 1;
     return 0;
 }
 

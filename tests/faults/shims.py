@@ -43,18 +43,18 @@ class Fault:
         return "|".join(fields)
 
 
-def no_links(path: str = "", error: str = "EPERM") -> Fault:
+def no_links(path: str = "", error: str = "EPERM", while_exists: Path | None = None) -> Fault:
     """A file system without hard links: exFAT, some network and FUSE mounts."""
-    return Fault(("link",), error, path)
+    return Fault(("link",), error, path, while_exists=while_exists)
 
 
-def no_symlinks(path: str = "", error: str = "EPERM") -> Fault:
-    return Fault(("symlink",), error, path)
+def no_symlinks(path: str = "", error: str = "EPERM", while_exists: Path | None = None) -> Fault:
+    return Fault(("symlink",), error, path, while_exists=while_exists)
 
 
-def no_locks(path: str = "", error: str = "ENOLCK") -> Fault:
-    """A file server without locks: NFS with `nolock`'s daemon gone, some FUSE mounts."""
-    return Fault(("lock",), error, path)
+def no_locks(path: str = "", error: str = "ENOLCK", while_exists: Path | None = None) -> Fault:
+    """A file server without locks: NFS whose lock daemon is gone, some FUSE mounts."""
+    return Fault(("lock",), error, path, while_exists=while_exists)
 
 
 def full_disk(path: str, while_exists: Path | None = None) -> Fault:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
@@ -17,9 +19,12 @@ from momo_platform.stages.leftovers import (
     leftovers,
     scratch_folders,
 )
+from momo_platform.stages.liveness import SILENT_SECONDS
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.mirror import artifact_cache
 from momo_platform.stages.tree import LocalTree
+
+_LOOK_SECONDS = 1.0
 
 
 @dataclass
@@ -91,6 +96,14 @@ class Collection:
             self.leases.release(folder)
         self._gone(what, size_of(manifest), age_of(manifest))
 
+    def _take(self, folder: Any, *, watch: bool) -> str | None:
+        """The artifact's lease, or who has it. With `watch` there is one that seems to be dead:
+        where its holder can't be seen from here it takes a while to be sure."""
+        deadline = time.monotonic() + (2 * SILENT_SECONDS if watch else 0)
+        while (other := self.leases.acquire(folder)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return other
+
     def _used_now(self) -> set[Key]:
         used = [k for r in read_records(self.catalog.storage) if r.lives for k in r.uses]
         known = [self.catalog.by_key[k] for k in used if k in self.catalog.by_key]
@@ -108,7 +121,7 @@ class Collection:
             return
         if not self.dry_run:
             folder = storage.folder(*key)
-            if other := self.leases.acquire(folder):
+            if other := self._take(folder, watch=one.has_lease):
                 self.say(one.label, 0, False, f"{other} works on it")
                 return
             now = leftover(storage, key, storage.manifest(*key), storage.now())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.tree import Tree
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages.amounts import in_bytes
 from momo_platform.stages.catalog import (
     Catalog,
@@ -259,12 +259,9 @@ def graph(
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Exit code 0: done; 1: something is damaged; 2: bad input."""
-    try:
+
+    def work() -> int:
         app.cli(args=arguments, prog="momo artifacts", description=__doc__)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `… | head`
-        sys.stderr.close()
         return 0
-    return 0
+
+    return exit_code(work, "the same command goes on where it was")

@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from momo_platform.stages.begun import read_begun
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.identity import fate
-from momo_platform.stages.in_use import Key
+from momo_platform.stages.in_use import SILENT_SECONDS, Key
+from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.mirror import OWNER, artifact_cache
 from momo_platform.stages.storage import CHECKPOINTS, FAILURE_FILE, Storage
@@ -33,8 +33,9 @@ _DAY = 86400.0
 @dataclass(frozen=True)
 class Leftover:
     """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
-    since the last change; `held_by` who holds the artifact's lease. With `is_finished` it lies
-    beside a finished artifact: a rerun that was interrupted, or an attempt that died."""
+    since the last change; `held_by` who holds the artifact's lease (there may be a dead one). With
+    `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
+    that died."""
 
     name: str
     fingerprint: str
@@ -43,6 +44,7 @@ class Leftover:
     size: int
     age: float
     held_by: str | None
+    has_lease: bool
     is_finished: bool
     inputs: tuple[Key, ...]
 
@@ -78,8 +80,9 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
     """Of one artifact's folder, or None. `now` by the storage's clock."""
     place = "/".join(key)
     kept = {FILE_NAME, FAILURE_FILE, manifest.attempt} if manifest else set()
-    top = [e for e in storage.tree.entries(place) if e.name not in kept]
-    top = [e for e in top if not _LEASE.fullmatch(e.name)]
+    found = storage.tree.entries(place)
+    leases = [e for e in found if _LEASE.fullmatch(e.name)]
+    top = [e for e in found if e.name not in kept and e not in leases]
     ours = [e for e in top if _is_ours(e)]
     if not ours or (manifest is None and len(ours) < len(top)):
         return None  # nothing, or a folder of somebody else
@@ -96,10 +99,22 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         storage.newest_checkpoint(*key),
         sum(e.size or 0 for e in inner),
         max(0.0, now - max(e.changed for e in inner)),
-        storage.lease_holder(*key),
+        _holder(storage, key, leases, now),
+        bool(leases),
         manifest is not None,
         read_begun(storage, *key).inputs,
     )
+
+
+def _holder(storage: Storage, key: Key, leases: list[Entry], now: float) -> str | None:
+    """Who holds the artifact. A lease is renewed all the time: one that was not for long is dead,
+    even where its holder can't be seen from here."""
+    if not leases:
+        return None
+    inner = [e for one in leases for e in storage.tree.below(f"{'/'.join(key)}/{one.name}")]
+    if now - max(e.changed for e in (*leases, *inner)) > SILENT_SECONDS:
+        return None
+    return storage.lease_holder(*key)
 
 
 def _is_ours(entry: Entry) -> bool:
@@ -130,10 +145,10 @@ def _scratch_folders() -> Iterator[Scratch]:
     now = tree.now() if entries else 0.0
     for entry in entries:
         inner = [entry, *tree.below(entry.name)]
-        owner: Any = {}
-        with contextlib.suppress(ValueError):
-            owner = json.loads(tree.get(f"{entry.name}/{OWNER}") or b"{}")
-        known = fate(owner) if isinstance(owner, dict) and "began" in owner else "unknown"
+        owner = ProcessIdentity("", 0)  # of an earlier version, which left no name
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            owner = ProcessIdentity.read(json.loads(tree.get(f"{entry.name}/{OWNER}") or b""))
+        known = "gone" if owner.is_gone else "runs" if owner.is_here else "unknown"
         size = sum(e.size or 0 for e in inner)
         yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
 

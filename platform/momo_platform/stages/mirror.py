@@ -14,7 +14,7 @@ from typing import Protocol
 
 from momo_platform.cache import cache_root
 from momo_platform.stages.folders import Folders
-from momo_platform.stages.identity import process_identity
+from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME
 from momo_platform.stages.storage import CHECKPOINTS, open_storage
 
@@ -35,7 +35,7 @@ def scratch_folder(name: str) -> Path:
 
 def sign(scratch: Path) -> Path:
     """Say which process a scratch folder is of: `gc` frees those of the dead."""
-    (scratch / OWNER).write_text(json.dumps(process_identity()), encoding="utf-8")
+    (scratch / OWNER).write_text(json.dumps(ProcessIdentity.own().asdict()), encoding="utf-8")
     return scratch
 
 

@@ -153,9 +153,9 @@ class ObjectStorage(Storage):
         return own(None if raw is None else parse_manifest(raw), name, fingerprint)
 
     def lease_holder(self, name: str, fingerprint: str) -> str | None:
-        claims = read_claims(self._fs, self.folder(name, fingerprint), self.now())
-        living = [c for c in claims if c.is_alive and c.number]
-        return min(living, key=lambda c: (c.number, c.token)).holder if living else None
+        claims = read_claims(self._fs, self.folder(name, fingerprint))
+        living = [c for c in claims if c.number and not c.process.is_gone]
+        return str(min(living, key=lambda c: (c.number, c.token)).process) if living else None
 
     def _names(self, folder: str) -> list[str]:
         found = self._list(folder, recursive=False)
@@ -251,8 +251,11 @@ class ObjectStorage(Storage):
         w = workspace
         return MirroredFolders(self._uri, w.name, w.fingerprint, w.attempt, w.output)
 
+    def lease_token(self, folder: str) -> str | None:
+        return token_of(self._fs, folder)
+
     def _check_lease(self, name: str, folder: str, lease: str | None) -> None:
-        if lease is not None and token_of(self._fs, folder) != lease:
+        if lease is not None and self.lease_token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
