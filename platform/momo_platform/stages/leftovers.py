@@ -70,7 +70,7 @@ def leftovers(storage: Storage, finished: Mapping[Key, Manifest]) -> list[Leftov
             for entry in storage.entries_of(name):
                 key = (name, entry.name)
                 if entry.size is None and is_fingerprint(entry.name):
-                    with contextlib.suppress(UserError, PermissionError):
+                    with contextlib.suppress(UserError, PermissionError, IsADirectoryError):
                         one = leftover(storage, key, finished.get(key), now)
                         found += [] if one is None else [one]
     return found
@@ -84,6 +84,8 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
     leases = [e for e in found if _LEASE.fullmatch(e.name)]
     top = [e for e in found if e.name not in kept and e not in leases]
     ours = [e for e in top if _is_ours(e)]
+    if manifest is None and FILE_NAME in {e.name for e in top} and not storage.damage(*key):
+        return None  # whole, and of another place: somebody's copy
     if not ours or (manifest is None and len(ours) < len(top)):
         return None  # nothing, or a folder of somebody else
     inner: list[Entry] = []
