@@ -196,10 +196,9 @@ class Storage:
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
         folder = self.folder(name, fingerprint) / CHECKPOINTS
-        try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(folder):
             return None
+        names = os.listdir(folder)
         steps = sorted((step, n) for n in names if (step := checkpoint_step(n)) is not None)
         whole = (step for step, n in reversed(steps) if is_whole_checkpoint(folder / n))
         return next(whole, None)
