@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.in_use import collecting, read_records
@@ -24,7 +25,8 @@ from momo_platform.stages.tree import LocalTree
 @dataclass
 class Collection:
     """One `gc`: `keep_last` of each name stay, and what has not changed for `unfinished_days`
-    without becoming an artifact goes. `say` gets (what, bytes, whether it goes, why not)."""
+    without becoming an artifact goes. `say` gets (what, bytes, whether it goes, how old it is or
+    why it stays)."""
 
     catalog: Catalog
     keep_last: int
@@ -87,7 +89,7 @@ class Collection:
                 return
             storage.delete(*key)
             self.leases.release(folder)
-        self._gone(what, size_of(manifest))
+        self._gone(what, size_of(manifest), age_of(manifest))
 
     def _used_now(self) -> set[Key]:
         used = [k for r in read_records(self.catalog.storage) if r.lives for k in r.uses]
@@ -114,7 +116,7 @@ class Collection:
                 for path in now.paths:
                     storage.tree.remove(path)
             self.leases.release(folder)
-        self._gone(f"{one.label}: {one.what}", one.size)
+        self._gone(f"{one.label}: {one.what}", one.size, in_days(one.age))
 
     def _records(self) -> None:
         """Those of dead drivers hold nothing any more."""
@@ -129,8 +131,9 @@ class Collection:
             if old or one.fate == "gone":
                 if not self.dry_run:
                     cache.remove(one.name)
-                self._gone(f"{artifact_cache() / one.name}: scratch of a dead process", one.size)
+                what = f"{artifact_cache() / one.name}: scratch of a dead process"
+                self._gone(what, one.size, in_days(one.age))
 
-    def _gone(self, what: str, size: int) -> None:
+    def _gone(self, what: str, size: int, age: str) -> None:
         self.freed += size
-        self.say(what, size, True, "")
+        self.say(what, size, True, age)

@@ -22,14 +22,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
 
 logger = logging.getLogger(__name__)
 FOLDER = ".in-use"
 _BEAT_SECONDS = 30.0
-_SILENT_SECONDS = 3600.0
+"""Of a process that can't be seen from here, by the storage's clock. `gc` takes one look and can't
+watch as a lease's taker does, so it waits long."""
 _POLL_SECONDS = 0.2
 _CLOSE_SECONDS = 5.0
 
@@ -59,15 +60,13 @@ def read_records(storage: Storage) -> list[Record]:
         try:
             content = json.loads(storage.tree.get(path) or b"{}")
             process = ProcessIdentity.read(content["process"])
-            known = process.fate
-            lives = (
-                now - entry.changed <= _SILENT_SECONDS if known == "unknown" else known == "runs"
-            )
+            silent = now - entry.changed > OLD_SECONDS
+            lives = not process.is_gone if process.is_here else not silent
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
             found.append(Record(path, uses, bool(content["collects"]), str(process), lives))
         except (ValueError, KeyError, TypeError) as error:
             # not of this version: what it holds is not known, and it may be renewed
-            if now - entry.changed <= _SILENT_SECONDS:
+            if now - entry.changed <= OLD_SECONDS:
                 raise UserError(
                     f"{storage.uri}/{path} can't be understood ({error!r}): wait until that run "
                     "has ended, or update this program"

@@ -195,12 +195,13 @@ class Storage:
 
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
-        steps = [
-            checkpoint_step(p.name)
-            for p in (self.folder(name, fingerprint) / CHECKPOINTS).glob("step-*")
-            if is_whole_checkpoint(p)
-        ]
-        return max((s for s in steps if s is not None), default=None)
+        folder = self.folder(name, fingerprint) / CHECKPOINTS
+        if not os.path.isdir(folder):
+            return None
+        names = os.listdir(folder)
+        steps = sorted((step, n) for n in names if (step := checkpoint_step(n)) is not None)
+        whole = (step for step, n in reversed(steps) if is_whole_checkpoint(folder / n))
+        return next(whole, None)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""
