@@ -11,24 +11,19 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from momo_platform.machine import ensure_home
 from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.errors import StageFailed, UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(KeyboardInterrupt):
-    """The process was asked to stop by a signal; everything is given back as at Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+_asked: list[int] = []  # signals that came to the command which runs
 
 
 def exit_code(work: Callable[[], int], after_interrupt: str, place: str = "--storage") -> int:
     """What `work` returns, or the code of the error that it ended with, told in a line. `place`:
     the option that names where the command writes."""
     prepare_streams()
+    ensure_home()
     try:
         with _stoppable():
             code = work()
@@ -38,10 +33,10 @@ def exit_code(work: Callable[[], int], after_interrupt: str, place: str = "--sto
         return _told(f"error: {error}", 2)
     except StageFailed as error:
         return _told(f"\n{error}", 1)
-    except Stopped as stopped:
-        name = signal.Signals(stopped.number).name
-        return _told(f"\nstopped by {name}; {after_interrupt}", 128 + stopped.number)
     except KeyboardInterrupt:
+        if _asked:
+            name = signal.Signals(_asked[0]).name
+            return _told(f"\nstopped by {name}; {after_interrupt}", 128 + _asked[0])
         return _told(f"\ninterrupted; {after_interrupt}", 130)
     except BrokenPipeError:  # `… | head`: what is printed last, or a list; runs go on without
         _to_nowhere(sys.stdout.fileno())
@@ -92,22 +87,23 @@ def _to_nowhere(number: int) -> None:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped`, once: what is given back then takes a moment, and who
-    asks often asks twice. In another thread than the main one, nothing (Python's rule)."""
+    """SIGTERM and SIGHUP are noted and raise KeyboardInterrupt, so that everything is given back as
+    at Ctrl-C; once, for that takes a moment, and who asks often asks twice. Nothing in another
+    thread than the main one (Python's rule), and in a command within a command."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            raise Stopped(number)
+        _asked.append(number)
+        if len(_asked) == 1:
+            raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     # nohup ignores SIGHUP, and it stays so; a caller's own handler stays too.
     ours = [number for number, handler in before.items() if handler == signal.SIG_DFL]
+    if ours:
+        _asked.clear()
     for number in ours:
         signal.signal(number, stop)
     try:

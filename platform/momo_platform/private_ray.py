@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.cores import usable_cores
-from momo_platform.exit_codes import Stopped
+from momo_platform.machine import ensure_home
 from momo_platform.stages.errors import UserError
 
 _STARTS = 2  # Ray gives a start 30 s: on a busy machine the second finds its files in memory
@@ -39,6 +39,7 @@ def start_private(*, num_cpus: int | None, **options: Any) -> str:
 
     folder, variable = ray_folder()
     _check_room(folder, variable)
+    ensure_home()
     give_token()
     for left in reversed(range(_STARTS)):
         try:
@@ -133,7 +134,9 @@ def keep_signals() -> Iterator[None]:
         return
     try:
         yield
-    except SystemExit as error:  # Ray's handler
-        raise Stopped(signal.SIGTERM) from error
+    except SystemExit:  # Ray's handler
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
