@@ -41,6 +41,10 @@ def exit_code(work: Callable[[], int], after_interrupt: str, place: str = "--sto
     except BrokenPipeError:  # `… | head`: what is printed last, or a list; runs go on without
         _to_nowhere(sys.stdout.fileno())
         return 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich's way to tell of the same
+            return 0
+        raise
     except OSError as error:
         if (told := fault_of_machine(error, place)) is None:
             raise
