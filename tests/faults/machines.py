@@ -4,10 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-MOMO = [sys.executable, "-m", "momo_ray.command"]
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "train": ["pipelines/full.py"],
+    "plan": ["pipelines/full.py", "--plan"],
+    "artifacts": ["-m", "momo_platform"],
+    "cluster-check": ["pipelines/cluster_check.py"],
+    "flava": ["experiments/flava.py"],
+}
 
 
 def environment(**changes):
@@ -33,8 +41,16 @@ def run(*command, prefix=(), seconds=120, cwd=None, **changes):
     )
 
 
-def momo(*arguments, **how):
-    return run(*MOMO, *arguments, **how)
+def command(name, *arguments):
+    """A command line by the script of the command, which is older than the command `momo`."""
+    script, *more = COMMANDS[name]
+    module = script == "-m"
+    start = [script] if module else [str(ROOT / script)]
+    return [sys.executable, *start, *more, *map(str, arguments)]
+
+
+def momo(name, *arguments, **how):
+    return run(*command(name, *arguments), **how)
 
 
 def namespace(*options):
