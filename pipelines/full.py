@@ -56,8 +56,8 @@ def job(config: PipelineConfig, arguments: Sequence[str]) -> Plan:
     if config.run.plan:
         show_plan(plan, config, storage)
         return plan
-    storage.create()
     if plan.to_run:
+        storage.create()
         execute_plan(plan, storage, config, command_line(arguments))
     finish(plan, storage)
     return plan
@@ -152,13 +152,29 @@ def finish(plan: Plan, storage: Storage) -> None:
         print("done; the report was not among the stages that ran")
         return
     folder = _local_folder(storage)
-    latest, temporary = folder / "latest", folder / f".latest-{os.getpid()}"
-    here = artifact.path.is_relative_to(folder)
-    temporary.symlink_to(artifact.path.relative_to(folder) if here else artifact.path)
-    temporary.replace(latest)
+    latest, lacking = folder / "latest", ""
+    try:
+        _link(latest, artifact.path)
+    except OSError as error:
+        lacking = f"{_shown(latest)} can't be a link to them ({error.strerror}): give --model"
+        latest = artifact.path
     print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {_shown(latest)}/report/index.html")
     print(f"model:  {_shown(latest)}/model   (momo.load, momo embed)")
+    if lacking:
+        print(f"{lacking} the place above")
+
+
+def _link(latest: Path, target: Path) -> None:
+    """Make `latest` a link to the folder, in one step. Raises OSError where the file system has no
+    links, and where `latest` is a folder."""
+    temporary = latest.with_name(f".latest-{os.getpid()}")
+    here = target.is_relative_to(latest.parent)
+    try:
+        temporary.symlink_to(target.relative_to(latest.parent) if here else target)
+        temporary.replace(latest)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _local_folder(storage: Storage) -> Path:

@@ -10,6 +10,7 @@ the same layout below a `pyarrow.fs` URI. `open_storage` chooses by the URI.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -84,7 +85,10 @@ class Storage:
         text = os.fspath(uri).removeprefix("file://")
         if "://" in text:
             raise UserError(f"storage {text} is no local folder; use open_storage")
-        self.root = Path(text).expanduser().resolve()
+        try:
+            self.root = Path(text).expanduser().resolve()
+        except RuntimeError as error:  # a user without a home, or unknown
+            raise UserError(f"storage {text}: {error} Give the folder without ~") from error
         self.tree: Tree = LocalTree(self.root)
 
     @property
@@ -93,9 +97,11 @@ class Storage:
         return str(self.root)
 
     def create(self) -> None:
-        """Make the root folder."""
+        """Make the root folder, where a run is to write."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "this user can't write there")
         except OSError as error:
             raise UserError(
                 f"storage {self.root}: {error.strerror}; choose another folder with --storage"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
+from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
@@ -238,6 +239,8 @@ def run_torch_trainer(
                 continue
             if isinstance(cause, UserError):
                 raise cause from None
+            if isinstance(cause, OSError) and (told := fault_of_machine(cause)):
+                raise UserError(told) from None
             if fault == "memory":
                 raise out_of_memory(first, context.name) from None
             raise WorkerFailed(str(first)) from None
