@@ -268,7 +268,7 @@ class Trainer:
                     self._say(f"compiled for {self.seconds_compiling():.0f} s in the first step")
             values: dict[str, float] = {}
             if log_now:
-                values = self._record(step, result) | window.record(self.device, world_size())
+                values = self._record(step, result) | window.record(self.device)
                 self._report(step, values, window)
                 window = Window(step + 1, modalities)
             if valid_now:
