@@ -16,10 +16,10 @@ from pathlib import Path
 
 import tyro
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError, open_storage
 from momo_platform.stages.catalog import Catalog
 from momo_platform.sweeps.compare import markdown, page, read_run
-from pipelines.commands.exit_codes import exit_code
 
 
 @dataclass(frozen=True)

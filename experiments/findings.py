@@ -336,7 +336,9 @@ def page(results: Path = RESULTS) -> str:
 
 def _sweeps(results: Path) -> list[str]:
     return sorted(
-        file.stem for file in results.glob("*.json") if '"definition"' in file.read_text()
+        file.stem
+        for file in results.glob("*.json")
+        if '"definition"' in file.read_text(encoding="utf-8")
     )
 
 

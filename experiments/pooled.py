@@ -18,9 +18,9 @@ from statistics import fmean
 
 import tyro
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError
 from momo_platform.sweeps.rows import Results, estimate, read_results, shown_metrics
-from pipelines.commands.exit_codes import exit_code
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
 from momo_platform.data.listing import Kind
+from momo_platform.exit_codes import exit_code
 from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.sweeps import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
@@ -92,18 +92,20 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
     import tyro
 
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked(f"sweep {experiment.name}", SWEEP, given):
-        print(f"\n{(doc or '').strip()}")
-        return 0
-    options = tyro.cli(
-        ExperimentOptions,
-        args=for_parser(given),
-        description=doc,
-        prog=f"momo sweep {experiment.name}",
-    )
-    return exit_code(
-        lambda: run(experiment, options, given), "the same command goes on where it was"
-    )
+
+    def work() -> int:
+        if help_asked(f"sweep {experiment.name}", SWEEP, given):
+            print(f"\n{(doc or '').strip()}")
+            return 0
+        options = tyro.cli(
+            ExperimentOptions,
+            args=for_parser(given),
+            description=doc,
+            prog=f"momo sweep {experiment.name}",
+        )
+        return run(experiment, options, given)
+
+    return exit_code(work, "the same command goes on where it was")
 
 
 def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:

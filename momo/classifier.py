@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
@@ -29,6 +29,7 @@ from momo.pictures import Picture, is_one_picture, open_picture
 from momo.precision import Precision, check_precision, keep_linear_layers_in_bf16
 from momo.tokenizer import encode_pairs, encode_texts, load_tokenizer
 from momo.transforms import stack_pictures
+from momo.weight_files import save_tensors
 
 HEAD = "classifier.safetensors"
 Inputs = Literal["text", "image", "pair"]
@@ -85,7 +86,7 @@ def save_classifier(
     place = Path(folder)
     save(trunk.encoder, place, tokenizer_json, {**(extra or {}), "classifier": entry})
     head = {n: t.detach().cpu().contiguous() for n, t in classifier.head.state_dict().items()}
-    save_file(head, place / HEAD)
+    save_tensors(head, place / HEAD)
 
 
 def load_classifier(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from momo.attention import patch_attention
@@ -29,6 +29,7 @@ from momo.precision import (
 )
 from momo.tokenizer import encode_texts, load_tokenizer
 from momo.transforms import stack_pictures
+from momo.weight_files import save_tensors
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 _WINDOW = 32  # batches of texts that are ordered by length at a time
@@ -47,9 +48,9 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    save_tensors(weights, folder / WEIGHTS)
     config = {"model": model.config.to_dict(), **(extra or {})}
-    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
     if tokenizer_json is not None:
         (folder / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
 
@@ -99,7 +100,7 @@ def load(
     model = load_model(folder)
     if precision == "bf16":
         keep_linear_layers_in_bf16(model)
-    length = json.loads((folder / CONFIG).read_text()).get("text_length")
+    length = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("text_length")
     return Embedder(model.to(place), load_tokenizer(folder / TOKENIZER), length, precision)
 
 

@@ -22,9 +22,9 @@ from typing import Annotated, Any
 import tyro
 
 from momo_platform.bounds import check_bounds
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
-from pipelines.commands.exit_codes import exit_code
 from pipelines.mounts import dead_links
 from pipelines.packing import always_there, bundles, pack
 from pipelines.presets import PRESETS
@@ -63,7 +63,7 @@ def load(file: str) -> dict[str, Any]:
     import yaml
 
     try:
-        config = yaml.safe_load(Path(file).read_text())
+        config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from momo.precision import Precision
+from momo_platform.exit_codes import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the similarities (or the vectors' beginnings); exit code 2 for bad input."""
+    return exit_code(lambda: _embed(arguments), "nothing is written", place="--output")
+
+
+def _embed(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     if not options.text and not options.image:
         print("error: nothing to embed; give --text or --image", file=sys.stderr)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from momo.config import ModelConfig
 from momo.precision import Precision
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
     Stage,
     UserError,
@@ -30,7 +31,6 @@ from momo_platform.stages import (
     print_plan,
 )
 from momo_platform.stages.stage import all_stages
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import EVALUATE
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
@@ -251,13 +251,16 @@ def _work(options: Options, arguments: Sequence[str]) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+def _main(arguments: Sequence[str]) -> int:
     if help_asked("evaluate", EVALUATE, arguments):
         return 0
-    options = parse(arguments)
-    return exit_code(lambda: _work(options, arguments), "the same command goes on where it was")
+    return _work(parse(arguments), arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as `momo_platform.exit_codes` says."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_code(lambda: _main(given), "the same command goes on where it was")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
     Plan,
     Storage,
@@ -25,7 +26,6 @@ from momo_platform.stages import (
     open_storage,
     print_plan,
 )
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import TRAIN
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig
@@ -34,14 +34,13 @@ from pipelines.options import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done; 1: a stage failed; 2: bad input; 130: interrupted."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked("train", TRAIN, arguments):
-        return 0
-    return exit_code(
-        lambda: run(parse(for_parser(arguments)), arguments),
-        "the same command goes on from the last checkpoint",
-    )
+    """Exit codes as `momo_platform.exit_codes` says."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+
+    def work() -> int:
+        return 0 if help_asked("train", TRAIN, given) else run(parse(for_parser(given)), given)
+
+    return exit_code(work, "the same command goes on from the last checkpoint")
 
 
 def run(config: PipelineConfig, arguments: Sequence[str]) -> int:
@@ -121,13 +120,12 @@ def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: 
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
-    print(
-        f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
-        f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}",
-        flush=True,
-    )
     with ExitStack() as stack:
         stream = stack.enter_context(silence(log, verbose=config.run.verbose))
+        stream.write(
+            f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
+            f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}\n"
+        )
         view = stack.enter_context(View(stream, verbose=config.run.verbose))
         view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
         connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
@@ -154,13 +152,31 @@ def finish(plan: Plan, storage: Storage) -> None:
         print("done; the report was not among the stages that ran")
         return
     folder = _local_folder(storage)
-    latest, temporary = folder / "latest", folder / f".latest-{os.getpid()}"
-    here = artifact.path.is_relative_to(folder)
-    temporary.symlink_to(artifact.path.relative_to(folder) if here else artifact.path)
-    temporary.replace(latest)
+    latest, lacking = folder / "latest", ""
+    try:
+        _link(latest, artifact.path)
+    except OSError as error:
+        lacking = (
+            f"{_shown(latest)} can't be a link to it ({error.strerror}): give the model's place"
+        )
+        latest = artifact.path
     print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {_shown(latest)}/report/index.html")
     print(f"model:  {_shown(latest)}/model   (momo.load, momo embed)")
+    if lacking:
+        print(f"{lacking} with --model, as above")
+
+
+def _link(latest: Path, target: Path) -> None:
+    """Make `latest` a link to the folder, in one step. Raises OSError where the file system has no
+    links, and where `latest` is a folder."""
+    temporary = latest.with_name(f".latest-{os.getpid()}")
+    here = target.is_relative_to(latest.parent)
+    try:
+        temporary.symlink_to(target.relative_to(latest.parent) if here else target)
+        temporary.replace(latest)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _local_folder(storage: Storage) -> Path:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from momo.precision import Precision
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
     Artifact,
     Context,
@@ -26,7 +27,6 @@ from momo_platform.stages import (
     open_storage,
 )
 from momo_platform.training.config import MECHANICS
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
@@ -165,13 +165,11 @@ def parse(arguments: Sequence[str]) -> IndexOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes as those of `full.py`."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked("index", INDEX, arguments):
-        return 0
-    options = parse(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
 
     def work() -> int:
-        print(make_index(options, arguments))
+        if not help_asked("index", INDEX, given):
+            print(make_index(parse(given), given))
         return 0
 
     return exit_code(work, "the same command goes on where it was")

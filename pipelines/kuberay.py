@@ -147,7 +147,7 @@ def check_crd(config: Manifest, file: str) -> None:
     from jsonschema import Draft7Validator, SchemaError
 
     try:
-        crd = yaml.safe_load(Path(file).read_text())
+        crd = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         wanted = str(config["apiVersion"]).partition("/")[2]
         (version,) = [v for v in crd["spec"]["versions"] if v["name"] == wanted]
         schema = version["schema"]["openAPIV3Schema"]

@@ -47,7 +47,7 @@ def read_table(file: Path = TABLE) -> tuple[str, dict[str, dict[str, Machine]]]:
 
     place = "the file"
     try:
-        table = yaml.safe_load(file.read_text())
+        table = yaml.safe_load(file.read_text(encoding="utf-8"))
         place = "date"
         date = table["date"].isoformat()
         place = "regions"

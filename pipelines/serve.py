@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.serving.config import Limits, Precision, ServingConfig, read_keys
 from momo_platform.stages import UserError
-from pipelines.commands.exit_codes import exit_code
 from pipelines.commands.help_pages import SERVE
 from pipelines.commands.short_help import for_parser, help_asked
 
@@ -251,10 +251,12 @@ def parse(arguments: Sequence[str]) -> ServeOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for bad input."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked("serve", SERVE, arguments):
-        return 0
-    return exit_code(lambda: run(parse(arguments)), "nothing is lost")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+
+    def work() -> int:
+        return 0 if help_asked("serve", SERVE, given) else run(parse(given))
+
+    return exit_code(work, "nothing is lost", place="TMPDIR")
 
 
 if __name__ == "__main__":

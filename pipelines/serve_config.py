@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.machine import with_our_modules
 from momo_platform.serving import ServingConfig
 from momo_platform.stages import UserError
-from pipelines.commands.exit_codes import exit_code
 from pipelines.serve import DEFAULT_MODEL, ServeOptions, config_of
 
 FILE = Path(__file__).with_name("serve.yaml")
@@ -60,7 +60,7 @@ def build(model: str) -> dict[str, Any]:
         )
         if done.returncode:
             raise UserError(f"`serve build` failed: {done.stderr[-2000:]}")
-        return yaml.safe_load(file.read_text())
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def adapted(built: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def run(options: Options) -> int:
     import yaml
 
     text = yaml.safe_dump(adapted(build(options.model)), sort_keys=False)
-    Path(options.output).write_text(_HEAD + text)
+    Path(options.output).write_text(_HEAD + text, encoding="utf-8")
     print(f"wrote {options.output}")
     return 0
 

@@ -21,7 +21,9 @@ _WARM = (1, 64)  # items of a batch
 
 def model_name(folder: str | Path) -> str:
     """The name that an exported model serves under: it has the fingerprint of its training."""
-    made_by = json.loads((Path(folder) / "config.json").read_text()).get("artifact", "")
+    made_by = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get(
+        "artifact", ""
+    )
     return "momo-" + (made_by.rpartition("/")[2] or "exported")
 
 
@@ -29,7 +31,7 @@ class MoMoReader:
     """The tokenizer and the pictures' size of an exported model."""
 
     def __init__(self, folder: str) -> None:
-        config = json.loads((Path(folder) / "config.json").read_text())
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         model = ModelConfig.from_dict(config["model"])
         self.image_size, longest = model.image_size, model.max_text_length
         self.text_length = min(config.get("text_length") or longest, longest)
@@ -90,7 +92,7 @@ class MoMoClassifierReader:
     """The classes of a fine-tuned classifier, and how it reads texts and pictures."""
 
     def __init__(self, folder: str) -> None:
-        config = json.loads((Path(folder) / "config.json").read_text())
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         entry = config["classifier"]
         self.classes: Sequence[str] = tuple(entry["classes"])
         self.takes_texts = entry["inputs"] in ("text", "pair")
@@ -121,7 +123,7 @@ class MoMoClassifier:
 
         torch.set_num_threads(threads)
         self.classifier = load_classifier(folder, device, precision)
-        config = json.loads((Path(folder) / "config.json").read_text())
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         made_by = str(config.get("artifact") or config.get("task") or "classifier")
         self.name = "momo-" + made_by.rpartition("/")[2]
         self.dimensions = len(self.classifier.classes)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from momo_platform.exit_codes import exit_code
 from pipelines.demo.corpora import LICENCES
 
 
@@ -69,9 +70,15 @@ def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, An
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: written; 2: bad input."""
+    again = "the same command writes all of it"
+    return exit_code(lambda: _export(arguments), again, place="--output")
+
+
+def _export(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     folder, output = Path(options.model), Path(options.output)
     from momo.hf import from_exported, render_card
+    from momo.weight_files import with_mode
 
     try:
         model, processor = from_exported(folder)
@@ -82,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    for file in output.glob("*.safetensors"):  # transformers leaves them readable by their owner
+        with_mode(file, (output / "config.json").stat().st_mode)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = render_card(
         options.name or output.resolve().name,

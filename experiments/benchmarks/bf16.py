@@ -148,7 +148,9 @@ def main() -> int:
     }
     rows = [row for name, part in parts.items() if options.only in name for row in part()]
     capability = torch.backends.cpu.get_cpu_capability()
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    flags = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     units = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
     print(document(rows, instructions=capability, bf16_units=units, shares=of_time))
     return 0 if all(row.met for row in rows) else 1

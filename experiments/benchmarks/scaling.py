@@ -103,7 +103,7 @@ def plot(points: Mapping[float, float], title: str, x: str, y: str, file: Path) 
         parts.append(f'<text x="{a:.1f}" y="{b - 8:.1f}" text-anchor="middle">{found:.3g}</text>')
         parts.append(f'<text x="{a:.1f}" y="{base + 14}" text-anchor="middle">{value:g}</text>')
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join([*parts, "</svg>"]) + "\n")
+    file.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
 def curves(updates: int) -> dict[str, dict[float, dict]]:

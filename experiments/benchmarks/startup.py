@@ -44,7 +44,7 @@ from pipelines.presets import PRESETS
 
 
 def _empty_loop(config: dict[str, str]) -> None:
-    Path(config["mark"]).write_text(str(time.time()))
+    Path(config["mark"]).write_text(str(time.time()), encoding="utf-8")
 
 
 def _fit_plain(folder: str, workers: int, cpus: float) -> None:

@@ -170,7 +170,7 @@ class _Context:
 
     def progress(self, values: dict[str, Any]) -> None:
         """Called on the worker, in a process of its own."""
-        with self.marks.open("a") as file:
+        with self.marks.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
 
@@ -194,7 +194,7 @@ def ray_marks(
         resolve_inputs=_no_inputs,
         context=context,
     )
-    return [json.loads(line) for line in context.marks.read_text().splitlines()]
+    return [json.loads(line) for line in context.marks.read_text(encoding="utf-8").splitlines()]
 
 
 def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from momo_platform.exit_codes import exit_code
 from pipelines.commands.short_help import help_asked
 
 _COMMANDS = {
@@ -47,8 +48,12 @@ def overview() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted."""
+    """Exit codes as `momo_platform.exit_codes` says."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_code(lambda: _main(given), "the same command goes on where it was")
+
+
+def _main(given: list[str]) -> int:
     if not given or given[0] in (*_HELP, "help", "--help-all"):
         print(overview())
         return 0
@@ -67,11 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if help_asked("plan", TRAIN, rest):
             return 0
         rest = [*rest, "--plan"]
-    try:
-        return int(importlib.import_module(_COMMANDS[name][0]).main(rest) or 0)
-    except BrokenPipeError:  # `… | head`
-        sys.stderr.close()
-        return 0
+    return int(importlib.import_module(_COMMANDS[name][0]).main(rest) or 0)
 
 
 def _names() -> list[str]:
@@ -93,7 +94,11 @@ def _sweep(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     file = _EXPERIMENTS / f"{name}.py" if name in names else Path(name).expanduser()
-    if not file.is_file() or file.suffix != ".py" or "EXPERIMENT" not in file.read_text():
+    if (
+        not file.is_file()
+        or file.suffix != ".py"
+        or "EXPERIMENT" not in file.read_text(encoding="utf-8")
+    ):
         near = difflib.get_close_matches(file.stem, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         told = (

@@ -31,7 +31,9 @@ def run_export(
     shutil.copytree(inputs["model"].path / "model", context.output / "model")
     file = context.output / "model" / "config.json"
     made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"artifact": made_by}, indent=1))
+    file.write_text(
+        json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"artifact": made_by}, indent=1)
+    )
     return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from momo_platform.private_ray import keep_signals, ray_folder, start_private, take_token
 from momo_platform.stages.errors import UserError
 
 _PROBE_SECONDS = 1.0
-_STARTS = 2  # Ray gives a start 30 s: on a busy machine the second finds its files in memory
 # Ray Train's controller takes one report an interval (2 s unless told otherwise), and looks that
 # often whether a worker has ended.
 _ENVIRONMENT = {
@@ -41,6 +45,7 @@ class RayConnection:
         import ray
 
         ray.shutdown()
+        take_token()
 
     def __enter__(self) -> RayConnection:
         return self
@@ -51,8 +56,7 @@ class RayConnection:
 
 def current_cluster_file() -> Path:
     """Where `ray start` and `ray up` write the address of this machine's cluster."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    return Path(folder) / "ray" / "ray_current_cluster"
+    return ray_folder()[0] / "ray_current_cluster"
 
 
 def answers(address: str) -> bool:
@@ -73,10 +77,11 @@ def find_address(address: str) -> tuple[str, str]:
     Raises UserError for an address that nobody answers at. The notice names a stale
     `ray_current_cluster` file, which makes every trainer end 12 s later.
     """
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or "auto"
+    told = ""
+    if address == "auto" and (from_environment := os.environ.get("RAY_ADDRESS", "")):
+        address, told = from_environment, "RAY_ADDRESS: "
     file = current_cluster_file()
-    found = file.read_text().strip() if file.is_file() else ""
+    found = _content(file)
     alive = bool(found) and answers(found)
     notice = ""
     if found and not alive:
@@ -86,12 +91,22 @@ def find_address(address: str) -> tuple[str, str]:
         )
     if address == "auto":
         return (found if alive else "local"), notice
-    if address != "local" and "://" not in address and not answers(address):
+    place = address.removeprefix("ray://")
+    if address != "local" and "://" not in place and not answers(place):
         raise UserError(
-            f"no Ray cluster answers at {address}; start one with `ray start --head`, or leave "
-            "the address out to run on this machine alone"
+            f"{told}no Ray cluster answers at {address}; start one with `ray start --head`, or "
+            f"{'unset RAY_ADDRESS' if told else 'leave the address out'} to run on this machine "
+            "alone"
         )
     return address, notice
+
+
+def _content(file: Path) -> str:
+    """Of a file that anybody may have left in a folder for all, '' where it can't be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def cluster_cores() -> float:
@@ -113,13 +128,15 @@ def growth() -> dict[str, float]:
             raise UserError(
                 f'MOMO_CLUSTER_RESOURCES={told!r}: give JSON such as {{"CPU": 64, "GPU": 8}}'
             ) from error
-    file = Path.home() / "ray_bootstrap_config.yaml"
+    file = Path("~/ray_bootstrap_config.yaml")
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        file = file.expanduser()
     if not file.is_file():
         return {}
     import yaml
 
     try:
-        config = yaml.safe_load(file.read_text())
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
         types, head = config["available_node_types"], config["head_node_type"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(
@@ -166,33 +183,34 @@ def start_ray(
         os.environ.setdefault(name, value)
     import logging
 
-    import ray
-
-    options = {
+    options: dict[str, Any] = {
         "log_to_driver": worker_output,
         "logging_level": logging.INFO if verbose else logging.WARNING,
     }
     if address != "local":
-        ray.init(address, runtime_env={"env_vars": _HIDES_GPUS}, **options)
+        _connect(address, options)
         return RayConnection(address, owned=False, notice=notice)
-    for left in reversed(range(_STARTS)):
-        try:
-            context = ray.init(
-                "local",
-                num_cpus=num_cpus,
-                include_dashboard=dashboard,
-                object_store_memory=object_store_mb * 2**20,
-                **options,
-            )
-            break
-        except Exception as error:
-            if "timed out during startup" not in str(error):  # Ray raises a bare Exception
-                raise
-            ray.shutdown()
-            if not left:
-                raise UserError(
-                    "Ray did not start in time on this machine: too much else runs on it; try "
-                    "again later, or give --cluster the address of a running one"
-                ) from error
-    url = str(getattr(context, "dashboard_url", "") or "")
+    url = start_private(
+        num_cpus=num_cpus,
+        include_dashboard=dashboard,
+        object_store_memory=object_store_mb * 2**20,
+        **options,
+    )
     return RayConnection("local", owned=True, notice=notice, dashboard=url)
+
+
+def _connect(address: str, options: Mapping[str, Any]) -> None:
+    """Raises UserError for a cluster of another version, or that takes no token of ours."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        with keep_signals():
+            ray.init(address, runtime_env={"env_vars": _HIDES_GPUS}, **options)
+    except (ConnectionError, RuntimeError, RayError) as error:
+        ray.shutdown()
+        ours = f"Ray {ray.__version__} and Python {platform.python_version()}"
+        raise UserError(
+            f"--cluster {address}: {' '.join(str(error).split())} This process has {ours}: use the "
+            "cluster's versions here, or leave the address out to run on this machine alone"
+        ) from error

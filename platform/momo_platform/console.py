@@ -8,6 +8,7 @@ and at most one a minute a running stage, which says how far it is, and one for 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -97,7 +98,11 @@ class View:
 
     def __init__(self, stream: TextIO | None = None, *, verbose: bool = False) -> None:
         self.stream = stream or sys.stdout
-        self.live_display = self.stream.isatty() and not verbose
+        dumb = os.environ.get("TERM", "").lower() in (
+            "dumb",
+            "unknown",
+        )  # no line is drawn anew there
+        self.live_display = self.stream.isatty() and not verbose and not dumb
         self._states: dict[str, str] = {}
         self._details: dict[str, str] = {}
         self._notes: dict[str, str] = {}
@@ -275,21 +280,57 @@ class View:
         self.stream.flush()
 
 
+class _Onlooker(io.TextIOWrapper):
+    """A text stream that who reads it may leave (`| head`, a closed terminal, a full disk below
+    `> file`): what is written then goes nowhere, and the run goes on, as its log and record do."""
+
+    def __init__(self, number: int, encoding: str) -> None:
+        binary = os.fdopen(number, "wb")
+        super().__init__(binary, encoding=encoding, errors="replace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self._to_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self._to_nowhere()
+            super().flush()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.flush()
+        super().close()
+
+    def _to_nowhere(self) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+
+
 @contextlib.contextmanager
 def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
     """Send this process' output, Ray's chatter included, to `log_path`; yield the real stdout.
 
     Works on file descriptors 1 and 2, so that native code and child processes are caught too.
-    They are restored whatever happens. With `verbose` nothing is redirected.
+    They are restored whatever happens. With `verbose` nothing is redirected. Whoever reads the
+    yielded stream may leave.
     """
-    if verbose:
-        yield sys.stdout
-        return
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    if not verbose:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    stream = _Onlooker(os.dup(1), sys.stdout.encoding)
+    if verbose:
+        with stream:
+            yield stream
+        return
     saved_out, saved_err = os.dup(1), os.dup(2)
-    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
     try:
         with log_path.open("ab") as log:
             os.dup2(log.fileno(), 1)
@@ -304,5 +345,4 @@ def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
         os.dup2(saved_err, 2)
         os.close(saved_out)
         os.close(saved_err)
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()
+        stream.close()

@@ -148,7 +148,9 @@ except ValueError:
     ]
 
 
-def test_verbose_silence_redirects_nothing(tmp_path):
+def test_verbose_silence_redirects_nothing(tmp_path, capfd):
     with silence(tmp_path / "log", verbose=True) as stream:
-        assert stream is sys.stdout
+        stream.write("seen\n")
+        os.write(1, b"seen too\n")
+    assert capfd.readouterr().out == "seen\nseen too\n"
     assert not (tmp_path / "log").exists()

@@ -55,17 +55,17 @@ def _download(requirement: Requirement, folder: Path) -> None:
         command += ["--no-deps", "--no-build-isolation", *kind, "--retries", "2", "-d", scratch]
         if requirement.sha256:
             listing = Path(scratch) / "requirements.txt"
-            listing.write_text(f"{pin} --hash=sha256:{requirement.sha256}\n")
+            listing.write_text(f"{pin} --hash=sha256:{requirement.sha256}\n", encoding="utf-8")
             command += ["--require-hashes", "-r", str(listing)]
         else:
             command += [pin]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise _pip_failure(requirement, done.stdout + done.stderr)
         file = next(p for p in Path(scratch).iterdir() if p.suffix in (".whl", ".gz", ".zip"))
         digest = sha256_of(file)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{file.name}.sha256").write_text(digest)
+        (folder / f"{file.name}.sha256").write_text(digest, encoding="utf-8")
         file.replace(folder / file.name)
 
 
@@ -75,7 +75,9 @@ def _cached(requirement: Requirement, folder: Path) -> Path | None:
         if path.suffix == ".sha256":
             continue
         record = path.with_name(path.name + ".sha256")
-        wanted = requirement.sha256 or (record.read_text() if record.exists() else "")
+        wanted = requirement.sha256 or (
+            record.read_text(encoding="utf-8") if record.exists() else ""
+        )
         if wanted and sha256_of(path) == wanted:
             return path
         path.unlink()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from momo_platform.stages.errors import UserError
+
 MakeBatch = Callable[[int], dict[str, Any]]
+logger = logging.getLogger(__name__)
 
 
 def _tensor(value: Any) -> Any:
@@ -17,6 +24,40 @@ def _tensor(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(value))
     return value
+
+
+def _array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """In place of a batch that could not be sent."""
+
+    reason: str
+
+
+class _SendAnyway:
+    """What a reader's queue does with a batch that its thread could not send, for want of room in
+    /dev/shm or of a socket's place in TMPDIR: it goes through the pipe, whole. By itself that
+    thread only prints the error, and training waits for the batch for ever."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, queue: Queue[Any], error: Exception, item: tuple[int, Any]) -> None:
+        step, batch = item
+        if not (isinstance(batch, dict) and any(map(torch.is_tensor, batch.values()))):
+            queue.put((step, _Lost(f"{type(error).__name__}: {error}")))
+            return
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "batches go through a pipe, which is slower than shared memory (%s); a container "
+                "gets more of it with --shm-size",
+                error,
+            )
+        queue.put((step, {name: _array(value) for name, value in batch.items()}))
 
 
 class _Steps(IterableDataset[dict[str, Any]]):
@@ -30,16 +71,19 @@ class _Steps(IterableDataset[dict[str, Any]]):
         step, stride = self._start, 1
         if info is not None:
             step, stride = step + info.id, info.num_workers
+            # In this process alone, and before the queue's thread starts with the first batch.
+            anyway: Any = _SendAnyway()
+            setattr(Queue, "_on_queue_feeder_error", lambda *given: anyway(*given))  # noqa: B010
         while True:
-            batch = self._make_batch(step)
-            yield {name: _tensor(value) for name, value in batch.items()}
+            yield {name: _tensor(value) for name, value in self._make_batch(step).items()}
             step += stride
 
 
 def read_steps(
     make_batch: MakeBatch, start: int, processes: int, prefetch: int
 ) -> Iterator[dict[str, Any]]:
-    """Batches of steps `start`, `start` + 1, … in order; errors of a process surface here."""
+    """Batches of steps `start`, `start` + 1, … in order; errors of a process surface here. Raises
+    UserError where /dev/shm has no room at all, not even for the processes' locks."""
     loader = DataLoader(
         _Steps(make_batch, start),
         batch_size=None,
@@ -47,5 +91,26 @@ def read_steps(
         prefetch_factor=max(1, -(-prefetch // processes)),
         multiprocessing_context="fork",  # a fresh process would import torch for 7 s
     )
-    for batch in loader:
-        yield {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in batch.items()}
+    try:
+        batches = iter(loader)
+    except OSError as error:
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+            errno.ENOENT,
+            errno.ENOSYS,
+        ):
+            raise
+        raise UserError(
+            f"/dev/shm can't be used ({error.strerror}), which reader processes need: make room "
+            "there, give the container more with --shm-size, or set scaling.reader_processes to 0"
+        ) from error
+    for batch in batches:
+        if isinstance(batch, _Lost):
+            raise UserError(
+                f"a reader process could not send its batch ({batch.reason}): set "
+                "scaling.reader_processes to 0"
+            )
+        yield {name: _array(value) for name, value in batch.items()}

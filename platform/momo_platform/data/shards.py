@@ -56,7 +56,7 @@ def write_shards(
         "shards": shards,
         "columns": schema.names if schema else [],
     }
-    (folder / INDEX).write_text(json.dumps(index, indent=1))
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     return total
 
 
@@ -65,7 +65,7 @@ class ShardDataset:
     memory."""
 
     def __init__(self, folder: Path, cached_groups: int = 64) -> None:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         self._folder = folder
         self._rows, self.row_group = int(index["rows"]), int(index["row_group"])
         self._groups_per_shard = int(index["rows_per_shard"]) // self.row_group

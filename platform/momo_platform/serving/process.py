@@ -88,7 +88,7 @@ class ModelProcess:
     def resident_bytes(self) -> int:
         """Its memory; 0 where the system does not tell (it is read from /proc)."""
         try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="utf-8").split()[1])
         except OSError:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")

@@ -67,7 +67,9 @@ class Catalog:
         if not config.is_file():
             return None
         try:
-            name, _, digest = str(json.loads(config.read_text())["artifact"]).partition("/")
+            name, _, digest = str(
+                json.loads(config.read_text(encoding="utf-8"))["artifact"]
+            ).partition("/")
         except (json.JSONDecodeError, KeyError, TypeError):
             return None
         if (name, digest) not in self.by_key:

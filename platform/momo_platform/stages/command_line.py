@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages.catalog import Catalog, Key, compare, corpus_files, key_of, size_of
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.manifest import Manifest
@@ -269,12 +269,9 @@ def graph(
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Exit code 0: done; 1: something is damaged; 2: bad input."""
-    try:
+
+    def work() -> int:
         app.cli(args=arguments, prog="momo artifacts", description=__doc__)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `… | head`
-        sys.stderr.close()
         return 0
-    return 0
+
+    return exit_code(work, "the same command goes on where it was")

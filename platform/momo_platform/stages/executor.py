@@ -10,6 +10,13 @@ from typing import Any
 from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
+from momo_platform.stages.machine_faults import (
+    WallClock,
+    clock_went_back,
+    may_pass,
+    ray_was_lost,
+    told,
+)
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
@@ -81,6 +88,7 @@ class Execution:
         self.refs: dict[Any, str] = {}
         self.task = ray.remote(max_retries=0)(run_stage)
         self.commit = git_commit()
+        self.clock = WallClock()
         self.next_view = self.next_question = 0.0
         self.asked: Any = None
         # On the driver's node: another one may be taken away, and would not go while it held this.
@@ -91,9 +99,13 @@ class Execution:
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
+        from ray.exceptions import RayError
+
         try:
             while self.open:
+                self._look_at_clock()
                 self._start_what_can()
+                self._look_at_leases()
                 self._look_at_nodes()
                 self._show()
                 self._collect()
@@ -103,9 +115,14 @@ class Execution:
             self._take_progress(now=True)  # an answer on its way, then what came after it
             self._take_progress(now=True)
             self.view(list(self.statuses.values()))
+        except (RayError, ConnectionError) as error:
+            self.refs.clear()  # nobody is there who could cancel them
+            raise ray_was_lost(error) from error
         finally:
-            self._cancel_all()
-            self.leases.close()
+            try:
+                self._cancel_all()
+            finally:
+                self.leases.close()
         if self.failures:
             raise StageFailed(self._failure_text())
         keys = {name: (name, s.entry.fingerprint) for name, s in self.statuses.items()}
@@ -120,9 +137,9 @@ class Execution:
     def _look_at_nodes(self) -> None:
         """Say which stages wait for nodes that are not there (yet, or any more), and end those that
         have waited too long."""
-        if time.time() < self.next_look:
+        if time.monotonic() < self.next_look:
             return
-        self.next_look = time.time() + _NODES_SECONDS
+        self.next_look = time.monotonic() + _NODES_SECONDS
         there = self.ray.cluster_resources()
         self._note_cpus(there)
         for status in [s for s in self._active() if s.state == "running"]:
@@ -132,12 +149,12 @@ class Execution:
                 if self.waiting.pop(name, None):
                     status.detail = ""
                 continue
-            since = self.waiting.setdefault(name, time.time())
+            since = self.waiting.setdefault(name, time.monotonic())
             needs = " and ".join(
                 f"{asked[r]:g} {r} (the cluster has {there.get(r, 0.0):g})" for r in lacking
             )
             status.detail = f"waits for nodes with {needs}"
-            if time.time() - since > self.wait_seconds:
+            if time.monotonic() - since > self.wait_seconds:
                 self._cancel(status)
                 self._fail(
                     status,
@@ -146,6 +163,27 @@ class Execution:
                         "status` for the autoscaler's reason, or wait longer (--run.wait-minutes)"
                     ),
                 )
+
+    def _look_at_clock(self) -> None:
+        """End where Ray would keep training workers waiting until the wall clock has caught up."""
+        behind = self.clock.back()
+        if behind and self.clock.workers_wait(self.ray):
+            raise clock_went_back(behind)
+
+    def _look_at_leases(self) -> None:
+        """A driver that was stopped for long, or cut off from its storage, may have lost a stage to
+        another one: wait for that one's artifact."""
+        for status in self._active():
+            entry = status.entry
+            if self.leases.is_lost(self.storage.folder(entry.name, entry.fingerprint)):
+                self._wait_for_new_holder(status)
+
+    def _wait_for_new_holder(self, status: StageStatus) -> None:
+        self._cancel(status)
+        self._set(status, "leased")
+        status.detail = "its lease went to another driver"
+        status.progress.clear()
+        self.later.add(status.entry.name)
 
     def _show(self) -> None:
         """Call the view; one that takes long is called less often, for a twentieth of the time."""
@@ -201,7 +239,7 @@ class Execution:
         if status.state == "starting":
             if complete:
                 self._set(status, "running")
-                status.started = time.time()
+                status.started = time.monotonic()
                 self._announce_inputs(status)
             elif lost:
                 self._cancel(status)
@@ -240,7 +278,7 @@ class Execution:
 
     def _is_due(self, status: StageStatus, inputs: list[StageStatus]) -> bool:
         """False while a retry backs off, and for a cached stage until its inputs came out new."""
-        if time.time() < status.not_before:
+        if time.monotonic() < status.not_before:
             self.later.add(status.entry.name)
             return False
         if status.entry.action != "cached" or status.state == "leased":
@@ -262,6 +300,7 @@ class Execution:
         if other := self.leases.acquire(folder):
             self._set(status, "leased")
             status.detail = f"waits for {other}"
+            status.not_before = time.monotonic() + self.leases.poll_seconds
             self.later.add(entry.name)
             return
         # Another driver may have made it after the plan, and given the lease back before we asked.
@@ -299,7 +338,7 @@ class Execution:
         )
         if status.state == "leased":
             status.detail = ""
-        status.started = time.time()
+        status.started = time.monotonic()
         status.progress.pop("first_step_at", None)  # of a try before; its reports have come by now
         self._set(status, "starting" if early else "running")
         own = stage.resources
@@ -338,7 +377,7 @@ class Execution:
             time.sleep(_POLL_SECONDS)
             ready = []
         self._take_progress()
-        now = time.time()
+        now = time.monotonic()
         for status in self._active():
             if status.state == "running":
                 status.seconds = now - status.started
@@ -353,9 +392,9 @@ class Execution:
         """Ask the board without waiting; its answer is taken in a later round, or `now`."""
         if self.board is None:
             return
-        if self.asked is None and (now or time.time() >= self.next_question):
+        if self.asked is None and (now or time.monotonic() >= self.next_question):
             self.asked = self.board.drain.remote()
-            self.next_question = time.time() + _POLL_SECONDS
+            self.next_question = time.monotonic() + _POLL_SECONDS
         if self.asked is None:
             return
         answered, _ = self.ray.wait([self.asked], timeout=None if now else 0)
@@ -377,18 +416,28 @@ class Execution:
         try:
             self.ray.get(ref)
             self._set(status, "done")
-        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
-            status.retries += 1
-            if status.retries > _MACHINE_FAULT_RETRIES:
-                self._fail(status, error)
-                return
-            # the lease is kept; inputs announced before hold for the next try too
-            self._set(status, "queued")
-            self.later.add(status.entry.name)
-            status.detail = f"worker lost, retry {status.retries}"
-            status.not_before = time.time() + 2**status.retries
         except RayError as error:
+            entry = status.entry
+            if not self.leases.holds(self.storage.folder(entry.name, entry.fingerprint)):
+                self._wait_for_new_holder(status)
+            elif isinstance(error, WorkerCrashedError | OutOfMemoryError | NodeDiedError):
+                self._try_again(status, error, "worker lost")
+            elif may_pass(cause := getattr(error, "cause", error)):
+                self._try_again(status, error, told(cause) or "the storage failed")
+            else:
+                self._fail(status, error)
+
+    def _try_again(self, status: StageStatus, error: Exception, why: str) -> None:
+        """After a fault of the machine, a few times."""
+        status.retries += 1
+        if status.retries > _MACHINE_FAULT_RETRIES:
             self._fail(status, error)
+            return
+        # the lease is kept; inputs announced before hold for the next try too
+        self._set(status, "queued")
+        self.later.add(status.entry.name)
+        status.detail = f"{why}, retry {status.retries}"
+        status.not_before = time.monotonic() + 2**status.retries
 
     def _fail(self, status: StageStatus, error: Exception) -> None:
         """Keep the end of the error for people and the whole of it beside the artifact."""
@@ -398,6 +447,9 @@ class Execution:
         self.failures.append(status)
         if isinstance(cause, UserError):
             status.error = str(cause)
+            return
+        if storage := told(cause):
+            status.error = storage
             return
         text = _ANSI.sub("", str(error)).strip()
         lines = text.splitlines()

@@ -119,14 +119,28 @@ def source_hashes(modules: Iterable[str]) -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, with '+changes' when the tree differs; '' outside git."""
-    folder = Path(__file__).parent
+    """The commit of the code that runs, with '+changes' when the tree differs; '' outside git, also
+    where this file is installed below another project's repository.
+
+    Not of the repository that git's own variables name (hooks and `git rebase --exec` set them),
+    whoever owns the folder, and without a write to it.
+    """
+    file = Path(__file__).resolve()
+    known = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "--no-optional-locks", "-c", "safe.directory=*", "-C", str(file.parent)]
+        return subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            env=known,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
+        ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         dirty = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+changes" if dirty else "")
     except (OSError, subprocess.CalledProcessError):

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import threading
 import time
 import uuid
@@ -20,7 +18,12 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from momo_platform.stages.lease import EXPIRES_AFTER_SECONDS, HEARTBEAT_SECONDS, process_runs
+from momo_platform.stages.liveness import (
+    HEARTBEAT_SECONDS,
+    SILENT_SECONDS,
+    ProcessIdentity,
+    Watch,
+)
 from momo_platform.stages.patience import may_pass, patiently
 
 FOLDER = "lease"
@@ -30,22 +33,12 @@ _READS = 10
 
 @dataclass(frozen=True)
 class Claim:
-    """One driver's object: `number` 0 while it chooses. `age` in seconds, by the store's clock."""
+    """One driver's object: `number` 0 while it chooses. `sign` changes with every heartbeat."""
 
     token: str
     number: int
-    host: str
-    pid: int
-    age: float
-
-    @property
-    def is_alive(self) -> bool:
-        on_this_host = self.host == socket.gethostname()
-        return self.age < EXPIRES_AFTER_SECONDS and (not on_this_host or process_runs(self.pid))
-
-    @property
-    def holder(self) -> str:
-        return f"{self.host}, process {self.pid}"
+    process: ProcessIdentity
+    sign: str
 
 
 def _read(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
@@ -69,21 +62,19 @@ def _read_once(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
     return None
 
 
-def read_claims(fs: pafs.FileSystem, folder: str, now: float | None = None) -> list[Claim]:
-    """Every claim below an artifact's folder. `now` in the store's clock; by default ours."""
-    now = time.time() if now is None else now
+def read_claims(fs: pafs.FileSystem, folder: str) -> list[Claim]:
+    """Every claim below an artifact's folder."""
     claims = []
     selector = pafs.FileSelector(f"{folder}/{FOLDER}", allow_not_found=True)
     for info in patiently(lambda: fs.get_file_info(selector)):
         if (content := _read(fs, info.path)) is not None:
-            written = info.mtime.timestamp() if info.mtime else now
+            written = info.mtime.timestamp() if info.mtime else 0.0
             claims.append(
                 Claim(
                     info.base_name.removesuffix(".json"),
                     int(content["number"]),
-                    str(content["host"]),
-                    int(content["pid"]),
-                    now - written,
+                    ProcessIdentity.read(content),
+                    f"{content.get('beat')} {written}",
                 )
             )
     return claims
@@ -99,10 +90,15 @@ def token_of(fs: pafs.FileSystem, folder: str) -> str | None:
 class ObjectLeases:
     """All leases of one driver on object storage, kept alive by one thread."""
 
+    poll_seconds = 2.0
+    """How often a lease that somebody else has may be asked for."""
+
     def __init__(self, fs: pafs.FileSystem) -> None:
         self._fs = fs
         self._token = uuid.uuid4().hex
+        self._watch = Watch()
         self._held: dict[str, int] = {}
+        self._lost: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="lease-heartbeat").start()
@@ -116,7 +112,7 @@ class ObjectLeases:
         return f"{folder}/{FOLDER}/{self._token}.json"
 
     def _write(self, folder: str, number: int) -> None:
-        content = {"number": number, "host": socket.gethostname(), "pid": os.getpid()}
+        content = ProcessIdentity.own().asdict() | {"number": number, "beat": uuid.uuid4().hex}
 
         def write() -> None:
             with self._fs.open_output_stream(self._path(folder)) as file:
@@ -126,16 +122,17 @@ class ObjectLeases:
 
     def _others(self, folder: str) -> list[Claim]:
         """Living claims of other drivers; dead ones are deleted."""
-        mine = patiently(lambda: self._fs.get_file_info(self._path(folder))).mtime
-        now = mine.timestamp() if mine else time.time()  # the store's clock, just written
         living = []
-        for claim in read_claims(self._fs, folder, now):
+        for claim in read_claims(self._fs, folder):
             if claim.token == self._token:
                 continue
-            if claim.is_alive:
+            who = folder, claim.token
+            silent = self._watch.silent(who, claim.sign) >= SILENT_SECONDS
+            if not silent and not claim.process.is_gone:
                 living.append(claim)
             else:
                 self._delete(f"{folder}/{FOLDER}/{claim.token}.json")
+                self._watch.forget(who)
         return living
 
     def _delete(self, path: str) -> None:
@@ -143,35 +140,53 @@ class ObjectLeases:
             patiently(lambda: self._fs.delete_file(path))
 
     def acquire(self, folder: str) -> str | None:
-        """Take the lease on an artifact's folder; returns its holder when somebody else has it."""
+        """Take the lease on an artifact's folder; returns its holder when somebody else has it.
+
+        A dead holder's lease is taken after several calls, which watch it.
+        """
         with self._lock:
             if folder in self._held:
                 return None
         self._write(folder, 0)
         number = 1 + max((c.number for c in self._others(folder)), default=0)
         self._write(folder, number)
-        deadline = time.time() + _CHOOSING_SECONDS
+        deadline = time.monotonic() + _CHOOSING_SECONDS
         while True:
             others = self._others(folder)
             before = [c for c in others if c.number and (c.number, c.token) < (number, self._token)]
             if before:
                 self._delete(self._path(folder))
-                return min(before, key=lambda c: (c.number, c.token)).holder
+                return str(min(before, key=lambda c: (c.number, c.token)).process)
             choosing = [c for c in others if not c.number]
             if not choosing:
                 break
-            if time.time() > deadline:
+            if time.monotonic() > deadline:
                 self._delete(self._path(folder))
-                return choosing[0].holder
+                return str(choosing[0].process)
             time.sleep(0.05)
         with self._lock:
             self._held[folder] = number
+            self._lost.discard(folder)
         return None
+
+    def is_lost(self, folder: str) -> bool:
+        """Whether a lease that was acquired here went to another driver, by the last heartbeat."""
+        with self._lock:
+            return folder in self._lost
+
+    def holds(self, folder: str) -> bool:
+        """Whether a lease that was acquired here is still ours; looks. Of a store that does not
+        answer nothing is known, and it is taken to be."""
+        try:
+            return token_of(self._fs, folder) == self._token
+        except OSError:
+            return True
 
     def release(self, folder: str) -> None:
         """Give one lease back."""
         with self._lock:
             held = self._held.pop(folder, None)
+            self._lost.discard(folder)
         if held is not None:
             self._delete(self._path(folder))
 
@@ -189,10 +204,17 @@ class ObjectLeases:
                 held: list[tuple[str, Any]] = list(self._held.items())
             for folder, number in held:
                 with contextlib.suppress(OSError):  # the next beat tries again
-                    info = self._fs.get_file_info(self._path(folder))
-                    if info.type == pafs.FileType.File:  # else taken over meanwhile
-                        self._write(folder, number)
-                        with self._lock:
-                            gone = folder not in self._held
-                        if gone:  # given back while we wrote
-                            self._delete(self._path(folder))
+                    self._beat_one(folder, number)
+
+    def _beat_one(self, folder: str, number: int) -> None:
+        info = self._fs.get_file_info(self._path(folder))
+        if info.type == pafs.FileType.File:
+            self._write(folder, number)
+            with self._lock:
+                gone = folder not in self._held
+            if gone:  # given back while we wrote
+                self._delete(self._path(folder))
+            return
+        with self._lock:  # taken over: whoever took it had seen no beat for long
+            if self._held.pop(folder, None) is not None:
+                self._lost.add(folder)

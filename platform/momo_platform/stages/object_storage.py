@@ -255,8 +255,11 @@ class ObjectStorage(Storage):
         w = workspace
         return MirroredFolders(self._uri, w.name, w.fingerprint, w.attempt, w.output)
 
+    def lease_token(self, folder: str) -> str | None:
+        return token_of(self._fs, folder)
+
     def _check_lease(self, name: str, folder: str, lease: str | None) -> None:
-        if lease is not None and token_of(self._fs, folder) != lease:
+        if lease is not None and self.lease_token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:

@@ -5,38 +5,47 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.files import write_whole
-from momo_platform.stages.lease import process_runs
+from momo_platform.stages.liveness import ProcessIdentity, Watch
 
 if TYPE_CHECKING:
     from momo_platform.stages.status import StageStatus
 
 State = Literal["running", "ended", "failed", "interrupted", "killed"]
 _EVERY_SECONDS = 2.0
-_SILENT_SECONDS = 60.0  # of a run on another machine, after which it counts as killed
+_SILENT_SECONDS = 60.0  # of a run that can't be seen from here, after which it counts as killed
 _KIND = "run"
+_watch = Watch()
 
 
 def holder() -> dict[str, Any]:
     """Who writes a record: what `state_of` needs to tell whether it still lives."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "updated": time.time()}
+    return ProcessIdentity.own().asdict() | {"updated": time.time()}
 
 
 def state_of(document: Mapping[str, Any]) -> State:
-    """What a record says; 'killed' where it says 'running' and its process is gone."""
+    """What a record says; 'killed' where it says 'running' and its process is gone, or silent.
+
+    At the first look at a record of a process that can't be seen from here, clocks are compared;
+    from the second on it runs if it was written again, whatever they say.
+    """
     state: State = document["state"]
     if state != "running":
         return state
-    if document["host"] == socket.gethostname():
-        return "running" if process_runs(int(document["pid"])) else "killed"
-    return "running" if time.time() - document["updated"] < _SILENT_SECONDS else "killed"
+    process, updated = ProcessIdentity.read(document), float(document["updated"])
+    if process.is_gone:
+        return "killed"
+    if process.is_here:
+        return "running"
+    who = process, document.get("name")
+    silent = _watch.silent(who, updated)
+    old = not _watch.changes(who) and abs(time.time() - updated) >= _SILENT_SECONDS
+    return "killed" if old or silent >= _SILENT_SECONDS else "running"
 
 
 def ended_as(error: type[BaseException] | None) -> State:

@@ -161,11 +161,15 @@ class Storage:
         """The attempt's folders for processes on other machines."""
         return SharedFolders(workspace.output, workspace.checkpoints)
 
+    def lease_token(self, folder: Any) -> str | None:
+        """The token of whoever holds the lease on an artifact's folder now, or None."""
+        return Leases.token(folder)
+
     def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
         if lease is None:
             return
         check_seen(folder)  # the driver made it with its lease
-        if Leases.token(folder) != lease:
+        if self.lease_token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
@@ -191,7 +195,7 @@ class Storage:
         """Keep a traceback beside the artifact; returns where, None when that failed too."""
         path = self.folder(name, fingerprint) / FAILURE_FILE
         with contextlib.suppress(OSError):  # the disk may be what failed
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             return str(path)
         return None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import Any
 
 from momo_platform.stages.board import MACHINE
 from momo_platform.stages.errors import UserError, is_disk_full
+from momo_platform.stages.liveness import HEARTBEAT_SECONDS
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
 from momo_platform.stages.storage import Storage, Workspace, open_storage
@@ -69,6 +73,28 @@ class LazyArtifacts(Mapping[str, Artifact]):
         return len(self._keys)
 
 
+@contextlib.contextmanager
+def _fenced(storage: Storage, spec: TaskSpec) -> Iterator[None]:
+    """Ends this process, and what it started on Ray, when the stage's lease goes to another driver:
+    the driver that this task is of may be stopped, and two must not write the same checkpoints."""
+    if spec.lease is None:
+        yield
+        return
+    folder, end = storage.folder(spec.name, spec.fingerprint), threading.Event()
+
+    def look() -> None:
+        while not end.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                if storage.lease_token(folder) not in (spec.lease, None) and not end.is_set():
+                    os._exit(1)
+
+    threading.Thread(target=look, daemon=True, name="lease-fence").start()
+    try:
+        yield
+    finally:
+        end.set()
+
+
 def run_stage(
     spec: TaskSpec,
     progress: Callable[[dict[str, Any]], None],
@@ -90,9 +116,10 @@ def run_stage(
             resolve_inputs,
             storage.worker_folders(workspace),
         )
-        started = time.time()
+        started = time.monotonic()
         inputs = LazyArtifacts(spec.inputs, storage)
-        metrics = spec.run(spec.config, inputs, context) or {}
+        with _fenced(storage, spec):
+            metrics = spec.run(spec.config, inputs, context) or {}
         manifest = Manifest(
             stage=spec.name,
             fingerprint=spec.fingerprint,
@@ -112,7 +139,7 @@ def run_stage(
             git_commit=spec.git_commit,
             packages=package_versions(),
             code=source_hashes(spec.code),
-            seconds=time.time() - started,
+            seconds=time.monotonic() - started,
             resources=spec.resources,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.cluster import answers, current_cluster_file
+from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps.dashboard_page import HOST, Link, page_server
 from momo_platform.sweeps.follow import TENSORBOARD
@@ -133,9 +133,9 @@ def _process(command: list[str], port: int, folder: Path) -> Iterator[None]:
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
-        deadline = time.time() + _START_SECONDS
+        deadline = time.monotonic() + _START_SECONDS
         while not answers(f"{HOST}:{port}"):
-            if process.poll() is not None or time.time() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"{Path(command[0]).name} did not start, see {log}")
             time.sleep(0.2)
         yield
@@ -175,12 +175,14 @@ def _wandb(folder: Path) -> Link:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
+    return exit_code(lambda: _main(arguments), "nothing is lost")
+
+
+def _main(arguments: list[str] | None) -> int:
     import tyro
 
     options = tyro.cli(DashboardOptions, args=arguments, prog="momo dashboard", description=__doc__)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its servers too
     try:
         with serve(options) as links:
             for link in links:
@@ -191,9 +193,6 @@ def main(arguments: list[str] | None = None) -> int:
 
                 webbrowser.open(links[0].url)
             threading.Event().wait()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 0
     return 0

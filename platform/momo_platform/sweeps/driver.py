@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -20,6 +19,8 @@ from typing import Any
 from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
+from momo_platform.stages.lease import FILE_NAME as LEASE
+from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
@@ -94,7 +95,7 @@ def run_sweep(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     log = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log"
-    started = time.time()
+    started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         stream = stack.enter_context(silence(log, verbose=options.verbose))
@@ -127,7 +128,7 @@ def run_sweep(
         commit=git_commit(),
         machine=machine_description(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=time.time() - started,
+        seconds=time.monotonic() - started,
         definition=sweep.definition(),
         shown=shown_metrics(sweep.metric, sweep.show, rows),
         rows=rows,
@@ -138,18 +139,19 @@ def run_sweep(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the sweep's folder. Raises UserError when another process of this machine does."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{folder}: another process runs this sweep; wait for it") from error
+    """Hold the sweep's folder, by a lease. Raises UserError when another process does."""
+    leases = Leases()
+    try:
+        if other := leases.acquire_watching(folder):
+            raise UserError(f"{folder}: another process runs this sweep ({other}); wait for it")
         yield
+    finally:
+        leases.close()
 
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:
     for path in folder.iterdir():
-        if path.name in ("lock", "logs", "wandb", RAY_URL):
+        if path.name in (LEASE, "logs", "wandb", RAY_URL):
             continue
         if path.is_dir():
             shutil.rmtree(path)

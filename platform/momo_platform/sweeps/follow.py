@@ -71,7 +71,7 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._live: Any = None
         self._shows_live = stream.isatty() and not verbose
-        self._next_line = time.time() + _PLAIN_SECONDS
+        self._next_line = time.monotonic() + _PLAIN_SECONDS
 
     def __enter__(self) -> Follower:
         import ray
@@ -129,12 +129,12 @@ class Follower:
 
     def begin(self, trial: Any) -> None:
         """A trial starts."""
-        self.started.setdefault(trial.trial_id, time.time())
+        self.started.setdefault(trial.trial_id, time.monotonic())
         self._configs[trial.trial_id] = dict(trial.config)
         label = self._label(trial)
         with self._lock:
             self._ended.discard(label)
-            self._began[label] = time.time()
+            self._began[label] = time.monotonic()
 
     def _label(self, trial: Any) -> str:
         return self.sweep.label(self.parameters_of(trial.trial_id, trial.config))
@@ -168,13 +168,13 @@ class Follower:
             except Exception:  # noqa: BLE001 - Ray is ending, or is busy: the sweep does not depend on it
                 continue
             text = self.take(news)
-            if time.time() >= self._next_record:
-                self._next_record = time.time() + _RECORD_SECONDS
+            if time.monotonic() >= self._next_record:
+                self._next_record = time.monotonic() + _RECORD_SECONDS
                 self.record("running")
             if self._live is not None:
                 self._live.update(text, refresh=True)
-            elif time.time() >= self._next_line:
-                self._next_line = time.time() + _PLAIN_SECONDS
+            elif time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + _PLAIN_SECONDS
                 print(text.plain, file=self.stream, flush=True)
 
     def take(self, news: Mapping[str, Mapping[str, Any]]) -> Text:
@@ -194,7 +194,9 @@ class Follower:
                 {
                     "label": label,
                     "seed": message["seed"],
-                    "seconds": round(time.time() - self._began.get(label, time.time()), 1),
+                    "seconds": round(
+                        time.monotonic() - self._began.get(label, time.monotonic()), 1
+                    ),
                     "stages": message["stages"],
                     "curves": self._curves.get(label, {}),
                 }
@@ -210,12 +212,18 @@ class Follower:
         with contextlib.suppress(OSError):  # a full disk ends the stage that it stops, not this
             write_whole(self.folder / RECORD, text)
 
+    def _seconds_of(self, label: str) -> float:
+        now = time.monotonic()
+        return now - self._began.get(label, now)
+
     def _text(self) -> Text:
         from rich.text import Text
 
         best = f", best {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        going = [time.time() - self._began.get(label, time.time()) for label in self._running]
+        going = [
+            time.monotonic() - self._began.get(label, time.monotonic()) for label in self._running
+        ]
         waiting = max(0, self.sweep.trials - self.finished - len(going))
         found = trials_left(self._took, going, waiting, self._concurrency)
         left = f", {found}" if found and self.finished < self.sweep.trials else ""
@@ -261,7 +269,8 @@ class Follower:
         """A trial is over."""
         parameters, label = self.parameters_of(trial.trial_id, trial.config), self._label(trial)
         result = trial.last_result or {}
-        seconds = time.time() - self.started.get(trial.trial_id, time.time())
+        now = time.monotonic()
+        seconds = now - self.started.get(trial.trial_id, now)
         with self._lock:
             self._running.pop(label, None)
             self._curves.pop(label, None)

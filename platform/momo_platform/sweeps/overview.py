@@ -16,6 +16,7 @@ from momo_platform.charts import COLOURS, colour_class, line_chart
 from momo_platform.console import duration, progress_text
 from momo_platform.stages.lease import FILE_NAME as LEASE
 from momo_platform.stages.lease import holder
+from momo_platform.stages.liveness import Watch
 from momo_platform.stages.run_record import read_record, run_records
 from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.follow import RECORD, ROWS
@@ -25,6 +26,7 @@ from momo_platform.training.records import FILE_NAME, read_curves
 _ENDED_RUNS = 5  # shown below those that go on
 _LARGEST_LOG = 8 * 2**20  # of curves that are read again every few seconds
 _OVER = ("done", "cached")
+_watch = Watch()  # leases that nobody beats any more go from the page
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _leases(root: Path) -> Iterator[tuple[str, str]]:
-    """(stage, who makes it) of every live lease."""
+    """(stage, who makes it) of every live lease, those of sweeps' folders left out."""
     for file in sorted(root.glob(f"*/*/{LEASE}")):
-        if by := holder(file.parent):
+        if file.parent.parent.name != "sweeps" and (by := holder(file.parent, _watch)):
             yield file.parent.parent.name, by
 
 

@@ -35,13 +35,21 @@ def open_study(url: str, sweep: Sweep) -> Any:
         )
     except Exception as error:  # a driver that is not installed, a server that does not answer …
         if url.startswith("sqlite"):
-            raise
+            raise UserError(
+                f"{url.removeprefix('sqlite:///')}: {_first_line(error)}; SQLite must be able to "
+                "write and to lock files there: give another --storage, or a PostgreSQL server "
+                "with --optuna"
+            ) from error
         shown = url.rpartition("@")[2]  # without the password
         raise UserError(
             f"--optuna {shown}: {error}; give a database that this machine reaches, with its "
             "driver installed (PostgreSQL: pip install 'psycopg[binary]'), or leave it out for "
             "SQLite"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def delete_study(url: str, name: str) -> None:

@@ -35,8 +35,8 @@ class Watcher:
 
     def __call__(self, statuses: Sequence[StageStatus]) -> None:
         over = all(s.state in FINISHED for s in statuses)
-        if over or time.time() >= self.next_message:
-            self.next_message = time.time() + _BOARD_SECONDS
+        if over or time.monotonic() >= self.next_message:
+            self.next_message = time.monotonic() + _BOARD_SECONDS
             running = [s for s in statuses if s.state in ("running", "starting", "leased")]
             stages = {
                 s.entry.name: dict(s.progress) | {"state": s.state, "machine": s.machine}
@@ -78,9 +78,9 @@ def run_trial(parameters: Settings, sweep: Sweep, storage_uri: str, board: Any) 
     history = _history(tune.get_checkpoint())
     while len(history) < sweep.segments:
         history.append(settings)
-        started = time.time()
+        started = time.monotonic()
         row = _run_seeds(sweep, sweep.label(parameters), history, storage_uri, board)
-        row |= {"history": history, "seconds": time.time() - started}
+        row |= {"history": history, "seconds": time.monotonic() - started}
         values = [v[sweep.metric] for v in row["seeds"].values() if sweep.metric in v]
         if len(values) < len(sweep.seeds):
             known = sorted({name for v in row["seeds"].values() for name in v})

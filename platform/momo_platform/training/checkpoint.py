@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -45,7 +46,7 @@ def _is_whole(path: Path) -> bool:
     manifest = path / MANIFEST
     if not manifest.exists():
         return False
-    files = json.loads(manifest.read_text())["files"]
+    files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
     return all((path / n).exists() and (path / n).stat().st_size == s for n, s in files.items())
 
 
@@ -136,8 +137,10 @@ class CheckpointWriter:
         target.mkdir(parents=True)
         try:
             for name, tensors in files.items():
-                save_file(dict(tensors), target / f"{name}.safetensors")
-            (target / "state.json").write_text(json.dumps({"step": step, **state}))
+                _save_tensors(tensors, target / f"{name}.safetensors")
+            (target / "state.json").write_text(
+                json.dumps({"step": step, **state}), encoding="utf-8"
+            )
             _seal(target, step)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)  # the room of a write that failed
@@ -155,6 +158,15 @@ class CheckpointWriter:
                 shutil.rmtree(path)
 
 
+def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """With the mode of any new file: safetensors renames a private temporary one, of mode 600."""
+    file.touch()
+    mode = stat.S_IMODE(file.stat().st_mode)
+    save_file(dict(tensors), file)
+    if stat.S_IMODE(file.stat().st_mode) != mode:
+        file.chmod(mode)
+
+
 def _seal(folder: Path, step: int) -> None:
     """Bring the files to the disk, then the manifest that names them."""
     files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
@@ -162,7 +174,7 @@ def _seal(folder: Path, step: int) -> None:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
     temporary = folder / (MANIFEST + ".tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, "files": files}))
         file.flush()
         os.fsync(file.fileno())
@@ -172,7 +184,7 @@ def _seal(folder: Path, step: int) -> None:
 def load_weights(path: Path, module: nn.Module) -> dict[str, Any]:
     """A checkpoint's weights into a module that is not yet sharded; returns `state.json`."""
     module.load_state_dict(load_file(path / "model.safetensors"))
-    return json.loads((path / "state.json").read_text())
+    return json.loads((path / "state.json").read_text(encoding="utf-8"))
 
 
 def load_progress(

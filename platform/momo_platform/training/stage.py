@@ -154,7 +154,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 result["best"] = trainer.best
             if scaling.compile:
                 result["seconds_compiling"] = trainer.seconds_compiling()
-            (output / _RESULT).write_text(json.dumps(result))
+            (output / _RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
 def run_torch_trainer(
@@ -252,7 +252,7 @@ def run_torch_trainer(
             raise out_of_memory(error, context.name) from error
     shutil.rmtree(ray_folder, ignore_errors=True)
     folders.collect()
-    result = json.loads((context.output / _RESULT).read_text())
+    result = json.loads((context.output / _RESULT).read_text(encoding="utf-8"))
     (context.output / _RESULT).unlink()
     return result
 

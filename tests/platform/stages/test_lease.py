@@ -1,16 +1,23 @@
 """Leases: one holder, given back, taken from the dead."""
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 
 import pytest
 
 from momo_platform.stages import lease
 from momo_platform.stages.lease import Leases, holder
+from momo_platform.stages.liveness import (
+    HEARTBEAT_SECONDS,
+    SILENT_SECONDS,
+    ProcessIdentity,
+    Watch,
+    _state_and_start,
+)
 
 
 @pytest.fixture
@@ -22,14 +29,32 @@ def drivers():
 
 
 def dead_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
+    """The identity of a process that has ended."""
+    process = subprocess.Popen(["sleep", "60"])
+    identity = dataclasses.replace(
+        ProcessIdentity.own(), pid=process.pid, start_ticks=_state_and_start(process.pid)[1]
+    )
+    assert not identity.is_gone
+    process.kill()
     process.wait()
-    return process.pid
+    return identity
 
 
-def write(folder, **content):
-    facts = {"host": socket.gethostname(), "pid": os.getpid(), "token": "other"} | content
-    (folder / lease.FILE_NAME).write_text(json.dumps(facts))
+def write(folder, process=None):
+    process = process or ProcessIdentity("elsewhere", 17)
+    (folder / lease.FILE_NAME).write_text(json.dumps(process.asdict() | {"token": "other"}))
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Every look is a heartbeat's time after the one before, and thirty seconds pass soon."""
+    now = [0.0]
+
+    def clock():
+        now[0] += HEARTBEAT_SECONDS
+        return now[0]
+
+    monkeypatch.setattr(Watch.__init__, "__defaults__", (clock,))
 
 
 def test_one_holder_at_a_time(tmp_path, drivers):
@@ -44,17 +69,71 @@ def test_one_holder_at_a_time(tmp_path, drivers):
 
 
 def test_a_dead_process_of_this_host_holds_nothing(tmp_path, drivers):
-    write(tmp_path, pid=dead_process())
+    write(tmp_path, dead_process())
     assert holder(tmp_path) is None
     assert drivers[0].acquire(tmp_path) is None
 
 
-def test_a_silent_host_holds_for_thirty_seconds(tmp_path, drivers):
-    write(tmp_path, host="elsewhere")
-    assert drivers[0].acquire(tmp_path) == f"elsewhere, process {os.getpid()}"
-    old = (tmp_path / lease.FILE_NAME).stat().st_mtime - 31
-    os.utime(tmp_path / lease.FILE_NAME, (old, old))
+def test_a_silent_host_holds_for_thirty_seconds_of_looks(tmp_path, looks):
+    leases = Leases()
+    write(tmp_path)
+    os.utime(tmp_path / lease.FILE_NAME, (0, 0))  # its clock, or ours, may be anything
+    asked = 1
+    while (other := leases.acquire(tmp_path)) is not None:
+        assert other == "elsewhere, process 17"
+        asked += 1
+        assert asked < 20
+    assert asked >= SILENT_SECONDS / HEARTBEAT_SECONDS
+    leases.close()
+
+
+def test_a_lease_that_is_beaten_is_never_taken(tmp_path, looks):
+    leases = Leases()
+    write(tmp_path)
+    for second in range(40):
+        os.utime(tmp_path / lease.FILE_NAME, (second, second))
+        assert leases.acquire(tmp_path) == "elsewhere, process 17"
+    leases.close()
+
+
+def test_a_pause_of_the_watcher_is_no_silence_of_the_watched():
+    now = 0.0
+    watch = Watch(lambda: now)
+    assert watch.silent("a", 1) == 0.0
+    now = 3600.0  # both were stopped
+    assert watch.silent("a", 1) == HEARTBEAT_SECONDS
+    assert watch.silent("a", 2) == 0.0
+
+
+@pytest.mark.parametrize("content", ["", '{"host": "far', "[]", '{"host": "far", "pid": "x"}'])
+def test_a_lease_that_cannot_be_read_is_held(tmp_path, drivers, content):
+    (tmp_path / lease.FILE_NAME).write_text(content)
+    assert drivers[0].acquire(tmp_path) == "another driver"
+
+
+def test_a_process_number_that_was_given_again_is_not_the_holder(tmp_path, drivers):
+    own = ProcessIdentity.own()
+    assert not own.is_gone
+    write(tmp_path, dataclasses.replace(own, start_ticks="1"))
     assert drivers[0].acquire(tmp_path) is None
+
+
+def test_a_lease_that_went_to_another_is_lost_and_not_beaten(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
+    leases = Leases()
+    leases.acquire(tmp_path)
+    assert leases.holds(tmp_path)
+    assert not leases.is_lost(tmp_path)
+    write(tmp_path)
+    assert not leases.holds(tmp_path)
+    for _ in range(100):
+        if leases.is_lost(tmp_path):
+            break
+        threading.Event().wait(0.05)
+    assert leases.is_lost(tmp_path)
+    assert leases.acquire(tmp_path) == "elsewhere, process 17"
+    leases.close()
+    assert Leases.token(tmp_path) == "other"
 
 
 def test_heartbeats_keep_a_lease_young(tmp_path, monkeypatch):
@@ -82,7 +161,7 @@ def test_a_lease_lost_to_another_is_not_deleted(tmp_path, drivers):
 
 
 def test_many_takers_of_a_dead_lease_and_one_wins(tmp_path):
-    write(tmp_path, pid=dead_process())
+    write(tmp_path, dead_process())
     drivers = [Leases() for _ in range(8)]
     results = [None] * 8
     barrier = threading.Barrier(8)

@@ -57,8 +57,10 @@ def test_a_killed_run_is_told_and_other_files_are_passed_over(tmp_path):
     with RunRecord(tmp_path / "now.json", "y"):
         found = run_records(tmp_path)
     assert [(r["name"], r["state"]) for r in found] == [("now", "running"), ("x", "killed")]
-    elsewhere = document | {"host": "far", "state": "running"}
+    elsewhere = document | {"host": "far", "boot": "another", "state": "running"}
     file.write_text(json.dumps(elsewhere))
     assert read_record(file)["state"] == "running"
-    file.write_text(json.dumps(elsewhere | {"updated": 0}))
+    file.write_text(json.dumps(elsewhere | {"pid": 1, "updated": 0}))
     assert read_record(file)["state"] == "killed"
+    file.write_text(json.dumps(elsewhere | {"pid": 1, "updated": 2}))  # its clock is far behind
+    assert read_record(file)["state"] == "running"

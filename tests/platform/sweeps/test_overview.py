@@ -121,7 +121,7 @@ def test_runs_stand_with_their_stages_curves_and_failures(tmp_path):
     elsewhere = tmp_path / "prepare" / ("1" * 12)
     elsewhere.mkdir(parents=True)
     (elsewhere / "lease.json").write_text(
-        json.dumps({"host": holder()["host"], "pid": other.pid, "token": "x"})
+        json.dumps(holder() | {"pid": other.pid, "start_ticks": "", "token": "x"})
     )
     progress = {"step": 2, "total": 4, "metrics": {"mim": 1.0}}
     try:
