@@ -18,7 +18,10 @@ from processes import descendants
 ROOT = Path(__file__).resolve().parents[2]
 # A worker of a private Ray in a namespace of its own, where /dev/shm is as small as a container's.
 SHARED_MEMORY_MB = 1024
-_ENDINGS = re.compile(r"^(error: |stage \S+ failed: |interrupted|stopped)", re.MULTILINE)
+_ENDINGS = re.compile(
+    r"^(error: |stage \S+ failed: |Ray ended under |this machine's clock |interrupted|stopped)",
+    re.MULTILINE,
+)
 
 
 @dataclass

@@ -11,6 +11,13 @@ from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.in_use import using
+from momo_platform.stages.machine_faults import (
+    WallClock,
+    clock_went_back,
+    may_pass,
+    ray_was_lost,
+    told,
+)
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
@@ -82,6 +89,7 @@ class Execution:
         self.refs: dict[Any, str] = {}
         self.task = ray.remote(max_retries=0)(run_stage)
         self.commit = git_commit()
+        self.clock = WallClock()
         self.next_view = self.next_question = 0.0
         self.asked: Any = None
         # On the driver's node: another one may be taken away, and would not go while it held this.
@@ -92,8 +100,11 @@ class Execution:
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
+        from ray.exceptions import RayError
+
         try:
             while self.open:
+                self._look_at_clock()
                 self._start_what_can()
                 self._look_at_leases()
                 self._look_at_nodes()
@@ -105,9 +116,14 @@ class Execution:
             self._take_progress(now=True)  # an answer on its way, then what came after it
             self._take_progress(now=True)
             self.view(list(self.statuses.values()))
+        except (RayError, ConnectionError) as error:
+            self.refs.clear()  # nobody is there who could cancel them
+            raise ray_was_lost(error) from error
         finally:
-            self._cancel_all()
-            self.leases.close()
+            try:
+                self._cancel_all()
+            finally:
+                self.leases.close()
         if self.failures:
             raise StageFailed(self._failure_text())
         keys = {name: (name, s.entry.fingerprint) for name, s in self.statuses.items()}
@@ -148,6 +164,12 @@ class Execution:
                         "status` for the autoscaler's reason, or wait longer (--run.wait-minutes)"
                     ),
                 )
+
+    def _look_at_clock(self) -> None:
+        """End where Ray would keep training workers waiting until the wall clock has caught up."""
+        behind = self.clock.back()
+        if behind and self.clock.workers_wait(self.ray):
+            raise clock_went_back(behind)
 
     def _look_at_leases(self) -> None:
         """A driver that was stopped for long, or cut off from its storage, may have lost a stage to
@@ -400,11 +422,13 @@ class Execution:
             if not self.leases.holds(self.storage.folder(entry.name, entry.fingerprint)):
                 self._wait_for_new_holder(status)
             elif isinstance(error, WorkerCrashedError | OutOfMemoryError | NodeDiedError):
-                self._try_again(status, error)
+                self._try_again(status, error, "worker lost")
+            elif may_pass(cause := getattr(error, "cause", error)):
+                self._try_again(status, error, told(cause) or "the storage failed")
             else:
                 self._fail(status, error)
 
-    def _try_again(self, status: StageStatus, error: Exception) -> None:
+    def _try_again(self, status: StageStatus, error: Exception, why: str) -> None:
         """After a fault of the machine, a few times."""
         status.retries += 1
         if status.retries > _MACHINE_FAULT_RETRIES:
@@ -413,7 +437,7 @@ class Execution:
         # the lease is kept; inputs announced before hold for the next try too
         self._set(status, "queued")
         self.later.add(status.entry.name)
-        status.detail = f"worker lost, retry {status.retries}"
+        status.detail = f"{why}, retry {status.retries}"
         status.not_before = time.monotonic() + 2**status.retries
 
     def _fail(self, status: StageStatus, error: Exception) -> None:
@@ -424,6 +448,9 @@ class Execution:
         self.failures.append(status)
         if isinstance(cause, UserError):
             status.error = str(cause)
+            return
+        if storage := told(cause):
+            status.error = storage
             return
         text = _ANSI.sub("", str(error)).strip()
         lines = text.splitlines()

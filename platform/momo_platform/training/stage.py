@@ -114,7 +114,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     torch.set_num_threads(scaling.threads_per_worker or cores)
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
-    started = time.time()
+    started = time.perf_counter()  # the wall clock may be set meanwhile
     setup = build(spec.recipe, inputs, spec.train, rank, world_size, cores)
     with spec.folders.open(writes=rank == 0) as (output, checkpoints):
         trainer = Trainer(
@@ -143,7 +143,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 "resumed_at_step": trainer.start_step,
                 "steps": spec.train.steps,
                 "steps_skipped": trainer.skipped,
-                "seconds_training": time.time() - started,
+                "seconds_training": time.perf_counter() - started,
                 "world_size": world_size,
                 "last": record,
             }
