@@ -37,6 +37,15 @@ def test_a_missed_goal_and_the_newest_file_are_shown(tmp_path):
     assert "evaluation-2030-01-01.json" in text  # holds the other row
 
 
+def test_a_goal_within_the_runs_spread_is_met_by_the_median_only(tmp_path):
+    near = compare("near", [90, 100, 110], "peer", [100, 101, 100], largest_ratio=1)
+    far = compare("far", [50, 51, 52], "peer", [100, 101, 100], largest_ratio=1)
+    _results(tmp_path, "evaluation-2030-01-01.json", near, far)
+    text = publish.page(tmp_path)
+    assert "| 1 × (0.9 to 1.1) | at most 1 × | met by the median |" in text
+    assert "| 0.51 × (0.5 to 0.52) | at most 1 × | met |" in text
+
+
 def test_results_of_an_unknown_benchmark_are_not_overlooked(tmp_path):
     _results(tmp_path, "teleport-2030-01-01.json", compare("x", [1], "peer", [1]))
     with pytest.raises(ValueError, match=r"teleport-2030-01-01.json: no benchmark in .*questions"):
