@@ -103,7 +103,9 @@ def _told_of_tests(results: Results) -> str:
                 f"within it): {', '.join(arms)}."
             )
         elif arms:
-            lines.append(f"{word.capitalize()}: {', '.join(arms)}.")
+            small = {arm for arm in arms if compared[arm].is_equal}
+            named = [f"{arm} (within the margin)" if arm in small else arm for arm in arms]
+            lines.append(f"{word.capitalize()}: {', '.join(named)}.")
     return " ".join(lines)
 
 
