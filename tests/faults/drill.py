@@ -13,6 +13,7 @@ exit code is 1 where anything was wrong.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -156,6 +157,7 @@ def main() -> int:
     faults = drill_kinds.draw(given.seed, given.faults, kinds)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="drill-"))
     options = ["--preset", given.preset, "--every.train.scaling.reader-processes", "1"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with the drill
     drill = Drill(folder.absolute(), options, faults)
     drill.say(f"seed {given.seed}: {', '.join(f.kind for f in faults)}; all of it in {folder}")
     try:

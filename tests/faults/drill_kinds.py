@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from drill_runs import Run, Scene, private_shared_memory, send
 
 HOUR = 3600.0
 _RAYS_OWN = re.compile(r"^ray::(IDLE|DashboardAgent|RuntimeEnvAgent)")
+ENDED_SECONDS = 90.0
 TAKEN_OVER_SECONDS = 120.0  # a lease dies after 30 s; the second driver starts its Ray before
 
 
@@ -60,8 +62,11 @@ def kill_worker(scene: Scene, run: Run, drawn: Drawn) -> str:
 
 
 def kill_ray(scene: Scene, run: Run, drawn: Drawn) -> str:
-    """One of Ray's own processes on this machine; the others end with it."""
-    return _kill_one(run, drawn, lambda c: "/raylet/raylet " in c or "/gcs/gcs_server " in c)
+    """One of Ray's own processes on this machine; the others end with it, and so does the run."""
+    did = _kill_one(run, drawn, lambda c: "/raylet/raylet " in c or "/gcs/gcs_server " in c)
+    began = time.monotonic()
+    run.wait_for(lambda: False, ENDED_SECONDS)
+    return f"{did}; {'over' if run.ended else 'NOT OVER'} {time.monotonic() - began:.0f} s later"
 
 
 def _kill_one(run: Run, drawn: Drawn, wanted: Callable[[str], bool]) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 
-from storage_stages import writing
+from storage_stages import stage
 
 from momo_platform.cluster import start_ray
 from momo_platform.stages import StageFailed, make_plan, open_storage
@@ -19,7 +19,7 @@ if __name__ == "__main__":
                 seen[status.entry.name] = text
                 print(text, flush=True)
 
-    stages = [writing(name, float(seconds)) for name in names]
+    stages = [stage(name, float(seconds)) for name in names]
     with start_ray("local", num_cpus=2, object_store_mb=100):
         try:
             execute(make_plan(stages, storage), storage, view)

@@ -14,7 +14,7 @@ from momo_platform.stages.in_use import using
 from momo_platform.stages.machine_faults import (
     WallClock,
     clock_went_back,
-    may_pass,
+    passing,
     ray_was_lost,
     told,
 )
@@ -423,8 +423,8 @@ class Execution:
                 self._wait_for_new_holder(status)
             elif isinstance(error, WorkerCrashedError | OutOfMemoryError | NodeDiedError):
                 self._try_again(status, error, "worker lost")
-            elif may_pass(cause := getattr(error, "cause", error)):
-                self._try_again(status, error, told(cause) or "the storage failed")
+            elif why := passing(getattr(error, "cause", error)):
+                self._try_again(status, error, why)
             else:
                 self._fail(status, error)
 
@@ -449,13 +449,11 @@ class Execution:
         if isinstance(cause, UserError):
             status.error = str(cause)
             return
-        if storage := told(cause):
-            status.error = storage
-            return
         text = _ANSI.sub("", str(error)).strip()
         lines = text.splitlines()
-        status.error = "\n".join(lines[-_ERROR_LINES:])
-        if len(lines) > _ERROR_LINES:
+        below = told(cause)
+        status.error = below or "\n".join(lines[-_ERROR_LINES:])
+        if below or len(lines) > _ERROR_LINES:
             entry = status.entry
             place = self.storage.write_failure(entry.name, entry.fingerprint, text + "\n")
             if place:

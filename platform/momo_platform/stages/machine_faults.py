@@ -37,10 +37,10 @@ def storage_error(error: BaseException) -> OSError | None:
     return OSError(number, os.strerror(number), found[2])
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether a second try may go well: the storage failed, for a reason that often passes."""
+def passing(error: BaseException) -> str:
+    """What of the storage failed, where a second try may go well; else ''."""
     found = storage_error(error)
-    return found is not None and found.errno in _PASSING
+    return f"{found.strerror}" if found is not None and found.errno in _PASSING else ""
 
 
 def told(error: BaseException) -> str | None:
