@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from momo_platform.data.listing import Kind
+from momo_platform.data.config import Kind
 from momo_platform.overrides import with_settings
 from momo_platform.training.config import LoggingConfig, ScalingConfig
 from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, SourceOptions

@@ -81,9 +81,22 @@ class ContrastiveHead(nn.Module):
     def reset(self) -> None:
         nn.init.constant_(self.log_scale, math.log(1 / 0.07))
 
+    @torch.no_grad()
+    def limit_scale(self) -> None:
+        """Clamp the parameter itself: to be called after every update."""
+        self.log_scale.clamp_(max=MAX_LOG_SCALE)
+
     def clamped_log_scale(self) -> Tensor:
-        """Log of the inverse temperature, at most log 100."""
-        return self.log_scale.clamp(max=MAX_LOG_SCALE)
+        """Log of the inverse temperature, at most log 100.
+
+        Where a gradient is wanted the parameter is clamped, too: one that came in above the limit
+        (from another model, or a loop that doesn't call `limit_scale`) would have a gradient of 0
+        through the clamp and stay there for good.
+        """
+        if not (self.log_scale.requires_grad and torch.is_grad_enabled()):
+            return self.log_scale.clamp(max=MAX_LOG_SCALE)
+        self.limit_scale()
+        return self.log_scale
 
 
 class MatchingHead(nn.Module):

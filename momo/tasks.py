@@ -140,6 +140,10 @@ class MoMoTask(nn.Module):
         """After the copy: pictures that came uncropped become `pixels`."""
         return with_pixels(batch, self.model.config.image_size)
 
+    def after_step(self) -> None:
+        """For the training loop, after every update: the temperature stays within its limit."""
+        self.model.contrastive.limit_scale()
+
     def tokens(self, modality: str, batch: Batch) -> int:
         """Tokens that the encoder processes for a batch."""
         return round(sum(p.rows * p.length for p in encoder_passes(self.config, modality, batch)))

@@ -10,8 +10,7 @@ from typing import Literal, NoReturn
 from momo.config import ModelConfig, TaskConfig
 from momo.precision import Precision
 from momo_platform.bounds import check_bounds
-from momo_platform.data.images import ImageConfig
-from momo_platform.data.near import MAX_BITS, NEAR_BITS
+from momo_platform.data.config import MAX_BITS, NEAR_BITS, ImageConfig
 from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
 from pipelines.demo.corpora import DemoCorpora

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from momo_platform.data.sink import DATA
+from momo_platform.data.config import DATA
 from momo_platform.stages import Artifact, Context, UserError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig, TaskConfig
-from momo_platform.data.listing import Kind
+from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.stage import run_torch_trainer

@@ -39,13 +39,13 @@ from experiments.benchmarks.harness import Row, compare, document
 from momo.config import SIZES
 from momo.transforms import PictureForm, decode, image_batch, random_crop
 from momo_platform.cluster import start_ray
-from momo_platform.data.images import ImageConfig, prepare_image
+from momo_platform.data.config import ImageConfig, PrepareConfig, SourceConfig
+from momo_platform.data.images import prepare_image
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.packages import fetch
-from momo_platform.data.prepare import PrepareConfig, run_prepare_images
+from momo_platform.data.prepare import run_prepare_images
 from momo_platform.data.shards import ShardDataset, write_shards
-from momo_platform.data.sources import SourceConfig
 from pipelines.demo.corpora import REQUIREMENTS
 
 BATCH, PROCESSES = 128, 2

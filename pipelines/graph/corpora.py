@@ -7,15 +7,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-from momo_platform.data.listing import Kind
-from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text
-from momo_platform.data.prepare import (
-    PrepareConfig,
+from momo_platform.data.config import Kind, MixConfig, PrepareConfig, SourceConfig
+from momo_platform.data.stages import (
+    run_mix_images,
+    run_mix_pairs,
+    run_mix_text,
     run_prepare_images,
     run_prepare_pairs,
     run_prepare_text,
 )
-from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions
 from pipelines.demo.corpora import LICENCES, run_demo_corpora
@@ -207,6 +207,8 @@ def sources_of(
     if not options.source and kind != "pairs" and is_own(config.pairs):
         return (), False
     if is_own(options):
+        from momo_platform.data.sources import identify
+
         content = identify(options.source, f"--{kind}.source", kind)
         # A cluster's workers run in other folders than the driver.
         uri = options.source

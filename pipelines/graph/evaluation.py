@@ -6,12 +6,11 @@ import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from momo_platform.data.listing import Kind
+from momo_platform.data.config import Kind
 from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig
 from pipelines.graph.corpora import KINDS, Corpora, demo_corpora, demo_rows, own_rows
 from pipelines.tasks.baselines import baselines_stage
-from pipelines.tasks.given import given_tasks
 from pipelines.tasks.registry import Task, choose
 from pipelines.tasks.stages import Suite, build_suite
 
@@ -81,7 +80,12 @@ def choose_tasks(
     named = config.evaluation.tasks
     of_user = own_rows(prepared, own)
     demo = {kind for kind in trained_on if kind in prepared and kind not in own}
-    tasks = choose(named, of_user.keys(), demo, given_tasks(named))
+    given: tuple[Task, ...] = ()
+    if any("=" in entry for entry in named):
+        from pipelines.tasks.given import given_tasks  # looks into files, with Arrow
+
+        given = given_tasks(named)
+    tasks = choose(named, of_user.keys(), demo, given)
     roles = {role for task in tasks for role in task.data_set.inputs}
     found = {f"own-{kind}": stage for kind, stage in of_user.items()}
     for kind in KINDS:

@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from momo_platform.data.listing import Kind
+from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
-from pipelines.report.corpora import place_in_words, read_corpus
-from pipelines.report.page import Page, graph_rows
 from pipelines.report.summary import Summary, markdown_table, summarise, text_table
-from pipelines.report.trainings import CURVES, Training, rows_seen
 from pipelines.tasks.registry import TASKS, Task
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
@@ -95,7 +92,10 @@ def _page(
     stages: Mapping[str, Summary],
     markdown: str,
 ) -> str:
+    from pipelines.report.corpora import place_in_words, read_corpus
+    from pipelines.report.page import Page, graph_rows
     from pipelines.report.pictures import shown_pictures
+    from pipelines.report.trainings import CURVES, Training, rows_seen
 
     mixed = {k: inputs[f"mix-{k}"].metrics for k in KINDS if f"mix-{k}" in inputs}
     trainings = []

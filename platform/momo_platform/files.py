@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import uuid
 from pathlib import Path
 
+# What a file system says that can't sync a folder, or a file opened for reading.
+_CANNOT = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EISDIR)
 
-def write_whole(file: Path, text: str) -> None:
-    """Killed in the middle, the file is the old or the new one."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+
+def write_whole(file: Path, text: str, *, durably: bool = True) -> None:
+    """Killed in the middle, the file is the old or the new one; so it is after a power failure,
+    unless `durably` is False: for what is of no use then."""
+    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if durably:
+                os.fsync(stream.fileno())
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durably:
+        sync(file.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's names (a rename before it), to the disk, so that it is there
+    after a power failure. Where a file system can't, it is as durable as it gets there."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise

@@ -13,7 +13,7 @@ from PIL import Image
 
 from momo.export import open_picture
 from momo.transforms import decode
-from momo_platform.data.sink import DATA
+from momo_platform.data.config import DATA
 from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
 from pipelines.tasks.loaders.own import labelled_pictures
 

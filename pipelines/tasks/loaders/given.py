@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from momo.transforms import to_rgb, upright
-from momo_platform.data.listing import SPLITS, TEXT_NAMES, Kind, first
+from momo_platform.data.config import Kind, SourceConfig
+from momo_platform.data.listing import SPLITS, TEXT_NAMES, first
 from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
-from momo_platform.data.sources import SourceConfig, list_files, list_rows
+from momo_platform.data.sources import list_files, list_rows
 from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.stages import UserError
 from pipelines.tasks.items import (

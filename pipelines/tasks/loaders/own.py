@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from momo.transforms import decode
-from momo_platform.data.sink import DATA
+from momo_platform.data.config import DATA
 from pipelines.tasks.items import (
     Captioned,
     Items,

@@ -21,9 +21,8 @@ import pyarrow as pa
 from PIL import Image
 
 from momo_platform.data.card_page import markdown
+from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.digests import listing_digest
-from momo_platform.data.listing import Kind
-from momo_platform.data.sources import SourceConfig
 
 CARD, CARD_PAGE, CARD_SAMPLES = "card.json", "card.md", "card_samples"
 FORMAT = 1

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from momo_platform.data.config import SourceConfig
 from momo_platform.data.hub import HubName, data_files, is_hub
-from momo_platform.data.sources import SourceConfig, list_files
+from momo_platform.data.sources import list_files
 from momo_platform.data.tables import filesystem_of, open_uri
 
 FILES = "sources.parquet"

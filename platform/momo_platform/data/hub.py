@@ -15,8 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from momo_platform.data.config import Kind
 from momo_platform.data.images import LARGEST_FILE, BadImage
-from momo_platform.data.listing import CAPTION_NAMES, SPLITS, TEXT_NAMES, Kind, make_row
+from momo_platform.data.listing import CAPTION_NAMES, SPLITS, TEXT_NAMES, make_row
 from momo_platform.data.tables import IMAGE_NAMES, batch_rows, is_binary
 from momo_platform.stages.errors import UserError
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from momo_platform.bounds import check_bounds
+from momo_platform.data.config import ImageConfig
 from momo_platform.data.near import look_of
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
@@ -33,25 +32,6 @@ _TURNS = {
 
 class BadImage(ValueError):
     """A picture that can't be used; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """`size_cap`: the shorter side in pixels that larger pictures are scaled down to."""
-
-    size_cap: int = 64
-    encoding: Literal["png", "jpeg"] = "png"
-    jpeg_quality: int = 90
-    background: str = "white"
-
-    def __post_init__(self) -> None:
-        check_bounds(self, size_cap=(8, None), jpeg_quality=(1, 100))
-        try:
-            ImageColor.getrgb(self.background)
-        except ValueError:
-            raise ValueError(
-                f"background={self.background!r}: give a colour such as white or #ffffff"
-            ) from None
 
 
 def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:

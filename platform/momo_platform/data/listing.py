@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from momo_platform.data.tables import IMAGE_NAMES
 from momo_platform.data.text import LONGEST_CAPTION
 
-Kind = Literal["images", "text", "pairs"]
 TEXT_NAMES = ("text", "content", "document", "sentence")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences", "title", "alt")
 SPLITS = {

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, HINT, TEXT_NAMES, Kind, named
+from momo_platform.data.listing import CAPTION_NAMES, HINT, TEXT_NAMES, named
 from momo_platform.data.tables import (
     IMAGE_NAMES,
     TABLES,

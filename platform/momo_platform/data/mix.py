@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from momo_platform.bounds import check_bounds
+from momo_platform.data.config import DATA, MixConfig
 from momo_platform.data.held_out import HeldOutCaptions, HeldOutPictures
-from momo_platform.data.near import MAX_BITS, NEAR_BITS
 from momo_platform.data.shards import write_shards
-from momo_platform.data.sink import DATA
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Artifact, Context
@@ -30,34 +28,6 @@ LEAST_ROWS = 10
 _LEAST_TRAINED = 2
 _BUCKET_BYTES = 256 * 2**20
 _DOCUMENTS_A_ROW = 4  # held-out documents that are read for each sequence, should they be short
-
-
-@dataclass(frozen=True)
-class MixConfig:
-    """`weights` maps a source's name to how often its rows come in an epoch (default 1).
-
-    `sequence_length` and the special tokens' ids are for text: documents are joined by `[SEP]`
-    and cut into sequences that begin with `[CLS]`. `near_duplicate_bits` is for pictures that an
-    input holds out, as in PrepareConfig. At most `valid_rows` rows of split `valid` are kept for
-    measuring. `own` is the option that named a person's own source, which is refused when
-    fewer than LEAST_ROWS of its pictures or pairs can be used.
-    """
-
-    weights: Mapping[str, float]
-    seed: int = 0
-    shard_bytes: int = 256 * 2**20
-    sequence_length: int = 64
-    cls_id: int = 2
-    sep_id: int = 3
-    near_duplicate_bits: int = NEAR_BITS
-    valid_rows: int = 2048
-    own: str = field(default="", metadata={"semantic": False})
-
-    def __post_init__(self) -> None:
-        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS), valid_rows=(0, None))
-        for name, weight in self.weights.items():
-            if not 0.0 <= weight < float("inf"):
-                raise UserError(f"weight of source {name}: {weight} must be 0 or more")
 
 
 def repeats(rows: int, weight: float, generator: np.random.Generator) -> np.ndarray:

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-NEAR_BITS = 4  # drops 1.1 % of the demo's training pictures
-MAX_BITS = 12
+from momo_platform.data.config import NEAR_BITS as NEAR_BITS
+
 _SIDE, _KEPT, _CELLS = 32, 8, 4
 _HASH_BYTES = _KEPT * _KEPT // 8
 LOOK_BYTES = _HASH_BYTES + 3 * _CELLS**2

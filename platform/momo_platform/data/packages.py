@@ -6,22 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.cache import cache_root
+from momo_platform.data.config import Requirement
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.manifest import sha256_of
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """A package pinned by version and, unless its wheels differ by machine, by sha256."""
-
-    name: str
-    version: str
-    sha256: str = ""
-    sdist: bool = False
 
 
 def cache_folder() -> Path:

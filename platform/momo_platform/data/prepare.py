@@ -14,25 +14,22 @@ Equal sources give equal bytes: rows are sorted and row groups have a fixed size
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from momo_platform.bounds import check_bounds
+from momo_platform.data.config import DATA, Kind, PrepareConfig, SourceConfig
 from momo_platform.data.digests import blocks_to_hash, hash_files
 from momo_platform.data.hub import is_hub, text_places
-from momo_platform.data.images import ImageConfig
-from momo_platform.data.listing import ROW_SCHEMA, Kind
-from momo_platform.data.near import MAX_BITS, NEAR_BITS
+from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
     TEXT_SCHEMA,
     PrepareImages,
     PrepareText,
 )
-from momo_platform.data.sink import DATA, QUARANTINE, Sink
-from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
+from momo_platform.data.sink import QUARANTINE, Sink
+from momo_platform.data.sources import list_rows, list_text_files
 from momo_platform.data.splits import divide_rows, estimate_documents, shares
 from momo_platform.data.tables import filesystem_of
 from momo_platform.stages.stage import Artifact, Context
@@ -55,28 +52,6 @@ _PLACE_SCHEMA = pa.schema(
     {n: pa.string() for n in ("source", "root", "path")}
     | {n: pa.int64() for n in ("start", "stop")}
 )
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """Sources of one modality. Above `max_bad_fraction` unusable rows the stage fails.
-
-    Rows that name no split: `held_out` of their groups become "test" and `valid` of them "valid",
-    by hash, the rest "train"; None: the automatic shares of splits.py.
-    Training pictures go that differ from a held-out one in at most `near_duplicate_bits` of the 64
-    bits of their perceptual hash (see near.py); -1: only exact repeats go.
-    """
-
-    sources: tuple[SourceConfig, ...]
-    image: ImageConfig = ImageConfig()
-    max_bad_fraction: float = 0.5
-    min_text_length: int = 20
-    held_out: float | None = 0.0
-    valid: float | None = None
-    near_duplicate_bits: int = NEAR_BITS
-
-    def __post_init__(self) -> None:
-        check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
 
 
 def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:

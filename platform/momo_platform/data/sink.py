@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from momo_platform.data.card import STEPS, CardBuilder
+from momo_platform.data.config import DATA, Kind, SourceConfig
 from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
-from momo_platform.data.listing import TEXT_NAMES, Kind
+from momo_platform.data.listing import TEXT_NAMES
 from momo_platform.data.near import LookIndex
-from momo_platform.data.sources import SourceConfig
 from momo_platform.stages.errors import UserError
 
-DATA, QUARANTINE, NEAR = "data.parquet", "quarantine.parquet", "near_duplicates.parquet"
+QUARANTINE, NEAR = "quarantine.parquet", "near_duplicates.parquet"
 BLOCK_ROWS = 512
 _REASON_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
 _NEAR_SCHEMA = pa.schema(

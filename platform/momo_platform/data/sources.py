@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +16,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, HINT, Kind, make_row, named
+from momo_platform.data.listing import CAPTION_NAMES, HINT, make_row, named
 from momo_platform.data.look import check_columns, look_at
 from momo_platform.data.tables import (
     IMAGE_NAMES,
@@ -34,22 +34,6 @@ from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages.errors import UserError
 
 _TEXTS = (".txt", *TABLES)
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One corpus. `uri` is a path or URI; `input:<role>/<path>` lies in an input stage's output.
-
-    `content` is the listing's digest (names, sizes, times), filled when the graph is built, so
-    that a changed corpus is prepared again and a moved one is not. `weight` is how often a row
-    comes in an epoch (0.5: every second row; 3: each three times).
-    """
-
-    name: str
-    uri: str = field(metadata={"semantic": False})
-    content: str = ""
-    weight: float = 1.0
-    licence: str = ""
 
 
 def list_files(uri: str, field_name: str, kind: Kind, hint: str = "") -> list[pafs.FileInfo]:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
-from momo_platform.data.listing import TEXT_NAMES, Kind, first, make_row
+from momo_platform.data.listing import TEXT_NAMES, first, make_row
 from momo_platform.data.tables import IMAGE_NAMES, LONGEST_LINE, filesystem_of, parse_json
 from momo_platform.data.text import BadText, decode_caption
 

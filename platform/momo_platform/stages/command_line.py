@@ -8,22 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.tree import Tree
 
 from momo_platform.exit_codes import exit_code
-from momo_platform.stages.catalog import Catalog, Key, compare, corpus_files, key_of, size_of
+from momo_platform.stages.amounts import in_bytes
+from momo_platform.stages.catalog import (
+    Catalog,
+    Key,
+    compare,
+    corpus_files,
+    key_of,
+    size_of,
+    storage_at,
+)
+from momo_platform.stages.collection import Collection
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.leftovers import leftovers
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage import open_storage
+from momo_platform.stages.tables import (
+    finished_row,
+    finished_table,
+    unfinished_row,
+    unfinished_table,
+)
 
 app = tyro.extras.SubcommandApp()
 Name = tyro.conf.Positional[str]
@@ -42,24 +56,14 @@ def _catalog(uri: str) -> Catalog:
     return Catalog(storage)
 
 
+def _found(uri: str, artifact: str) -> tuple[Catalog, Manifest]:
+    """An artifact and the catalog of its storage: where a path says which, that one."""
+    catalog = _catalog(str(storage_at(Path(artifact)) or uri))
+    return catalog, catalog.find(artifact)
+
+
 def _label(manifest: Manifest) -> str:
     return "/".join(key_of(manifest))
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _age(manifest: Manifest) -> str:
-    seconds = time.time() - datetime.fromisoformat(manifest.created).astimezone(UTC).timestamp()
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _console() -> Console:
@@ -69,46 +73,28 @@ def _console() -> Console:
 
 @app.command(name="list")
 def list_artifacts(storage: StorageOption = "runs", json_output: JsonOption = False) -> None:
-    """Artifacts with size, age and who uses them."""
+    """Artifacts with size, age and who uses them; then those that are unfinished."""
     catalog = _catalog(storage)
-    rows = [
-        {
-            "name": m.stage,
-            "fingerprint": m.fingerprint,
-            "bytes": size_of(m),
-            "files": len(m.files),
-            "created": m.created,
-            "seconds": round(m.seconds, 1),
-            "used_by": [_label(u) for u in catalog.users(m)],
-        }
-        for m in catalog.manifests
-    ]
+    unfinished = leftovers(catalog.storage, catalog.by_key)
     if json_output:
-        print(json.dumps(rows, indent=1))
+        rows = [finished_row(catalog, m) for m in catalog.manifests]
+        print(json.dumps([*rows, *map(unfinished_row, unfinished)], indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    numbers = ("size", "files", "age", "took")
-    for title in ("artifact", *numbers, "used by"):
-        table.add_column(title, justify="right" if title in numbers else "left")
-    for m, row in zip(catalog.manifests, rows, strict=True):
-        table.add_row(
-            _label(m),
-            _bytes(row["bytes"]),
-            str(row["files"]),
-            _age(m),
-            f"{m.seconds:.0f} s",
-            ", ".join(dict.fromkeys(u.partition("/")[0] for u in row["used_by"])) or "–",
-        )
-    _console().print(table)
+    _console().print(finished_table(catalog))
     total = sum(map(size_of, catalog.manifests))
-    print(f"{len(rows)} artifacts, {_bytes(total)} in {catalog.storage.uri}")
+    print(f"{len(catalog.manifests)} artifacts, {in_bytes(total)} in {catalog.storage.uri}")
+    if unfinished:
+        _console().print("", unfinished_table(unfinished), sep="\n")
+        total = sum(one.size for one in unfinished)
+        print(f"{len(unfinished)} unfinished, {in_bytes(total)}; gc frees what is left for days")
+    for problem in catalog.problems:
+        print(f"left out: {problem}")
 
 
 @app.command
 def show(artifact: Name, storage: StorageOption = "runs", json_output: JsonOption = False) -> None:
     """One artifact's manifest, what it was made from and what was made from it."""
-    catalog = _catalog(storage)
-    manifest = catalog.find(artifact)
+    catalog, manifest = _found(storage, artifact)
     if json_output:
         print(json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True))
         return
@@ -126,9 +112,11 @@ def show(artifact: Name, storage: StorageOption = "runs", json_output: JsonOptio
     for title, value in (("config", manifest.config), ("metrics", manifest.metrics)):
         console.print(f"  {title}", highlight=False)
         console.print_json(json.dumps(value), indent=2)
-    console.print(f"  {len(manifest.files)} files, {_bytes(size_of(manifest))}", highlight=False)
+    console.print(f"  {len(manifest.files)} files, {in_bytes(size_of(manifest))}", highlight=False)
     for name, file in list(manifest.files.items())[:_SHOWN_FILES]:
-        console.print(f"    {file['sha256'][:12]}  {_bytes(file['size']):>9}  {name}", markup=False)
+        console.print(
+            f"    {file['sha256'][:12]}  {in_bytes(file['size']):>9}  {name}", markup=False
+        )
     if len(manifest.files) > _SHOWN_FILES:
         console.print(f"    … and {len(manifest.files) - _SHOWN_FILES} more (--json)")
     console.print(_tree(catalog, manifest, "made from", down=False))
@@ -160,8 +148,7 @@ def lineage(
     artifact: Name, storage: StorageOption = "runs", json_output: JsonOption = False
 ) -> None:
     """From an artifact or an exported model's folder back to every corpus file's checksum."""
-    catalog = _catalog(storage)
-    manifest = catalog.find(artifact)
+    catalog, manifest = _found(storage, artifact)
     ancestors = catalog.upstream(manifest)
     files = list(corpus_files(catalog.storage, ancestors))
     if json_output:
@@ -175,6 +162,9 @@ def lineage(
     print(f"{len(files)} corpus files:")
     for digest, path in files:
         print(f"{digest}  {path}")
+    gone = {"/".join(k) for m in ancestors for _, k, other in catalog.inputs(m) if other is None}
+    if gone:
+        print(f"and those behind {', '.join(sorted(gone))}: no longer in {catalog.storage.uri}")
 
 
 @app.command
@@ -182,8 +172,7 @@ def diff(
     a: Name, b: Name, storage: StorageOption = "runs", json_output: JsonOption = False
 ) -> None:
     """Which config fields, inputs, package versions, code, metrics and files differ."""
-    catalog = _catalog(storage)
-    found = compare(catalog.find(a), catalog.find(b))
+    found = compare(_found(storage, a)[1], _found(storage, b)[1])
     if json_output:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -198,10 +187,12 @@ def diff(
 @app.command
 def verify(artifacts: Names = (), storage: StorageOption = "runs") -> None:
     """Check every file's checksum. Exit code 1 and a line for each artifact that is damaged."""
-    catalog = _catalog(storage)
-    chosen = [catalog.find(a) for a in artifacts] or catalog.manifests
+    chosen = [_found(storage, a) for a in artifacts]
+    if not artifacts:
+        catalog = _catalog(storage)
+        chosen = [(catalog, manifest) for manifest in catalog.manifests]
     damaged = 0
-    for manifest in chosen:
+    for catalog, manifest in chosen:
         if problem := catalog.storage.problem(manifest, checksums=True):
             damaged += 1
             print(f"{_label(manifest)}: {problem}; --rerun {manifest.stage} makes it again")
@@ -213,36 +204,31 @@ def verify(artifacts: Names = (), storage: StorageOption = "runs") -> None:
 @app.command
 def gc(
     keep_last: int = 3,
+    unfinished_days: float = 7.0,
     dry_run: bool = False,
     storage: StorageOption = "runs",
 ) -> None:
-    """Delete all but the newest artifacts of each name, never what a kept one was made from.
+    """Delete all but the newest artifacts of each name, never what a kept one was made from nor
+    what a running job uses; and what was left unfinished.
 
     Args:
         keep_last: How many of each name to keep at least.
+        unfinished_days: Free checkpoints and files of unfinished artifacts, and scratch in this
+            machine's cache, that nothing has changed for so many days.
         dry_run: Only say what would go.
         storage: Folder or URI of the artifacts.
     """
     if keep_last < 1:
         raise UserError(f"--keep-last {keep_last}: give 1 or more")
-    catalog = _catalog(storage)
-    leases = catalog.storage.leases()
-    freed = 0
-    try:
-        for manifest in catalog.to_delete(keep_last):
-            folder = catalog.storage.folder(*key_of(manifest))
-            if not dry_run:
-                if other := leases.acquire(folder):
-                    print(f"kept {_label(manifest)}: {other} works on it")
-                    continue
-                catalog.storage.delete(*key_of(manifest))
-                leases.release(folder)
-            freed += size_of(manifest)
-            verb = "would delete" if dry_run else "deleted"
-            print(f"{verb} {_label(manifest)} ({_bytes(size_of(manifest))}, {_age(manifest)} old)")
-    finally:
-        leases.close()
-    print(f"{_bytes(freed)} {'would be' if dry_run else ''} freed".replace("  ", " "))
+    if not unfinished_days >= 0:
+        raise UserError(f"--unfinished-days {unfinished_days}: give 0 or more")
+    verb = "would delete" if dry_run else "deleted"
+
+    def say(what: str, size: int, goes: bool, note: str) -> None:
+        print(f"{verb} {what} ({in_bytes(size)}, {note} old)" if goes else f"kept {what}: {note}")
+
+    freed = Collection(_catalog(storage), keep_last, unfinished_days, dry_run, say).run()
+    print(f"{in_bytes(freed)} {'would be ' if dry_run else ''}freed")
 
 
 @app.command
@@ -254,8 +240,12 @@ def graph(
     """The artifacts and what they were made from, as Mermaid or SVG on standard output."""
     from momo_platform.stages import drawing
 
-    catalog = _catalog(storage)
-    chosen = catalog.upstream(catalog.find(artifact)) if artifact else catalog.manifests
+    if artifact:
+        catalog, manifest = _found(storage, artifact)
+        chosen = catalog.upstream(manifest)
+    else:
+        catalog = _catalog(storage)
+        chosen = catalog.manifests
     labels = {_label(m): f"{m.stage}\n{m.fingerprint}" for m in chosen}
     edges = [
         ("/".join(key), _label(m))

@@ -10,6 +10,7 @@ from typing import Any
 from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
+from momo_platform.stages.in_use import using
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
@@ -453,6 +454,7 @@ def execute(
     fails and says what it waited for. On KeyboardInterrupt tasks are cancelled and leases
     given back.
     """
-    return Execution(
-        plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
-    ).run()
+    with using(plan, storage):
+        return Execution(
+            plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
+        ).run()

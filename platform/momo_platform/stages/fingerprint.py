@@ -19,6 +19,11 @@ class NotCanonical(UserError, TypeError):
     """A config value that has no canonical form (a callable, a set, a NaN, a path …)."""
 
 
+def is_fingerprint(text: str) -> bool:
+    """Whether a name could be a fingerprint."""
+    return len(text) == LENGTH and set(text) <= set("0123456789abcdef")
+
+
 def canonical(value: Any, path: str = "config") -> Any:
     """`value` as JSON data. Of a dataclass's fields these are left out, by their metadata:
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
-import os
-import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from momo_platform.files import sync, write_whole
+from momo_platform.stages.errors import UserError
+
 FILE_NAME = "manifest.json"
+_CONTENT_OF_NO_FILES = hashlib.sha256(b"[]").hexdigest()[:12]
+_TRIES, _PAUSE_SECONDS = 5, 0.1
 _PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "numpy", "pillow")
 
 
@@ -43,17 +48,21 @@ class Manifest:
     resources: Mapping[str, Any]
     created: str
 
-    def code_changes(self, modules: Iterable[str]) -> list[str]:
-        """Source files of `modules` that differ from what this artifact was made with."""
-        now = source_hashes(modules)
-        names = sorted({*now, *self.code})
-        return [name for name in names if now.get(name) != self.code.get(name)]
-
     @property
     def content(self) -> str:
-        """12 hex digits over the files' names and checksums: equal for equal content."""
-        facts = sorted((name, facts["sha256"]) for name, facts in self.files.items())
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+        """12 hex digits over the files' names and checksums: equal for equal content. A stage that
+        makes no files has said what it found by its metrics alone."""
+        facts: Any = sorted((name, facts["sha256"]) for name, facts in self.files.items())
+        text = json.dumps(facts or self.metrics, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def is_content(self, recorded: str) -> bool:
+        """Whether a content that another manifest recorded is this one's. Manifests of earlier
+        versions recorded the same for all stages without files."""
+        return recorded == self.content or (not self.files and recorded == _CONTENT_OF_NO_FILES)
+
+
+_values_of = itemgetter(*(f.name for f in dataclasses.fields(Manifest)))
 
 
 def check_files(
@@ -67,6 +76,8 @@ def check_files(
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return f"output file missing: {name}"
+        except OSError as error:  # it may be whole: to make it again would delete it
+            raise UserError(f"{path}: can't be read ({error.strerror})") from error
         if status.st_size != facts["size"]:
             return (
                 f"output file {name} has {status.st_size} bytes, its manifest says {facts['size']}"
@@ -118,6 +129,11 @@ def source_hashes(modules: Iterable[str]) -> dict[str, str]:
     return hashes
 
 
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names whose hashes differ."""
+    return [name for name in sorted({*now, *before}) if now.get(name) != before.get(name)]
+
+
 def git_commit() -> str:
     """The commit of the code that runs, with '+changes' when the tree differs; '' outside git, also
     where this file is installed below another project's repository.
@@ -125,6 +141,8 @@ def git_commit() -> str:
     Not of the repository that git's own variables name (hooks and `git rebase --exec` set them),
     whoever owns the folder, and without a write to it.
     """
+    import subprocess
+
     file = Path(__file__).resolve()
     known = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
@@ -150,6 +168,8 @@ def git_commit() -> str:
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what a stage computes."""
+    import importlib.metadata
+
     versions = {}
     for name in _PACKAGES:
         try:
@@ -160,21 +180,44 @@ def package_versions() -> dict[str, str]:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write `manifest.json` so that a reader sees the whole file or none."""
-    temporary = folder / f"{FILE_NAME}.{os.getpid()}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(manifest_json(manifest))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / FILE_NAME)
+    """Write `manifest.json` so that a reader sees the whole file or none, also after a power
+    failure: the files that it names are brought to the disk before it."""
+    output = folder / manifest.attempt
+    files = {output / name for name in manifest.files}
+    for path in (*files, *{f.parent for f in files}, output):
+        sync(path)
+    write_whole(folder / FILE_NAME, manifest_json(manifest))
 
 
 def parse_manifest(text: str | bytes) -> Manifest | None:
-    """A manifest from its JSON; None when it is not whole."""
+    """A manifest from its JSON; None when it is not whole. Fields that a newer version of this
+    code has added are left out."""
     try:
-        return Manifest(**json.loads(text))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+        document = json.loads(text)
+        manifest = Manifest(*_values_of(document))
+    except (ValueError, KeyError, TypeError):
         return None
+    mappings = (manifest.metrics, manifest.packages, manifest.code, manifest.resources)
+    is_whole = (
+        all(isinstance(m, dict) for m in mappings)
+        and _has_each(manifest.files, "size", "sha256")
+        and _has_each(manifest.inputs, "name", "fingerprint", "content")
+    )
+    return manifest if is_whole else None
+
+
+def _has_each(values: Any, *keys: str) -> bool:
+    """Whether it is a dictionary of dictionaries with these keys."""
+    return isinstance(values, dict) and all(
+        isinstance(v, dict) and all(k in v for k in keys) for v in values.values()
+    )
+
+
+def damage(raw: bytes | None) -> str | None:
+    """What is wrong with a manifest that is not whole, in words; None for a whole one or none."""
+    if raw is None or parse_manifest(raw) is not None:
+        return None
+    return f"{FILE_NAME} is empty" if not raw.strip() else f"{FILE_NAME} is damaged or cut off"
 
 
 def manifest_json(manifest: Manifest) -> str:
@@ -183,8 +226,23 @@ def manifest_json(manifest: Manifest) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in an artifact's folder; None when there is none or it is not whole."""
-    try:
-        return parse_manifest((folder / FILE_NAME).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    """The manifest in an artifact's folder; None when there is none or it is not whole.
+
+    Raises UserError for one that is there and can't be read: taken for absent, its artifact would
+    be made again and its files deleted.
+    """
+    path = folder / FILE_NAME
+    for attempt in range(_TRIES):
+        try:
+            return parse_manifest(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            # a network file system's handle of a file that was replaced: the next one is fresh
+            if error.errno != errno.ESTALE or attempt == _TRIES - 1:
+                raise UserError(
+                    f"{path}: can't be read ({error.strerror}); make it readable, or remove the "
+                    "folder that it is in"
+                ) from error
+        time.sleep(_PAUSE_SECONDS)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 import threading
@@ -13,9 +14,11 @@ from typing import Protocol
 
 from momo_platform.cache import cache_root
 from momo_platform.stages.folders import Folders
+from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME
 from momo_platform.stages.storage import CHECKPOINTS, open_storage
 
+OWNER = "owner.json"
 _MIRROR_SECONDS = 1.0
 
 
@@ -27,7 +30,13 @@ def artifact_cache() -> Path:
 def scratch_folder(name: str) -> Path:
     """A new folder on this machine, in the cache."""
     artifact_cache().mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=artifact_cache(), prefix=f"work-{name}-"))
+    return sign(Path(tempfile.mkdtemp(dir=artifact_cache(), prefix=f"work-{name}-")))
+
+
+def sign(scratch: Path) -> Path:
+    """Say which process a scratch folder is of: `gc` frees those of the dead."""
+    (scratch / OWNER).write_text(json.dumps(ProcessIdentity.own().asdict()), encoding="utf-8")
+    return scratch
 
 
 class ObjectStore(Protocol):

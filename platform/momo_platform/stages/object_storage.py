@@ -35,8 +35,10 @@ from momo_platform.stages.mirror import (
     MirroredFolders,
     artifact_cache,
     scratch_folder,
+    sign,
 )
-from momo_platform.stages.object_lease import ObjectLeases, token_of
+from momo_platform.stages.object_lease import ObjectLeases, holder_of, token_of
+from momo_platform.stages.object_tree import ObjectTree
 from momo_platform.stages.patience import patiently
 from momo_platform.stages.storage import (
     CHECKPOINTS,
@@ -45,6 +47,7 @@ from momo_platform.stages.storage import (
     Storage,
     Workspace,
     checkpoint_step,
+    own,
 )
 
 
@@ -67,6 +70,7 @@ class ObjectStorage(Storage):
                 f"storage {uri}: {error}; give a folder, or a URI such as s3://bucket/runs"
             ) from error
         self._base = self._base.rstrip("/")
+        self.tree = ObjectTree(self._fs, self._base)
         self._mirrors: dict[str, CheckpointMirror] = {}
 
     @property
@@ -93,16 +97,6 @@ class ObjectStorage(Storage):
         return f"{self._base}/{name}/{fingerprint}"
 
     # -- objects -------------------------------------------------------------------------------
-
-    def _read(self, path: str) -> bytes | None:
-        def read() -> bytes:
-            with self._fs.open_input_stream(path) as file:
-                return file.read()
-
-        try:
-            return patiently(read)
-        except FileNotFoundError:
-            return None
 
     def _write(self, path: str, content: bytes) -> None:
         def write() -> None:
@@ -151,21 +145,19 @@ class ObjectStorage(Storage):
     # -- artifacts -----------------------------------------------------------------------------
 
     def manifest(self, name: str, fingerprint: str) -> Manifest | None:
-        raw = self._read(f"{self.folder(name, fingerprint)}/{FILE_NAME}")
-        manifest = None if raw is None else parse_manifest(raw)
-        return manifest if manifest and manifest.fingerprint == fingerprint else None
+        path = f"{name}/{fingerprint}/{FILE_NAME}"
+        try:
+            raw = self.tree.get(path)
+        except OSError as error:
+            raise UserError(f"{self._uri}/{path}: can't be read ({error})") from error
+        return own(None if raw is None else parse_manifest(raw), name, fingerprint)
+
+    def lease_holder(self, name: str, fingerprint: str) -> str | None:
+        return holder_of(self._fs, self.folder(name, fingerprint), self.now())
 
     def _names(self, folder: str) -> list[str]:
         found = self._list(folder, recursive=False)
         return sorted(i.base_name for i in found if i.type == pafs.FileType.Directory)
-
-    def others(self, name: str) -> list[Manifest]:
-        digests = self._names(f"{self._base}/{name}")
-        manifests = [m for d in digests if (m := self.manifest(name, d)) is not None]
-        return sorted(manifests, key=lambda m: m.created, reverse=True)
-
-    def all_manifests(self) -> list[Manifest]:
-        return [m for name in self._names(self._base) for m in self.others(name)]
 
     def attempt_path(self, manifest: Manifest) -> Path:
         """The artifact's files in the local cache, fetched and checked when they aren't there.
@@ -178,6 +170,7 @@ class ObjectStorage(Storage):
         remote = f"{self.folder(manifest.stage, manifest.fingerprint)}/{manifest.attempt}"
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
+            sign(Path(scratch))
             folder = Path(scratch) / "files"
             folder.mkdir()
             for name in manifest.files:
@@ -227,7 +220,7 @@ class ObjectStorage(Storage):
         steps = [
             checkpoint_step(info.path.removeprefix(folder + "/").partition("/")[0])
             for info in self._list(folder)
-            if info.base_name == FILE_NAME
+            if info.base_name == FILE_NAME and info.size
         ]
         return max((s for s in steps if s is not None), default=None)
 
@@ -238,9 +231,10 @@ class ObjectStorage(Storage):
         folder = self.folder(name, fingerprint)
         self._check_lease(name, folder, lease)
         manifest = self.manifest(name, fingerprint)
-        for other in self._names(folder):
-            if other.startswith("attempt-") and (manifest is None or other != manifest.attempt):
-                self.delete_tree(f"{folder}/{other}")
+        if self.damage(name, fingerprint) is None:
+            for other in self._names(folder):
+                if other.startswith("attempt-") and (manifest is None or other != manifest.attempt):
+                    self.delete_tree(f"{folder}/{other}")
         attempt = f"attempt-{uuid.uuid4().hex[:8]}"
         scratch = scratch_folder(name)
         output, checkpoints = scratch / "output", scratch / CHECKPOINTS

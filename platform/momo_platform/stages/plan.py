@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from momo_platform.stages.begun import read_begun
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
-from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage import CHECKPOINTS, Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,13 +63,15 @@ class Plan:
 
 def differences(old: Any, new: Any, path: str) -> Iterator[str]:
     """'config.a.b 1 → 2' for every leaf that differs between two JSON values."""
+    if old == new:
+        return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(k for k in old if k not in new)]:
             yield from differences(old.get(key), new.get(key), f"{path}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from differences(a, b, f"{path}[{index}]")
-    elif old != new:
+    else:
         yield f"{path} {_short(old)} → {_short(new)}"
 
 
@@ -77,20 +80,44 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def why_new(stage: Stage, known: dict[str, str], others: Sequence[Manifest]) -> str:
-    """Why no artifact has this fingerprint: the differences from the newest of the same name."""
+def why_new(stage: Stage, known: Mapping[str, str], others: Sequence[Manifest]) -> str:
+    """Why no artifact has this fingerprint: the differences from the one of the same name whose
+    config is most like this one, the newest of those that are equally so."""
     if not others:
         return "never run"
-    newest = others[0]
-    reasons = list(differences(newest.config, canonical(stage.config), "config"))
-    if newest.version != stage.version:
-        reasons.append(f"version {newest.version} → {stage.version}")
-    for role, upstream in stage.inputs.items():
-        before = newest.inputs.get(role, {}).get("fingerprint")
-        if before != known[upstream.name]:
-            reasons.append(f"input {upstream.name} changed")
+    config = canonical(stage.config)
+    unlike = [_unlike(m.config, config) for m in others]
+    nearest = [m for m, n in zip(others, unlike, strict=True) if n == min(unlike)]
+    reasons = min((_reasons(stage, config, known, m) for m in nearest), key=len)
     shown = "; ".join(reasons[:2]) or "config type changed"
     return shown + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
+
+
+def _reasons(stage: Stage, config: Any, known: Mapping[str, str], other: Manifest) -> list[str]:
+    reasons = list(differences(other.config, config, "config"))
+    if other.version != stage.version:
+        reasons.append(f"version {other.version} → {stage.version}")
+    for role, upstream in stage.inputs.items():
+        before = other.inputs.get(role, {}).get("fingerprint")
+        if before != known[upstream.name]:
+            reasons.append(f"input {upstream.name} changed")
+    return reasons
+
+
+_ABSENT = object()
+
+
+def _unlike(old: Any, new: Any) -> int:
+    """How many of `new`'s leaves `old` lacks or has with another value."""
+    if old == new:
+        return 0  # whole branches at once: there may be thousands of artifacts
+    if isinstance(new, dict) and new:
+        before = old if isinstance(old, dict) else {}
+        return sum(_unlike(before.get(key, _ABSENT), value) for key, value in new.items())
+    if isinstance(new, list) and new:
+        before = old if isinstance(old, list) and len(old) == len(new) else [_ABSENT] * len(new)
+        return sum(_unlike(a, b) for a, b in zip(before, new, strict=True))
+    return 1
 
 
 def changed_input(stage: Stage, manifest: Manifest, storage: Storage) -> str | None:
@@ -98,20 +125,50 @@ def changed_input(stage: Stage, manifest: Manifest, storage: Storage) -> str | N
     for role, upstream in stage.inputs.items():
         made_from = manifest.inputs.get(role, {})
         now = storage.manifest(upstream.name, made_from.get("fingerprint", "-"))
-        if now is not None and now.content != made_from.get("content", now.content):
+        recorded = made_from.get("content")
+        if now is not None and recorded is not None and not now.is_content(recorded):
             return upstream.name
     return None
 
 
-def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str]) -> str:
+def _changed_code(files: Sequence[str]) -> str:
+    more = f" and {len(files) - 2} more" if len(files) > 2 else ""
+    return f"code changed since: {', '.join(files[:2])}{more}"
+
+
+class _Code:
+    """The source files of modules as they are now, hashed once: many stages share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def of(self, modules: tuple[str, ...]) -> dict[str, str]:
+        if modules not in self._known:
+            self._known[modules] = source_hashes(modules)
+        return self._known[modules]
+
+
+def _resume_reason(
+    stage: Stage, digest: str, step: int, storage: Storage, code: _Code, *, again: bool
+) -> str:
+    """`again`: of a rerun, which `--rerun` goes on with."""
+    reason = (
+        f"{RERUN} that was interrupted at step {step}" if again else f"checkpoint at step {step}"
+    )
+    before = read_begun(storage, stage.name, digest).code_at(step)
+    changed = [] if before is None else changed_files(before, code.of(stage.code))
+    if not changed:
+        return reason
+    place = f"{storage.folder(stage.name, digest)}/{CHECKPOINTS}"
+    anew = f"delete {place}" if again else f"{RERUN} {stage.name}"
+    return f"{reason}; {_changed_code(changed)} ({anew} to begin anew)"
+
+
+def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str], code: _Code) -> str:
     if remade:
         return f"unless {', '.join(dict.fromkeys(remade))} comes out different"
-    if changed := manifest.code_changes(stage.code):
-        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
-        return (
-            f"code changed since: {', '.join(changed[:2])}{more} "
-            f"(--rerun {manifest.stage} to run again)"
-        )
+    if changed := changed_files(manifest.code, code.of(stage.code)):
+        return f"{_changed_code(changed)} ({RERUN} {manifest.stage} to run again)"
     return f"made {manifest.created[:16].replace('T', ' ')} in {manifest.seconds:.0f} s"
 
 
@@ -146,6 +203,7 @@ def make_plan(
                 raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
 
     known: dict[str, str] = {}
+    code = _Code()
     entries: dict[str, PlanEntry] = {}
     for stage in stages:
         digest = fingerprint(stage, known)
@@ -160,11 +218,15 @@ def make_plan(
             if step is None:
                 action, reason = "run", RERUN
             else:
-                action, reason = "resume", f"{RERUN} that was interrupted at step {step}"
+                action = "resume"
+                reason = _resume_reason(stage, digest, step, storage, code, again=True)
         elif manifest is None:
             step = storage.newest_checkpoint(stage.name, digest)
             if step is not None:
-                action, reason = "resume", f"checkpoint at step {step}"
+                action = "resume"
+                reason = _resume_reason(stage, digest, step, storage, code, again=False)
+            elif damage := storage.damage(stage.name, digest):
+                action, reason = "run", f"{damage}: made again"
             else:
                 action, reason = "run", why_new(stage, known, storage.others(stage.name))
         elif problem := storage.problem(manifest):
@@ -174,7 +236,7 @@ def make_plan(
         else:
             # An input that is made again and comes out equal leaves this one as it is; the
             # executor looks again when it is there.
-            action, reason = "cached", _cached_reason(stage, manifest, upstream)
+            action, reason = "cached", _cached_reason(stage, manifest, upstream, code)
         missing = [n for n in upstream if entries[n].action == "skipped"]
         if action in ("run", "resume") and missing:
             raise UserError(f"--only: {stage.name} needs {missing[0]}, which was never run")

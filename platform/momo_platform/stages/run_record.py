@@ -83,7 +83,7 @@ class RunRecord:
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):  # a full disk is told by the stage that it stops
-            write_whole(self.file, json.dumps(self._document | holder()))
+            write_whole(self.file, json.dumps(self._document | holder()), durably=False)
 
 
 def _told(status: StageStatus) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,20 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
+from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.folders import SharedFolders, WorkerFolders, check_seen
-from momo_platform.stages.lease import Leases
+from momo_platform.stages.lease import Leases, holder
 from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
     check_files,
+    damage,
     describe_files,
     read_manifest,
     write_manifest,
 )
 from momo_platform.stages.stage import Artifact
+from momo_platform.stages.tree import Entry, LocalTree, Tree
 
 FAILURE_FILE = "failure.txt"
 CHECKPOINTS = "checkpoints"
+_NOT_OURS = ("lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
 @dataclass
@@ -58,6 +64,20 @@ def checkpoint_step(name: str) -> int | None:
     return int(digits) if digits != name and digits.isdigit() else None
 
 
+def is_whole_checkpoint(folder: Path) -> bool:
+    """Whether a checkpoint's manifest, its last file, is there and was not cut off."""
+    try:
+        return isinstance(json.loads((folder / FILE_NAME).read_bytes()), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def own(manifest: Manifest | None, name: str, fingerprint: str) -> Manifest | None:
+    """A manifest where it belongs; a copy in another folder is no artifact."""
+    found = manifest is not None and (manifest.stage, manifest.fingerprint) == (name, fingerprint)
+    return manifest if found else None
+
+
 class Storage:
     """A local folder of artifacts. Raises UserError for a folder that can't be made."""
 
@@ -69,6 +89,7 @@ class Storage:
             self.root = Path(text).expanduser().resolve()
         except RuntimeError as error:  # a user without a home, or unknown
             raise UserError(f"storage {text}: {error} Give the folder without ~") from error
+        self.tree: Tree = LocalTree(self.root)
 
     @property
     def uri(self) -> str:
@@ -96,8 +117,7 @@ class Storage:
 
     def manifest(self, name: str, fingerprint: str) -> Manifest | None:
         """The artifact's manifest, or None when the artifact does not exist."""
-        manifest = read_manifest(self.folder(name, fingerprint))
-        return manifest if manifest and manifest.fingerprint == fingerprint else None
+        return own(read_manifest(self.folder(name, fingerprint)), name, fingerprint)
 
     def artifact(self, name: str, fingerprint: str) -> Artifact | None:
         """The finished artifact, or None."""
@@ -110,20 +130,66 @@ class Storage:
         """The files of a finished artifact, as a local folder."""
         return self.folder(manifest.stage, manifest.fingerprint) / manifest.attempt
 
-    def others(self, name: str) -> list[Manifest]:
-        """All manifests of a stage's name, newest first."""
-        folder = self.root / name
-        if not folder.is_dir():
-            return []
-        manifests = [m for p in folder.iterdir() if (m := read_manifest(p)) is not None]
-        return sorted(manifests, key=lambda m: m.created, reverse=True)
+    def damage(self, name: str, fingerprint: str) -> str | None:
+        """What is wrong with a manifest that is there and not whole, or None."""
+        return damage(self.tree.get(f"{name}/{fingerprint}/{FILE_NAME}"))
 
-    def all_manifests(self) -> list[Manifest]:
-        """Every artifact of the storage, by name, newest first."""
-        if not self.root.is_dir():
-            return []
-        names = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.is_symlink())
-        return [m for name in names for m in self.others(name)]
+    def names(self) -> list[str]:
+        """Folders that may hold a stage's artifacts: not hidden ones, which others keep there."""
+        found = [e.name for e in self.tree.entries("") if e.size is None]
+        return [n for n in found if not n.startswith(".") and n not in _NOT_OURS]
+
+    def entries_of(self, name: str) -> list[Entry]:
+        """What lies in a name's folder. Raises UserError for one that can't be read."""
+        try:
+            return self.tree.entries(name)
+        except PermissionError as error:
+            raise UserError(
+                f"{self.uri}/{name}: can't be read ({error.strerror}); make it readable, or move "
+                "it out of the storage"
+            ) from error
+
+    def others(self, name: str) -> list[Manifest]:
+        """All manifests of a stage's name, newest first; those that can't be read are left out."""
+        return self._manifests(name, [])
+
+    def all_manifests(self, problems: list[str] | None = None) -> list[Manifest]:
+        """Every artifact of the storage, by name, newest first.
+
+        What can't be read is left out and told in `problems`; without that it is a UserError.
+        """
+        told: list[str] = []
+        found = [m for name in self.names() for m in self._manifests(name, told)]
+        if told and problems is None:
+            raise UserError(told[0])
+        if problems is not None:
+            problems += told
+        return found
+
+    def _manifests(self, name: str, problems: list[str]) -> list[Manifest]:
+        found = []
+        try:
+            for entry in self.entries_of(name):
+                try:
+                    if entry.size is None and (one := self.manifest(name, entry.name)) is not None:
+                        found.append(one)
+                except UserError as error:
+                    if is_fingerprint(entry.name):
+                        problems.append(str(error))
+        except UserError as error:
+            problems.append(str(error))
+        return sorted(found, key=lambda m: m.created, reverse=True)
+
+    def lease_holder(self, name: str, fingerprint: str) -> str | None:
+        """Who holds a live lease on an artifact ('host, process 123'), or None."""
+        return holder(self.folder(name, fingerprint), now=self.now())
+
+    def now(self) -> float:
+        """The time by the storage's own clock; by ours where it can't be written."""
+        try:
+            return self.tree.now()
+        except OSError:
+            return time.time()
 
     def problem(self, manifest: Manifest, *, checksums: bool = False) -> str | None:
         """What is wrong with an artifact's files, or None.
@@ -135,12 +201,13 @@ class Storage:
 
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
-        steps = [
-            checkpoint_step(p.name)
-            for p in (self.folder(name, fingerprint) / CHECKPOINTS).glob("step-*")
-            if (p / FILE_NAME).exists()
-        ]
-        return max((s for s in steps if s is not None), default=None)
+        folder = self.folder(name, fingerprint) / CHECKPOINTS
+        if not os.path.isdir(folder):
+            return None
+        names = os.listdir(folder)
+        steps = sorted((step, n) for n in names if (step := checkpoint_step(n)) is not None)
+        whole = (step for step, n in reversed(steps) if is_whole_checkpoint(folder / n))
+        return next(whole, None)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""
@@ -154,9 +221,11 @@ class Storage:
         folder = self.folder(name, fingerprint)
         self._check_lease(name, folder, lease)
         manifest = self.manifest(name, fingerprint)
-        for path in folder.glob("attempt-*"):
-            if manifest is None or path.name != manifest.attempt:
-                shutil.rmtree(path, ignore_errors=True)
+        # Files whose manifest was cut off may be all that is left of hours: they stay till the end.
+        if self.damage(name, fingerprint) is None:
+            for path in folder.glob("attempt-*"):
+                if manifest is None or path.name != manifest.attempt:
+                    shutil.rmtree(path, ignore_errors=True)
         attempt = f"attempt-{uuid.uuid4().hex[:8]}"
         output, checkpoints = folder / attempt, folder / CHECKPOINTS
         output.mkdir(parents=True)

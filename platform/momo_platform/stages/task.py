@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.machine_faults import fault_of_machine
+from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS
@@ -107,6 +108,8 @@ def run_stage(
     progress({MACHINE: socket.gethostname()})
     try:
         workspace = storage.begin(spec.name, spec.fingerprint, spec.lease)
+        code = source_hashes(spec.code)  # of now: what is changed meanwhile did not make it
+        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code)
         context = Context(
             workspace.output,
             workspace.checkpoints,
@@ -139,7 +142,7 @@ def run_stage(
             },
             git_commit=spec.git_commit,
             packages=package_versions(),
-            code=source_hashes(spec.code),
+            code=code,
             seconds=time.monotonic() - started,
             resources=spec.resources,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -116,6 +116,7 @@ class Trainer:
         cuda = self.device.type == "cuda"
         bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda)
         self.task = TouchedTask(setup.task, bf16).to(self.device)
+        self._after_step: Callable[[], None] | None = getattr(setup.task, "after_step", None)
         self.skipped = 0
         self._verdicts = Verdicts(self.device)
         self.start_step = 0
@@ -377,6 +378,8 @@ class Trainer:
         result.gradient_norms["total"] = norm
         result.finite = result.finite & norm.isfinite()
         update_where_finite(self.optimizer, result.finite)
+        if self._after_step is not None:
+            self._after_step()
         if self.average is not None:
             self.average.update(result.finite)
         return result

@@ -43,9 +43,10 @@ class Task(Protocol):
     `enable_activation_checkpointing("elementwise" or "blocks")`; `tokens(modality, batch)` and
     `flops(modality, batch)` give what a batch costs in training, from its shapes, for the log;
     `on_host(modality, batch)` and `on_device(modality, batch)` prepare a batch before and after it
-    is copied to the device (`feed`). `with_rows(modality, batch)` gives the losses and tensors
-    [rows, …] by name, and `measure(modality, rows)` what those of all held-out rows show, by name
-    (`validation`).
+    is copied to the device (`feed`). `after_step()` runs on every rank after each update, taken or
+    skipped, and may keep parameters within their limits, in place. `with_rows(modality, batch)`
+    gives the losses and tensors [rows, …] by name, and `measure(modality, rows)` what those of all
+    held-out rows show, by name (`validation`).
     """
 
     weights: Mapping[str, float]

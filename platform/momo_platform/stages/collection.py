@@ -1,0 +1,139 @@
+"""Freeing room: which artifacts and leftovers may go, and deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from momo_platform.stages.amounts import age_of, in_days
+from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.in_use import collecting, read_records
+from momo_platform.stages.leftovers import (
+    Leftover,
+    is_old,
+    leftover,
+    leftovers,
+    scratch_folders,
+)
+from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.mirror import artifact_cache
+from momo_platform.stages.tree import LocalTree
+
+
+@dataclass
+class Collection:
+    """One `gc`: `keep_last` of each name stay, and what has not changed for `unfinished_days`
+    without becoming an artifact goes. `say` gets (what, bytes, whether it goes, how old it is or
+    why it stays)."""
+
+    catalog: Catalog
+    keep_last: int
+    unfinished_days: float
+    dry_run: bool
+    say: Callable[[str, int, bool, str], None]
+    freed: int = field(default=0)
+
+    def run(self) -> int:
+        """The bytes that are freed, or would be.
+
+        Raises UserError, before anything is deleted, where something can't be read: it may need
+        what would go.
+        """
+        if self.catalog.problems:
+            raise UserError(f"{self.catalog.problems[0]}: gc can't tell what it was made from")
+        storage = self.catalog.storage
+        with ExitStack() as stack:
+            if not self.dry_run:
+                stack.enter_context(collecting(storage))
+            self.leases = storage.leases()
+            stack.callback(self.leases.close)
+            unfinished = self._unfinished()
+            in_use = set(self._in_use(unfinished))
+            for manifest in self.catalog.to_delete(self.keep_last, in_use):
+                self._artifact(manifest)
+            for one in unfinished:
+                self._leftover(one, in_use)
+            self._records()
+            self._scratch()
+        return self.freed
+
+    def _unfinished(self) -> list[Leftover]:
+        return leftovers(self.catalog.storage, self.catalog.by_key)
+
+    def _in_use(self, unfinished: list[Leftover]) -> Iterator[Key]:
+        """What running plans use, and what stages read that hold a lease or can be resumed."""
+        for record in read_records(self.catalog.storage):
+            if record.lives:
+                yield from record.uses
+        for one in unfinished:
+            if one.held_by or (one.step is not None and not self._is_old(one)):
+                yield from one.inputs
+
+    def _is_old(self, one: Leftover) -> bool:
+        return is_old(one.age, self.unfinished_days)
+
+    def _artifact(self, manifest: Manifest) -> None:
+        storage, key = self.catalog.storage, key_of(manifest)
+        what = f"{'/'.join(key)}"
+        folder = storage.folder(*key)
+        if not self.dry_run:
+            if other := self.leases.acquire_watching(folder):
+                self.say(what, 0, False, f"{other} works on it")
+                return
+            # A plan that began since we looked has said so before it reads anything.
+            if key in self._used_now():
+                self.leases.release(folder)
+                self.say(what, 0, False, "a run that began just now uses it")
+                return
+            storage.delete(*key)
+            self.leases.release(folder)
+        self._gone(what, size_of(manifest), age_of(manifest))
+
+    def _used_now(self) -> set[Key]:
+        used = [k for r in read_records(self.catalog.storage) if r.lives for k in r.uses]
+        known = [self.catalog.by_key[k] for k in used if k in self.catalog.by_key]
+        return {key_of(m) for one in known for m in self.catalog.upstream(one)}
+
+    def _leftover(self, one: Leftover, in_use: set[Key]) -> None:
+        storage, key = self.catalog.storage, (one.name, one.fingerprint)
+        if not self._is_old(one):
+            return
+        if one.held_by:
+            self.say(one.label, 0, False, f"{one.held_by} works on it")
+            return
+        if key in in_use:
+            self.say(one.label, 0, False, "a running plan uses it")
+            return
+        if not self.dry_run:
+            folder = storage.folder(*key)
+            if other := self.leases.acquire_watching(folder):
+                self.say(one.label, 0, False, f"{other} works on it")
+                return
+            now = leftover(storage, key, storage.manifest(*key), storage.now())
+            if now is not None and self._is_old(now) and key not in self._used_now():
+                for path in now.paths:
+                    storage.tree.remove(path)
+            self.leases.release(folder)
+        self._gone(f"{one.label}: {one.what}", one.size, in_days(one.age))
+
+    def _records(self) -> None:
+        """Those of dead drivers hold nothing any more."""
+        for record in read_records(self.catalog.storage):
+            if not record.lives and not self.dry_run:
+                self.catalog.storage.tree.remove(record.path)
+
+    def _scratch(self) -> None:
+        cache = LocalTree(artifact_cache())
+        for one in scratch_folders():
+            old = one.fate == "unknown" and is_old(one.age, self.unfinished_days)
+            if old or one.fate == "gone":
+                if not self.dry_run:
+                    cache.remove(one.name)
+                what = f"{artifact_cache() / one.name}: scratch of a dead process"
+                self._gone(what, one.size, in_days(one.age))
+
+    def _gone(self, what: str, size: int, age: str) -> None:
+        self.freed += size
+        self.say(what, size, True, age)

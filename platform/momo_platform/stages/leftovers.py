@@ -1,0 +1,147 @@
+"""What lies in a storage and is no finished artifact: unfinished ones with their checkpoints,
+folders of dead attempts, temporary files; and dead processes' scratch in this machine's cache.
+
+Only what this program makes is counted: folders and files of anybody else are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from momo_platform.stages.begun import read_begun
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.fingerprint import is_fingerprint
+from momo_platform.stages.in_use import Key
+from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.manifest import FILE_NAME, Manifest
+from momo_platform.stages.mirror import OWNER, artifact_cache
+from momo_platform.stages.storage import CHECKPOINTS, FAILURE_FILE, Storage
+from momo_platform.stages.tree import Entry, LocalTree
+
+_ATTEMPT = re.compile(r"attempt-[0-9a-f]{8}")
+_LEASE = re.compile(r"lease(\.json)?(\..*)?")
+_TEMPORARY = re.compile(r"manifest\.json\..*tmp")
+_SCRATCH = re.compile(r"(work|fetch)-.+")
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
+    since the last change; `held_by` who holds the artifact's lease. With
+    `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
+    that died."""
+
+    name: str
+    fingerprint: str
+    paths: tuple[str, ...]
+    step: int | None
+    size: int
+    age: float
+    held_by: str | None
+    is_finished: bool
+    inputs: tuple[Key, ...]
+
+    @property
+    def label(self) -> str:
+        """name/fingerprint."""
+        return f"{self.name}/{self.fingerprint}"
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        if self.step is not None:
+            return f"checkpoint at step {self.step}"
+        return "left by a dead attempt" if self.is_finished else "no checkpoint"
+
+
+def leftovers(storage: Storage, finished: Mapping[Key, Manifest]) -> list[Leftover]:
+    """All of a storage, by name. What can't be read is left out: the catalog tells it."""
+    found: list[Leftover] = []
+    now = storage.now()
+    for name in storage.names():
+        with contextlib.suppress(UserError):
+            for entry in storage.entries_of(name):
+                key = (name, entry.name)
+                if entry.size is None and is_fingerprint(entry.name):
+                    with contextlib.suppress(UserError, PermissionError, IsADirectoryError):
+                        one = leftover(storage, key, finished.get(key), now)
+                        found += [] if one is None else [one]
+    return found
+
+
+def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) -> Leftover | None:
+    """Of one artifact's folder, or None. `now` by the storage's clock."""
+    place = "/".join(key)
+    kept = {FILE_NAME, FAILURE_FILE, manifest.attempt} if manifest else set()
+    found = storage.tree.entries(place)
+    leases = [e for e in found if _LEASE.fullmatch(e.name)]
+    top = [e for e in found if e.name not in kept and e not in leases]
+    ours = [e for e in top if _is_ours(e)]
+    if manifest is None and FILE_NAME in {e.name for e in top} and not storage.damage(*key):
+        return None  # whole, and of another place: somebody's copy
+    if not ours or (manifest is None and len(ours) < len(top)):
+        return None  # nothing, or a folder of somebody else
+    inner: list[Entry] = []
+    for entry in ours:
+        inner.append(entry)
+        if entry.size is None:
+            inner += storage.tree.below(f"{place}/{entry.name}")
+    if not any(e.size is not None or e.changed for e in inner):
+        return None  # a store's mark of a folder that had something in it
+    return Leftover(
+        *key,
+        tuple(f"{place}/{e.name}" for e in ours) if manifest else (place,),
+        storage.newest_checkpoint(*key),
+        sum(e.size or 0 for e in inner),
+        max(0.0, now - max(e.changed for e in inner)),
+        storage.lease_holder(*key) if leases else None,
+        manifest is not None,
+        read_begun(storage, *key).inputs,
+    )
+
+
+def _is_ours(entry: Entry) -> bool:
+    if entry.size is None:
+        return entry.name == CHECKPOINTS or bool(_ATTEMPT.fullmatch(entry.name))
+    return entry.name in (FILE_NAME, FAILURE_FILE) or bool(_TEMPORARY.fullmatch(entry.name))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A folder in the cache that a process works in, or worked in. `fate` is the process's: the
+    cache may be in a home that machines share."""
+
+    name: str
+    size: int
+    age: float
+    fate: Literal["runs", "gone", "unknown"]
+
+
+def scratch_folders() -> list[Scratch]:
+    """All of this machine's cache."""
+    return list(_scratch_folders())
+
+
+def _scratch_folders() -> Iterator[Scratch]:
+    tree = LocalTree(artifact_cache())
+    entries = [e for e in tree.entries("") if e.size is None and _SCRATCH.fullmatch(e.name)]
+    now = tree.now() if entries else 0.0
+    for entry in entries:
+        inner = [entry, *tree.below(entry.name)]
+        owner = ProcessIdentity("", 0)  # of an earlier version, which left no name
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            owner = ProcessIdentity.read(json.loads(tree.get(f"{entry.name}/{OWNER}") or b""))
+        known = owner.fate
+        size = sum(e.size or 0 for e in inner)
+        yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
+
+
+def is_old(age: float, days: float) -> bool:
+    """Whether something unchanged for `age` seconds may go."""
+    return age >= days * _DAY

@@ -1,0 +1,147 @@
+"""`gc` beside running plans, and what interrupted ones leave. Real drivers, on Ray."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import descendants
+from s3_server import S3Server
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    """(URI, environment) of a real S3 server."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.start()
+        try:
+            server.make_bucket("held")
+            yield "s3://held/runs", server.environment
+        finally:
+            server.kill()
+
+
+def environment(**more):
+    paths = os.pathsep.join(dict.fromkeys([str(HERE), *(p for p in sys.path if p)]))
+    return os.environ | {"PYTHONPATH": paths} | more
+
+
+def driver(*arguments, **more):
+    return [sys.executable, str(HERE / "collection_driver.py"), *map(str, arguments)]
+
+
+def artifacts(uri, env, *arguments):
+    """`momo artifacts …` in a process of its own; what it prints."""
+    command = [sys.executable, "-m", "momo_platform", *arguments, "--storage", str(uri)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(uri, env):
+    return json.loads(artifacts(uri, env, "list", "--json"))
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 100
+    while not (found := condition()):
+        assert process.poll() is None or found, "the driver has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def make_two_of_each(uri, env):
+    """Of the older ones nothing is kept by `gc --keep-last 1`, but for a plan that runs."""
+    subprocess.run(driver(uri, "make", 1), env=env, check=True, timeout=100)
+    made = int(time.time())
+    while int(time.time()) == made:  # manifests count seconds
+        time.sleep(0.05)
+    subprocess.run(driver(uri, "make", 2), env=env, check=True, timeout=100)
+
+
+@contextlib.contextmanager
+def running(uri, env, folder):
+    """A driver whose first stage goes on for hours."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(driver(uri, "run", folder), env=env, stdout=log, stderr=log)
+    mine = {}
+    try:
+        wait_for((folder / "started").exists, process)
+        mine = descendants(process.pid)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pid in mine:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def check_that_gc_takes_nothing(uri, env, process):
+    """While the plan's first stage runs."""
+
+    def finished():
+        return {(r["name"], r["fingerprint"]) for r in rows(uri, env) if "step" not in r}
+
+    before = finished()
+    told = artifacts(uri, env, "gc", "--keep-last", "1")
+    assert "deleted first/" not in told, "a running stage reads it"
+    assert "deleted second/" not in told, "a stage will read it in hours"
+    assert finished() == before
+    [unfinished] = [r for r in rows(uri, env) if r["name"] == "long"]
+    assert unfinished["step"] == 400
+    assert f"process {process.pid}" in unfinished["held_by"]
+
+
+def test_gc_takes_nothing_of_a_running_plan_and_frees_what_a_killed_one_left_for_days(tmp_path):
+    uri, env = tmp_path / "runs", environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    make_two_of_each(uri, env)
+    with running(uri, env, tmp_path) as process:
+        check_that_gc_takes_nothing(uri, env, process)
+
+    [left] = [r for r in rows(uri, env) if r["name"] == "long"]
+    assert left["held_by"] is None
+    assert left["step"] == 400
+    assert left["bytes"] > 1000
+    assert "checkpoint at step 400" in artifacts(uri, env, "list")
+    [folder] = (uri / "long").iterdir()
+    told = artifacts(uri, env, "gc", "--keep-last", "1")
+    assert "first/" not in told, "what the checkpoint would go on with is kept"
+    assert told.startswith("deleted second/"), "a dead driver's plan holds nothing"
+    assert folder.exists()
+    told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0", "--dry-run")
+    assert f"would delete long/{folder.name}: checkpoint at step 400" in told
+    assert folder.exists()
+    artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
+    assert not folder.exists()
+    assert len(list((uri / "first").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_gc_takes_nothing_of_a_running_plan_on_object_storage(bucket, tmp_path):
+    uri, server = bucket
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"), **server)
+    make_two_of_each(uri, env)
+    with running(uri, env, tmp_path) as process:
+        check_that_gc_takes_nothing(uri, env, process)
+        # of no age at all: what is held, and the running workers' scratch, are not touched
+        artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
+        (tmp_path / "go").touch()
+        process.wait(timeout=100)
+        assert (tmp_path / "log").read_text().endswith("sum 4\n")
+    # nothing is left of the run's record: what nobody uses goes
+    subprocess.run(driver(uri, "make", 3), env=env, check=True, timeout=100)
+    told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
+    gone = sorted(line.split("/")[0] for line in told.splitlines()[:-1])
+    assert gone == ["deleted first", "deleted second"]
