@@ -7,6 +7,7 @@ import errno
 import hashlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
