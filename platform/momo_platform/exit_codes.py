@@ -67,6 +67,8 @@ def prepare_streams() -> None:
         reconfigure = getattr(stream, "reconfigure", None)  # a test's stream may have none
         if reconfigure is not None and stream.errors in ("strict", "surrogateescape"):
             reconfigure(errors="replace")
+    if os.environ.get("COLUMNS") in ("1", "2", "3", "4"):
+        del os.environ["COLUMNS"]  # so narrow, tyro's help would never end
 
 
 def _told(text: str, code: int) -> int:

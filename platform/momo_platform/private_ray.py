@@ -100,17 +100,19 @@ def give_token() -> None:
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()  # what an earlier look found may have changed since
     try:
-        if loader.has_token(ignore_auth_mode=True):
-            return
+        found = loader.has_token(ignore_auth_mode=True)
     except AuthenticationError as error:
         if os.environ.get("RAY_AUTH_TOKEN_PATH"):
             raise UserError(
                 f"RAY_AUTH_TOKEN_PATH={os.environ['RAY_AUTH_TOKEN_PATH']}: no token can be read "
                 "there; name a file that holds one, or unset it"
             ) from error
-    os.environ[_TOKEN] = _given[0] = secrets.token_hex(32)
-    loader.reset_cache()
+        found = False
+    if not found:
+        os.environ[_TOKEN] = _given[0] = secrets.token_hex(32)
+    loader.reset_cache()  # Ray keeps the first that it finds, and may be given another later
 
 
 def take_token() -> None:

@@ -43,3 +43,23 @@ def test_batches_arrive_where_sockets_have_no_place(tmp_path):
     folder.mkdir()
     done = run(sys.executable, "-c", READ, 1, seconds=60, TMPDIR=str(folder))
     assert done.stdout == "six batches\n", done.stderr
+
+
+KILLED = """
+import os, signal, multiprocessing, numpy as np
+from momo_platform.data.reader_processes import read_steps
+batches = read_steps(lambda step: {"pixels": np.zeros(20_000_000, np.uint8)}, 0, 2, 4)
+next(batches)
+os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+try:
+    while True:
+        next(batches)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_a_reader_that_is_killed_ends_the_reading():
+    """In the middle of a batch, where that goes through the pipe: it holds 64 kB of 20 MB."""
+    done = run(sys.executable, "-c", KILLED, prefix=small(16), seconds=60)
+    assert "DataLoader worker (pid" in done.stdout, done.stderr

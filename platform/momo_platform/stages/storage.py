@@ -101,7 +101,9 @@ class Storage:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if not os.access(self.root, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "this user can't write there")
+                sealed = os.statvfs(self.root).f_flag & os.ST_RDONLY
+                code = errno.EROFS if sealed else errno.EACCES
+                raise OSError(code, os.strerror(code))
         except OSError as error:
             raise UserError(
                 f"storage {self.root}: {error.strerror}; choose another folder with --storage"
