@@ -11,7 +11,7 @@ from typing import Any
 from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.in_use import collecting, read_records
+from momo_platform.stages.in_use import collecting, keys_in_use, read_records
 from momo_platform.stages.leftovers import (
     Leftover,
     is_old,
@@ -69,9 +69,7 @@ class Collection:
 
     def _in_use(self, unfinished: list[Leftover]) -> Iterator[Key]:
         """What running plans use, and what stages read that hold a lease or can be resumed."""
-        for record in read_records(self.catalog.storage):
-            if record.lives:
-                yield from record.uses
+        yield from keys_in_use(self.catalog.storage)
         for one in unfinished:
             if one.held_by or (one.step is not None and not self._is_old(one)):
                 yield from one.inputs
@@ -105,7 +103,7 @@ class Collection:
         return other
 
     def _used_now(self) -> set[Key]:
-        used = [k for r in read_records(self.catalog.storage) if r.lives for k in r.uses]
+        used = keys_in_use(self.catalog.storage)
         known = [self.catalog.by_key[k] for k in used if k in self.catalog.by_key]
         return {key_of(m) for one in known for m in self.catalog.upstream(one)}
 
