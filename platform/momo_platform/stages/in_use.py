@@ -72,6 +72,16 @@ def read_records(storage: Storage) -> list[Record]:
     return found
 
 
+def remove_dead_records(storage: Storage) -> None:
+    """What dead processes left, halves of records too."""
+    for record in read_records(storage):
+        if not record.lives:
+            storage.tree.remove(record.path)
+    for entry in storage.tree.entries(FOLDER):
+        if entry.name.endswith(".tmp") and storage.now() - entry.changed > SILENT_SECONDS:
+            storage.tree.remove(f"{FOLDER}/{entry.name}")
+
+
 def keys_in_use(storage: Storage) -> list[Key]:
     """Of all running plans. Raises UserError where one can't be understood."""
     living = [r for r in read_records(storage) if r.lives]
