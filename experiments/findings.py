@@ -4,53 +4,30 @@
 
 The question is the first line of the experiment's docstring, the figures are those of
 `experiments/results/`, and the answer follows from them by a rule: an arm is better or worse than
-the first one where the 95 % interval of their difference, paired by seed, leaves 0; else no
-difference is shown. `--publish` of an experiment rewrites the page. `--check` writes nothing and
-ends with 1 when the page is not what this program would write.
+the first one where the p-value of their difference, paired by seed and corrected by Holm's
+procedure over all arms of the experiment, is below 0.05; equal only within a margin that the run's
+plan named before its first trial; else no difference was found. `history.json` says what is known
+of runs from before there were plans. `--publish` of an experiment rewrites the page. `--check`
+writes nothing and ends with 1 when the page is not what this program would write.
 """
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 from experiments.pages import write_or_check
-from experiments.pooled import differences
-from momo_platform.sweeps.rows import Estimate, Results, estimate, figure, read_results
+from experiments.records import RESULTS, Finding, findings
+from momo_platform.sweeps.comparisons import Comparison, told_p
+from momo_platform.sweeps.rows import Estimate, Results, figure
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "findings.md"
+PAGE = Path(__file__).parents[1] / "docs" / "findings.md"
 
-RECORDS: Mapping[str, tuple[str, ...]] = {
-    "flava": ("flava-codebook-3", "flava-seeds-3-5"),
-    "shared_layers": ("shared_layers",),
-    "model_size": ("model_size",),
-    "training_stages": ("training_stages",),
-    "joint_stage": ("joint_stage",),
-    "gradient_schedule": ("gradient_schedule",),
-    "objectives": ("objectives",),
-    "shared_passes": ("shared_passes",),
-    "images_in_stage3": ("images_in_stage3",),
-    "initialisation": ("initialisation",),
-    "mask_ratios": ("mask_ratios",),
-    "modality_weights": ("modality_weights",),
-    "recipe": ("recipe",),
-}
-"""Experiment → the names under which the runs were published that count, in the page's order. The
-newest of each name is read; several are pooled by seed."""
-
-_OLD_RATE = "Stage 2 had stage 1's learning rate here; the demo's has a quarter of it since."
-_NOTES = {"training_stages": _OLD_RATE, "gradient_schedule": _OLD_RATE}
 _POINTS = {"macro": "macro mean", "validation_mean": "mean of the validation parts"}
 _LOSSES = {"total_loss": "loss of stage 3"}
 _GROUPS = {"image": "pictures", "multimodal": "pairs", "text": "text"}
-_LARGER_IS_BETTER = ("groups/", "tasks/")
 _HEAD = """# What was found
 
 *Written by `python experiments/findings.py` from `experiments/results/`. Edit an experiment's
@@ -58,95 +35,27 @@ docstring, or publish a run with `--publish`, not this page.*
 
 Each experiment trains several variants, called *arms*, on the demo's corpora with several seeds. Δ
 is an arm's result less the first arm's, paired by seed, with its 95 % interval (Student's t over
-seeds). Where nothing else is said, Δ is in points: hundredths of the macro mean, which is the mean
-of the task groups' means. Arms cost the same compute unless the experiment says otherwise.
+seeds), which is not corrected. Where nothing else is said, Δ is in points: hundredths of the macro
+mean, which is the mean of the task groups' means. Arms cost the same compute unless the experiment
+says otherwise.
 
-How the answers are made: where the interval leaves 0, the arm is better or worse. Where it does
-not, no difference was shown. That is not the same as equality: the interval tells how large the
-difference may still be. Intervals are not corrected for the number of comparisons, so about one in
-twenty leaves 0 by chance. All of this is about models of 0.5 to 5 million parameters and trainings
+How the answers are made: all comparisons of an experiment, each arm with the first one, are one
+family. *p* is of the paired t-test over seeds, corrected by Holm's procedure over that family.
+Where it is below 0.05, the arm is better or worse. Where it is not, no difference was found, and
+the interval tells how large one may still be. Arms are called equal only where the run's plan
+named a margin before its first trial and two one-sided tests put the difference within it (their
+90 % interval lies inside); no run here has such a plan yet. Each family errs once in twenty, and
+this page has {families}. All of this is about models of 0.5 to 5 million parameters and trainings
 of minutes; none of it says what holds at the paper's size.
 
 Why each question was asked, and what its result means, is in the docstring of the experiment's
-file. What else was tried, failures included, is in [experiments.md](experiments.md).
+file. The rules, and what else was tried, failures included, are in
+[experiments.md](experiments.md#how-results-are-judged).
 """
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One experiment: its question, the runs that count (none: not run yet), their files' stems."""
-
-    name: str
-    question: str
-    runs: Sequence[Results]
-    records: Sequence[str]
-
-    @property
-    def metric(self) -> str:
-        return self.runs[0].metric
-
-    @property
-    def first(self) -> str:
-        """The reference arm; empty for a search."""
-        reference = self.runs[0].reference
-        return reference.label if reference else ""
-
-    @property
-    def arms(self) -> list[str]:
-        """The others, in the order in which the experiment names them."""
-        named = [arm for run in self.runs for arm in run.definition["arms"]]
-        return [arm for arm in dict.fromkeys(named) if arm != self.first]
-
-    def delta(self, arm: str, metric: str) -> Estimate | None:
-        """The arm less the first one, a seed's pairs averaged over runs."""
-        seeds = differences(self.runs, arm, metric)
-        return estimate([fmean(pairs) for pairs in seeds.values()]) if seeds else None
-
-    def metrics(self, prefix: str) -> list[str]:
-        names = [n for run in self.runs for row in run.rows for s in row.seeds.values() for n in s]
-        return [name for name in dict.fromkeys(names) if name.startswith(prefix)]
-
-    def is_better(self, metric: str, delta: Estimate) -> bool | None:
-        """None where the interval holds 0, or there is none."""
-        if delta.low is None or delta.high is None or delta.low <= 0 <= delta.high:
-            return None
-        larger = metric.startswith(_LARGER_IS_BETTER) or self.runs[0].mode == "max"
-        return (delta.mean > 0) == larger
-
-
-def questions(folder: Path = HERE) -> dict[str, str]:
-    """Experiment → the first line of its docstring. A file that states a hypothesis is one."""
-    found = {}
-    for file in sorted(folder.glob("*.py")):
-        doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        if re.search("^Hypothesis", doc, re.MULTILINE):
-            found[file.stem] = doc.partition("\n")[0]
-    return found
-
-
-def findings(results: Path = RESULTS) -> list[Finding]:
-    """In the page's order. Raises ValueError for an experiment that `RECORDS` does not name."""
-    asked = questions()
-    if unnamed := set(asked) ^ set(RECORDS):
-        raise ValueError(f"RECORDS in experiments/findings.py and {', '.join(sorted(unnamed))}")
-    found = []
-    for name, records in RECORDS.items():
-        files = [file for record in records if (file := _newest(results, record))]
-        runs = [read_results(file) for file in files]
-        found.append(Finding(name, asked[name], runs, [file.stem for file in files]))
-    return found
-
-
-def counted() -> set[str]:
-    """The names of runs from which the answers are made."""
-    return {record for records in RECORDS.values() for record in records}
-
-
-def _newest(results: Path, record: str) -> Path | None:
-    dated = re.compile(re.escape(record) + r"-\d{4}-\d\d-\d\d")
-    return max(
-        (f for f in results.glob(f"{record}-*.json") if dated.fullmatch(f.stem)), default=None
-    )
+_MEANS = """Means over seeds, and the smallest and the largest seed. Groups and tasks are
+described here, not compared: the comparisons are those above, and no verdict is drawn from
+others. What the test sample adds to the seeds' spread is told where the results have it."""
 
 
 def signed(value: float, metric: str) -> str:
@@ -169,54 +78,39 @@ def told(delta: Estimate | None, metric: str) -> str:
 
 
 def answer(finding: Finding) -> str:
-    """In words, by the rule above: on the whole, then the groups where an interval leaves 0."""
+    """In words, by the rule above, then what is known of the runs' history."""
     if not finding.runs:
         return "Not run yet."
+    told = [h["history"] for h in finding.history.values()]
     if not finding.first:
-        return _of_search(finding.runs[0])
+        return " ".join([_of_search(finding.runs[0]), *told])
+    return " ".join([*_verdicts(finding), *told])
+
+
+def _verdicts(finding: Finding) -> list[str]:
     metric, first = finding.metric, f"“{finding.first}”"
-    better, worse = _beyond_noise(finding, metric)
-    sentences = [
-        f"{word} than {first}: {'; '.join(arms)}."
-        for word, arms in (("Better", better), ("Worse", worse))
-        if arms
-    ]
-    for seeds, arms in _undecided(finding, metric).items():
-        shown = f"shown by {seeds} seed{'s' if seeds != 1 else ''}"
-        if len(arms) == len(finding.arms) > 1:
-            sentences.append(f"No difference from {first} {shown} for any other arm.")
-        else:
-            sentences.append(f"No difference from {first} {shown}: {'; '.join(arms)}.")
-    whole = len(sentences)
-    for group in finding.metrics("groups/"):
-        name = _GROUPS.get(group.removeprefix("groups/"), group)
-        for word, arms in zip(("better", "worse"), _beyond_noise(finding, group), strict=True):
-            sentences += [f"On {name} {word}: {'; '.join(arms)}."] if arms else []
-    if len(sentences) > whole:
-        sentences[0] = f"On the whole {sentences[0][0].lower()}{sentences[0][1:]}"
-    return " ".join([*sentences, *filter(None, [_NOTES.get(finding.name)])])
+    sentences = []
+    for word in ("better", "worse"):
+        arms = [f"{one.arm} (by {_size(one, metric)})" for one in finding.arms_with(word)]
+        sentences += [f"{word.capitalize()} than {first}: {'; '.join(arms)}."] if arms else []
+    if equal := finding.arms_with("equal"):
+        margin = signed(equal[0].margin or 0.0, metric).lstrip("+")
+        arms = "; ".join(one.arm for one in equal)
+        sentences.append(f"Equal to {first} within the margin of {margin}: {arms}.")
+    open_ = [one for one in finding.arms_with("") if one.estimate.low is not None]
+    if open_:
+        arms = "" if len(open_) == len(finding.arms) > 1 else f": {'; '.join(o.arm for o in open_)}"
+        low = signed(min(one.estimate.low or 0.0 for one in open_), metric)
+        high = signed(max(one.estimate.high or 0.0 for one in open_), metric)
+        reach = "the interval is" if len(open_) == 1 else "the intervals reach from"
+        sentences.append(f"No difference from {first} was found{arms}; {reach} {low} to {high}.")
+    if single := [one.arm for one in finding.arms_with("") if one.estimate.low is None]:
+        sentences.append(f"One seed can't tell from {first}: {'; '.join(single)}.")
+    return sentences
 
 
-def _beyond_noise(finding: Finding, metric: str) -> tuple[list[str], list[str]]:
-    """Arms that are better and that are worse, each with its size."""
-    better: list[str] = []
-    worse: list[str] = []
-    for arm in finding.arms:
-        delta = finding.delta(arm, metric)
-        if delta and (verdict := finding.is_better(metric, delta)) is not None:
-            size = signed(abs(delta.mean), metric).lstrip("+")
-            (better if verdict else worse).append(f"{arm} (by {size})")
-    return better, worse
-
-
-def _undecided(finding: Finding, metric: str) -> dict[int, list[str]]:
-    """Number of seeds → arms that they do not tell from the first."""
-    found: dict[int, list[str]] = {}
-    for arm in finding.arms:
-        delta = finding.delta(arm, metric)
-        if delta and finding.is_better(metric, delta) is None:
-            found.setdefault(delta.n, []).append(arm)
-    return found
+def _size(one: Comparison, metric: str) -> str:
+    return signed(abs(one.estimate.mean), metric).lstrip("+")
 
 
 def _of_search(run: Results) -> str:
@@ -224,14 +118,12 @@ def _of_search(run: Results) -> str:
     if best is None:
         return "No trial has a result."
     seeds = best.estimate.n
+    largest = "largest" if run.mode == "max" else "smallest"
     return (
         f"A search of {len(run.ranked)} trials with {seeds} seed{'s' if seeds != 1 else ''} each: "
-        f"the best {_POINTS.get(run.metric, run.metric)} is {figure(best.estimate.mean, 3)}"
-        + (
-            ", and one seed can't say whether it is better than another trial's."
-            if seeds == 1
-            else "."
-        )
+        f"the best {_POINTS.get(run.metric, run.metric)} is {figure(best.estimate.mean, 3)}, "
+        f"picked as the {largest} of them, which flatters it"
+        + ("; one seed can't say whether it is better than another trial's." if seeds == 1 else ".")
     )
 
 
@@ -240,7 +132,12 @@ def _deltas(finding: Finding) -> str:
         return "–"
     metric = finding.metric
     lines = [f"*{_LOSSES[metric]}; smaller is better*"] if metric in _LOSSES else []
-    lines += [f"{arm}: {told(finding.delta(arm, metric), metric)}" for arm in finding.arms]
+    for arm, one in finding.comparisons.items():
+        line = f"{arm}: {told(one.estimate, metric)}, p {told_p(one.adjusted)}"
+        whole = finding.delta(arm)
+        if whole and whole.n != one.estimate.n:
+            line += f"; all {whole.n} seeds {told(whole, metric)}"
+        lines.append(line)
     return "<br>".join(lines)
 
 
@@ -265,59 +162,91 @@ def _script(finding: Finding) -> str:
 
 
 def _details(finding: Finding, results: Path) -> list[str]:
-    """A table of the arms by group, and the single tasks whose interval leaves 0."""
-    groups = finding.metrics("groups/")
-    name = _POINTS.get(finding.metric, _LOSSES.get(finding.metric, finding.metric))
-    words = [_GROUPS.get(g.removeprefix("groups/"), g) for g in groups]
+    """A table of the arms' means by group with the seeds' spread, and that of single tasks."""
+    metrics = [finding.metric, *finding.metrics("groups/")]
+    names = {**_POINTS, **_LOSSES, **{f"groups/{g}": name for g, name in _GROUPS.items()}}
     lines = [
         f"### {finding.question}",
         "",
         f"{_script(finding)}; {_links(finding.records, results, '; ')}",
         "",
-        f"| less “{finding.first}” | seeds | {' | '.join([name, *words])} |",
-        "|---" * (len(groups) + 3) + "|",
+        f"| arm | seeds | {' | '.join(names.get(m, m) for m in metrics)} |",
+        "|---" * (len(metrics) + 2) + "|",
     ]
-    tasks, compared = [], 0
-    for arm in finding.arms:
-        deltas = {m: finding.delta(arm, m) for m in (finding.metric, *groups)}
-        cells = [_bold(finding, metric, delta) for metric, delta in deltas.items()]
-        seeds = max((d.n for d in deltas.values() if d), default=0)
-        lines.append(f"| {arm} | {seeds} | {' | '.join(cells)} |")
-        for task in finding.metrics("tasks/"):
-            delta = finding.delta(arm, task)
-            if delta is None:
-                continue
-            compared += 1
-            if finding.is_better(task, delta) is not None:
-                short = task.removeprefix("tasks/")
-                tasks.append(f"- {arm}: `{short}` {told(delta, task)}")
-    lines.append("")
+    for arm in (finding.first, *finding.arms):
+        values = {m: _by_seed(finding, arm, m) for m in metrics}
+        cells = [_spread(list(v.values()), m) for m, v in values.items()]
+        lines.append(f"| {arm} | {len(values[finding.metric])} | {' | '.join(cells)} |")
+    tasks = []
+    for task in finding.metrics("tasks/"):
+        values = list(_by_seed(finding, finding.first, task).values())
+        samples = [s for row in finding.rows(finding.first) if (s := row.sample(task))]
+        beside = f" (test sample ±{fmean(samples):.3f})" if samples else ""
+        short = task.removeprefix("tasks/demo/")
+        tasks.append(f"`{short}` {min(values):.3f} to {max(values):.3f}{beside}")
     if tasks:
-        leave = "leaves" if len(tasks) == 1 else "leave"
-        lines += [
-            f"Of {compared} differences on single tasks {len(tasks)} {leave} 0; by chance about "
-            f"{max(1, round(compared / 20))} would:",
-            "",
-            *tasks,
-            "",
-        ]
-    return lines
+        lines += ["", f"Single tasks, “{finding.first}”, by seed: {'; '.join(tasks)}."]
+    return [*lines, ""]
 
 
-def _bold(finding: Finding, metric: str, delta: Estimate | None) -> str:
-    text = told(delta, metric)
-    return f"**{text}**" if delta and finding.is_better(metric, delta) is not None else text
+def _by_seed(finding: Finding, arm: str, metric: str) -> dict[str, float]:
+    """Seed → value, averaged over runs that have the seed."""
+    found: dict[str, list[float]] = {}
+    for row in finding.rows(arm):
+        for seed, numbers in row.seeds.items():
+            if metric in numbers:
+                found.setdefault(seed, []).append(numbers[metric])
+    return {seed: fmean(values) for seed, values in found.items()}
+
+
+def _spread(values: Sequence[float], metric: str) -> str:
+    """'0.553 (0.545 to 0.559)'."""
+    if not values:
+        return "–"
+    digits = 2 if metric in _LOSSES else 3
+    return f"{fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _shared_references(found: Sequence[Finding]) -> list[str]:
+    """Sentences: which experiments are compared with the same runs, or runs of equal seeds that
+    differ by rounding only."""
+    groups: list[tuple[dict[str, float], list[str]]] = []
+    for finding in found:
+        if not finding.runs or not finding.first:
+            continue
+        reference = finding.runs[0].reference
+        assert reference is not None
+        mine = {s: n[finding.metric] for s, n in reference.seeds.items() if finding.metric in n}
+        for theirs, names in groups:
+            if mine.keys() == theirs.keys() and all(abs(mine[s] - theirs[s]) < 0.005 for s in mine):
+                names.append(finding.name)
+                break
+        else:
+            groups.append((mine, [finding.name]))
+    shared = [names for _, names in groups if len(names) > 1]
+    if not shared:
+        return []
+    told = "; ".join(", ".join(f"`{name}`" for name in names) for names in shared)
+    return [
+        "",
+        "Experiments that are compared with the same first arm, trained with the same seeds: "
+        f"{told}. The luck of these few runs is in all of their differences alike, so their "
+        "agreement is no second proof.",
+    ]
 
 
 def page(results: Path = RESULTS) -> str:
     """The whole page, as Markdown."""
     found = findings(results)
-    lines = [_HEAD, "| question | answer | Δ (95 %) | results |", "|---|---|---|---|"]
+    families = sum(bool(finding.runs and finding.first) for finding in found)
+    head = _HEAD.replace("{families}", f"{families} of them")
+    lines = [head, "| question | answer | Δ (95 %) and p | results |", "|---|---|---|---|"]
     for finding in found:
         question = f"{finding.question} ({_script(finding)})"
         cells = [question, answer(finding), _deltas(finding), _links(finding.records, results)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## By group of tasks", "", "Bold: the interval leaves 0.", ""]
+    lines += _shared_references(found)
+    lines += ["", "## Means and seeds", "", _MEANS, ""]
     for finding in found:
         if finding.runs and finding.first:
             lines += _details(finding, results)

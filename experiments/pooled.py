@@ -4,7 +4,9 @@
 
 A pair is one arm and the reference with equal seed in one run; one that two files hold counts once.
 Runs that share a seed share its data order and first weights, so their pairs are not independent:
-a seed's pairs are averaged, and the interval is Student's t over seeds.
+a seed's pairs are averaged, and the interval is Student's t over seeds. p is of the paired t-test,
+corrected by Holm's procedure over all differences of the table. Seeds that were looked at before
+others were added can't be tested so; `findings.py` leaves them out.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import tyro
 
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError
-from momo_platform.sweeps.rows import Results, estimate, read_results, shown_metrics
+from momo_platform.sweeps.comparisons import family, told_p
+from momo_platform.sweeps.rows import Results, read_results, shown_metrics
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ def differences(runs: Sequence[Results], arm: str, metric: str) -> dict[str, lis
 
 
 def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
-    """A row an arm: seeds, pairs, then mean difference and 95 % interval of each metric. Raises
-    UserError for runs whose first arms differ, or which have none."""
+    """A row an arm: seeds, pairs, then of each metric the mean difference, its raw 95 % interval
+    and p, corrected for all differences of the table. Raises UserError for runs whose first arms
+    differ, or which have none."""
     firsts = {run.reference.label if run.reference else "none" for run in runs}
     if len(firsts) != 1 or firsts == {"none"}:
         raise UserError(
@@ -62,14 +66,17 @@ def markdown(runs: Sequence[Results], metrics: Sequence[str]) -> str:
         f"| less {first} | seeds | pairs | " + " | ".join(shown) + " |",
         "|---" * (len(shown) + 3) + "|",
     ]
-    for arm in dict.fromkeys(row.label for row in rows if row.label != first):
-        found = {metric: differences(runs, arm, metric) for metric in shown}
-        cells = [
-            str(estimate([fmean(pairs) for pairs in seeds.values()])) if seeds else "–"
-            for seeds in found.values()
-        ]
-        seeds = max(found.values(), key=len)
+    arms = [arm for arm in dict.fromkeys(row.label for row in rows) if arm != first]
+    by_seed = {(arm, m): differences(runs, arm, m) for arm in arms for m in shown}
+    values = {
+        k: [fmean(pairs) for pairs in seeds.values()] for k, seeds in by_seed.items() if seeds
+    }
+    compared = family(values)
+    for arm in arms:
+        seeds = max((by_seed[arm, metric] for metric in shown), key=len)
         pairs = sum(map(len, seeds.values()))
+        found = [compared.get((arm, metric)) for metric in shown]
+        cells = [f"{one.estimate}, p {told_p(one.adjusted)}" if one else "–" for one in found]
         lines.append(f"| {arm} | {len(seeds)} | {pairs} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

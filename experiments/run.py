@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
+from experiments.design import Design, RunPlan
 from momo_platform.data.config import Kind
 from momo_platform.exit_codes import exit_code
 from momo_platform.files import write_whole
@@ -36,7 +37,8 @@ class ExperimentOptions(SweepOptions):
     budget: Budget = "hour"
     """What a trial may cost: smoke (seconds), hour (the whole experiment on two cores), demo."""
     seeds: tuple[int, ...] = ()
-    """Each trial is trained and evaluated once with each; by default 0 1 2, of a search 0."""
+    """Each trial is trained and evaluated once with each; by default as many, from 0, as the
+    experiment's design says. They are fixed with the first trial: more seeds are a new run."""
     only: tuple[str, ...] = ()
     """Run these arms only; the first arm, which the others are compared with, always runs. Some
     arms run only when they are named: `--plan` lists them."""
@@ -70,17 +72,18 @@ class ExperimentOptions(SweepOptions):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`arms(base)`: name → what it changes in the base config; the first is the reference. Those
-    `on_request` run only when `--only` names them. Steps are chosen so that all cost the same
-    compute, unless `equal` is False. Or a `space` that Optuna searches with `samples` trials."""
+    """`design`: what is compared, and with how many seeds. `arms(base)`: name → what it changes in
+    the base config; the first is the reference. Those `on_request` run only when `--only` names
+    them. Steps are chosen so that all cost the same compute, unless `equal` is False. Or a `space`
+    that Optuna searches with `samples` trials."""
 
     name: str
+    design: Design
     arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
     space: Mapping[str, Choice | Interval] = field(default_factory=dict)
     samples: int = 1
     on_request: tuple[str, ...] = ()
     equal: bool = True
-    metric: str = "macro"
     show: tuple[str, ...] = ("groups/*", "tasks/*", "training_seconds")
     mode: Any = "max"
     base: Callable[[Budget], PipelineConfig] = base_config
@@ -125,16 +128,32 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
         name=options.name or _name(experiment, options),
         build=experiment.build,
         base=TrialBase(base),
-        metric=options.metric or experiment.metric,
+        metric=options.metric or experiment.design.metric,
         mode=experiment.mode,
         arms=arms,
         space=experiment.space,
         search="optuna" if experiment.space else "grid",
         samples=experiment.samples,
-        seeds=options.seeds or ((0,) if experiment.space else (0, 1, 2)),
+        seeds=options.seeds or tuple(range(experiment.design.seeds)),
         show=experiment.show,
         curves=("loss/*",),
         command=partial(command_of, base) if experiment.build is build_trial else None,
+    )
+
+
+def plan_of(experiment: Experiment, sweep: Sweep) -> RunPlan:
+    """What a run of this sweep fixes: all of the design's comparisons, so that `--only` makes no
+    family smaller, and those on request that it has."""
+    design = experiment.design
+    always = [arm for arm in design.comparisons if arm not in experiment.on_request]
+    return RunPlan(
+        experiment=experiment.name,
+        seeds=sweep.seeds,
+        comparisons=tuple(dict.fromkeys([*always, *list(sweep.arms)[1:]])),
+        metric=sweep.metric,
+        margin=design.margin if sweep.metric == design.metric else None,
+        learning_rates=design.learning_rates,
+        base=sweep.definition()["base"],
     )
 
 
@@ -149,16 +168,18 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
         raise UserError("--publish: results/ is about the demo's corpora; leave it out")
     if options.publish and options.budget == "smoke":
         raise UserError("--publish: results/ holds real runs; --budget smoke is for tests")
+    plan = plan_of(experiment, sweep)
+    folder = sweep_folder(open_storage(options.storage), sweep.name)
+    plan.fixed(folder)
     if options.plan:
         print_arms(sweep, options)
         if left := [name for name in experiment.on_request if name not in sweep.arms]:
             print(f"only when named: {shlex.join(['--only', *left])}")
         return 0
     command = ["python", f"experiments/{experiment.name}.py", *arguments]
-    results = run_sweep(sweep, options, command)
+    results = run_sweep(sweep, options, command, planned=plan.fixed)
     from momo_platform.sweeps.report import write_report
 
-    folder = sweep_folder(open_storage(options.storage), sweep.name)
     page = write_report(results, sweep, options.storage, folder)
     print((page.parent / "table.md").read_text(encoding="utf-8"))
     print(f"report: {page}")
@@ -175,7 +196,7 @@ def run(experiment: Experiment, options: ExperimentOptions, arguments: Sequence[
 def publish(name: str, folder: Path, date: str) -> None:
     """The record of a real run: a table, its rows, its chart, and the page of all findings. Raises
     UserError where a record of this name and date is of another sweep."""
-    from experiments import findings
+    from experiments import findings, records
     from momo_platform.charts import standalone
     from momo_platform.sweeps.report import forest
     from momo_platform.sweeps.rows import read_results
@@ -195,10 +216,10 @@ def publish(name: str, folder: Path, date: str) -> None:
     page = findings.page(RESULTS)
     write_whole(FINDINGS, page)
     print(f"published: experiments/results/{name}-{date}.md, .json, .svg and docs/findings.md")
-    if name not in findings.counted():
+    if name not in records.counted():
         print(
             f"docs/findings.md lists {name} as another record: RECORDS in "
-            "experiments/findings.py says which runs its answers are from"
+            "experiments/records.py says which runs its answers are from"
         )
 
 

@@ -43,7 +43,8 @@ def run_scores(
     config: ScoresConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: the evaluations of one model → {"macro": mean of the groups' means, "groups":
-    {group: mean}, "tasks": {name: value}, "validation" likewise (what a recipe is chosen by),
+    {group: mean}, "tasks": {name: value}, "sample": {"tasks": {name: the interval's `low` and
+    `high` over the test examples}}, "validation" likewise (what a recipe is chosen by),
     "parameters", "training_seconds", "loss": {objective: mean over the last fifth of the last
     training stage's records}, "total_loss": their weighted sum}.
     """
@@ -68,6 +69,9 @@ def run_scores(
                 losses.setdefault(key.removeprefix("loss/"), []).append(value)
     details = {name: row["details"] for name, row in summary["tasks"].items()}
     validation = {n: found["validation"] for n, found in details.items() if "validation" in found}
+    intervals = {
+        name: {"low": row["low"], "high": row["high"]} for name, row in summary["tasks"].items()
+    }
     means = {name: sum(values) / len(values) for name, values in losses.items()}
     recipe = inputs["model"].manifest.config
     weights = TaskConfig(**recipe["task"]).objectives if "task" in recipe else {}
@@ -75,6 +79,7 @@ def run_scores(
         "macro": sum(groups.values()) / len(groups) if groups else None,
         "groups": groups,
         "tasks": {name: row["value"] for name, row in summary["tasks"].items()},
+        "sample": {"tasks": intervals},
         "validation": validation,
         "validation_mean": sum(validation.values()) / len(validation) if validation else None,
         "parameters": last["parameters"],

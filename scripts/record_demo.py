@@ -2,7 +2,9 @@
 
     python scripts/record_demo.py [runs/latest]
 
-The table stands between two comments in the README; the record has commit, machine and date.
+The table stands between two comments in the README; the record has commit, machine and date. The
+demo is one training, so its intervals are the test sample's; beside them stand the smallest and the
+largest value of six seeds (`pipelines/report/seeds.py`).
 """
 
 from __future__ import annotations
@@ -14,18 +16,23 @@ from pathlib import Path
 
 from momo_platform.machine import machine_description
 from momo_platform.stages.manifest import read_manifest
+from pipelines.report.seeds import SPREAD
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "demo.json"
 MARKS = "<!-- results: written by scripts/record_demo.py -->", "<!-- end of results -->"
 SHOWN = {
     "demo/mnist": ("MNIST", "linear probe accuracy"),
-    "demo/emoji_category": ("emoji category", "linear probe accuracy, split by concept"),
+    "demo/emoji_category": ("emoji category", "linear probe accuracy"),
     "demo/movie_sentiment": ("movie-review sentiment", "fine-tuned accuracy"),
-    "demo/image_to_text": ("image → text retrieval", "zero-shot R@10, held-out concepts"),
-    "demo/text_to_image": ("text → image retrieval", "zero-shot R@10, held-out concepts"),
+    "demo/image_to_text": ("image → text retrieval", "zero-shot R@10"),
+    "demo/text_to_image": ("text → image retrieval", "zero-shot R@10"),
     "demo/easy_vqa": ("easy-VQA", "fine-tuned accuracy"),
 }
+COVERS = (
+    "95 %: the test sample alone, of one seed; six seeds: "
+    "[shorter trainings](experiments/results/flava-seeds-3-5-2026-11-27.md)."
+)
 FIELDS = (
     "metric",
     "value",
@@ -62,10 +69,11 @@ def record(folder: Path) -> dict:
 
 
 def table(found: dict) -> str:
-    """A row a task; bold where the whole interval is better than baseline and untrained model."""
+    """A row a task, then what the intervals cover; bold where the whole interval of the test sample
+    is above baseline and untrained model."""
     first, second, _ = found["stages"].values()
     lines = [
-        "| task | metric | after stage 1 | stage 2 | stage 3 (95 %) | untrained | baseline |",
+        "| task | after stage 1 | stage 2 | stage 3 (95 %) | six seeds | untrained | baseline |",
         "|---|---|---|---|---|---|---|",
     ]
     for task, (name, metric) in SHOWN.items():
@@ -74,16 +82,16 @@ def table(found: dict) -> str:
         better = row["low"] > max(row["baseline"], untrained or 0.0)
         value = f"**{row['value']:.3f}**" if better else f"{row['value']:.3f}"
         cells = [
-            name,
-            metric,
+            f"{name}, {metric}",
             f"{first[task]:.3f}",
             f"{second[task]:.3f}",
             f"{value} ({row['low']:.3f}–{row['high']:.3f})",
+            "{:.3f}–{:.3f}".format(*SPREAD[task]),
             "–" if untrained is None else f"{untrained:.3f}",
             f"{row['baseline']:.3f} {row['baseline_method']}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", COVERS])
 
 
 def with_table(readme: str, found: dict) -> str:

@@ -18,6 +18,11 @@ output.logits_per_image  # scaled cosines [images, texts]
 output.matching_logits  # above 0: the text belongs to the picture
 ```"""
 
+_ONE_SEED = (
+    "The 95 % hold the choice of test examples only. This is one training: another seed moves a "
+    "value too."
+)
+
 
 def render_card(
     name: str,
@@ -32,7 +37,8 @@ def render_card(
 
     `recipe`: names → values, one a line. `corpora`: `name`, `licence`, `rows` each, what is known.
     `licence`: an identifier such as `apache-2.0`; empty: `other`, and the card says so. `tasks`:
-    the tasks of a report's metrics, `{name: {metric, value, n, baseline, baseline_method}}`.
+    the tasks of a report's metrics, `{name: {metric, value, low, high, n, baseline,
+    baseline_method}}`; without `low` and `high` no interval is told.
     `origin`: what the training started from, the oldest first (`momo.initialise.origin_of`); its
     licences bind these weights too, and the card says so.
     """
@@ -101,8 +107,12 @@ def _measured(tasks: Mapping[str, Mapping[str, Any]]) -> str:
         method = row.get("baseline_method")
         baseline = _value(row.get("baseline")) + (f" ({method})" if method else "")
         count = _value(row.get("n"))
-        rows.append((name, str(row.get("metric", "")), _value(row["value"]), count, baseline))
-    return _table(("task", "metric", "value", "test examples", "trivial baseline"), rows)
+        value = _value(row["value"])
+        if row.get("low") is not None and row.get("high") is not None:
+            value += f" ({_value(row['low'])} to {_value(row['high'])})"
+        rows.append((name, str(row.get("metric", "")), value, count, baseline))
+    columns = ("task", "metric", "value (95 %)", "test examples", "trivial baseline")
+    return f"{_table(columns, rows)}\n\n{_ONE_SEED}"
 
 
 def _value(value: Any) -> str:

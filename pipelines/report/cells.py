@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo_platform.charts import interval_mark
+from pipelines.report.seeds import told as seeds
 from pipelines.report.words import metric_in_words
 
 _LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
@@ -94,5 +95,6 @@ CELLS = {
     "others": others,
     "mark": mark,
     "grouped": grouped,
+    "seeds": seeds,
 }
 """For the templates."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import UserError
+from pipelines.report.seeds import told
 from pipelines.tasks.registry import GROUPS, Task
 
 Summary = dict[str, Any]
@@ -180,6 +181,8 @@ def text_table(models: Mapping[str, Summary]) -> str:
         if value is not None:
             done, of = final["covered"][group]
             lines.append(f"mean, {group}: {value:.3f} ({done} of {of} tasks)")
+    if rows:
+        lines.append("95 %: of the choice of test examples; another seed moves a value too")
     if any(row["note"] for row in rows.values()):
         lines.append(f"tasks with fewer than {FEW} examples enter no mean")
     if limits := sorted({row["limit"] for row in rows.values() if row["limit"]}):
@@ -241,6 +244,8 @@ def markdown_table(
                     + " | ".join([f"Δ against {label}, {group}", "", "", "", *cells, "", "", ""])
                     + " |"
                 )
+    if known:
+        lines += ["", told(known)]
     if any(row["note"] for row in known.values()):
         lines += ["", f"Tasks with fewer than {FEW} test examples enter no mean and no Δ."]
     limits = sorted({row["limit"] for row in known.values() if row["limit"]})

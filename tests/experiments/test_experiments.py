@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import findings
+from experiments import records
 from experiments.budget import STAGES, base_config, equal_compute, training_flops
 from experiments.run import ExperimentOptions, run, sweep_of
 from experiments.scaling_law import chart, extrapolate, fit
@@ -125,8 +125,8 @@ def test_a_record_of_real_runs_is_not_replaced(tmp_path, monkeypatch):
         module.publish("objectives", tmp_path, "2026-11-27")
     assert (tmp_path / "results" / "objectives-2026-11-27.md").read_text() == "table"
     page = (tmp_path / "findings.md").read_text()
-    assert "no difference from “all four” shown by 3 seeds for any other arm." in page
-    assert page.count("| Not run yet. |") == len(findings.RECORDS) - 1
+    assert "No difference from “all four” was found; the intervals reach from −9.4 to +3.0." in page
+    assert page.count("| Not run yet. |") == len(records.RECORDS) - 1
     module.publish("mine", tmp_path, "2026-11-27")
     assert "- mine-2026-11-27: [table]" in (tmp_path / "findings.md").read_text()
 
@@ -246,8 +246,8 @@ def test_runs_are_pooled_by_seed_and_a_pair_counts_once(tmp_path, capsys):
     assert module.main([*names, "--metrics", "m"]) == 0
     printed = capsys.readouterr().out
     assert "| less a | seeds | pairs | m |" in printed
-    assert "| b | 2 | 3 | 0.625 (-0.328 – 1.578) |" in printed  # 0.55 and 0.7, by seed
-    assert "| c | 1 | 1 | -1 |" in printed
+    assert "| b | 2 | 3 | 0.625 (-0.328 – 1.578), p 0.15 |" in printed  # 0.55 and 0.7, by seed
+    assert "| c | 1 | 1 | -1, p – |" in printed
     write("other", base, base)
     Path(names[-1]).write_text(Path(names[-1]).read_text().replace('"a"', '"z"'))
     assert module.main([*names, "--metrics", "m"]) == 2

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments import findings
+from experiments import findings, records
 from experiments.benchmarks import publish
 from experiments.benchmarks.harness import compare, document
 from momo_platform.sweeps.rows import Results, Row
@@ -52,8 +52,8 @@ def test_the_findings_page_is_what_its_program_writes():
 
 
 def test_each_experiment_asks_a_question_that_the_page_has():
-    asked = findings.questions()
-    assert set(asked) == set(findings.RECORDS)
+    asked = records.questions()
+    assert set(asked) == set(records.RECORDS)
     assert [name for name, question in asked.items() if not question.endswith("?")] == []
 
 
@@ -64,19 +64,20 @@ def _finding(mode="max", **arms):
         for name, values in arms.items()
     ]
     about = ("a", "macro", mode, "", "", "", "", 0.0, {"arms": dict.fromkeys(arms)}, ())
-    return findings.Finding("a", "Why?", [Results(*about, rows)], [])
+    return records.Finding("a", "Why?", [Results(*about, rows)], [])
 
 
 def test_an_answer_calls_nothing_equal_that_was_not_shown():
     arms = {"base": (0.5, 0.6, 0.7), "up": (0.6, 0.7, 0.81), "wide": (0.4, 0.7, 0.7)}
     up = findings.answer(_finding(**arms))
     assert up == (
-        "Better than “base”: up (by 10.3). No difference from “base” shown by 3 seeds: wide."
+        "Better than “base”: up (by 10.3). "
+        "No difference from “base” was found: wide; the interval is −24.8 to +24.8."
     )
     assert findings.answer(_finding("min", **arms)).startswith("Worse than “base”: up (by 10.3).")
     one = findings.answer(_finding(base=(0.5,), up=(0.9,)))
-    assert one == "No difference from “base” shown by 1 seed: up."
-    wide = _finding(**arms).delta("wide", "macro")
+    assert one == "One seed can't tell from “base”: up."
+    wide = _finding(**arms).delta("wide")
     assert findings.told(wide, "macro") == "0 (−24.8 to +24.8)"
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
@@ -19,12 +17,9 @@ from momo_platform.stages.leftovers import (
     leftovers,
     scratch_folders,
 )
-from momo_platform.stages.liveness import SILENT_SECONDS
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.mirror import artifact_cache
 from momo_platform.stages.tree import LocalTree
-
-_LOOK_SECONDS = 1.0
 
 
 @dataclass
@@ -82,7 +77,7 @@ class Collection:
         what = f"{'/'.join(key)}"
         folder = storage.folder(*key)
         if not self.dry_run:
-            if other := self.leases.acquire(folder):
+            if other := self.leases.acquire_watching(folder):
                 self.say(what, 0, False, f"{other} works on it")
                 return
             # A plan that began since we looked has said so before it reads anything.
@@ -93,14 +88,6 @@ class Collection:
             storage.delete(*key)
             self.leases.release(folder)
         self._gone(what, size_of(manifest), age_of(manifest))
-
-    def _take(self, folder: Any, *, watch: bool) -> str | None:
-        """The artifact's lease, or who has it. With `watch` there is one that seems to be dead:
-        where its holder can't be seen from here it takes a while to be sure."""
-        deadline = time.monotonic() + (2 * SILENT_SECONDS if watch else 0)
-        while (other := self.leases.acquire(folder)) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-        return other
 
     def _used_now(self) -> set[Key]:
         used = keys_in_use(self.catalog.storage)
@@ -119,7 +106,7 @@ class Collection:
             return
         if not self.dry_run:
             folder = storage.folder(*key)
-            if other := self._take(folder, watch=one.has_lease):
+            if other := self.leases.acquire_watching(folder):
                 self.say(one.label, 0, False, f"{other} works on it")
                 return
             now = leftover(storage, key, storage.manifest(*key), storage.now())

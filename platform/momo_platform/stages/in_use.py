@@ -22,14 +22,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
 
 logger = logging.getLogger(__name__)
 FOLDER = ".in-use"
 _BEAT_SECONDS = 30.0
-SILENT_SECONDS = 3600.0
 """Of a process that can't be seen from here, by the storage's clock. `gc` takes one look and can't
 watch as a lease's taker does, so it waits long."""
 _POLL_SECONDS = 0.2
@@ -62,12 +61,12 @@ def read_records(storage: Storage) -> list[Record]:
         try:
             content = json.loads(storage.tree.get(path) or b"{}")
             process = ProcessIdentity.read(content["process"])
-            silent = now - entry.changed > SILENT_SECONDS
+            silent = now - entry.changed > OLD_SECONDS
             lives = not process.is_gone if process.is_here else not silent
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
             found.append(Record(path, uses, bool(content["collects"]), str(process), lives))
         except (ValueError, KeyError, TypeError):  # of another version
-            lives = now - entry.changed <= SILENT_SECONDS
+            lives = now - entry.changed <= OLD_SECONDS
             found.append(Record(path, None, False, "a run of another version", lives))
     return found
 
@@ -78,7 +77,7 @@ def remove_dead_records(storage: Storage) -> None:
         if not record.lives:
             storage.tree.remove(record.path)
     for entry in storage.tree.entries(FOLDER):
-        if entry.name.endswith(".tmp") and storage.now() - entry.changed > SILENT_SECONDS:
+        if entry.name.endswith(".tmp") and storage.now() - entry.changed > OLD_SECONDS:
             storage.tree.remove(f"{FOLDER}/{entry.name}")
 
 

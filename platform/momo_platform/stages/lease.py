@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from momo_platform.stages.liveness import (
     HEARTBEAT_SECONDS,
+    OLD_SECONDS,
     SILENT_SECONDS,
     ProcessIdentity,
     Watch,
@@ -75,17 +76,20 @@ def _read(path: Path) -> _Lease | None:
         return _Lease(None, ProcessIdentity("", 0), sign)
 
 
-def holder(folder: Path, watch: Watch | None = None) -> str | None:
+def holder(folder: Path, watch: Watch | None = None, now: float | None = None) -> str | None:
     """Who holds a live lease on an artifact's folder ('host, process 123'), or None.
 
-    With a `watch`, a lease is dead too that stayed the same for 30 s of its looks.
+    With a `watch`, a lease is dead too that stayed the same for 30 s of its looks. For a single
+    look: with the storage's time `now`, one that was not beaten for an hour.
     """
     path = folder / FILE_NAME
     lease = _read(path)
     if lease is None:
         return None
     silent = watch is not None and watch.silent(path, lease.sign) >= SILENT_SECONDS
-    return None if silent or lease.process.is_gone else str(lease.process)
+    old = now is not None and now - lease.sign[1] / 1e9 >= OLD_SECONDS
+    dead = silent or lease.process.is_gone or (old and not lease.process.is_here)
+    return None if dead else str(lease.process)
 
 
 class Leases:

@@ -16,7 +16,7 @@ from typing import Literal
 from momo_platform.stages.begun import read_begun
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.in_use import SILENT_SECONDS, Key
+from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.mirror import OWNER, artifact_cache
@@ -33,7 +33,7 @@ _DAY = 86400.0
 @dataclass(frozen=True)
 class Leftover:
     """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
-    since the last change; `held_by` who holds the artifact's lease (there may be a dead one). With
+    since the last change; `held_by` who holds the artifact's lease. With
     `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
     that died."""
 
@@ -44,7 +44,6 @@ class Leftover:
     size: int
     age: float
     held_by: str | None
-    has_lease: bool
     is_finished: bool
     inputs: tuple[Key, ...]
 
@@ -101,22 +100,10 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         storage.newest_checkpoint(*key),
         sum(e.size or 0 for e in inner),
         max(0.0, now - max(e.changed for e in inner)),
-        _holder(storage, key, leases, now),
-        bool(leases),
+        storage.lease_holder(*key) if leases else None,
         manifest is not None,
         read_begun(storage, *key).inputs,
     )
-
-
-def _holder(storage: Storage, key: Key, leases: list[Entry], now: float) -> str | None:
-    """Who holds the artifact. A lease is renewed all the time: one that was not for long is dead,
-    even where its holder can't be seen from here."""
-    if not leases:
-        return None
-    inner = [e for one in leases for e in storage.tree.below(f"{'/'.join(key)}/{one.name}")]
-    if now - max(e.changed for e in (*leases, *inner)) > SILENT_SECONDS:
-        return None
-    return storage.lease_holder(*key)
 
 
 def _is_ours(entry: Entry) -> bool:
@@ -150,7 +137,7 @@ def _scratch_folders() -> Iterator[Scratch]:
         owner = ProcessIdentity("", 0)  # of an earlier version, which left no name
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             owner = ProcessIdentity.read(json.loads(tree.get(f"{entry.name}/{OWNER}") or b""))
-        known = "gone" if owner.is_gone else "runs" if owner.is_here else "unknown"
+        known = owner.fate
         size = sum(e.size or 0 for e in inner)
         yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
 

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 HEARTBEAT_SECONDS = 5.0
 SILENT_SECONDS = 30.0
+OLD_SECONDS = 3600.0
+"""Where nobody can watch: a sign so old, by the storage's own clock, is one of the dead."""
 _PROC = Path("/proc")
 
 
@@ -109,6 +111,13 @@ class ProcessIdentity:
             return False  # this /proc is of another namespace: its numbers are not ours
         state, start_ticks = _state_and_start(self.pid)
         return state == "Z" or (start_ticks != "" and start_ticks != self.start_ticks)
+
+    @property
+    def fate(self) -> Literal["runs", "gone", "unknown"]:
+        """'unknown' where it can't be told from here."""
+        if self.is_gone:
+            return "gone"
+        return "runs" if self.is_here else "unknown"
 
 
 class _Look(NamedTuple):

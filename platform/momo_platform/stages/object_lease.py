@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 
 from momo_platform.stages.liveness import (
     HEARTBEAT_SECONDS,
+    OLD_SECONDS,
     SILENT_SECONDS,
     ProcessIdentity,
     Watch,
@@ -33,12 +34,14 @@ _READS = 10
 
 @dataclass(frozen=True)
 class Claim:
-    """One driver's object: `number` 0 while it chooses. `sign` changes with every heartbeat."""
+    """One driver's object: `number` 0 while it chooses. `sign` changes with every heartbeat;
+    `written` is when that was, by the store's clock."""
 
     token: str
     number: int
     process: ProcessIdentity
     sign: str
+    written: float
 
 
 def _read(fs: pafs.FileSystem, path: str) -> dict[str, Any] | None:
@@ -75,9 +78,23 @@ def read_claims(fs: pafs.FileSystem, folder: str) -> list[Claim]:
                     int(content["number"]),
                     ProcessIdentity.read(content),
                     f"{content.get('beat')} {written}",
+                    written,
                 )
             )
     return claims
+
+
+def holder_of(fs: pafs.FileSystem, folder: str, now: float) -> str | None:
+    """Who holds a live lease, by a single look: one not beaten for an hour before `now`, by the
+    store's clock, is dead."""
+    living = [
+        claim
+        for claim in read_claims(fs, folder)
+        if claim.number
+        and not claim.process.is_gone
+        and (claim.process.is_here or now - claim.written < OLD_SECONDS)
+    ]
+    return str(min(living, key=lambda c: (c.number, c.token)).process) if living else None
 
 
 def token_of(fs: pafs.FileSystem, folder: str) -> str | None:
@@ -167,6 +184,16 @@ class ObjectLeases:
         with self._lock:
             self._held[folder] = number
             self._lost.discard(folder)
+        return None
+
+    def acquire_watching(self, folder: str) -> str | None:
+        """Like `acquire`, but waits until it is known whether a holder of whom only signs of life
+        tell still lives: for one heartbeat, or the thirty seconds of a dead one."""
+        while other := self.acquire(folder):
+            claims = [c for c in read_claims(self._fs, folder) if c.token != self._token]
+            if any(c.process.is_here or self._watch.changes((folder, c.token)) for c in claims):
+                return other
+            time.sleep(self.poll_seconds)
         return None
 
     def is_lost(self, folder: str) -> bool:

@@ -37,7 +37,7 @@ from momo_platform.stages.mirror import (
     scratch_folder,
     sign,
 )
-from momo_platform.stages.object_lease import ObjectLeases, read_claims, token_of
+from momo_platform.stages.object_lease import ObjectLeases, holder_of, token_of
 from momo_platform.stages.object_tree import ObjectTree
 from momo_platform.stages.patience import patiently
 from momo_platform.stages.storage import (
@@ -153,9 +153,7 @@ class ObjectStorage(Storage):
         return own(None if raw is None else parse_manifest(raw), name, fingerprint)
 
     def lease_holder(self, name: str, fingerprint: str) -> str | None:
-        claims = read_claims(self._fs, self.folder(name, fingerprint))
-        living = [c for c in claims if c.number and not c.process.is_gone]
-        return str(min(living, key=lambda c: (c.number, c.token)).process) if living else None
+        return holder_of(self._fs, self.folder(name, fingerprint), self.now())
 
     def _names(self, folder: str) -> list[str]:
         found = self._list(folder, recursive=False)

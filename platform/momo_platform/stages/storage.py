@@ -176,7 +176,7 @@ class Storage:
 
     def lease_holder(self, name: str, fingerprint: str) -> str | None:
         """Who holds a live lease on an artifact ('host, process 123'), or None."""
-        return holder(self.folder(name, fingerprint))
+        return holder(self.folder(name, fingerprint), now=self.now())
 
     def now(self) -> float:
         """The time by the storage's own clock; by ours where it can't be written."""

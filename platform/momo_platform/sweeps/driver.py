@@ -9,9 +9,9 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
 from momo_platform.stages.storage import Storage
+from momo_platform.sweeps.comparisons import comparisons
 from momo_platform.sweeps.dashboard import RAY_URL
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, shown_metrics
 from momo_platform.sweeps.study import delete_study, open_study, study_url
 from momo_platform.sweeps.sweep import Sweep
 
-DEFINITION, RESULTS = "sweep.json", "results.json"
+DEFINITION, RESULTS, PLAN = "sweep.json", "results.json", "plan.json"
 _ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
@@ -79,10 +80,13 @@ def run_sweep(
     options: SweepOptions,
     arguments: Sequence[str] = (),
     callbacks: Sequence[Any] = (),
+    planned: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Results:
     """Run what is missing of the sweep and return all rows, failed ones too.
 
-    `callbacks` are more of Tune's own. Writes results.json to `sweep_folder`. Raises UserError for
+    `callbacks` are more of Tune's own. `planned` gives, for the sweep's folder, what was fixed
+    before the first trial (nothing: unknown), or raises UserError; it lies in plan.json, which
+    `fresh` leaves, and in the results. Writes results.json to `sweep_folder`. Raises UserError for
     a sweep that was defined otherwise, that another process runs, or that the cluster can't hold,
     before any trial starts and anything is forgotten; KeyboardInterrupt when it was interrupted.
     """
@@ -99,6 +103,7 @@ def run_sweep(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
+        plan = planned(folder) if planned else {}
         stream = stack.enter_context(silence(log, verbose=options.verbose))
         notice = _connect(stack, options, folder)
         concurrency = _concurrency(sweep, storage, options)
@@ -107,6 +112,8 @@ def run_sweep(
         if options.fresh:
             _forget(sweep, folder, url)
             study = open_study(url, sweep)
+        if plan:
+            write_whole(folder / PLAN, json.dumps(plan, indent=1))
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
         held = InUse(storage)
         stack.callback(held.close)
@@ -140,7 +147,9 @@ def run_sweep(
         definition=sweep.definition(),
         shown=shown_metrics(sweep.metric, sweep.show, rows),
         rows=rows,
+        plan=plan,
     )
+    results = replace(results, comparisons=[asdict(c) for c in comparisons(results).values()])
     results.write(folder / RESULTS)
     return results
 
@@ -159,7 +168,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:
     for path in folder.iterdir():
-        if path.name in (LEASE, "logs", "wandb", RAY_URL):
+        if path.name in (LEASE, "logs", "wandb", RAY_URL, PLAN):
             continue
         if path.is_dir():
             shutil.rmtree(path)

@@ -216,7 +216,7 @@ def _sweep_view(folder: Path) -> SweepView:
     metric, mode = definition.get("metric", ""), definition.get("mode", "max")
     count = {s: sum(r.state == s for r in rows) for s in ("done", "stopped", "failed")}
     running = record.get("running", []) if state == "running" else []
-    best = best_of(rows, metric, mode)
+    best = best_of(rows, metric, mode, searched=bool(definition.get("space")))
     failed = max(count["failed"], record.get("failed", 0))
     total = max(record.get("trials", 0), len(rows), len(definition.get("arms", {})))
     started = record.get("started") or folder.stat().st_mtime

@@ -12,6 +12,7 @@ from momo_platform.pages import template
 from momo_platform.stages import open_storage
 from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
+from momo_platform.sweeps.comparisons import TEST, comparisons, told_p
 from momo_platform.sweeps.rows import Results, Row, figure
 from momo_platform.sweeps.study import importance, plain
 from momo_platform.sweeps.sweep import ARM, Sweep
@@ -41,17 +42,19 @@ def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict
 
 
 def markdown(results: Results) -> str:
-    """The table, best first: means with 95 % intervals over seeds, differences paired by seed."""
+    """The table, best first: means with 95 % intervals over seeds, differences paired by seed with
+    their raw intervals and, beside them, p-values corrected for the family of comparisons."""
     reference, shown = results.reference, list(results.shown)
+    compared = comparisons(results)
     head = ["trial", "seeds", *shown]
     if reference is not None:
-        head.append(f"Δ {results.metric} against {reference.label}")
+        head += [f"Δ {results.metric} against {reference.label}", "p (Holm)"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in results.ranked:
-        cells = [row.label, str(len(row.seeds)), *(str(row.estimate(m) or "–") for m in shown)]
+        cells = [row.label, str(len(row.seeds)), *(row.told(m) for m in shown)]
         if reference is not None:
-            delta = row.difference(reference, results.metric) if row is not reference else None
-            cells.append(str(delta) if delta else "–")
+            one = compared.get(row.label)
+            cells += [str(one.estimate), told_p(one.adjusted)] if one else ["–", "–"]
         lines.append("| " + " | ".join(cells) + " |")
     for row in results.rows:
         if row.state != "done":
@@ -65,6 +68,7 @@ def markdown(results: Results) -> str:
         "",
         f"{_told_of(results.definition['seeds'])}; best is the "
         f"{'largest' if results.mode == 'max' else 'smallest'} {results.metric}.",
+        *(["", _told_of_tests(results)] if compared else []),
         "",
         f"Command: `{results.command}`; commit {results.commit[:12] or 'unknown'}; "
         f"{results.machine}; {results.created[:10]}; {duration(results.seconds)}, without what "
@@ -77,6 +81,30 @@ def _told_of(seeds: Sequence[int]) -> str:
     if len(seeds) == 1:
         return f"One seed, {seeds[0]}: no intervals"
     return f"Mean and 95 % interval (Student's t) over seeds {list(seeds)}"
+
+
+def _told_of_tests(results: Results) -> str:
+    """What the p-values are of, and what was fixed before the first trial."""
+    plan, compared = results.plan, comparisons(results)
+    size = max(len(plan.get("comparisons", ())), len(compared))
+    lines = [
+        f"Δ has its raw 95 % interval; p is of a {TEST} of {size} comparison"
+        f"{'s' if size != 1 else ''}. Above 0.05 no difference was found, which is not equality."
+    ]
+    if plan:
+        lines.append(f"Seeds and comparisons were fixed on {plan['date'][:10]}, before any trial.")
+    larger = results.mode == "max"
+    for word in ("better", "worse", "equal"):
+        arms = [arm for arm, one in compared.items() if one.verdict(larger) == word]
+        if arms and word == "equal":
+            margin = figure(plan["margin"], 3)
+            lines.append(
+                f"Equal within the margin of {margin} (two one-sided tests, the 90 % interval lies "
+                f"within it): {', '.join(arms)}."
+            )
+        elif arms:
+            lines.append(f"{word.capitalize()}: {', '.join(arms)}.")
+    return " ".join(lines)
 
 
 def write_report(results: Results, sweep: Sweep, storage_uri: str, folder: Path) -> Path:
@@ -126,18 +154,19 @@ def render(
         colours={row.label: colour_class(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
         markdown=markdown(results),
         self_told=_told_of(results.definition["seeds"]),
+        tests_told=_told_of_tests(results) if results.reference else "",
     )
 
 
 def _cells(results: Results, row: Row) -> dict[str, Any]:
-    reference = results.reference
-    delta = None
-    if reference is not None and row is not reference:
-        delta = row.difference(reference, results.metric)
+    one = comparisons(results).get(row.label)
     return {
         "label": row.label,
         "values": {m: row.estimate(m) for m in results.shown},
-        "delta": delta,
+        "samples": {m: row.sample(m) for m in results.shown},
+        "ranges": {m: (min(v), max(v)) for m in results.shown if (v := row.values(m))},
+        "delta": one.estimate if one else None,
+        "p": told_p(one.adjusted) if one else "–",
         "seeds": len(row.seeds),
         "took": duration(row.seconds),
         "history": row.history,

@@ -16,6 +16,8 @@ from momo_platform.files import write_whole
 from momo_platform.stages import UserError
 
 State = Literal["done", "stopped", "failed", "not run"]
+SAMPLE = "sample/"
+"""Before the path of a metric: its interval over the test examples, as `low` and `high`."""
 
 
 def figure(value: float, digits: int = 4, sign: str = "") -> str:
@@ -42,7 +44,7 @@ class Estimate:
         return f"{figure(self.mean)} ({figure(self.low)} – {figure(self.high)})"
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Student's t over independent seeds. Raises ValueError for no values."""
     if not len(values):
         raise ValueError("no values to take the mean of")
@@ -51,7 +53,11 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean, None, None, 1)
     from scipy import stats
 
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = (
+        stats.t.ppf((1 + level) / 2, len(values) - 1)
+        * np.std(values, ddof=1)
+        / np.sqrt(len(values))
+    )
     return Estimate(mean, mean - float(half), mean + float(half), len(values))
 
 
@@ -89,9 +95,25 @@ class Row:
         """By seed, of those that have the metric."""
         return [numbers[metric] for numbers in self.seeds.values() if metric in numbers]
 
-    def estimate(self, metric: str) -> Estimate | None:
+    def estimate(self, metric: str, level: float = 0.95) -> Estimate | None:
         values = self.values(metric)
-        return estimate(values) if values else None
+        return estimate(values, level) if values else None
+
+    def sample(self, metric: str) -> float | None:
+        """Half the width of the metric's own 95 % interval over the test examples, averaged over
+        seeds; None where the trials don't give it, as `sample/<metric>/low` and `high`."""
+        low, high = (self.values(f"{SAMPLE}{metric}/{end}") for end in ("low", "high"))
+        return (float(np.mean(high)) - float(np.mean(low))) / 2 if low and high else None
+
+    def told(self, metric: str) -> str:
+        """The mean with its interval over seeds; where the test sample's interval is known too,
+        the smallest and the largest seed and half of that interval beside it."""
+        found, sample = self.estimate(metric), self.sample(metric)
+        if found is None or sample is None:
+            return str(found or "–")
+        values = self.values(metric)
+        seeds = f"seeds {figure(min(values), 3)} to {figure(max(values), 3)}, "
+        return f"{found}; {seeds if found.n > 1 else ''}sample ±{figure(sample, 2)}"
 
     def differences(self, other: Row, metric: str) -> dict[str, float]:
         """Seed → this row less `other`, where both have the metric."""
@@ -110,12 +132,14 @@ class Row:
 @dataclass(frozen=True)
 class Best:
     """The first of the ranked rows, of which there are `others` more. `rivals`: rows whose
-    intervals overlap with its own, or all others where there is no interval to tell them apart."""
+    intervals, widened for the number of trials, overlap with its own, or all others where there is
+    no interval to tell them apart. `searched`: whether it was sought among draws of a space."""
 
     row: Row
     estimate: Estimate
     rivals: Sequence[Row]
     others: int
+    searched: bool = False
 
     @property
     def is_clear(self) -> bool:
@@ -123,7 +147,17 @@ class Best:
         return self.others > 0 and not self.rivals and self.estimate.low is not None
 
     def in_words(self, metric: str, mode: str) -> str:
-        """Two sentences that claim no winner where there is none."""
+        """Sentences that claim no winner where there is none."""
+        told = self._told(metric, mode)
+        if self.searched and self.others:
+            extreme = "largest" if mode == "max" else "smallest"
+            told += (
+                f" It was picked as the {extreme} of {self.others + 1}, so its {metric} flatters "
+                "it: measure it again with seeds that were not searched with."
+            )
+        return told
+
+    def _told(self, metric: str, mode: str) -> str:
         seeds = f"{self.estimate.n} seed{'s' if self.estimate.n != 1 else ''}"
         told = f"{self.row.label}: {metric} {self.estimate} with {seeds}."
         if not self.others:
@@ -132,11 +166,15 @@ class Best:
         if self.estimate.low is None:
             return f"{told} It has the {extreme} value, but one seed can't say whether it is best."
         if not self.rivals:
-            return f"{told} Its interval overlaps with that of no other trial."
+            return (
+                f"{told} Its interval, widened for {self.others + 1} trials, overlaps with that of "
+                "no other trial."
+            )
         names = [row.label for row in self.rivals[:3]]
         more = f" and {len(self.rivals) - 3} more" if len(self.rivals) > 3 else ""
         return (
-            f"{told} It has the {extreme} mean, but is no clear winner: its interval overlaps with "
+            f"{told} It has the {extreme} mean, but is no clear winner: its interval, widened for "
+            f"{self.others + 1} trials, overlaps with "
             f"{'that' if len(self.rivals) == 1 else 'those'} of {', '.join(names)}{more}."
         )
 
@@ -148,16 +186,20 @@ def ranked(rows: Sequence[Row], metric: str, mode: str) -> list[Row]:
     return [r for _, r in sorted(known, key=lambda pair: pair[0], reverse=mode == "max")]
 
 
-def best_of(rows: Sequence[Row], metric: str, mode: str) -> Best | None:
-    """The best of the finished rows and who rivals it; None where none is finished."""
+def best_of(rows: Sequence[Row], metric: str, mode: str, *, searched: bool = False) -> Best | None:
+    """The best of the finished rows and who rivals it; None where none is finished. So that being
+    the best of many is no proof by itself, intervals are Bonferroni's over the trials."""
     order = ranked(rows, metric, mode)
     if not order:
         return None
     first, *others = order
     mine = first.estimate(metric)
     assert mine is not None
-    rivals = [row for row in others if _overlap(mine, row.estimate(metric))]
-    return Best(first, mine, rivals, len(others))
+    level = 1 - 0.05 / len(order)
+    wide = first.estimate(metric, level)
+    assert wide is not None
+    rivals = [row for row in others if _overlap(wide, row.estimate(metric, level))]
+    return Best(first, mine, rivals, len(others), searched)
 
 
 def _overlap(one: Estimate, other: Estimate | None) -> bool:
@@ -183,6 +225,10 @@ class Results:
     definition: Mapping[str, Any]
     shown: Sequence[str]
     rows: Sequence[Row]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """What was fixed before the first trial; empty where nothing was."""
+    comparisons: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    """Of arms with the first, by `metric`: as `comparisons.Comparison`, for other programs."""
 
     @property
     def ranked(self) -> list[Row]:
@@ -192,7 +238,8 @@ class Results:
     @property
     def best(self) -> Best | None:
         """The first of them, and who rivals it."""
-        return best_of(self.rows, self.metric, self.mode)
+        searched = bool(self.definition.get("space"))
+        return best_of(self.rows, self.metric, self.mode, searched=searched)
 
     @property
     def reference(self) -> Row | None:

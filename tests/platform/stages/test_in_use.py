@@ -11,14 +11,13 @@ from toy_stages import chain
 
 from momo_platform.stages import Storage, UserError, make_plan
 from momo_platform.stages.in_use import (
-    SILENT_SECONDS,
     InUse,
     collecting,
     keys_in_use,
     read_records,
     using,
 )
-from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_a_record_of_a_process_out_of_sight_holds_while_it_is_renewed(storage):
     document["process"] |= {"boot": "another machine's"}
     file.write_text(json.dumps(document))
     assert [r.lives for r in read_records(storage)] == [True]
-    past = file.stat().st_mtime - SILENT_SECONDS - 1
+    past = file.stat().st_mtime - OLD_SECONDS - 1
     os.utime(file, (past, past))
     assert [r.lives for r in read_records(storage)] == [False]
     document["process"] |= {

@@ -71,15 +71,19 @@ def test_a_winner_is_claimed_only_where_intervals_part():
     far = [clear("a", 0.80, 0.81, 0.82), clear("b", 0.50, 0.51, 0.52)]
     best = best_of(far, "m", "max")
     assert best.is_clear
-    assert "with 3 seeds. Its interval overlaps with that of no other trial." in best.in_words(
-        "m", "max"
+    assert (
+        "Its interval, widened for 2 trials, overlaps with that of no other trial."
+        in best.in_words("m", "max")
     )
     near = [*far, clear("c", 0.79, 0.80, 0.81), clear("d", 0.1, 0.8, 0.9)]
     best = best_of(near, "m", "max")
     assert best.row.label == "a"
     assert [rival.label for rival in best.rivals] == ["c", "d"]
     assert not best.is_clear
-    assert "no clear winner: its interval overlaps with those of c, d" in best.in_words("m", "max")
+    assert (
+        "no clear winner: its interval, widened for 4 trials, overlaps with those of c, d"
+        in best.in_words("m", "max")
+    )
     assert best_of(far, "m", "min").row.label == "b"
 
 
