@@ -145,3 +145,32 @@ def test_gc_takes_nothing_of_a_running_plan_on_object_storage(bucket, tmp_path):
     told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
     gone = sorted(line.split("/")[0] for line in told.splitlines()[:-1])
     assert gone == ["deleted first", "deleted second"]
+
+
+def test_gc_frees_dead_processes_scratch_in_the_cache_and_no_living_ones(tmp_path):
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    code = (
+        "import sys\n"
+        "from momo_platform.stages.mirror import scratch_folder\n"
+        "folder = scratch_folder('long')\n"
+        "(folder / 'output').write_text('x' * 2000)\n"
+        "print(folder, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+
+    def work():
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    (tmp_path / "runs").mkdir()
+    with work() as dead, work() as living:
+        folders = [Path(process.stdout.readline().strip()) for process in (dead, living)]
+        dead.kill()
+        dead.wait()
+        assert "scratch of a dead process (2" in artifacts(tmp_path / "runs", env, "gc")
+        assert [folder.exists() for folder in folders] == [False, True]

@@ -217,6 +217,11 @@ def corpus_files(storage: Storage, lineage: Sequence[Manifest]) -> Iterator[tupl
         if "sources.parquet" in manifest.files:
             import pyarrow.parquet as pq
 
+            if problem := storage.problem(manifest):
+                raise UserError(
+                    f"{'/'.join(key_of(manifest))}: {problem}; run again with --rerun "
+                    f"{manifest.stage}"
+                )
             path = storage.attempt_path(manifest) / "sources.parquet"
             for row in pq.read_table(path).to_pylist():
                 yield row["sha256"], f"{row['source']}:{row['path']}"

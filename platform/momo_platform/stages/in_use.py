@@ -39,10 +39,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Record:
-    """What one process said: `uses` are (name, fingerprint); `collects` for a `gc`."""
+    """What one process said: `uses` are (name, fingerprint), None where that can't be understood;
+    `collects` for a `gc`."""
 
     path: str
-    uses: tuple[Key, ...]
+    uses: tuple[Key, ...] | None
     collects: bool
     who: str
     lives: bool
@@ -64,15 +65,32 @@ def read_records(storage: Storage) -> list[Record]:
             lives = not process.is_gone if process.is_here else not silent
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
             found.append(Record(path, uses, bool(content["collects"]), str(process), lives))
-        except (ValueError, KeyError, TypeError) as error:
-            # not of this version: what it holds is not known, and it may be renewed
-            if now - entry.changed <= OLD_SECONDS:
-                raise UserError(
-                    f"{storage.uri}/{path} can't be understood ({error!r}): wait until that run "
-                    "has ended, or update this program"
-                ) from error
-            found.append(Record(path, (), False, "", lives=False))
+        except (ValueError, KeyError, TypeError):  # of another version
+            lives = now - entry.changed <= OLD_SECONDS
+            found.append(Record(path, None, False, "a run of another version", lives))
     return found
+
+
+def remove_dead_records(storage: Storage) -> None:
+    """What dead processes left, halves of records too."""
+    for record in read_records(storage):
+        if not record.lives:
+            storage.tree.remove(record.path)
+    for entry in storage.tree.entries(FOLDER):
+        if entry.name.endswith(".tmp") and storage.now() - entry.changed > OLD_SECONDS:
+            storage.tree.remove(f"{FOLDER}/{entry.name}")
+
+
+def keys_in_use(storage: Storage) -> list[Key]:
+    """Of all running plans. Raises UserError where one can't be understood."""
+    living = [r for r in read_records(storage) if r.lives]
+    for record in living:
+        if record.uses is None:
+            raise UserError(
+                f"{storage.uri}/{record.path} can't be understood: wait until that run has ended, "
+                "or update this program"
+            )
+    return [key for record in living for key in record.uses or ()]
 
 
 @dataclass
