@@ -3,6 +3,7 @@
 import importlib
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,11 +40,11 @@ def experiment(**qualities: float) -> Experiment:
     qualities = qualities or {"plain": 0.5, "better": 0.7}
     return Experiment(
         "toy",
-        Design(tuple(qualities)[1:], "score", margin=0.01),
         lambda _: {name: {"quality": quality} for name, quality in qualities.items()},
         equal=False,
         show=(),
         base=lambda _: base_config("smoke"),
+        design=Design(tuple(qualities)[1:], "score", margin=0.01),
         build=lambda base, history, seed: Stage("toy", lambda *_: {}, history[-1] | {"seed": seed}),
     )
 
@@ -114,6 +115,13 @@ def test_seeds_are_fixed_before_the_first_trial_and_never_added(tmp_path, stubbe
     assert _plan(tmp_path) == plan
     assert [seeds for seeds, _ in stubbed] == [(0, 1, 2), (3, 4, 5, 6, 7), (0, 1, 2)]
     assert "Seeds and comparisons were fixed on " in capsys.readouterr().out
+
+
+def test_a_file_of_ones_own_needs_no_design_and_is_planned_all_the_same(tmp_path, stubbed):
+    mine = replace(experiment(), design=None, metric="score")
+    assert run(mine, _options(tmp_path), []) == 0
+    assert (_plan(tmp_path)["comparisons"], _plan(tmp_path)["margin"]) == (["better"], None)
+    assert stubbed == [((0, 1, 2), True)]
 
 
 def test_an_arm_left_out_afterwards_makes_no_smaller_family(tmp_path, stubbed):
