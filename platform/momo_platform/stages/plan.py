@@ -87,7 +87,8 @@ def why_new(stage: Stage, known: Mapping[str, str], others: Sequence[Manifest]) 
         return "never run"
     config = canonical(stage.config)
     unlike = [_unlike(m.config, config) for m in others]
-    nearest = [m for m, n in zip(others, unlike, strict=True) if n == min(unlike)]
+    least = min(unlike)
+    nearest = [m for m, n in zip(others, unlike, strict=True) if n == least]
     reasons = min((_reasons(stage, config, known, m) for m in nearest), key=len)
     shown = "; ".join(reasons[:2]) or "config type changed"
     return shown + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
