@@ -27,7 +27,7 @@ _AGAIN = "run the same command again: it goes on where it was"
 def storage_error(error: BaseException) -> OSError | None:
     """What the file system said, if that is what `error` is about: an `OSError` as it is, or one
     that only the last line of another error's text tells of."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # Ray's wrappers have none
         return error
     lines = str(error).strip().splitlines()
     found = _WRITTEN.search(lines[-1]) if lines else None
@@ -46,7 +46,7 @@ def passing(error: BaseException) -> str:
 def told(error: BaseException) -> str | None:
     """A line for a person where the storage failed, else None."""
     found = storage_error(error)
-    return None if found is None or found.errno is None else fault_of_machine(found)
+    return None if found is None else fault_of_machine(found)
 
 
 def ray_was_lost(error: BaseException) -> StageFailed:
