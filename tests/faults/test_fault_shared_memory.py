@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 from machines import mounted, run
 
 READ = """
@@ -37,6 +38,7 @@ def test_where_the_shared_memory_is_full_the_readers_end_with_the_remedy():
     assert all(word in last for word in ("/dev/shm", "--shm-size", "scaling.reader_processes"))
 
 
+@pytest.mark.slow
 def test_batches_arrive_where_sockets_have_no_place(tmp_path):
     """Descriptors go through sockets below TMPDIR, whose paths may be too long."""
     folder = tmp_path / ("x" * 100)
