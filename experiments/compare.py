@@ -36,8 +36,12 @@ class CompareOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables as Markdown. Exit code 2 for a run that is not there."""
-    options = tyro.cli(CompareOptions, args=arguments, description=__doc__, prog="compare.py")
-    return exit_code(lambda: _compare(options), "nothing was written")
+
+    def work() -> int:
+        how = {"prog": "compare.py", "description": __doc__}
+        return _compare(tyro.cli(CompareOptions, args=arguments, **how))
+
+    return exit_code(work, "nothing was written")
 
 
 def _compare(options: CompareOptions) -> int:

@@ -110,7 +110,8 @@ def _verdicts(finding: Finding) -> list[str]:
 
 
 def _size(one: Comparison, metric: str) -> str:
-    return signed(abs(one.estimate.mean), metric).lstrip("+")
+    size = signed(abs(one.estimate.mean), metric).lstrip("+")
+    return f"{size}, within the margin" if one.is_equal else size
 
 
 def _of_search(run: Results) -> str:

@@ -224,8 +224,8 @@ DESIGN = Design(
 )
 EXPERIMENT = Experiment(
     "flava",
-    DESIGN,
     arms,
+    design=DESIGN,
     on_request=("MoMo, half rate", "FLAVA, equal tokens, half rate"),
     equal=False,
     build=build_either,

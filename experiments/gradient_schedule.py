@@ -41,7 +41,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("alternate", "joint", "sequential"))
-EXPERIMENT = Experiment("gradient_schedule", DESIGN, arms)
+EXPERIMENT = Experiment("gradient_schedule", arms, design=DESIGN)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

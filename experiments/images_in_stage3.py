@@ -41,7 +41,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("pictures too",), margin=0.01)
-EXPERIMENT = Experiment("images_in_stage3", DESIGN, arms)
+EXPERIMENT = Experiment("images_in_stage3", arms, design=DESIGN)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -45,7 +45,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("random", "stage 1 twice as long", "stage 1, normal 0.02"))
-EXPERIMENT = Experiment("initialisation", DESIGN, arms, equal=False)
+EXPERIMENT = Experiment("initialisation", arms, design=DESIGN, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

@@ -63,7 +63,10 @@ DESIGN = Design(
     ("stage 2 at stage 1's rate", "words x 1/4 at that rate", "stages 2 and 3 as one"),
 )
 EXPERIMENT = Experiment(
-    "joint_stage", DESIGN, arms, show=("validation_mean", "groups/*", "tasks/*", "training_seconds")
+    "joint_stage",
+    arms,
+    design=DESIGN,
+    show=("validation_mean", "groups/*", "tasks/*", "training_seconds"),
 )
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ DESIGN = Design(
         *("pairs' words 15 %", "pairs' words 50 %"),
     )
 )
-EXPERIMENT = Experiment("mask_ratios", DESIGN, arms, on_request=("pairs' words 50 %",))
+EXPERIMENT = Experiment("mask_ratios", arms, design=DESIGN, on_request=("pairs' words 50 %",))
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

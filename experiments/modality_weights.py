@@ -46,7 +46,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("words x 4", "words x 1/4", "contrastive x 4", "masked pairs x 1/4"))
-EXPERIMENT = Experiment("modality_weights", DESIGN, arms)
+EXPERIMENT = Experiment("modality_weights", arms, design=DESIGN)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

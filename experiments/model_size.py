@@ -142,8 +142,8 @@ DESIGN = Design(
 )
 EXPERIMENT = Experiment(
     "model_size",
-    DESIGN,
     partial(arms, SizeOptions().depth),
+    design=DESIGN,
     equal=False,
     mode="min",
     show=("groups/*", "parameters", "loss/*", "training_seconds"),

@@ -40,7 +40,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("without contrastive", "without matching", "without pair_mlm", "without pair_mim"))
-EXPERIMENT = Experiment("objectives", DESIGN, arms)
+EXPERIMENT = Experiment("objectives", arms, design=DESIGN)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

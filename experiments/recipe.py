@@ -43,7 +43,7 @@ SPACE = {
 DESIGN = Design(metric="validation_mean", seeds=1)
 EXPERIMENT = Experiment(
     "recipe",
-    DESIGN,
+    design=DESIGN,
     space=SPACE,
     samples=12,
     show=("validation/*", "macro", "groups/*"),

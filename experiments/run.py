@@ -72,22 +72,29 @@ class ExperimentOptions(SweepOptions):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`design`: what is compared, and with how many seeds. `arms(base)`: name → what it changes in
-    the base config; the first is the reference. Those `on_request` run only when `--only` names
-    them. Steps are chosen so that all cost the same compute, unless `equal` is False. Or a `space`
-    that Optuna searches with `samples` trials."""
+    """`arms(base)`: name → what it changes in the base config; the first is the reference. Those
+    `on_request` run only when `--only` names them. Steps are chosen so that all cost the same
+    compute, unless `equal` is False. Or a `space` that Optuna searches with `samples` trials.
+    `design`: what is compared by what, with how many seeds and which margin; a file of your own may
+    leave it out: then all arms of the first run are, by `metric` and without a margin."""
 
     name: str
-    design: Design
     arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
     space: Mapping[str, Choice | Interval] = field(default_factory=dict)
     samples: int = 1
     on_request: tuple[str, ...] = ()
     equal: bool = True
+    metric: str = "macro"
     show: tuple[str, ...] = ("groups/*", "tasks/*", "training_seconds")
     mode: Any = "max"
     base: Callable[[Budget], PipelineConfig] = base_config
     build: Callable[[Any, Sequence[Settings], int], Stage] = build_trial
+    design: Design | None = None
+
+    @property
+    def fixed(self) -> Design:
+        """The design, or what stands for one."""
+        return self.design or Design(metric=self.metric, seeds=1 if self.space else 3)
 
 
 def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | None = None) -> int:
@@ -128,13 +135,13 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
         name=options.name or _name(experiment, options),
         build=experiment.build,
         base=TrialBase(base),
-        metric=options.metric or experiment.design.metric,
+        metric=options.metric or experiment.fixed.metric,
         mode=experiment.mode,
         arms=arms,
         space=experiment.space,
         search="optuna" if experiment.space else "grid",
         samples=experiment.samples,
-        seeds=options.seeds or tuple(range(experiment.design.seeds)),
+        seeds=options.seeds or tuple(range(experiment.fixed.seeds)),
         show=experiment.show,
         curves=("loss/*",),
         command=partial(command_of, base) if experiment.build is build_trial else None,
@@ -144,7 +151,7 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
 def plan_of(experiment: Experiment, sweep: Sweep) -> RunPlan:
     """What a run of this sweep fixes: all of the design's comparisons, so that `--only` makes no
     family smaller, and those on request that it has."""
-    design = experiment.design
+    design = experiment.fixed
     always = [arm for arm in design.comparisons if arm not in experiment.on_request]
     return RunPlan(
         experiment=experiment.name,

@@ -52,7 +52,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("towers, equal size", "FLAVA's topology", "towers, equal steps"), margin=0.01)
-EXPERIMENT = Experiment("shared_layers", DESIGN, arms, equal=False)
+EXPERIMENT = Experiment("shared_layers", arms, design=DESIGN, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

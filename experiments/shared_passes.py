@@ -38,7 +38,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("a pass each", "a pass each, equal steps"), margin=0.01)
-EXPERIMENT = Experiment("shared_passes", DESIGN, arms, equal=False)
+EXPERIMENT = Experiment("shared_passes", arms, design=DESIGN, equal=False)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

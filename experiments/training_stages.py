@@ -53,7 +53,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
 
 
 DESIGN = Design(("without stage 1", "without stage 2", "all at once"))
-EXPERIMENT = Experiment("training_stages", DESIGN, arms)
+EXPERIMENT = Experiment("training_stages", arms, design=DESIGN)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT, __doc__))

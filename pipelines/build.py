@@ -153,7 +153,8 @@ def build_loaders(
     def dataset(modality: str) -> Dataset:
         folder = inputs[ROLES[modality]] / SHARDS
         if scaling.resident and modality in pictured:
-            return ResidentShards(folder, EncodedPicture.of, share=SHARE / len(pictured))
+            share = SHARE / len(pictured)
+            return ResidentShards(folder, EncodedPicture.of, share=share, cores=cores)
         return ShardDataset(folder)
 
     def processes(modality: str) -> int:

@@ -239,8 +239,12 @@ def _check_content(config: dict[str, Any], options: Options) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a file or a preset that can't be used."""
-    options = tyro.cli(Options, args=arguments, prog="cluster_check.py", description=__doc__)
-    return exit_code(lambda: run(options), "nothing was changed")
+
+    def work() -> int:
+        how = {"prog": "cluster_check.py", "description": __doc__}
+        return run(tyro.cli(Options, args=arguments, **how))
+
+    return exit_code(work, "nothing was changed")
 
 
 if __name__ == "__main__":

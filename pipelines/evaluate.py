@@ -226,9 +226,9 @@ def run(options: Options, arguments: Sequence[str]) -> Path:
     storage = open_storage(options.storage)
     command = command_line(arguments, "evaluate")
     plan = make_plan([build_graph(options, command)["comparison"]], storage)
-    storage.create()
     how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
     if plan.to_run:
+        storage.create()
         execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), command)
     artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
     assert artifact is not None

@@ -56,8 +56,8 @@ def job(config: PipelineConfig, arguments: Sequence[str]) -> Plan:
     if config.run.plan:
         show_plan(plan, config, storage)
         return plan
-    storage.create()
     if plan.to_run:
+        storage.create()
         execute_plan(plan, storage, config, command_line(arguments))
     finish(plan, storage)
     return plan
@@ -156,15 +156,13 @@ def finish(plan: Plan, storage: Storage) -> None:
     try:
         _link(latest, artifact.path)
     except OSError as error:
-        lacking = (
-            f"{_shown(latest)} can't be a link to it ({error.strerror}): give the model's place"
-        )
+        lacking = f"{_shown(latest)} can't be a link to them ({error.strerror}): give --model"
         latest = artifact.path
     print((artifact.path / "report" / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {_shown(latest)}/report/index.html")
     print(f"model:  {_shown(latest)}/model   (momo.load, momo embed)")
     if lacking:
-        print(f"{lacking} with --model, as above")
+        print(f"{lacking} the place above")
 
 
 def _link(latest: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from momo_platform.stages import UserError
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import with_shape_of_initial
 from pipelines.presets import PRESETS
+from pipelines.quick_options import parse_quickly
 
 ABOUT = """The whole job: corpora, training stages, evaluation, export, report.
 
@@ -84,8 +85,6 @@ def with_stages(config: PipelineConfig, chosen: Sequence[str]) -> PipelineConfig
 
 def parse(arguments: Sequence[str]) -> PipelineConfig:
     """The config from the command line. Unknown options end the program with the nearest name."""
-    import tyro
-
     name, rest = preset_of(arguments)
     stages, rest = _taken(rest, "--stages")
     default = with_stages(PRESETS[name](), stages)
@@ -95,6 +94,10 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
         places, _ = _taken(rest, "--run.storage", most=1)
         run = replace(default.run, storage=places[-1]) if places else default.run
         default = with_shape_of_initial(replace(default, initial_model=initial[-1], run=run))
+    if (config := parse_quickly(rest, default)) is not None:
+        return config
+    import tyro
+
     return tyro.cli(
         PipelineConfig,
         args=rest,

@@ -93,10 +93,14 @@ def run(options: Options) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for bad input."""
-    import tyro
 
-    options = tyro.cli(Options, args=arguments, prog="serve_config.py", description=__doc__)
-    return exit_code(lambda: run(options), "nothing is written")
+    def work() -> int:
+        import tyro
+
+        how = {"prog": "serve_config.py", "description": __doc__}
+        return run(tyro.cli(Options, args=arguments, **how))
+
+    return exit_code(work, "nothing is written", place="--output")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SHOWN = {
 }
 COVERS = (
     "95 %: the test sample alone, of one seed; six seeds: "
-    "[shorter trainings](experiments/results/flava-seeds-3-5-2026-11-27.md)."
+    "[shorter trainings](docs/findings.md#means-and-seeds)."
 )
 FIELDS = (
     "metric",

@@ -76,7 +76,7 @@ def serve() -> None:
             activation_checkpointing="none",
         )
         # As the preset's workers: one thread each in the demo.
-        torch.set_num_threads(chosen.train.scaling.threads_per_worker or os.cpu_count() or 1)
+        torch.set_num_threads(chosen.train.scaling.threads_per_worker or torch.get_num_threads())
         recipe = dataclasses.replace(chosen.task, contrastive_chunk=0)
         train = dataclasses.replace(chosen.train, scaling=scaling, precision="fp32")
         task = MoMoTask(build_model(config.model), recipe)

@@ -33,8 +33,11 @@ or the questions in `experiments/benchmarks/questions.py`, not this page.*
 
 Every benchmark runs its peer beside ours: same machine, same inputs, in turn, and takes the median
 of several runs. *Ratio* is our figure divided by the peer's: for times and memory a small ratio is
-good, for rates a large one. A *goal* is what the benchmark's script asks for; a goal that is missed
-stays here as missed. The JSON holds every run, the commit, the machine and the date.
+good, for rates a large one; behind it stand the smallest and the largest ratio of two runs that
+were measured one after the other. A *goal* is what the benchmark's script asks for, and the median
+decides; "by the median" is said where single pairs of runs lie on both sides of the goal, so that
+another day may decide otherwise. A goal that is missed stays here as missed. The JSON holds every
+run, the commit, the machine and the date.
 """
 
 
@@ -50,7 +53,28 @@ class Measured:
     def verdict(self) -> str:
         if not self.row["goal"]:
             return ""
-        return "met" if self.row["met"] else "**missed**"
+        told = "met" if self.row["met"] else "**missed**"
+        return f"{told} by the median" if self.is_close else told
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The smallest and the largest ratio of paired runs; None for single runs, and where times
+        of a few rounded milliseconds make no ratio."""
+        ours, theirs = self.row["runs"], self.row["peer_runs"]
+        if len(ours) != len(theirs) or len(ours) < 2 or not all(theirs):
+            return None
+        ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+        low, high = min(ratios), max(ratios)
+        return (low, high) if low <= self.row["ratio"] <= high else None
+
+    @property
+    def is_close(self) -> bool:
+        """Whether pairs of runs lie on both sides of a bound of the ratio."""
+        if self.spread is None:
+            return False
+        low, high = self.spread
+        bounds = [float(b) for b in re.findall(r"ratio [≤≥] (\S+)", self.row["goal"])]
+        return any(low < bound < high for bound in bounds)
 
 
 def newest(benchmark: Benchmark, results: Path) -> list[Measured]:
@@ -101,12 +125,16 @@ def _line(measured: Measured, names: Mapping[str, str]) -> str:
         names.get(row["name"], row["name"]),
         ours,
         f"{peer}: {theirs}",
-        f"{figure(row['ratio'], 3)} ×",
+        f"{figure(row['ratio'], 3)} ×" + _range(measured.spread),
         goal_in_words(row["goal"]),
         measured.verdict,
         f"[JSON](../experiments/results/{measured.file})",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _range(spread: tuple[float, float] | None) -> str:
+    return f" ({figure(spread[0], 3)} to {figure(spread[1], 3)})" if spread else ""
 
 
 def _section(benchmark: Benchmark, rows: Sequence[Measured]) -> list[str]:
@@ -135,12 +163,14 @@ def page(results: Path = RESULTS) -> str:
     with_goal = [(b, m) for b, rows in measured for m in rows if m.row["goal"]]
     missed = [(b, m) for b, m in with_goal if not m.row["met"]]
     met = len(with_goal) - len(missed)
+    close = sum(m.row["met"] and m.is_close for _, m in with_goal)
     machines = sorted({m.machine for _, rows in measured for m in rows})
     lines = [
         _HEAD,
         f"Machines: {'; '.join(machines)}.",
         "",
-        f"Of {len(with_goal)} goals {met} {'is' if met == 1 else 'are'} met and {len(missed)} "
+        f"Of {len(with_goal)} goals {met} {'is' if met == 1 else 'are'} met"
+        f"{f' ({close} by the median only)' if close else ''} and {len(missed)} "
         f"missed{':' if missed else '.'}",
         "",
     ]

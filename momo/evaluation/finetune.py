@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from momo.decay import decayed_parameters
 from momo.device import device_of, to_device
 from momo.evaluation.encoder import Trunk
 from momo.evaluation.metrics import metric_named
@@ -22,7 +23,8 @@ _WINDOW = 32  # batches
 @dataclass(frozen=True)
 class FineTuneConfig:
     """AdamW with warm-up over the first tenth and linear decay; the epoch is chosen on the
-    validation part by `metric` (a name in `momo.evaluation.metrics.METRICS`).
+    validation part by `metric` (a name in `momo.evaluation.metrics.METRICS`). `weight_decay` is of
+    what training decays, too (`momo.decay`).
 
     `layer_decay` below 1: a layer's rate is that of the layer above times it (BEiT, arXiv
     2106.08254; MAE). `regression`: one number, squared error. `precision`: weights stay fp32.
@@ -211,11 +213,14 @@ def fine_tune(
         layers = classifier.layers()
         rates = learning_rates(len(layers), config)
         parameters = [p for layer in layers for p in layer]
-        optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": rate} for p, rate in zip(layers, rates, strict=True)],
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        matrices = decayed_parameters(classifier)
+        groups: list[dict[str, Any]] = []
+        for layer, rate in zip(layers, rates, strict=True):
+            for decayed in (True, False):
+                of_group = [p for p in layer if (p in matrices) == decayed]
+                decay = config.weight_decay if decayed else 0.0
+                groups.append({"params": of_group, "lr": rate, "weight_decay": decay})
+        optimizer = torch.optim.AdamW(groups, fused=True)
         steps = config.epochs * -(-len(train) // config.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,

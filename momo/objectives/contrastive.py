@@ -64,14 +64,13 @@ def contrastive_loss(
     """
     rows = image_emb.shape[0]
     all_images, all_texts, all_keys, offset = image_emb, text_emb, keys, 0
-    part = 1.0  # of the metric: the mean over ranks weighs each by its rows
     if gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         world, rank = dist.get_world_size(), dist.get_rank()
         counts = [rows] * world if rows_of_ranks is None else list(rows_of_ranks)
         if len(counts) != world or counts[rank] != rows:
             raise ValueError(f"rows_of_ranks={counts}: rank {rank} of {world} has {rows} rows")
         all_images, all_texts = _gather(image_emb, counts), _gather(text_emb, counts)
-        offset, part = sum(counts[:rank]), rows * world / sum(counts)
+        offset = sum(counts[:rank])
         if keys is not None:
             all_keys = _gather(keys, counts)
     scale = log_scale.exp()
@@ -88,7 +87,7 @@ def contrastive_loss(
         nn.functional.cross_entropy(image_logits, labels, reduction="sum")
         + nn.functional.cross_entropy(text_logits, labels, reduction="sum")
     )
-    accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean() * part
+    accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean()
     return Loss(
         sum=total,
         count=total.new_full((), rows),

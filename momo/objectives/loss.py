@@ -12,7 +12,7 @@ from torch import Tensor
 class Loss:
     """`sum` (scalar, differentiable) over `count` terms (scalar); `metrics` are means already.
 
-    Whoever trains divides by the count over all ranks and micro-batches.
+    Whoever trains divides by the count over all ranks and micro-batches, and weighs metrics by it.
     """
 
     sum: Tensor

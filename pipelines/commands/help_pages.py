@@ -131,7 +131,7 @@ SWEEP = ShortHelp(
     {
         "what": {
             "--budget NAME": "smoke (seconds), hour (on two cores) or demo (a night)",
-            "--seeds N …": "each trial once with each (default: 0 1 2)",
+            "--seeds N …": "each trial once with each (default: 0 1 2); fixed by the first run",
             "--only ARM …": "these arms beside the first",
             **_SOURCES,
             "--tasks NAME …": "what trials are scored by; with own sources own/…",
@@ -141,7 +141,7 @@ SWEEP = ShortHelp(
         "how": {
             "--plan": "print the arms, what they change and what is to run; then end (no Ray)",
             "--concurrency N": "trials at once; 0: as many as fit",
-            "--fresh": "forget an earlier sweep of this name",
+            "--fresh": "forget an earlier sweep of this name, but not its seeds",
             "--publish": "table, rows and chart to experiments/results/, and docs/findings.md",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
             "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",

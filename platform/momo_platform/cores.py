@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _PCI = Path("/sys/bus/pci/devices")
 
 
-def usable_cores(cgroups: Path = _CGROUPS) -> int:
+def usable_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
     """Cores that this process may use: those it may run on, at most what its container is given
     of their time. At least 1."""
-    return max(1, math.ceil(min(len(_allowed()), _quota(cgroups))))
+    return max(1, math.ceil(min(len(_allowed()), _quota(cgroups, own))))
 
 
 def _allowed() -> set[int]:
@@ -22,17 +23,32 @@ def _allowed() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _quota(cgroups: Path) -> float:
-    """Cores' worth of time that a container's cgroup grants, version 2 or 1; inf: no limit."""
+def _quota(cgroups: Path, own: Path) -> float:
+    """Cores' worth of time that this process's cgroup and those around it grant at most, of version
+    2 or 1; inf: no limit."""
     try:
-        given, period = (cgroups / "cpu.max").read_text().split()
-        return math.inf if given == "max" else int(given) / int(period)
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:
-        pass
+        lines = []
+    paths = {path for _, kind, path in lines if not kind or "cpu" in kind.split(",")}
+    least = math.inf
+    for root in (cgroups, cgroups / "cpu"):
+        least = min(least, _granted(root))
+        for path in paths:  # "/" in a container with a namespace of its own
+            group = root
+            for part in Path(path).parts[1:]:
+                group /= part
+                least = min(least, _granted(group))
+    return least
+
+
+def _granted(group: Path) -> float:
     try:
+        if (group / "cpu.max").exists():
+            given, period = (group / "cpu.max").read_text().split()
+            return math.inf if given == "max" else int(given) / int(period)
         given, period = (
-            int((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text())
-            for name in ("quota", "period")
+            int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
         )
         return given / period if given > 0 else math.inf
     except OSError:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
+import getpass
 import os
 import platform
 import random
+import shutil
 import socket
 import sys
+import tempfile
+from pathlib import Path
+
+from momo_platform.cores import usable_cores
 
 
 def machine_description() -> str:
-    """Processor count, memory, system: enough to tell machines apart."""
+    """Cores that this process may use, memory, system: enough to tell machines apart."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{os.cpu_count()} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
+    cores, all_cores = usable_cores(), os.cpu_count()
+    told = f"{cores}" if cores == all_cores else f"{cores} of {all_cores}"
+    return f"{told} cores {platform.machine()}, {pages:.0f} GiB, {platform.system()}"
 
 
 _SERVERS_PORTS = range(20_000, 30_000)
@@ -38,6 +47,21 @@ def free_ports(count: int) -> list[int]:
     if len(found) < count:
         raise OSError(f"{count} free ports wanted, {len(found)} found")
     return found
+
+
+def ensure_home() -> None:
+    """A home and a name for a user that the system knows neither of (`docker run --user 12345`), in
+    the environment of this process and its own: Ray and torch can't be imported without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        folder = tempfile.mkdtemp(prefix="momo-home-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["HOME"] = folder
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user-{os.getuid()}"
 
 
 def with_our_modules(**changes: str) -> dict[str, str]:

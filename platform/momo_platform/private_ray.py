@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.cores import usable_cores
-from momo_platform.exit_codes import Stopped
+from momo_platform.machine import ensure_home
 from momo_platform.stages.errors import UserError
 
 _STARTS = 2  # Ray gives a start 30 s: on a busy machine the second finds its files in memory
@@ -39,6 +39,7 @@ def start_private(*, num_cpus: int | None, **options: Any) -> str:
 
     folder, variable = ray_folder()
     _check_room(folder, variable)
+    ensure_home()
     give_token()
     for left in reversed(range(_STARTS)):
         try:
@@ -99,17 +100,19 @@ def give_token() -> None:
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()  # what an earlier look found may have changed since
     try:
-        if loader.has_token(ignore_auth_mode=True):
-            return
+        found = loader.has_token(ignore_auth_mode=True)
     except AuthenticationError as error:
         if os.environ.get("RAY_AUTH_TOKEN_PATH"):
             raise UserError(
                 f"RAY_AUTH_TOKEN_PATH={os.environ['RAY_AUTH_TOKEN_PATH']}: no token can be read "
                 "there; name a file that holds one, or unset it"
             ) from error
-    os.environ[_TOKEN] = _given[0] = secrets.token_hex(32)
-    loader.reset_cache()
+        found = False
+    if not found:
+        os.environ[_TOKEN] = _given[0] = secrets.token_hex(32)
+    loader.reset_cache()  # Ray keeps the first that it finds, and may be given another later
 
 
 def take_token() -> None:
@@ -133,7 +136,9 @@ def keep_signals() -> Iterator[None]:
         return
     try:
         yield
-    except SystemExit as error:  # Ray's handler
-        raise Stopped(signal.SIGTERM) from error
+    except SystemExit:  # Ray's handler
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -213,6 +213,9 @@ def test_each_runs_at_the_smoke_budget(name, tmp_path_factory, ray_local):
     folder = Path(storage) / "sweeps" / f"{name}-smoke"
     results = read_results(folder / "results.json")
     assert {row.state for row in results.rows} == {"done"}
+    assert results.plan == json.loads((folder / "plan.json").read_text())
+    assert results.plan["seeds"] == [0]
+    assert any(n.startswith("sample/tasks/") for row in results.rows for n in row.seeds["0"])
     assert all(0.0 <= row.values("groups/image")[0] <= 1.0 for row in results.rows)
     assert (folder / "report" / "index.html").stat().st_size > 10_000
     if name == "model_size":

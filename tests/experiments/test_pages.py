@@ -1,13 +1,16 @@
 """Pages in docs/ that programs write from results: up to date, and true to the results."""
 
 import re
+from dataclasses import replace
 
 import pytest
+from corrected import COUNT, corrected
 
 from experiments import findings, records
 from experiments.benchmarks import publish
 from experiments.benchmarks.harness import compare, document
 from momo_platform.sweeps.rows import Results, Row
+from pipelines.report.seeds import SPREAD
 
 
 def _results(folder, name, *rows):
@@ -32,6 +35,15 @@ def test_a_missed_goal_and_the_newest_file_are_shown(tmp_path):
     assert "missed" not in text.split("## ", 1)[1]
     assert "evaluation-again-2030-01-02.json" in text
     assert "evaluation-2030-01-01.json" in text  # holds the other row
+
+
+def test_a_goal_within_the_runs_spread_is_met_by_the_median_only(tmp_path):
+    near = compare("near", [90, 100, 110], "peer", [100, 101, 100], largest_ratio=1)
+    far = compare("far", [50, 51, 52], "peer", [100, 101, 100], largest_ratio=1)
+    _results(tmp_path, "evaluation-2030-01-01.json", near, far)
+    text = publish.page(tmp_path)
+    assert "| 1 × (0.9 to 1.1) | at most 1 × | met by the median |" in text
+    assert "| 0.51 × (0.5 to 0.52) | at most 1 × | met |" in text
 
 
 def test_results_of_an_unknown_benchmark_are_not_overlooked(tmp_path):
@@ -79,6 +91,56 @@ def test_an_answer_calls_nothing_equal_that_was_not_shown():
     assert one == "One seed can't tell from “base”: up."
     wide = _finding(**arms).delta("wide")
     assert findings.told(wide, "macro") == "0 (−24.8 to +24.8)"
+
+
+def answers():
+    """Experiment → the answer that the page of findings gives."""
+    page = findings.PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+\(\[`(\w+)\.py`\][^|]*\| ([^|]*) \|", page, re.M)
+    assert set(COUNT) < {name for name, _ in rows}
+    return dict(rows)
+
+
+@pytest.mark.parametrize("experiment", COUNT)
+def test_a_verdict_survives_correction_for_all_comparisons_of_its_experiment(experiment):
+    """Three seeds and seven arms: one raw interval in a few leaves 0 by luck."""
+    answer, found = answers()[experiment], corrected(experiment)
+    claimed = re.findall(
+        r"(?:[Bb]etter|[Ww]orse)(?: than “[^”]*”)?: ([^.]*(?:\.\d[^.]*)*)\.", answer
+    )
+    arms = {arm for arm in found if any(f"{arm} (by" in text for text in claimed)}
+    assert arms == {arm for arm, (_, p) in found.items() if p < 0.05}
+
+
+def test_only_a_runs_plan_makes_equality():
+    arms = {"base": (0.5, 0.6, 0.7), "near": (0.501, 0.599, 0.7005)}
+    finding = _finding(**arms)
+    assert "Equal" not in findings.answer(finding)
+    plan = {"margin": 0.01, "comparisons": ["near"]}
+    planned = replace(finding, runs=[replace(finding.runs[0], plan=plan)])
+    assert findings.answer(planned) == "Equal to “base” within the margin of 1.0: near."
+    small = _finding(base=(0.5, 0.6, 0.7), near=(0.501, 0.601, 0.7005))
+    small = replace(small, runs=[replace(small.runs[0], plan=plan)])
+    assert findings.answer(small) == "Better than “base”: near (by 0.1, within the margin)."
+    wide = replace(finding, runs=[replace(finding.runs[0], plan=plan | {"margin": 0.0001})])
+    assert findings.answer(wide).startswith("No difference from “base” was found: near;")
+
+
+def test_arms_that_were_looked_at_are_tested_by_fresh_seeds_alone():
+    flava = next(f for f in records.findings() if f.name == "flava")
+    tokens = flava.comparisons["FLAVA, equal tokens"]
+    assert (tokens.estimate.n, flava.delta("FLAVA, equal tokens").n) == (3, 6)
+    assert tokens.p == pytest.approx(0.0048, abs=1e-4)
+    assert not flava.comparisons["FLAVA, equal compute"].differs
+    assert flava.comparisons["MoMo, half rate"].estimate.n == 3
+
+
+def test_the_demos_spread_is_that_of_the_records():
+    flava = next(f for f in records.findings() if f.name == "flava")
+    for task, ends in SPREAD.items():
+        values = [v for row in flava.rows("MoMo") for v in row.values(f"tasks/{task}")]
+        assert len(values) == 6
+        assert (round(min(values), 3), round(max(values), 3)) == ends, task
 
 
 def test_the_glossary_is_sorted_and_names_real_modules():

@@ -88,53 +88,34 @@ def running(uri, env, folder):
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
-def test_gc_leaves_what_a_running_plan_reads_now_or_will_read_in_hours(place, tmp_path, request):
-    uri, more = tmp_path / "runs", {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    if place == "bucket":
-        uri, server = request.getfixturevalue("bucket")
-        more |= server
-    env = environment(**more)
-    make_two_of_each(uri, env)
-    with running(uri, env, tmp_path) as process:
-        before = {(r["name"], r["fingerprint"]) for r in rows(uri, env) if "step" not in r}
-        told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
-        assert "deleted first/" not in told
-        assert "deleted second/" not in told
-        after = {(r["name"], r["fingerprint"]) for r in rows(uri, env) if "step" not in r}
-        assert after == before
-        unfinished = [r for r in rows(uri, env) if r["name"] == "long"]
-        assert [r["step"] for r in unfinished] == [400]
-        assert f"process {process.pid}" in unfinished[0]["held_by"]
-        (tmp_path / "go").touch()
-        process.wait(timeout=100)
-        assert (tmp_path / "log").read_text().endswith("sum 4\n")
-    # nothing is left of the run's record: what nobody uses goes
-    subprocess.run(driver(uri, "make", 3), env=env, check=True, timeout=100)
-    told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
-    assert sorted(line.split("/")[0] for line in told.splitlines()[:-1]) == [
-        "deleted first",
-        "deleted second",
-    ]
+def check_that_gc_takes_nothing(uri, env, process):
+    """While the plan's first stage runs."""
+
+    def finished():
+        return {(r["name"], r["fingerprint"]) for r in rows(uri, env) if "step" not in r}
+
+    before = finished()
+    told = artifacts(uri, env, "gc", "--keep-last", "1")
+    assert "deleted first/" not in told, "a running stage reads it"
+    assert "deleted second/" not in told, "a stage will read it in hours"
+    assert finished() == before
+    [unfinished] = [r for r in rows(uri, env) if r["name"] == "long"]
+    assert unfinished["step"] == 400
+    assert f"process {process.pid}" in unfinished["held_by"]
 
 
-def test_what_a_killed_driver_left_is_listed_kept_for_days_and_then_freed(tmp_path):
+def test_gc_takes_nothing_of_a_running_plan_and_frees_what_a_killed_one_left_for_days(tmp_path):
     uri, env = tmp_path / "runs", environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     make_two_of_each(uri, env)
-    with running(uri, env, tmp_path):
-        pass
-    deadline = time.monotonic() + 100
-    while True:
-        [left] = [r for r in rows(uri, env) if r["name"] == "long"]
-        if left["held_by"] is None:
-            break
-        assert time.monotonic() < deadline, "a dead driver's lease holds"
-        time.sleep(1)
+    with running(uri, env, tmp_path) as process:
+        check_that_gc_takes_nothing(uri, env, process)
+
+    [left] = [r for r in rows(uri, env) if r["name"] == "long"]
+    assert left["held_by"] is None
     assert left["step"] == 400
     assert left["bytes"] > 1000
     assert "checkpoint at step 400" in artifacts(uri, env, "list")
     [folder] = (uri / "long").iterdir()
-
     told = artifacts(uri, env, "gc", "--keep-last", "1")
     assert "first/" not in told, "what the checkpoint would go on with is kept"
     assert told.startswith("deleted second/"), "a dead driver's plan holds nothing"
@@ -145,3 +126,51 @@ def test_what_a_killed_driver_left_is_listed_kept_for_days_and_then_freed(tmp_pa
     artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
     assert not folder.exists()
     assert len(list((uri / "first").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_gc_takes_nothing_of_a_running_plan_on_object_storage(bucket, tmp_path):
+    uri, server = bucket
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"), **server)
+    make_two_of_each(uri, env)
+    with running(uri, env, tmp_path) as process:
+        check_that_gc_takes_nothing(uri, env, process)
+        # of no age at all: what is held, and the running workers' scratch, are not touched
+        artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
+        (tmp_path / "go").touch()
+        process.wait(timeout=100)
+        assert (tmp_path / "log").read_text().endswith("sum 4\n")
+    # nothing is left of the run's record: what nobody uses goes
+    subprocess.run(driver(uri, "make", 3), env=env, check=True, timeout=100)
+    told = artifacts(uri, env, "gc", "--keep-last", "1", "--unfinished-days", "0")
+    gone = sorted(line.split("/")[0] for line in told.splitlines()[:-1])
+    assert gone == ["deleted first", "deleted second"]
+
+
+def test_gc_frees_dead_processes_scratch_in_the_cache_and_no_living_ones(tmp_path):
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    code = (
+        "import sys\n"
+        "from momo_platform.stages.mirror import scratch_folder\n"
+        "folder = scratch_folder('long')\n"
+        "(folder / 'output').write_text('x' * 2000)\n"
+        "print(folder, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+
+    def work():
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    (tmp_path / "runs").mkdir()
+    with work() as dead, work() as living:
+        folders = [Path(process.stdout.readline().strip()) for process in (dead, living)]
+        dead.kill()
+        dead.wait()
+        assert "scratch of a dead process (2" in artifacts(tmp_path / "runs", env, "gc")
+        assert [folder.exists() for folder in folders] == [False, True]

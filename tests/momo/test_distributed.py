@@ -30,7 +30,7 @@ def run_rank(rank: int, world_size: int, folder: str, rows: tuple[int, ...]) -> 
     start = sum(rows[:rank])
     losses = task("pair", {k: v[start : start + rows[rank]] for k, v in pair_batch().items()})
     total = torch.zeros(())
-    accuracy = losses["contrastive"].metrics["contrastive_accuracy"].clone()
+    accuracy = losses["contrastive"].metrics["contrastive_accuracy"] * rows[rank]
     dist.all_reduce(accuracy)
     for loss in losses.values():
         count = loss.count.clone()
@@ -43,7 +43,7 @@ def run_rank(rank: int, world_size: int, folder: str, rows: tuple[int, ...]) -> 
             dist.all_reduce(parameter.grad)
             gradients[name] = parameter.grad / world_size
     if rank == 0:
-        torch.save((gradients, accuracy / world_size), f"{folder}/gradients.pt")
+        torch.save((gradients, accuracy / sum(rows)), f"{folder}/gradients.pt")
 
 
 @pytest.mark.parametrize("rows", [(4, 4), (5, 3)])

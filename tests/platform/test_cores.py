@@ -28,6 +28,25 @@ def test_a_containers_share_of_the_cores_is_counted(tmp_path, files, expected):
     assert usable_cores(tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    "line, file", [("0::/job.slice/step", "cpu.max"), ("3:cpu,cpuacct:/job.slice/step", "v1")]
+)
+@pytest.mark.parametrize("group", ["job.slice", "job.slice/step"])
+def test_a_share_given_to_a_group_around_or_below_counts(tmp_path, line, file, group):
+    """As a scheduler or a service manager gives it, without a container."""
+    (tmp_path / "own").write_text(f"7:memory:/elsewhere\n{line}\n")
+    place = tmp_path / ("" if file == "cpu.max" else "cpu") / group
+    place.mkdir(parents=True)
+    if file == "cpu.max":
+        (place / file).write_text("100000 100000\n")
+    else:
+        (place / "cpu.cfs_quota_us").write_text("100000\n")
+        (place / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores(tmp_path, tmp_path / "own") == 1
+    (tmp_path / "own").write_text("0::/other\n")
+    assert usable_cores(tmp_path, tmp_path / "own") == HERE
+
+
 def test_the_system_tells_cores_near_a_device(tmp_path):
     (tmp_path / "0000:3b:00.0").mkdir()
     (tmp_path / "0000:3b:00.0" / "local_cpulist").write_text("0-2,8,10-11\n")

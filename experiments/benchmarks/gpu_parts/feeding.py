@@ -21,6 +21,7 @@ from experiments.benchmarks.updates import CUDA, DEVICE, interleaved, on_device,
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
+from momo_platform.cores import usable_cores
 from momo_platform.data.images import prepare_image
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.shards import write_shards
@@ -77,7 +78,7 @@ def _input_rows(setting: Setting) -> Iterator[Row]:
         fewest, most = min(setting.readers), max(setting.readers)
         for readers, found in rates.items():
             yield compare(
-                f"input: loader alone, {readers} readers on {os.cpu_count()} cores, 341×256 JPEG",
+                f"input: loader alone, {readers} readers on {usable_cores()} cores, 341×256 JPEG",
                 found,
                 f"with {fewest}",
                 rates[fewest],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
 
@@ -79,6 +81,21 @@ class _Steps(IterableDataset[dict[str, Any]]):
             step += stride
 
 
+def _end_with_the_first(batches: Any) -> None:
+    """A reader that is killed in the middle of a batch takes the others with it, so that its pipe
+    ends; waiting for the rest of that batch would have no end while anybody could write it."""
+    readers = batches._workers
+    batches._worker_result_queue._writer.close()  # ours, which nobody uses
+
+    def watch() -> None:
+        wait([reader.sentinel for reader in readers])
+        if any(reader.exitcode for reader in readers):
+            for reader in readers:
+                reader.kill()
+
+    threading.Thread(target=watch, daemon=True, name="reader-watch").start()
+
+
 def read_steps(
     make_batch: MakeBatch, start: int, processes: int, prefetch: int
 ) -> Iterator[dict[str, Any]]:
@@ -107,6 +124,7 @@ def read_steps(
             f"/dev/shm can't be used ({error.strerror}), which reader processes need: make room "
             "there, give the container more with --shm-size, or set scaling.reader_processes to 0"
         ) from error
+    _end_with_the_first(batches)
     for batch in batches:
         if isinstance(batch, _Lost):
             raise UserError(

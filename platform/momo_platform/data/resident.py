@@ -45,17 +45,23 @@ def free_bytes(device: torch.device) -> int:
 
 
 class ResidentShards:
-    """Shards with a column `image`; `open_picture` reads the header of an encoded picture.
+    """Shards with a column `image`; `open_picture` reads the header of an encoded picture, `cores`
+    threads decode (None: all cores that this process may use).
 
     `load` decodes all of them. Rows have `start`, `height` and `width` in the place of `image`:
     where among the bytes that `load` returns a picture begins.
     """
 
     def __init__(
-        self, folder: Path, open_picture: Callable[[bytes], Picture], share: float = SHARE
+        self,
+        folder: Path,
+        open_picture: Callable[[bytes], Picture],
+        share: float = SHARE,
+        cores: int | None = None,
     ) -> None:
         self._shards, self._open, self._share = ShardDataset(folder, 8), open_picture, share
         self._folder, self.row_group = folder, self._shards.row_group
+        self._threads = cores or usable_cores()
         self._others = [name for name in self._shards.columns if name != "image"]
         self._place: np.ndarray | None = None  # int64 [rows, 3]
 
@@ -90,14 +96,15 @@ class ResidentShards:
             np.arange(i, min(i + self.row_group, len(self)))
             for i in range(0, len(self), self.row_group)
         ]
-        with ThreadPoolExecutor(usable_cores(), thread_name_prefix="resident") as pool:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="resident") as pool:
             sizes = np.concatenate(list(pool.map(self._sizes, groups)))
             ends = np.cumsum(3 * sizes[:, 0] * sizes[:, 1])
             starts = np.concatenate([[0], ends[:-1]])
             self._check(int(ends[-1]), allowed, device)
             flat = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
             shown = time.monotonic()
-            for rows, decoded in zip(groups, _few_ahead(pool, self._decode, groups), strict=True):
+            coming = _few_ahead(pool, self._decode, groups, 2 * self._threads)
+            for rows, decoded in zip(groups, coming, strict=True):
                 begin, end = int(starts[rows[0]]), int(ends[rows[-1]])
                 if len(decoded) != end - begin:
                     raise ValueError(
@@ -136,10 +143,12 @@ class ResidentShards:
 
 
 def _few_ahead(
-    pool: ThreadPoolExecutor, make: Callable[[np.ndarray], np.ndarray], items: Sequence[np.ndarray]
+    pool: ThreadPoolExecutor,
+    make: Callable[[np.ndarray], np.ndarray],
+    items: Sequence[np.ndarray],
+    ahead: int,
 ) -> Iterator[np.ndarray]:
-    """`map` in order that never holds more results than two a core."""
-    ahead = 2 * usable_cores()
+    """`map` in order that never holds more than `ahead` results."""
     coming = deque(pool.submit(make, item) for item in items[:ahead])
     for item in items[ahead:]:
         yield coming.popleft().result()

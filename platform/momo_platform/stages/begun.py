@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from momo_platform.stages.manifest import source_hashes
 from momo_platform.stages.storage import CHECKPOINTS, Storage
 
 FILE_NAME = "begun.json"
@@ -66,14 +65,3 @@ def note_begin(
         "starts": [{"step": at, "code": dict(hashes)} for at, hashes in starts],
     }
     storage.tree.put(_place(name, fingerprint), json.dumps(document))
-
-
-def code_changes(
-    storage: Storage, name: str, fingerprint: str, step: int, modules: tuple[str, ...]
-) -> list[str]:
-    """Source files that differ from those that made an unfinished artifact's checkpoint."""
-    before = read_begun(storage, name, fingerprint).code_at(step)
-    if before is None:
-        return []
-    now = source_hashes(modules)
-    return [file for file in sorted({*now, *before}) if now.get(file) != before.get(file)]

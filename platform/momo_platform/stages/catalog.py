@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.manifest import FILE_NAME, Manifest, parse_manifest
+from momo_platform.stages.manifest import FILE_NAME, Manifest, read_manifest
 from momo_platform.stages.plan import differences
 from momo_platform.stages.storage import Storage
 
@@ -29,6 +29,10 @@ class Catalog:
         self.problems: list[str] = []
         self.manifests = storage.all_manifests(self.problems)
         self.by_key = {key_of(m): m for m in self.manifests}
+        self._users: dict[Key, dict[Key, Manifest]] = {}
+        for manifest in self.manifests:
+            for _, key, _ in self.inputs(manifest):
+                self._users.setdefault(key, {})[key_of(manifest)] = manifest
 
     def find(self, text: str) -> Manifest:
         """The artifact that a person means: `name` (its newest), `name/fingerprint` or a start of
@@ -56,12 +60,18 @@ class Catalog:
     def _at_path(self, path: Path) -> Manifest | None:
         if not path.exists():
             return None
-        for folder in (path.resolve(), *path.resolve().parents):
-            if (folder / FILE_NAME).is_file():
-                manifest = parse_manifest((folder / FILE_NAME).read_bytes())
-                if manifest is not None:
-                    return self.by_key.get(key_of(manifest), manifest)
-        return self._of_model(path / "config.json")
+        if (found := manifest_at(path)) is None:
+            return self._of_model(path / "config.json")
+        folder, manifest = found
+        if key_of(manifest) not in self.by_key:
+            # Its inputs would all be missing here: a lineage would end at it.
+            root = storage_at(path)
+            place = f"it is of the storage {root}" if root else "give its storage"
+            raise UserError(
+                f"{folder} is {'/'.join(key_of(manifest))}, which {self.storage.uri} does not "
+                f"have; {place} (--storage)"
+            )
+        return self.by_key[key_of(manifest)]
 
     def _of_model(self, config: Path) -> Manifest | None:
         """The training stage that an exported model, wherever it was copied, says it is from."""
@@ -87,8 +97,7 @@ class Catalog:
 
     def users(self, manifest: Manifest) -> list[Manifest]:
         """Artifacts that have this one as an input."""
-        own = key_of(manifest)
-        return [m for m in self.manifests if any(k == own for _, k, _ in self.inputs(m))]
+        return list(self._users.get(key_of(manifest), {}).values())
 
     def upstream(self, manifest: Manifest) -> list[Manifest]:
         """All that an artifact was made from, itself included, inputs first, each once."""
@@ -137,6 +146,22 @@ class Catalog:
             for path in root.iterdir():
                 if path.is_symlink() and (found := self._at_path(path)) is not None:
                     yield found
+
+
+def manifest_at(path: Path) -> tuple[Path, Manifest] | None:
+    """The artifact that a path lies in: its folder and its manifest."""
+    for folder in (path.resolve(), *path.resolve().parents):
+        if (folder / FILE_NAME).is_file() and (manifest := read_manifest(folder)) is not None:
+            return folder, manifest
+    return None
+
+
+def storage_at(path: Path) -> Path | None:
+    """The storage that holds the artifact which a path lies in; None for a copy elsewhere."""
+    if not path.exists() or (found := manifest_at(path)) is None:
+        return None
+    folder, manifest = found
+    return folder.parents[1] if key_of(manifest) == (folder.parent.name, folder.name) else None
 
 
 def _starts(manifest: Manifest, digest: str) -> bool:
@@ -192,6 +217,11 @@ def corpus_files(storage: Storage, lineage: Sequence[Manifest]) -> Iterator[tupl
         if "sources.parquet" in manifest.files:
             import pyarrow.parquet as pq
 
+            if problem := storage.problem(manifest):
+                raise UserError(
+                    f"{'/'.join(key_of(manifest))}: {problem}; run again with --rerun "
+                    f"{manifest.stage}"
+                )
             path = storage.attempt_path(manifest) / "sources.parquet"
             for row in pq.read_table(path).to_pylist():
                 yield row["sha256"], f"{row['source']}:{row['path']}"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.in_use import collecting, read_records
+from momo_platform.stages.in_use import collecting, keys_in_use, remove_dead_records
 from momo_platform.stages.leftovers import (
     Leftover,
     is_old,
@@ -24,7 +25,8 @@ from momo_platform.stages.tree import LocalTree
 @dataclass
 class Collection:
     """One `gc`: `keep_last` of each name stay, and what has not changed for `unfinished_days`
-    without becoming an artifact goes. `say` gets (what, bytes, whether it goes, why not)."""
+    without becoming an artifact goes. `say` gets (what, bytes, whether it goes, how old it is or
+    why it stays)."""
 
     catalog: Catalog
     keep_last: int
@@ -62,9 +64,7 @@ class Collection:
 
     def _in_use(self, unfinished: list[Leftover]) -> Iterator[Key]:
         """What running plans use, and what stages read that hold a lease or can be resumed."""
-        for record in read_records(self.catalog.storage):
-            if record.lives:
-                yield from record.uses
+        yield from keys_in_use(self.catalog.storage)
         for one in unfinished:
             if one.held_by or (one.step is not None and not self._is_old(one)):
                 yield from one.inputs
@@ -87,12 +87,12 @@ class Collection:
                 return
             storage.delete(*key)
             self.leases.release(folder)
-        self._gone(what, size_of(manifest))
+        self._gone(what, size_of(manifest), age_of(manifest))
 
     def _used_now(self) -> set[Key]:
-        used = [k for r in read_records(self.catalog.storage) if r.lives for k in r.uses]
+        used = keys_in_use(self.catalog.storage)
         known = [self.catalog.by_key[k] for k in used if k in self.catalog.by_key]
-        return {key_of(m) for one in known for m in self.catalog.upstream(one)}
+        return {*used, *(key_of(m) for one in known for m in self.catalog.upstream(one))}
 
     def _leftover(self, one: Leftover, in_use: set[Key]) -> None:
         storage, key = self.catalog.storage, (one.name, one.fingerprint)
@@ -110,17 +110,19 @@ class Collection:
                 self.say(one.label, 0, False, f"{other} works on it")
                 return
             now = leftover(storage, key, storage.manifest(*key), storage.now())
-            if now is not None and self._is_old(now) and key not in self._used_now():
-                for path in now.paths:
-                    storage.tree.remove(path)
+            goes = now is not None and self._is_old(now) and key not in self._used_now()
+            for path in now.paths if now is not None and goes else ():
+                storage.tree.remove(path)
             self.leases.release(folder)
-        self._gone(f"{one.label}: {one.what}", one.size)
+            if not goes:
+                self.say(one.label, 0, False, "something changed it just now")
+                return
+        self._gone(f"{one.label}: {one.what}", one.size, in_days(one.age))
 
     def _records(self) -> None:
         """Those of dead drivers hold nothing any more."""
-        for record in read_records(self.catalog.storage):
-            if not record.lives and not self.dry_run:
-                self.catalog.storage.tree.remove(record.path)
+        if not self.dry_run:
+            remove_dead_records(self.catalog.storage)
 
     def _scratch(self) -> None:
         cache = LocalTree(artifact_cache())
@@ -129,8 +131,9 @@ class Collection:
             if old or one.fate == "gone":
                 if not self.dry_run:
                     cache.remove(one.name)
-                self._gone(f"{artifact_cache() / one.name}: scratch of a dead process", one.size)
+                what = f"{artifact_cache() / one.name}: scratch of a dead process"
+                self._gone(what, one.size, in_days(one.age))
 
-    def _gone(self, what: str, size: int) -> None:
+    def _gone(self, what: str, size: int, age: str) -> None:
         self.freed += size
-        self.say(what, size, True, "")
+        self.say(what, size, True, age)

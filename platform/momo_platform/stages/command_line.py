@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from rich.tree import Tree
 
 from momo_platform.exit_codes import exit_code
-from momo_platform.stages.catalog import Catalog, Key, compare, corpus_files, key_of, size_of
+from momo_platform.stages.amounts import in_bytes
+from momo_platform.stages.catalog import (
+    Catalog,
+    Key,
+    compare,
+    corpus_files,
+    key_of,
+    size_of,
+    storage_at,
+)
 from momo_platform.stages.collection import Collection
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.leftovers import Leftover, leftovers
+from momo_platform.stages.leftovers import leftovers
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage import open_storage
+from momo_platform.stages.tables import (
+    finished_row,
+    finished_table,
+    unfinished_row,
+    unfinished_table,
+)
 
 app = tyro.extras.SubcommandApp()
 Name = tyro.conf.Positional[str]
@@ -46,28 +56,14 @@ def _catalog(uri: str) -> Catalog:
     return Catalog(storage)
 
 
+def _found(uri: str, artifact: str) -> tuple[Catalog, Manifest]:
+    """An artifact and the catalog of its storage: where a path says which, that one."""
+    catalog = _catalog(str(storage_at(Path(artifact)) or uri))
+    return catalog, catalog.find(artifact)
+
+
 def _label(manifest: Manifest) -> str:
     return "/".join(key_of(manifest))
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _age(manifest: Manifest) -> str:
-    created = datetime.fromisoformat(manifest.created).astimezone(UTC).timestamp()
-    return _duration(time.time() - created)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _console() -> Console:
@@ -81,70 +77,24 @@ def list_artifacts(storage: StorageOption = "runs", json_output: JsonOption = Fa
     catalog = _catalog(storage)
     unfinished = leftovers(catalog.storage, catalog.by_key)
     if json_output:
-        rows = [*map(_finished_row, repeat(catalog), catalog.manifests), *map(_row, unfinished)]
-        print(json.dumps(rows, indent=1))
+        rows = [finished_row(catalog, m) for m in catalog.manifests]
+        print(json.dumps([*rows, *map(unfinished_row, unfinished)], indent=1))
         return
-    titles = ("artifact", "size", "files", "age", "took", "used by")
-    table = _table(*titles)
-    for m in catalog.manifests:
-        users = dict.fromkeys(u.stage for u in catalog.users(m))
-        facts = (_bytes(size_of(m)), str(len(m.files)), _age(m), f"{m.seconds:.0f} s")
-        table.add_row(*map(Text, (_label(m), *facts, ", ".join(users) or "–")))
-    _console().print(table)
+    _console().print(finished_table(catalog))
     total = sum(map(size_of, catalog.manifests))
-    print(f"{len(catalog.manifests)} artifacts, {_bytes(total)} in {catalog.storage.uri}")
+    print(f"{len(catalog.manifests)} artifacts, {in_bytes(total)} in {catalog.storage.uri}")
     if unfinished:
-        table = _table("unfinished", "size", "age", "what", "held by")
-        for one in unfinished:
-            facts = (_bytes(one.size), _duration(one.age), one.what, one.held_by or "–")
-            table.add_row(*map(Text, (one.label, *facts)))
-        print()
-        _console().print(table)
+        _console().print("", unfinished_table(unfinished), sep="\n")
         total = sum(one.size for one in unfinished)
-        print(f"{len(unfinished)} unfinished, {_bytes(total)}; gc frees those left for some days")
+        print(f"{len(unfinished)} unfinished, {in_bytes(total)}; gc frees what is left for days")
     for problem in catalog.problems:
         print(f"left out: {problem}")
-
-
-def _finished_row(catalog: Catalog, m: Manifest) -> dict[str, Any]:
-    return {
-        "name": m.stage,
-        "fingerprint": m.fingerprint,
-        "state": "finished",
-        "bytes": size_of(m),
-        "files": len(m.files),
-        "created": m.created,
-        "seconds": round(m.seconds, 1),
-        "used_by": [_label(u) for u in catalog.users(m)],
-    }
-
-
-def _row(one: Leftover) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "fingerprint": one.fingerprint,
-        "state": "rerun" if one.is_finished else "unfinished",
-        "bytes": one.size,
-        "step": one.step,
-        "age_seconds": round(one.age),
-        "held_by": one.held_by,
-        "used_by": [],
-    }
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in titles:
-        is_number = title in ("size", "files", "age", "took")
-        table.add_column(title, justify="right" if is_number else "left")
-    return table
 
 
 @app.command
 def show(artifact: Name, storage: StorageOption = "runs", json_output: JsonOption = False) -> None:
     """One artifact's manifest, what it was made from and what was made from it."""
-    catalog = _catalog(storage)
-    manifest = catalog.find(artifact)
+    catalog, manifest = _found(storage, artifact)
     if json_output:
         print(json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True))
         return
@@ -162,9 +112,11 @@ def show(artifact: Name, storage: StorageOption = "runs", json_output: JsonOptio
     for title, value in (("config", manifest.config), ("metrics", manifest.metrics)):
         console.print(f"  {title}", highlight=False)
         console.print_json(json.dumps(value), indent=2)
-    console.print(f"  {len(manifest.files)} files, {_bytes(size_of(manifest))}", highlight=False)
+    console.print(f"  {len(manifest.files)} files, {in_bytes(size_of(manifest))}", highlight=False)
     for name, file in list(manifest.files.items())[:_SHOWN_FILES]:
-        console.print(f"    {file['sha256'][:12]}  {_bytes(file['size']):>9}  {name}", markup=False)
+        console.print(
+            f"    {file['sha256'][:12]}  {in_bytes(file['size']):>9}  {name}", markup=False
+        )
     if len(manifest.files) > _SHOWN_FILES:
         console.print(f"    … and {len(manifest.files) - _SHOWN_FILES} more (--json)")
     console.print(_tree(catalog, manifest, "made from", down=False))
@@ -196,8 +148,7 @@ def lineage(
     artifact: Name, storage: StorageOption = "runs", json_output: JsonOption = False
 ) -> None:
     """From an artifact or an exported model's folder back to every corpus file's checksum."""
-    catalog = _catalog(storage)
-    manifest = catalog.find(artifact)
+    catalog, manifest = _found(storage, artifact)
     ancestors = catalog.upstream(manifest)
     files = list(corpus_files(catalog.storage, ancestors))
     if json_output:
@@ -211,6 +162,9 @@ def lineage(
     print(f"{len(files)} corpus files:")
     for digest, path in files:
         print(f"{digest}  {path}")
+    gone = {"/".join(k) for m in ancestors for _, k, other in catalog.inputs(m) if other is None}
+    if gone:
+        print(f"and those behind {', '.join(sorted(gone))}: no longer in {catalog.storage.uri}")
 
 
 @app.command
@@ -218,8 +172,7 @@ def diff(
     a: Name, b: Name, storage: StorageOption = "runs", json_output: JsonOption = False
 ) -> None:
     """Which config fields, inputs, package versions, code, metrics and files differ."""
-    catalog = _catalog(storage)
-    found = compare(catalog.find(a), catalog.find(b))
+    found = compare(_found(storage, a)[1], _found(storage, b)[1])
     if json_output:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -234,10 +187,12 @@ def diff(
 @app.command
 def verify(artifacts: Names = (), storage: StorageOption = "runs") -> None:
     """Check every file's checksum. Exit code 1 and a line for each artifact that is damaged."""
-    catalog = _catalog(storage)
-    chosen = [catalog.find(a) for a in artifacts] or catalog.manifests
+    chosen = [_found(storage, a) for a in artifacts]
+    if not artifacts:
+        catalog = _catalog(storage)
+        chosen = [(catalog, manifest) for manifest in catalog.manifests]
     damaged = 0
-    for manifest in chosen:
+    for catalog, manifest in chosen:
         if problem := catalog.storage.problem(manifest, checksums=True):
             damaged += 1
             print(f"{_label(manifest)}: {problem}; --rerun {manifest.stage} makes it again")
@@ -269,11 +224,11 @@ def gc(
         raise UserError(f"--unfinished-days {unfinished_days}: give 0 or more")
     verb = "would delete" if dry_run else "deleted"
 
-    def say(what: str, size: int, goes: bool, why: str) -> None:
-        print(f"{verb} {what} ({_bytes(size)})" if goes else f"kept {what}: {why}")
+    def say(what: str, size: int, goes: bool, note: str) -> None:
+        print(f"{verb} {what} ({in_bytes(size)}, {note} old)" if goes else f"kept {what}: {note}")
 
     freed = Collection(_catalog(storage), keep_last, unfinished_days, dry_run, say).run()
-    print(f"{_bytes(freed)} {'would be ' if dry_run else ''}freed")
+    print(f"{in_bytes(freed)} {'would be ' if dry_run else ''}freed")
 
 
 @app.command
@@ -285,8 +240,12 @@ def graph(
     """The artifacts and what they were made from, as Mermaid or SVG on standard output."""
     from momo_platform.stages import drawing
 
-    catalog = _catalog(storage)
-    chosen = catalog.upstream(catalog.find(artifact)) if artifact else catalog.manifests
+    if artifact:
+        catalog, manifest = _found(storage, artifact)
+        chosen = catalog.upstream(manifest)
+    else:
+        catalog = _catalog(storage)
+        chosen = catalog.manifests
     labels = {_label(m): f"{m.stage}\n{m.fingerprint}" for m in chosen}
     edges = [
         ("/".join(key), _label(m))

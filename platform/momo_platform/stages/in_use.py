@@ -22,14 +22,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
 
 logger = logging.getLogger(__name__)
 FOLDER = ".in-use"
 _BEAT_SECONDS = 30.0
-_SILENT_SECONDS = 3600.0
+"""Of a process that can't be seen from here, by the storage's clock. `gc` takes one look and can't
+watch as a lease's taker does, so it waits long."""
 _POLL_SECONDS = 0.2
 _CLOSE_SECONDS = 5.0
 
@@ -38,10 +39,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Record:
-    """What one process said: `uses` are (name, fingerprint); `collects` for a `gc`."""
+    """What one process said: `uses` are (name, fingerprint), None where that can't be understood;
+    `collects` for a `gc`."""
 
     path: str
-    uses: tuple[Key, ...]
+    uses: tuple[Key, ...] | None
     collects: bool
     who: str
     lives: bool
@@ -59,21 +61,36 @@ def read_records(storage: Storage) -> list[Record]:
         try:
             content = json.loads(storage.tree.get(path) or b"{}")
             process = ProcessIdentity.read(content["process"])
-            known = process.fate
-            lives = (
-                now - entry.changed <= _SILENT_SECONDS if known == "unknown" else known == "runs"
-            )
+            silent = now - entry.changed > OLD_SECONDS
+            lives = not process.is_gone if process.is_here else not silent
             uses = tuple((str(name), str(digest)) for name, digest in content["uses"])
             found.append(Record(path, uses, bool(content["collects"]), str(process), lives))
-        except (ValueError, KeyError, TypeError) as error:
-            # not of this version: what it holds is not known, and it may be renewed
-            if now - entry.changed <= _SILENT_SECONDS:
-                raise UserError(
-                    f"{storage.uri}/{path} can't be understood ({error!r}): wait until that run "
-                    "has ended, or update this program"
-                ) from error
-            found.append(Record(path, (), False, "", lives=False))
+        except (ValueError, KeyError, TypeError):  # of another version
+            lives = now - entry.changed <= OLD_SECONDS
+            found.append(Record(path, None, False, "a run of another version", lives))
     return found
+
+
+def remove_dead_records(storage: Storage) -> None:
+    """What dead processes left, halves of records too."""
+    for record in read_records(storage):
+        if not record.lives:
+            storage.tree.remove(record.path)
+    for entry in storage.tree.entries(FOLDER):
+        if entry.name.endswith(".tmp") and storage.now() - entry.changed > OLD_SECONDS:
+            storage.tree.remove(f"{FOLDER}/{entry.name}")
+
+
+def keys_in_use(storage: Storage) -> list[Key]:
+    """Of all running plans. Raises UserError where one can't be understood."""
+    living = [r for r in read_records(storage) if r.lives]
+    for record in living:
+        if record.uses is None:
+            raise UserError(
+                f"{storage.uri}/{record.path} can't be understood: wait until that run has ended, "
+                "or update this program"
+            )
+    return [key for record in living for key in record.uses or ()]
 
 
 @dataclass

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from momo_platform.stages.begun import read_begun
+from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
@@ -32,8 +33,9 @@ _DAY = 86400.0
 @dataclass(frozen=True)
 class Leftover:
     """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
-    since the last change; `held_by` who holds the artifact's lease. With `is_finished` it lies
-    beside a finished artifact: a rerun that was interrupted, or an attempt that died."""
+    since the last change; `held_by` who holds the artifact's lease. With
+    `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
+    that died."""
 
     name: str
     fingerprint: str
@@ -59,27 +61,30 @@ class Leftover:
 
 
 def leftovers(storage: Storage, finished: Mapping[Key, Manifest]) -> list[Leftover]:
-    """All of a storage, by name."""
-    keys = [
-        (name, entry.name)
-        for name in storage.names()
-        for entry in storage.entries_of(name)
-        if entry.size is None and is_fingerprint(entry.name)
-    ]
-    if not keys:
-        return []
+    """All of a storage, by name. What can't be read is left out: the catalog tells it."""
+    found: list[Leftover] = []
     now = storage.now()
-    found = [leftover(storage, key, finished.get(key), now) for key in keys]
-    return [one for one in found if one is not None]
+    for name in storage.names():
+        with contextlib.suppress(UserError):
+            for entry in storage.entries_of(name):
+                key = (name, entry.name)
+                if entry.size is None and is_fingerprint(entry.name):
+                    with contextlib.suppress(UserError, PermissionError, IsADirectoryError):
+                        one = leftover(storage, key, finished.get(key), now)
+                        found += [] if one is None else [one]
+    return found
 
 
 def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) -> Leftover | None:
     """Of one artifact's folder, or None. `now` by the storage's clock."""
     place = "/".join(key)
     kept = {FILE_NAME, FAILURE_FILE, manifest.attempt} if manifest else set()
-    top = [e for e in storage.tree.entries(place) if e.name not in kept]
-    top = [e for e in top if not _LEASE.fullmatch(e.name)]
+    found = storage.tree.entries(place)
+    leases = [e for e in found if _LEASE.fullmatch(e.name)]
+    top = [e for e in found if e.name not in kept and e not in leases]
     ours = [e for e in top if _is_ours(e)]
+    if manifest is None and FILE_NAME in {e.name for e in top} and not storage.damage(*key):
+        return None  # whole, and of another place: somebody's copy
     if not ours or (manifest is None and len(ours) < len(top)):
         return None  # nothing, or a folder of somebody else
     inner: list[Entry] = []
@@ -87,13 +92,15 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         inner.append(entry)
         if entry.size is None:
             inner += storage.tree.below(f"{place}/{entry.name}")
+    if not any(e.size is not None or e.changed for e in inner):
+        return None  # a store's mark of a folder that had something in it
     return Leftover(
         *key,
         tuple(f"{place}/{e.name}" for e in ours) if manifest else (place,),
         storage.newest_checkpoint(*key),
         sum(e.size or 0 for e in inner),
         max(0.0, now - max(e.changed for e in inner)),
-        storage.lease_holder(*key),
+        storage.lease_holder(*key) if leases else None,
         manifest is not None,
         read_begun(storage, *key).inputs,
     )
@@ -127,10 +134,10 @@ def _scratch_folders() -> Iterator[Scratch]:
     now = tree.now() if entries else 0.0
     for entry in entries:
         inner = [entry, *tree.below(entry.name)]
-        owner: Any = {}
-        with contextlib.suppress(ValueError):
-            owner = json.loads(tree.get(f"{entry.name}/{OWNER}") or b"{}")
-        known = ProcessIdentity.read(owner).fate if isinstance(owner, dict) else "unknown"
+        owner = ProcessIdentity("", 0)  # of an earlier version, which left no name
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            owner = ProcessIdentity.read(json.loads(tree.get(f"{entry.name}/{OWNER}") or b""))
+        known = owner.fate
         size = sum(e.size or 0 for e in inner)
         yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
 

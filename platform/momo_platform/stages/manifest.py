@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,6 @@ class Manifest:
     resources: Mapping[str, Any]
     created: str
 
-    def code_changes(self, modules: Iterable[str]) -> list[str]:
-        """Source files of `modules` that differ from what this artifact was made with."""
-        now = source_hashes(modules)
-        names = sorted({*now, *self.code})
-        return [name for name in names if now.get(name) != self.code.get(name)]
-
     @property
     def content(self) -> str:
         """12 hex digits over the files' names and checksums: equal for equal content. A stage that
@@ -66,6 +61,9 @@ class Manifest:
         """Whether a content that another manifest recorded is this one's. Manifests of earlier
         versions recorded the same for all stages without files."""
         return recorded == self.content or (not self.files and recorded == _CONTENT_OF_NO_FILES)
+
+
+_values_of = itemgetter(*(f.name for f in dataclasses.fields(Manifest)))
 
 
 def check_files(
@@ -132,6 +130,11 @@ def source_hashes(modules: Iterable[str]) -> dict[str, str]:
     return hashes
 
 
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names whose hashes differ."""
+    return [name for name in sorted({*now, *before}) if now.get(name) != before.get(name)]
+
+
 def git_commit() -> str:
     """The commit of the code that runs, with '+changes' when the tree differs; '' outside git, also
     where this file is installed below another project's repository.
@@ -192,7 +195,7 @@ def parse_manifest(text: str | bytes) -> Manifest | None:
     code has added are left out."""
     try:
         document = json.loads(text)
-        manifest = Manifest(**{f.name: document[f.name] for f in dataclasses.fields(Manifest)})
+        manifest = Manifest(*_values_of(document))
     except (ValueError, KeyError, TypeError):
         return None
     mappings = (manifest.metrics, manifest.packages, manifest.code, manifest.resources)

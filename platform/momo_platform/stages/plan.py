@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from momo_platform.stages.begun import code_changes
+from momo_platform.stages.begun import read_begun
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
-from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
 from momo_platform.stages.storage import CHECKPOINTS, Storage
 
@@ -87,7 +87,8 @@ def why_new(stage: Stage, known: Mapping[str, str], others: Sequence[Manifest]) 
         return "never run"
     config = canonical(stage.config)
     unlike = [_unlike(m.config, config) for m in others]
-    nearest = [m for m, n in zip(others, unlike, strict=True) if n == min(unlike)]
+    least = min(unlike)
+    nearest = [m for m, n in zip(others, unlike, strict=True) if n == least]
     reasons = min((_reasons(stage, config, known, m) for m in nearest), key=len)
     shown = "; ".join(reasons[:2]) or "config type changed"
     return shown + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
@@ -125,7 +126,8 @@ def changed_input(stage: Stage, manifest: Manifest, storage: Storage) -> str | N
     for role, upstream in stage.inputs.items():
         made_from = manifest.inputs.get(role, {})
         now = storage.manifest(upstream.name, made_from.get("fingerprint", "-"))
-        if now is not None and not now.is_content(made_from.get("content", now.content)):
+        recorded = made_from.get("content")
+        if now is not None and recorded is not None and not now.is_content(recorded):
             return upstream.name
     return None
 
@@ -135,22 +137,38 @@ def _changed_code(files: Sequence[str]) -> str:
     return f"code changed since: {', '.join(files[:2])}{more}"
 
 
-def _resume_reason(stage: Stage, digest: str, step: int, storage: Storage, *, again: bool) -> str:
+class _Code:
+    """The source files of modules as they are now, hashed once: many stages share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def of(self, modules: tuple[str, ...]) -> dict[str, str]:
+        if modules not in self._known:
+            self._known[modules] = source_hashes(modules)
+        return self._known[modules]
+
+
+def _resume_reason(
+    stage: Stage, digest: str, step: int, storage: Storage, code: _Code, *, again: bool
+) -> str:
     """`again`: of a rerun, which `--rerun` goes on with."""
     reason = (
         f"{RERUN} that was interrupted at step {step}" if again else f"checkpoint at step {step}"
     )
-    if not (changed := code_changes(storage, stage.name, digest, step, stage.code)):
+    before = read_begun(storage, stage.name, digest).code_at(step)
+    changed = [] if before is None else changed_files(before, code.of(stage.code))
+    if not changed:
         return reason
     place = f"{storage.folder(stage.name, digest)}/{CHECKPOINTS}"
     anew = f"delete {place}" if again else f"{RERUN} {stage.name}"
     return f"{reason}; {_changed_code(changed)} ({anew} to begin anew)"
 
 
-def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str]) -> str:
+def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str], code: _Code) -> str:
     if remade:
         return f"unless {', '.join(dict.fromkeys(remade))} comes out different"
-    if changed := manifest.code_changes(stage.code):
+    if changed := changed_files(manifest.code, code.of(stage.code)):
         return f"{_changed_code(changed)} ({RERUN} {manifest.stage} to run again)"
     return f"made {manifest.created[:16].replace('T', ' ')} in {manifest.seconds:.0f} s"
 
@@ -186,6 +204,7 @@ def make_plan(
                 raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
 
     known: dict[str, str] = {}
+    code = _Code()
     entries: dict[str, PlanEntry] = {}
     for stage in stages:
         digest = fingerprint(stage, known)
@@ -201,12 +220,12 @@ def make_plan(
                 action, reason = "run", RERUN
             else:
                 action = "resume"
-                reason = _resume_reason(stage, digest, step, storage, again=True)
+                reason = _resume_reason(stage, digest, step, storage, code, again=True)
         elif manifest is None:
             step = storage.newest_checkpoint(stage.name, digest)
             if step is not None:
                 action = "resume"
-                reason = _resume_reason(stage, digest, step, storage, again=False)
+                reason = _resume_reason(stage, digest, step, storage, code, again=False)
             elif damage := storage.damage(stage.name, digest):
                 action, reason = "run", f"{damage}: made again"
             else:
@@ -218,7 +237,7 @@ def make_plan(
         else:
             # An input that is made again and comes out equal leaves this one as it is; the
             # executor looks again when it is there.
-            action, reason = "cached", _cached_reason(stage, manifest, upstream)
+            action, reason = "cached", _cached_reason(stage, manifest, upstream, code)
         missing = [n for n in upstream if entries[n].action == "skipped"]
         if action in ("run", "resume") and missing:
             raise UserError(f"--only: {stage.name} needs {missing[0]}, which was never run")

@@ -10,6 +10,7 @@ the same layout below a `pyarrow.fs` URI. `open_storage` chooses by the URI.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -84,7 +85,10 @@ class Storage:
         text = os.fspath(uri).removeprefix("file://")
         if "://" in text:
             raise UserError(f"storage {text} is no local folder; use open_storage")
-        self.root = Path(text).expanduser().resolve()
+        try:
+            self.root = Path(text).expanduser().resolve()
+        except RuntimeError as error:  # a user without a home, or unknown
+            raise UserError(f"storage {text}: {error} Give the folder without ~") from error
         self.tree: Tree = LocalTree(self.root)
 
     @property
@@ -93,9 +97,13 @@ class Storage:
         return str(self.root)
 
     def create(self) -> None:
-        """Make the root folder."""
+        """Make the root folder, where a run is to write."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                sealed = os.statvfs(self.root).f_flag & os.ST_RDONLY
+                code = errno.EROFS if sealed else errno.EACCES
+                raise OSError(code, os.strerror(code))
         except OSError as error:
             raise UserError(
                 f"storage {self.root}: {error.strerror}; choose another folder with --storage"
@@ -195,12 +203,13 @@ class Storage:
 
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
-        steps = [
-            checkpoint_step(p.name)
-            for p in (self.folder(name, fingerprint) / CHECKPOINTS).glob("step-*")
-            if is_whole_checkpoint(p)
-        ]
-        return max((s for s in steps if s is not None), default=None)
+        folder = self.folder(name, fingerprint) / CHECKPOINTS
+        if not os.path.isdir(folder):
+            return None
+        names = os.listdir(folder)
+        steps = sorted((step, n) for n in names if (step := checkpoint_step(n)) is not None)
+        whole = (step for step, n in reversed(steps) if is_whole_checkpoint(folder / n))
+        return next(whole, None)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""

@@ -62,10 +62,11 @@ class LocalTree:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._text = str(root)  # joining paths is what planning a thousand stages would wait for
 
     def entries(self, folder: str) -> list[Entry]:
         try:
-            found = list(os.scandir(self._root / folder))
+            found = list(os.scandir(f"{self._text}/{folder}"))
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(_described(found, ""), key=lambda e: e.name)
@@ -76,15 +77,19 @@ class LocalTree:
         while waiting:
             inner = waiting.pop()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                for entry in _described(list(os.scandir(self._root / folder / inner)), inner):
+                for entry in _described(list(os.scandir(f"{self._text}/{folder}/{inner}")), inner):
                     found.append(entry)
                     if entry.size is None:
                         waiting.append(entry.name + "/")
         return found
 
     def get(self, path: str) -> bytes | None:
+        place = f"{self._text}/{path}"
         try:
-            return (self._root / path).read_bytes()
+            if not os.path.lexists(place):
+                return None
+            with open(place, "rb") as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
 

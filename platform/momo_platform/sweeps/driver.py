@@ -19,6 +19,7 @@ from typing import Any
 from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
+from momo_platform.stages.in_use import InUse
 from momo_platform.stages.lease import FILE_NAME as LEASE
 from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import git_commit
@@ -114,8 +115,15 @@ def run_sweep(
         if plan:
             write_whole(folder / PLAN, json.dumps(plan, indent=1))
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
+        held = InUse(storage)
+        stack.callback(held.close)
         follower = stack.enter_context(
-            Follower(sweep, folder, stream, study, verbose=options.verbose, concurrency=concurrency)
+            Follower(
+                *(sweep, folder, stream, study),
+                verbose=options.verbose,
+                concurrency=concurrency,
+                in_use=held,
+            )
         )
         if notice:
             follower.say(notice)

@@ -25,6 +25,8 @@ from momo_platform.sweeps.trial import NUMBER, ROW, parameters_from, row_of, tri
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from momo_platform.stages.in_use import InUse
+
 _POLL_SECONDS = 1.0
 _PLAIN_SECONDS = 60.0
 _RECORD_SECONDS = 2.0
@@ -37,7 +39,8 @@ class Follower:
 
     Every ended trial goes to the Optuna `study` at once, so that its dashboard is live, and to
     `rows/`, from where `rows` has what ended in earlier runs, failures left out. `status.json` says
-    what runs, every two seconds; `concurrency` is how many trials run at once.
+    what runs, every two seconds; `concurrency` is how many trials run at once. The artifacts of
+    ended trials are kept `in_use`: the report, and later segments, read them.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Follower:
         *,
         verbose: bool,
         concurrency: int = 1,
+        in_use: InUse | None = None,
     ) -> None:
         self.sweep, self.folder, self.stream, self.study = sweep, folder, stream, study
+        self._in_use = in_use
         self.failed = 0
         self.best: tuple[float, str] | None = None
         self.started: dict[str, float] = {}
@@ -83,6 +88,7 @@ class Follower:
 
             self._live = Live(console=Console(file=self.stream), auto_refresh=False)
             self._live.start()
+        self._hold(self.rows.values())
         self.record("running")
         self._thread.start()
         return self
@@ -148,8 +154,16 @@ class Follower:
         number = self._configs.get(trial_id, {}).get(NUMBER)
         return trial_id if number is None else trial_name(number)
 
+    def _hold(self, rows: Iterable[Row]) -> None:
+        """Their artifacts are not collected while the sweep runs."""
+        if self._in_use is not None:
+            self._in_use.add(
+                k for r in rows for stages in r.stages.values() for k in stages.items()
+            )
+
     def _keep(self, row: Row) -> None:
         """The row for a later run, and for the study."""
+        self._hold([row])
         if row.state in ("done", "stopped") and not self.sweep.is_population:
             self._folder_of_rows.mkdir(exist_ok=True)
             file = self._folder_of_rows / f"{row.trial}.json"
@@ -210,7 +224,7 @@ class Follower:
             }
             text = json.dumps(document | holder())
         with contextlib.suppress(OSError):  # a full disk ends the stage that it stops, not this
-            write_whole(self.folder / RECORD, text)
+            write_whole(self.folder / RECORD, text, durably=False)
 
     def _seconds_of(self, label: str) -> float:
         now = time.monotonic()

@@ -86,6 +86,8 @@ def _told_of(seeds: Sequence[int]) -> str:
 def _told_of_tests(results: Results) -> str:
     """What the p-values are of, and what was fixed before the first trial."""
     plan, compared = results.plan, comparisons(results)
+    if not compared:
+        return ""
     size = max(len(plan.get("comparisons", ())), len(compared))
     lines = [
         f"Δ has its raw 95 % interval; p is of a {TEST} of {size} comparison"
@@ -103,7 +105,9 @@ def _told_of_tests(results: Results) -> str:
                 f"within it): {', '.join(arms)}."
             )
         elif arms:
-            lines.append(f"{word.capitalize()}: {', '.join(arms)}.")
+            small = {arm for arm in arms if compared[arm].is_equal}
+            named = [f"{arm} (within the margin)" if arm in small else arm for arm in arms]
+            lines.append(f"{word.capitalize()}: {', '.join(named)}.")
     return " ".join(lines)
 
 
@@ -154,7 +158,7 @@ def render(
         colours={row.label: colour_class(i) for i, row in enumerate(ranked[:_MOST_CURVES])},
         markdown=markdown(results),
         self_told=_told_of(results.definition["seeds"]),
-        tests_told=_told_of_tests(results) if results.reference else "",
+        tests_told=_told_of_tests(results),
     )
 
 

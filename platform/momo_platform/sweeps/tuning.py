@@ -25,7 +25,6 @@ from momo_platform.sweeps.sweep import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.trial import (
     HISTORY_LENGTH,
     NUMBER,
-    ROW,
     STEP,
     WATCHED,
     parameters_from,
@@ -244,10 +243,10 @@ def _loggers(sweep: Sweep, options: SweepOptions, folder: Path) -> list[Any]:
     if not options.wandb:
         return []
     import wandb
-    from ray.air.integrations.wandb import WandbLoggerCallback
 
-    if not wandb.api.api_key:
-        os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_DIR", str(folder))
-    excluded = [ROW, STEP, WATCHED]
-    return [WandbLoggerCallback(project="momo", group=sweep.name, excludes=excluded)]
+    from momo_platform.sweeps.wandb_runs import TrialRuns
+
+    mode = os.environ.get("WANDB_MODE")
+    if mode is None and not wandb.api.api_key:
+        mode = os.environ["WANDB_MODE"] = "offline"
+    return [TrialRuns(sweep, folder, mode)]

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from momo_platform.files import sync
 from momo_platform.training.average import WeightAverage
 from momo_platform.training.parallel import copies_on_host, place_like, whole
 
@@ -43,10 +44,10 @@ def checkpoint_of(folder: Path, step: int) -> Path | None:
 
 
 def _is_whole(path: Path) -> bool:
-    manifest = path / MANIFEST
-    if not manifest.exists():
-        return False
-    files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    try:
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return False  # none, or cut off by a power failure
     return all((path / n).exists() and (path / n).stat().st_size == s for n, s in files.items())
 
 
@@ -168,7 +169,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
 
 
 def _seal(folder: Path, step: int) -> None:
-    """Bring the files to the disk, then the manifest that names them."""
+    """Bring the files to the disk, then the manifest that names them, then the folder's name."""
     files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
     for name in files:
         with (folder / name).open("rb") as file:
@@ -178,7 +179,10 @@ def _seal(folder: Path, step: int) -> None:
         file.write(json.dumps({"step": step, "files": files}))
         file.flush()
         os.fsync(file.fileno())
+    sync(folder)
     temporary.replace(folder / MANIFEST)
+    sync(folder)
+    sync(folder.parent)
 
 
 def load_weights(path: Path, module: nn.Module) -> dict[str, Any]:

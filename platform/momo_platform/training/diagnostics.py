@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from momo_platform.training.hardware import accelerator
+from momo_platform.training.parallel import world_size
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -73,18 +74,28 @@ class Window:
         """Mean over the steps up to and including `step`, which was recorded."""
         return self.seconds / (step + 1 - self._first)
 
-    def record(self, device: torch.device, world_size: int) -> dict[str, float]:
-        """Rates over all ranks, taking the others to be as busy as this one."""
+    def record(self, device: torch.device) -> dict[str, float]:
+        """Rates over all ranks, all of which must ask for them; memory and waits are this one's."""
         seconds = self.seconds = time.perf_counter() - self._start
         record = {f"samples_per_second/{n}": c / seconds for n, c in self._samples.items()}
-        if self._costs["tokens"]:
-            record["tokens_per_second"] = self._costs["tokens"] * world_size / seconds
-        if self._costs["flops"]:
-            achieved = self._costs["flops"] / seconds
-            record["model_flops_per_second"] = achieved * world_size
+        tokens, flops = self._costs_of_all(device)
+        if tokens:
+            record["tokens_per_second"] = tokens / seconds
+        if flops:
+            record["model_flops_per_second"] = flops / seconds
             if peak := peak_flops(device):
-                record["mfu"] = achieved / peak
+                record["mfu"] = flops / seconds / (world_size() * peak)
         record["peak_memory_bytes"] = float(peak_memory_bytes(device))
         record["seconds_waiting_for_data"] = self.waited
         record["seconds_blocked_by_checkpoints"] = self.blocked
         return record
+
+    def _costs_of_all(self, device: torch.device) -> tuple[float, float]:
+        """Tokens and flops over all ranks, which may have batches of unlike sizes."""
+        costs = self._costs["tokens"], self._costs["flops"]
+        if world_size() == 1:
+            return costs
+        total = torch.tensor(costs, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(total)
+        tokens, flops = total.tolist()
+        return tokens, flops

@@ -39,6 +39,7 @@ SIGNS: tuple[tuple[str, Fault], ...] = (
     ("xid (pci", "machine"),
     ("system not yet initialized", "machine"),  # the fabric manager of an NVSwitch is restarting
     ("launch timed out and was terminated", "machine"),
+    ("dataloader worker (pid", "machine"),  # a reader process was killed
     # A collective that did not end.
     ("nccl error", "peer"),
     ("ncclsystemerror", "peer"),

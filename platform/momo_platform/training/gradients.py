@@ -98,16 +98,21 @@ def _weighted_loss(
     sums = torch.stack([losses[n].total.detach().float() for n in names])
     bad = torch.zeros(world, device=sums.device)
     bad[torch.distributed.get_rank() if world > 1 else 0] += (~sums.isfinite()).any()
-    counts = [losses[n].terms.detach().float() for n in names]
-    means = [losses[n].metrics[m].detach().float() / world for n, m in metric_names]
-    packed = torch.cat([sums, torch.stack([*counts, *means]), bad])
+    own = {n: losses[n].terms.detach().float() for n in names}
+    weighed = [  # a mean of nothing is none, whatever its value
+        (losses[n].metrics[m].detach().float() * own[n]).where(own[n] > 0, 0.0)
+        for n, m in metric_names
+    ]
+    packed = torch.cat([sums, torch.stack([*own.values(), *weighed]), bad])
     if world > 1:
         torch.distributed.all_reduce(packed)
-    sums, counts, means, bad = packed.split([len(names), len(names), len(metric_names), world])
+    sums, counts, found, bad = packed.split([len(names), len(names), len(metric_names), world])
     counts = counts.clamp_min(1.0)
-    _add(result.losses, names, sums / counts)
-    _add(result.metrics, [metric for _, metric in metric_names], means)
-    _add(result.bad, [modality], bad[None])
+    _add(result.losses, names, (sums / counts).unbind())
+    of = dict(zip(names, counts.unbind(), strict=True))
+    metrics = [v / of[n] for (n, _), v in zip(metric_names, found.unbind(), strict=True)]
+    _add(result.metrics, [metric for _, metric in metric_names], metrics)
+    _add(result.bad, [modality], [bad])
     result.finite = result.finite & sums.isfinite().all()
     total = torch.zeros((), device=packed.device)
     for index, name in enumerate(names):
@@ -115,9 +120,9 @@ def _weighted_loss(
     return total
 
 
-def _add(found: dict[str, Tensor], names: Sequence[str], values: Tensor) -> None:
+def _add(found: dict[str, Tensor], names: Sequence[str], values: Sequence[Tensor]) -> None:
     """To those of a batch's earlier parts."""
-    for name, value in zip(names, values.unbind(), strict=True):
+    for name, value in zip(names, values, strict=True):
         found[name] = found[name] + value if name in found else value
 
 

@@ -246,6 +246,7 @@ class Trainer:
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
         self.progress({"step": self.start_step, "total": config.steps})
+        first_step_at, since = time.time(), time.perf_counter()
         if not self.start_step and self.validation.due(0):
             before = self._validate(0)
             if log is not None:
@@ -263,12 +264,13 @@ class Trainer:
                 used[name] += 1
             stop = self._settle(log, everything=first or log_now or save_now) and not last
             if first:
-                self.progress({"first_step_at": time.time()})
+                first_step_at, since = time.time(), time.perf_counter()
+                self.progress({"first_step_at": first_step_at})
                 if config.scaling.compile:
                     self._say(f"compiled for {self.seconds_compiling():.0f} s in the first step")
             values: dict[str, float] = {}
             if log_now:
-                values = self._record(step, result) | window.record(self.device, world_size())
+                values = self._record(step, result) | window.record(self.device)
                 self._report(step, values, window)
                 window = Window(step + 1, modalities)
             if valid_now:
@@ -288,7 +290,8 @@ class Trainer:
             profiler.step()
             if stop:
                 self._leave(step + 1, writer)
-        self.progress({"last_step_at": time.time()})
+        # Not the wall clock's: set back meanwhile, the last step would come before the first.
+        self.progress({"last_step_at": first_step_at + time.perf_counter() - since})
         return record
 
     def _validate(self, step: int) -> dict[str, float]:

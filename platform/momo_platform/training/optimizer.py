@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.conv import _ConvNd
 
 from momo_platform.training.config import OptimizerConfig
 from momo_platform.training.parallel import is_sharded
+
+_PRODUCTS = (nn.Linear, nn.Bilinear, _ConvNd)
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -23,14 +26,27 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return floor + 0.5 * (config.learning_rate - floor) * (1 + math.cos(math.pi * progress))
 
 
+def _decayed(module: nn.Module) -> set[nn.Parameter]:
+    """Weights of products, with one output too, and tables of several rows."""
+    found: set[nn.Parameter] = set()
+    for owner in module.modules():
+        for parameter in owner.parameters(recurse=False):
+            if parameter.ndim < 2 or isinstance(owner, nn.LayerNorm):
+                continue
+            if isinstance(owner, _PRODUCTS) or min(parameter.shape) > 1:
+                found.add(parameter)
+    return found
+
+
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW; biases, norms, embeddings tables of one row and scalars get no weight decay."""
+    """AdamW; biases, norms, tokens, positions, embedding tables of one row and scalars get no
+    weight decay."""
     decay, plain, unsharded = [], [], []
-    sharded = is_sharded(module)
+    sharded, decayed = is_sharded(module), _decayed(module)
     for parameter in module.parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.ndim >= 2 and min(parameter.shape) > 1:
+        if parameter in decayed:
             decay.append(parameter)
         elif sharded and not isinstance(parameter, DTensor):
             unsharded.append(parameter)  # the fused update takes one kind of tensor a group

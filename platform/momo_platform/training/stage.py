@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
+from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
@@ -113,7 +114,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     torch.set_num_threads(scaling.threads_per_worker or cores)
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
-    started = time.time()
+    started = time.perf_counter()  # the wall clock may be set meanwhile
     setup = build(spec.recipe, inputs, spec.train, rank, world_size, cores)
     with spec.folders.open(writes=rank == 0) as (output, checkpoints):
         trainer = Trainer(
@@ -142,7 +143,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
                 "resumed_at_step": trainer.start_step,
                 "steps": spec.train.steps,
                 "steps_skipped": trainer.skipped,
-                "seconds_training": time.time() - started,
+                "seconds_training": time.perf_counter() - started,
                 "world_size": world_size,
                 "last": record,
             }
@@ -238,6 +239,8 @@ def run_torch_trainer(
                 continue
             if isinstance(cause, UserError):
                 raise cause from None
+            if isinstance(cause, OSError) and (told := fault_of_machine(cause)):
+                raise UserError(told) from None
             if fault == "memory":
                 raise out_of_memory(first, context.name) from None
             raise WorkerFailed(str(first)) from None

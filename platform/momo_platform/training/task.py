@@ -14,10 +14,11 @@ from momo_platform.training.parallel import touch
 
 
 class Loss(Protocol):
-    """A loss before division: `sum` and `count` are scalars, `metrics` are already means.
+    """A loss before division: `sum` and `count` are scalars, `metrics` are already means over as
+    many terms as `count` says.
 
     The loop divides by the count over all ranks; dividing by each rank's own count would weigh
-    the gradients of short batches wrongly.
+    the gradients of short batches wrongly. Metrics are weighed by the counts, too.
     """
 
     @property

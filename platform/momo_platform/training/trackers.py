@@ -70,6 +70,7 @@ class TensorBoard:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
             self._writer.add_scalar(key, value, step)
+        self._writer.flush()  # its own thread goes by the wall clock: set back, nothing would show
 
     def close(self, *, failed: bool = False) -> None:
         self._writer.close()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import types
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from momo_platform.charts import line_chart, standalone
 from momo_platform.overrides import as_options, with_settings
-from momo_platform.stages import UserError
+from momo_platform.stages import Storage, UserError
+from momo_platform.stages.in_use import InUse, keys_in_use
 from momo_platform.sweeps import Choice, Interval, Sweep
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.follow import Follower
@@ -31,7 +33,7 @@ from momo_platform.sweeps.rows import (
 )
 from momo_platform.sweeps.study import requeue
 from momo_platform.sweeps.sweep import numbers
-from momo_platform.sweeps.trial import Watcher
+from momo_platform.sweeps.trial import ROW, Watcher
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -263,6 +265,23 @@ def test_the_best_of_earlier_commands_stays_the_best(tmp_path):
     follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
     follower.know([row("a", {"0": 1.0}), row("b", {"0": 2.0}), row("c", {}, "failed")])
     assert (follower.finished, follower.best) == (3, (1.0, "a"))
+
+
+def test_artifacts_of_ended_trials_are_in_use_while_the_sweep_runs(tmp_path):
+    sweep = Sweep("s", None, "m", arms={"a": {}}, seeds=(0,))
+    storage = Storage(tmp_path / "runs")
+    held = InUse(storage)
+    follower = Follower(
+        *(sweep, tmp_path, io.StringIO(), optuna.create_study()), verbose=False, in_use=held
+    )
+    trial = types.SimpleNamespace(trial_id="t0", config={"number": 0})
+    follower.begin(trial)
+    ended = {"seeds": {"0": {"m": 1.0}}, "stages": {"0": {"fit": "0" * 12}}, "history": [{}]}
+    trial.last_result = {"m": 1.0, ROW: json.dumps(ended)}
+    follower.end(trial, failed=False)
+    assert keys_in_use(storage) == [("fit", "0" * 12)]
+    held.close()
+    assert keys_in_use(storage) == []
 
 
 def test_curves_have_every_stages_last_point_once(tmp_path):

@@ -62,6 +62,8 @@ SEEN = [
         "machine",
     ),
     (CUDA, "CUDA error: unspecified launch failure" + HINTS, "machine"),
+    (RuntimeError, "DataLoader worker (pid(s) 41) exited unexpectedly", "machine"),
+    (RuntimeError, "DataLoader worker (pid 41) is killed by signal: Killed. ", "machine"),
     (CUDA, "CUDA error: CUDA-capable device(s) is/are busy or unavailable" + HINTS, "machine"),
     (RuntimeError, "CUDA error: all CUDA-capable devices are busy or unavailable", "machine"),
     (RuntimeError, "CUDA error: hardware stack error" + HINTS, "machine"),
