@@ -11,15 +11,16 @@ from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.in_use import using
-from momo_platform.stages.machine_faults import (
+from momo_platform.stages.manifest import git_commit
+from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
+from momo_platform.stages.recovery import (
     WallClock,
     clock_went_back,
+    dead_process,
     passing,
     ray_was_lost,
     told,
 )
-from momo_platform.stages.manifest import git_commit
-from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import (
     FINISHED,
@@ -104,7 +105,7 @@ class Execution:
 
         try:
             while self.open:
-                self._look_at_clock()
+                self._look_below()
                 self._start_what_can()
                 self._look_at_leases()
                 self._look_at_nodes()
@@ -118,7 +119,7 @@ class Execution:
             self.view(list(self.statuses.values()))
         except (RayError, ConnectionError) as error:
             self.refs.clear()  # nobody is there who could cancel them
-            raise ray_was_lost(error) from error
+            raise ray_was_lost(str(error) or type(error).__name__) from error
         finally:
             try:
                 self._cancel_all()
@@ -165,8 +166,12 @@ class Execution:
                     ),
                 )
 
-    def _look_at_clock(self) -> None:
-        """End where Ray would keep training workers waiting until the wall clock has caught up."""
+    def _look_below(self) -> None:
+        """End where Ray died, or would keep training workers waiting until the wall clock has
+        caught up."""
+        if name := dead_process():
+            self.refs.clear()
+            raise ray_was_lost(f"its {name} died")
         behind = self.clock.back()
         if behind and self.clock.workers_wait(self.ray):
             raise clock_went_back(behind)

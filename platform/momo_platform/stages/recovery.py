@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from momo_platform.exit_codes import fault_of_machine
+from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.errors import StageFailed
 
 # A file server that comes back, a device that fails once: the same call may go well a moment later.
@@ -49,10 +49,23 @@ def told(error: BaseException) -> str | None:
     return None if found is None else fault_of_machine(found)
 
 
-def ray_was_lost(error: BaseException) -> StageFailed:
+def dead_process() -> str:
+    """Which process of the Ray that this one started has died; '' while all live that matter.
+
+    Ray itself notices by the wall clock, after a minute without its GCS, and then ends the driver
+    without a word.
+    """
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    dead = [] if node is None else [name for name, _ in node.dead_processes()]
+    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
+
+
+def ray_was_lost(reason: str) -> StageFailed:
     """For an error of Ray itself in the driver: a process of its own died."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    first = lines[0] if lines else type(error).__name__
+    lines = [line.strip() for line in reason.strip().splitlines()]
+    first = lines[0] if lines else "no reason given"
     return StageFailed(f"Ray ended under the run ({first[:200]}); {_AGAIN}")
 
 
