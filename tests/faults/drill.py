@@ -90,9 +90,13 @@ class Drill:
         run = scene.start()
         self.say(f"run {run.number} in {scene.folder.name}, {len(self.left)} faults left")
         run.wait_for(run.works, BEGINS_SECONDS)
-        while self.left and not run.ended and "report:" not in run.text:
-            if run.wait_for(lambda: False, self.left[0].delay) or run.ended:
+        while self.left:
+            working = [r for r in scene.runs if not r.ended and "report:" not in r.text]
+            if not working:
                 break
+            run = working[0]  # where a second took over: the first, and the second after its end
+            if run.wait_for(lambda: False, self.left[0].delay) or run.ended:
+                continue
             drawn = self.left.pop(0)
             self.say(f"{drawn.kind} ...")
             did = KINDS[drawn.kind](scene, run, drawn)

@@ -23,6 +23,8 @@ _ENDINGS = re.compile(
     re.MULTILINE,
 )
 
+_TRACE = re.compile(r'^Traceback \(most recent call last\)|^  File ".*", line \d+', re.MULTILINE)
+
 
 @dataclass
 class Run:
@@ -64,9 +66,9 @@ class Run:
         """What is wrong with how it ended, as a person reads it."""
         code, text = self.process.returncode, self.text
         found = []
-        if "Traceback (most recent call last)" in text:
-            lines = text[text.index("Traceback (most recent call last)") :].strip().splitlines()
-            found.append(f"a traceback: {lines[-1][:300]}")
+        if trace := _TRACE.search(text):
+            lines = text[trace.start() :].strip().splitlines()
+            found.append(f"a traceback: {lines[0].strip()} ... {lines[-1][:300]}")
         if self.killed:
             return found
         if code == 0 and "report:" not in text:

@@ -1,5 +1,7 @@
 """Stages of the tests of faults below a run; Ray's workers import them."""
 
+import os
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,24 @@ def write(config, inputs, context):
     (context.output.parent / "begun").touch()
     time.sleep(config.seconds)
     Path(context.output / f"{config.name}.txt").write_text(config.name)
+
+
+class Helper:
+    """A process that a stage starts, as a training starts its controller."""
+
+    def die(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose_a_helper(config, inputs, context):
+    """At the first try a process dies that the stage waits for."""
+    import ray
+
+    begun = context.output.parent / "begun"
+    if not begun.exists():
+        begun.touch()
+        ray.get(ray.remote(num_cpus=0)(Helper).remote().die.remote())
+    write(config, inputs, context)
 
 
 def ask_for_workers(config, inputs, context):
@@ -40,4 +60,5 @@ def ask_for_workers(config, inputs, context):
 
 
 def stage(name, seconds=0.0):
-    return Stage(name, ask_for_workers if name == "asks" else write, Writes(name, seconds))
+    run = {"asks": ask_for_workers, "helped": lose_a_helper}.get(name, write)
+    return Stage(name, run, Writes(name, seconds))

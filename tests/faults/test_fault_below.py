@@ -66,6 +66,13 @@ def wait_for_begun(process, storage):
     return begun[0].parent
 
 
+def test_a_stage_whose_helper_died_is_tried_again(tmp_path):
+    with driver(tmp_path / "runs", 0, "helped") as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "helped queued worker lost, retry 1" in output
+
+
 def test_where_ray_itself_dies_a_line_says_so_and_the_lease_is_given_back(tmp_path):
     storage = tmp_path / "runs"
     with driver(storage, 60, "slow") as process:

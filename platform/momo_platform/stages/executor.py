@@ -410,10 +410,13 @@ class Execution:
         from ray.exceptions import (
             NodeDiedError,
             OutOfMemoryError,
+            RayActorError,
             RayError,
             WorkerCrashedError,
         )
 
+        # Of its own process, or of one that it started: a training's controller, Ray Data's.
+        lost = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, RayActorError)
         try:
             self.ray.get(ref)
             self._set(status, "done")
@@ -421,9 +424,11 @@ class Execution:
             entry = status.entry
             if not self.leases.holds(self.storage.folder(entry.name, entry.fingerprint)):
                 self._wait_for_new_holder(status)
-            elif isinstance(error, WorkerCrashedError | OutOfMemoryError | NodeDiedError):
+            elif isinstance(error, lost) or isinstance(
+                cause := getattr(error, "cause", error), lost
+            ):
                 self._try_again(status, error, "worker lost")
-            elif why := passing(getattr(error, "cause", error)):
+            elif why := passing(cause):
                 self._try_again(status, error, why)
             else:
                 self._fail(status, error)
