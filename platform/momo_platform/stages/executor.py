@@ -11,15 +11,15 @@ from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.in_use import using
-from momo_platform.stages.machine_faults import (
+from momo_platform.stages.manifest import git_commit
+from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
+from momo_platform.stages.run_faults import (
     WallClock,
     clock_went_back,
     passing,
     ray_was_lost,
     told,
 )
-from momo_platform.stages.manifest import git_commit
-from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import (
     FINISHED,
