@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
 from momo_platform.stages.errors import UserError, is_disk_full
@@ -155,8 +154,6 @@ def run_stage(
                 f"disk full while stage {spec.name} wrote to {storage.uri}: make room there or "
                 "choose another folder with --storage; finished stages are kept"
             ) from error
-        if isinstance(error, OSError) and error.errno and (told := fault_of_machine(error)):
-            raise UserError(told) from error
         raise
     finally:
         if workspace is not None:
