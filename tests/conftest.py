@@ -13,15 +13,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def ray_token():
-    """One token for all of a session's clusters: Ray reads it once a process, and keeps it."""
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# One token for all of a session's clusters: Ray reads it, and whether there is one, once a process.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture(scope="session")
-def ray_local(ray_token):
+def ray_local():
     """Ray with two CPUs; ended with the session."""
     import ray
 

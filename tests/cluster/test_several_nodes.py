@@ -28,7 +28,7 @@ for _name in STAGES:
 
 
 @pytest.fixture(scope="module")
-def environment(ray_token):
+def environment():
     """Import path for every process."""
     with pytest.MonkeyPatch.context() as patch:
         paths = [str(ROOT), str(ROOT / "platform")]

@@ -83,7 +83,7 @@ import sys, time
 from pathlib import Path
 from test_fault_plan import Settings, until_killed, make
 from momo_platform.stages import Stage, open_storage
-make(open_storage(sys.argv[1]), Stage("long", until_killed, Settings(), code=("toy_encoder",)))
+make(open_storage(sys.argv[1]), Stage("long", until_killed, Settings(), code=("toy_source",)))
 """
 
 
@@ -119,8 +119,8 @@ def test_an_interrupted_stage_says_that_its_code_has_changed(place, tmp_path, re
     code = tmp_path / "code"
     code.mkdir()
     monkeypatch.syspath_prepend(code)
-    (code / "toy_encoder.py").write_text("x = 1\n")
-    stage = Stage("long", until_killed, Settings(), code=("toy_encoder",))
+    (code / "toy_source.py").write_text("x = 1\n")
+    stage = Stage("long", until_killed, Settings(), code=("toy_source",))
 
     def reason():
         entry = make_plan([stage], open_storage(uri))["long"]
@@ -129,12 +129,12 @@ def test_an_interrupted_stage_says_that_its_code_has_changed(place, tmp_path, re
 
     run_and_kill(uri, stage, 400)
     assert reason() == "checkpoint at step 400"
-    (code / "toy_encoder.py").write_text("x = 2\n")
-    changed = "code changed since: toy_encoder.py (--rerun long to begin anew)"
+    (code / "toy_source.py").write_text("x = 2\n")
+    changed = "code changed since: toy_source.py (--rerun long to begin anew)"
     assert reason() == f"checkpoint at step 400; {changed}"
     run_and_kill(uri, stage, 600)  # gone on with the new code, which made this checkpoint
     assert reason() == "checkpoint at step 600"
-    (code / "toy_encoder.py").write_text("x = 1\n")
+    (code / "toy_source.py").write_text("x = 1\n")
     assert reason() == f"checkpoint at step 600; {changed}"
 
 

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("kind", ["local", pytest.param("start", marks=pytest.mark.slow)])
-def test_a_task_sees_the_gpus_it_asked_for_and_no_others(kind, ray_token, tmp_path):
+def test_a_task_sees_the_gpus_it_asked_for_and_no_others(kind, tmp_path):
     env = with_our_modules(RAY_OVERRIDE_RESOURCES='{"GPU": 1}' if kind == "local" else "{}")
     env["PYTHONPATH"] += f":{HERE}:{HERE / 'serving'}"
     for name in ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):

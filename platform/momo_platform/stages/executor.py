@@ -13,7 +13,7 @@ from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.in_use import using
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
-from momo_platform.stages.recovery import (
+from momo_platform.stages.run_faults import (
     WallClock,
     clock_went_back,
     dead_process,

@@ -159,6 +159,7 @@ def using(plan: Plan, storage: Storage) -> Iterator[None]:
     record = InUse(storage)
     record.add((e.name, e.fingerprint) for e in plan.entries if e.action != "skipped")
     try:
+        remove_dead_records(storage)
         _wait_for_collectors(storage)
         _check_inputs(plan, storage)
         yield

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
-from momo_platform.stages.recovery import passing
 from momo_platform.stages.stage import Artifact, Context
 from momo_platform.stages.storage import Storage, Workspace, open_storage
 
@@ -156,10 +154,6 @@ def run_stage(
                 f"disk full while stage {spec.name} wrote to {storage.uri}: make room there or "
                 "choose another folder with --storage; finished stages are kept"
             ) from error
-        if passing(error):
-            raise  # the driver starts the stage again
-        if isinstance(error, OSError) and error.errno and (told := fault_of_machine(error)):
-            raise UserError(told) from error
         raise
     finally:
         if workspace is not None:

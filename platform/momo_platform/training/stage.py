@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
-from momo_platform.machine_faults import fault_of_machine
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
@@ -237,10 +236,8 @@ def run_torch_trainer(
                 logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
                 context.progress(_again(f"worker lost, restart {attempt + 1}"))
                 continue
-            if isinstance(cause, UserError):
+            if isinstance(cause, UserError | OSError):  # the executor tells or tries again
                 raise cause from None
-            if isinstance(cause, OSError) and (told := fault_of_machine(cause)):
-                raise UserError(told) from None
             if fault == "memory":
                 raise out_of_memory(first, context.name) from None
             raise WorkerFailed(str(first)) from None

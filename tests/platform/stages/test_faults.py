@@ -88,7 +88,8 @@ def break_and_go_on(root, target, delay, undisturbed):
         code = again.wait(timeout=120)
         assert code == 0, Path(f"{root}.log").read_text()[-4000:]
         assert contents(storage) == undisturbed
-        for folder in root.glob("*/*"):  # nothing half made is left
+        assert not list(root.glob(".in-use/*"))
+        for folder in root.glob("[!.]*/*"):  # nothing half made is left
             assert holder(folder) is None
             assert len(list(folder.glob("attempt-*"))) == 1
     finally:

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
-def cluster(ray_token, monkeypatch):
+def cluster(monkeypatch):
     """A head that takes no work and two nodes of one CPU."""
     from ray.cluster_utils import Cluster
 
