@@ -78,7 +78,8 @@ class RunPlan:
     def fixed(self, folder: Path) -> Mapping[str, Any]:
         """What the run in `folder` records: this plan with commit and date, or, where it goes on,
         the one that it began with; nothing where that had none. Raises UserError where that run, or
-        another of this experiment beside it, was begun with other seeds or comparisons."""
+        another of this experiment beside it, was begun with other seeds or comparisons, or had one
+        of these seeds and was judged by another metric or margin."""
         now = {"commit": git_commit(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         mine = asdict(replace(self, **now))
         before, begun = _read(folder / PLAN), _read(folder / DEFINITION)
@@ -113,6 +114,13 @@ class RunPlan:
         if (other.get("experiment"), other.get("base")) != (self.experiment, self.base):
             return
         seen = set(other["seeds"]) & set(self.seeds)
+        judged = [f for f in ("metric", "margin") if f in other and other[f] != asdict(self)[f]]
+        if seen and judged:
+            raise UserError(
+                f"the run {name} has had seeds {_listed(sorted(seen))} and was judged by another "
+                f"{' and '.join(judged)}, which can't be changed once results may have been seen: "
+                f"give seeds that no run has had: --seeds {_listed(self._fresh(other['seeds']))}"
+            )
         if seen and set(other["seeds"]) != set(self.seeds):
             raise UserError(
                 f"--seeds {_listed(self.seeds)}: the run {name} has had {_listed(sorted(seen))}; "

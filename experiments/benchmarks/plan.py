@@ -68,7 +68,7 @@ def fill(storage: Storage, plan: Plan) -> None:
             inputs=inputs,
             git_commit="",
             packages={},
-            code=source_hashes(entry.stage.code),
+            code=source_hashes(getattr(entry.stage, "sources", entry.stage.code)),
             seconds=1.0,
             resources={},
             created="2026-01-01T00:00:00+00:00",

@@ -59,7 +59,8 @@ def _main(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in _COMMANDS:
-        near = difflib.get_close_matches(name, _COMMANDS, n=1)
+        near = ["sweep"] if name.startswith("experiment") else []
+        near += difflib.get_close_matches(name, _COMMANDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(_COMMANDS)
         print(f"error: momo {name}: no such command; {hint}There are {known}", file=sys.stderr)

@@ -106,6 +106,9 @@ def test_seeds_are_fixed_before_the_first_trial_and_never_added(tmp_path, stubbe
         assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match=r"the run toy-hour has had 0 1 2; .* --seeds 3 4 5 6"):
         run(toy, _options(tmp_path, seeds=(0, 1, 2, 9), name="more"), [])
+    judged = r"had seeds 0 1 2 and was judged by another metric.*--seeds 3 4 5"
+    with pytest.raises(UserError, match=judged):
+        run(toy, _options(tmp_path, metric="other", name="looked"), [])
     assert len(stubbed) == 1
     assert read_results(folder / "results.json") == results
     # What the remedy says works, and so do the same seeds again, also when all is forgotten.

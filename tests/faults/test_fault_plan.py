@@ -38,7 +38,7 @@ def make(storage, stage):
     inputs = {role: (s.name, plan[s.name].fingerprint) for role, s in stage.inputs.items()}
     spec = TaskSpec(
         *(stage.name, digest, stage.version, stage.run, stage.config, config),
-        *(inputs, stage.code, storage.uri, {}),
+        *(inputs, getattr(stage, "sources", stage.code), storage.uri, {}),
     )
     run_stage(spec, lambda _: None, dict)
     return storage.folder(stage.name, digest) / "manifest.json"

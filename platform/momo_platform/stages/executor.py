@@ -336,7 +336,7 @@ class Execution:
                 role: (s.name, self.statuses[s.name].entry.fingerprint)
                 for role, s in stage.inputs.items()
             },
-            stage.code,
+            stage.sources,
             self.storage.uri,
             stage.resources.total,
             self.commit,

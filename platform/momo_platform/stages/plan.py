@@ -157,7 +157,7 @@ def _resume_reason(
         f"{RERUN} that was interrupted at step {step}" if again else f"checkpoint at step {step}"
     )
     before = read_begun(storage, stage.name, digest).code_at(step)
-    changed = [] if before is None else changed_files(before, code.of(stage.code))
+    changed = [] if before is None else changed_files(before, code.of(stage.sources))
     if not changed:
         return reason
     place = f"{storage.folder(stage.name, digest)}/{CHECKPOINTS}"
@@ -168,7 +168,7 @@ def _resume_reason(
 def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str], code: _Code) -> str:
     if remade:
         return f"unless {', '.join(dict.fromkeys(remade))} comes out different"
-    if changed := changed_files(manifest.code, code.of(stage.code)):
+    if changed := changed_files(manifest.code, code.of(stage.sources)):
         return f"{_changed_code(changed)} ({RERUN} {manifest.stage} to run again)"
     return f"made {manifest.created[:16].replace('T', ' ')} in {manifest.seconds:.0f} s"
 

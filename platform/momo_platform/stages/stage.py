@@ -64,6 +64,12 @@ class Stage:
     resources: Resources = Resources()
     code: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The modules of `code`, and the one that `run` stands in."""
+        own = getattr(self.run, "__module__", "")
+        return tuple(dict.fromkeys((*self.code, own))) if own not in ("", "__main__") else self.code
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -19,7 +19,7 @@ def make(storage: Storage, *targets: Stage) -> None:
             stage.config,
             canonical(stage.config),
             inputs,
-            stage.code,
+            stage.sources,
             storage.uri,
             stage.resources.total,
         )
