@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import shims
 from processes import descendants
 from s3_server import S3Server
+from test_fault_plan import Settings, make, nothing
+
+from momo_platform.stages import Stage, Storage
 
 HERE = Path(__file__).parent
 
@@ -174,3 +178,89 @@ def test_gc_frees_dead_processes_scratch_in_the_cache_and_no_living_ones(tmp_pat
         dead.wait()
         assert "scratch of a dead process (2" in artifacts(tmp_path / "runs", env, "gc")
         assert [folder.exists() for folder in folders] == [False, True]
+
+
+USING = """
+import sys
+from test_fault_plan import Settings, nothing
+from momo_platform.exit_codes import exit_code
+from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages.in_use import using
+
+def work():
+    storage = Storage(sys.argv[1])
+    with using(make_plan([Stage("s0", nothing, Settings())], storage), storage):
+        print("runs")
+    return 0
+
+sys.exit(exit_code(work, "again"))
+"""
+
+
+@pytest.mark.parametrize("how", ["a file", "EROFS", "EDQUOT"])
+def test_a_run_that_cant_say_what_it_uses_does_not_start(how, tmp_path):
+    uri, env = tmp_path / "runs", environment()
+    uri.mkdir()
+    if how == "a file":
+        (uri / ".in-use").touch()
+    else:
+        env |= shims.environment(shims.Fault(("mkdir",), how, "/.in-use"))
+    command = [sys.executable, "-c", USING, str(uri)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert ".in-use" in done.stderr
+
+
+def two_of(uri):
+    """Two artifacts of one name, of which a `gc` keeps one."""
+    storage = Storage(uri)
+    make(storage, Stage("s0", nothing, Settings()))
+    made = int(time.time())
+    while int(time.time()) == made:  # manifests count seconds
+        time.sleep(0.05)
+    make(storage, Stage("s0", nothing, Settings(width=3)))
+
+
+def gc(uri, **more):
+    command = [sys.executable, "-m", "momo_platform", "gc", "--keep-last", "1"]
+    command += ["--storage", str(uri)]
+    env = environment(XDG_CACHE_HOME=f"{uri}-cache", **more)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+
+
+def test_gc_frees_room_on_a_full_disk_and_warns_that_no_run_is_told(tmp_path):
+    uri = tmp_path / "runs"
+    two_of(uri)
+    done = gc(uri, **shims.environment(shims.full_disk(f"{uri}/")))
+    assert done.returncode == 0, done.stderr
+    assert "deleted s0/" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "disk is full" in done.stderr
+    assert len(list((uri / "s0").iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", ["a file", "EROFS"])
+def test_gc_that_cant_see_or_say_who_uses_what_deletes_nothing(how, tmp_path):
+    uri = tmp_path / "runs"
+    two_of(uri)
+    more = {}
+    if how == "a file":
+        (uri / ".in-use").touch()
+    else:
+        more = shims.environment(shims.Fault(("mkdir",), how, "/.in-use"))
+    done = gc(uri, **more)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert ".in-use" in done.stderr
+    assert len(list((uri / "s0").iterdir())) == 2
+
+
+@pytest.mark.parametrize("command", ["gc", "list"])
+def test_a_folder_that_is_no_storage_is_left_as_it_is(command, tmp_path):
+    folder = tmp_path / "thesis"
+    (folder / "chapters").mkdir(parents=True)
+    (folder / "chapters" / "one.tex").write_text("mine")
+    before = set(folder.rglob("*"))
+    artifacts(folder, environment(XDG_CACHE_HOME=str(tmp_path / "cache")), command)
+    assert set(folder.rglob("*")) == before

@@ -214,3 +214,84 @@ def test_lineage_of_a_path_is_that_of_its_storage_wherever_one_stands(storage, t
     assert done.returncode == 0, done.stderr
     assert "1 corpus files" in done.stdout
     assert artifacts(storage, "verify", folder, cwd=other).stdout == "1 of 1 artifacts are whole\n"
+
+
+def age(folder):
+    """As if nothing in it had changed for a year."""
+    past = time.time() - 365 * 86400
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (past, past))
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_an_artifact_with_a_damaged_manifest_is_named_and_never_freed(left, storage):
+    first = Stage("first", write, Settings())
+    damaged = make(storage, first)
+    make(storage, Stage("second", write, Settings(), {"up": first}))
+    damaged.write_bytes(damaged.read_bytes()[:left])
+    age(damaged.parent)
+    done = artifacts(storage, "gc", "--unfinished-days", "0")
+    assert done.returncode == 0, done.stderr
+    assert [f.read_text() for f in damaged.parent.glob("attempt-*/x")] == ["x" * 64]
+    assert "damaged manifest" in artifacts(storage, "list").stdout
+    for chosen in ((), ("first",), (f"first/{damaged.parent.name}",), (damaged.parent,)):
+        done = artifacts(storage, "verify", *chosen)
+        assert done.returncode == 1, chosen
+        assert f"first/{damaged.parent.name}: manifest.json is" in done.stdout
+        assert "--rerun first" in done.stdout
+    assert "0 of 1 artifacts are whole" in done.stdout
+    assert "manifest.json is" in artifacts(storage, "lineage", "second").stdout
+
+
+@pytest.mark.parametrize("how", ["EIO", "folder"])
+def test_an_artifact_whose_manifest_cant_be_read_is_never_told_as_not_there(how, storage):
+    first = Stage("first", write, Settings())
+    manifest = make(storage, first)
+    make(storage, Stage("second", write, Settings(), {"up": first}))
+    shim = {}
+    if how == "EIO":
+        fault = shims.Fault(("open",), "EIO", f"{manifest.parent.name}/manifest.json")
+        shim = shims.environment(fault)
+    else:
+        manifest.unlink()
+        manifest.mkdir()
+
+    def told(code, *arguments):
+        command = [sys.executable, "-m", "momo_platform", *arguments, "--storage", storage.uri]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)} | shim
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "no longer" not in done.stdout
+        assert "has no artifact" not in done.stderr
+        text = done.stdout + done.stderr
+        assert "manifest.json: can't be read" in text.replace("\n", "")
+        return text
+
+    assert "1 of 2 artifacts are whole" in told(1, "verify")
+    assert "0 of 1 artifacts are whole" in told(1, "verify", "first")
+    told(2, "show", "first")
+    told(2, "diff", "first", "second")
+    told(0, "lineage", "second")
+    assert "1 artifacts" in told(0, "list")
+
+
+@pytest.mark.parametrize("error", ["EIO", "ESTALE"])
+def test_verify_goes_on_after_a_file_that_cant_be_read(error, storage):
+    attempts = {}
+    for name in ("a", "b", "c"):
+        [attempts[name]] = make(storage, Stage(name, write, Settings())).parent.glob("attempt-*")
+    (attempts["c"] / "x").write_text("y")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    env |= shims.environment(shims.Fault(("open",), error, f"{attempts['a'].name}/x"))
+    done = subprocess.run(
+        [sys.executable, "-m", "momo_platform", "verify", "--storage", storage.uri],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1, done.stderr
+    first, second, last = done.stdout.splitlines()
+    assert "can't be read" in first
+    assert second.startswith("c/")
+    assert last == "1 of 3 artifacts are whole"

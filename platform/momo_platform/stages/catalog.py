@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, unreadable
+from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.manifest import FILE_NAME, Manifest, read_manifest
 from momo_platform.stages.plan import differences
 from momo_platform.stages.storage import Storage
 
 Key = tuple[str, str]
+_NAMES_TOLD = 12
 
 
 def key_of(manifest: Manifest) -> Key:
@@ -34,6 +38,40 @@ class Catalog:
             for _, key, _ in self.inputs(manifest):
                 self._users.setdefault(key, {})[key_of(manifest)] = manifest
 
+    @cached_property
+    def troubled(self) -> dict[Key, str]:
+        """Artifacts that are there, but whose manifest is damaged or can't be read; and why."""
+        found: dict[Key, str] = {}
+        for name in self.storage.names():
+            try:
+                digests = [e.name for e in self.storage.entries_of(name) if e.size is None]
+            except UserError:  # it is among the problems
+                continue
+            for key in ((name, d) for d in digests if is_fingerprint(d)):
+                if key not in self.by_key and (why := self._trouble(key)):
+                    found[key] = why
+        return found
+
+    def _trouble(self, key: Key) -> str | None:
+        try:
+            damaged = self.storage.damage(*key)
+        except (UserError, OSError) as error:
+            return unreadable(error, "/".join((self.storage.uri, *key)))
+        return f"{damaged}; --rerun {key[0]} makes it again" if damaged else None
+
+    def troubled_by(self, text: str) -> dict[Key, str]:
+        """Those of `troubled` that a person means, in the words of `find`."""
+        name, _, digest = text.strip("/").partition("/")
+        root = Path(self.storage.uri)
+        if os.path.exists(text) and (place := Path(text).resolve()).is_relative_to(root):
+            name, digest = (*place.relative_to(root).parts[:2], "", "")[:2]
+        return {
+            key: why
+            for key, why in self.troubled.items()
+            if (key[0] == name and key[1].startswith(digest))
+            or (name and not digest and key[1].startswith(name))
+        }
+
     def find(self, text: str) -> Manifest:
         """The artifact that a person means: `name` (its newest), `name/fingerprint` or a start of
         it, a fingerprint, or a path inside an artifact or an exported model.
@@ -51,11 +89,15 @@ class Catalog:
         if matching:
             names = ", ".join("/".join(key_of(m)) for m in matching[:6])
             raise UserError(f"{text} is ambiguous: {names}")
+        for key, why in self.troubled_by(text).items():
+            raise UserError(f"{'/'.join(key)}: {why}")
         names = list(dict.fromkeys(m.stage for m in self.manifests))
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        has = ", ".join(names) or "no artifacts at all"
-        raise UserError(f"{self.storage.uri} has no artifact {text}; {hint}It has {has}")
+        hint = f"did you mean {near[0]}? It" if near else "it"
+        has = ", ".join(names[:_NAMES_TOLD]) or "no artifacts at all"
+        more = len(names) - _NAMES_TOLD
+        has += f" and {more} more" if more > 0 else ""
+        raise UserError(f"{self.storage.uri} has no artifact {text}; {hint} has {has}")
 
     def _at_path(self, path: Path) -> Manifest | None:
         if not path.exists():

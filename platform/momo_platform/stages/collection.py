@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 
 from momo_platform.stages.amounts import age_of, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
-from momo_platform.stages.errors import UserError
-from momo_platform.stages.in_use import collecting, keys_in_use, remove_dead_records
+from momo_platform.stages.errors import UserError, is_disk_full
+from momo_platform.stages.in_use import (
+    check_place,
+    collecting,
+    keys_in_use,
+    remove_dead_records,
+)
 from momo_platform.stages.leftovers import (
     Leftover,
     is_old,
@@ -41,15 +46,16 @@ class Collection:
         Raises UserError, before anything is deleted, where something can't be read: it may need
         what would go.
         """
-        if self.catalog.problems:
-            raise UserError(f"{self.catalog.problems[0]}: gc can't tell what it was made from")
         storage = self.catalog.storage
+        unfinished = self._unfinished()
+        check_place(storage)
         with ExitStack() as stack:
-            if not self.dry_run:
+            # In a folder that is no storage nothing is written.
+            if not self.dry_run and (self.catalog.manifests or unfinished):
                 stack.enter_context(collecting(storage))
+                unfinished = self._unfinished()
             self.leases = storage.leases()
             stack.callback(self.leases.close)
-            unfinished = self._unfinished()
             in_use = set(self._in_use(unfinished))
             for manifest in self.catalog.to_delete(self.keep_last, in_use):
                 self._artifact(manifest)
@@ -60,7 +66,11 @@ class Collection:
         return self.freed
 
     def _unfinished(self) -> list[Leftover]:
-        return leftovers(self.catalog.storage, self.catalog.by_key)
+        problems = list(self.catalog.problems)
+        found = leftovers(self.catalog.storage, self.catalog.by_key, problems)
+        if problems:
+            raise UserError(f"{problems[0]}: gc can't tell what it was made from")
+        return found
 
     def _in_use(self, unfinished: list[Leftover]) -> Iterator[Key]:
         """What running plans use, and what stages read that hold a lease or can be resumed."""
@@ -77,7 +87,7 @@ class Collection:
         what = f"{'/'.join(key)}"
         folder = storage.folder(*key)
         if not self.dry_run:
-            if other := self.leases.acquire_watching(folder):
+            if other := self._holder(key):
                 self.say(what, 0, False, f"{other} works on it")
                 return
             # A plan that began since we looked has said so before it reads anything.
@@ -89,6 +99,16 @@ class Collection:
             self.leases.release(folder)
         self._gone(what, size_of(manifest), age_of(manifest))
 
+    def _holder(self, key: Key) -> str | None:
+        """Take the lease on what is to go; who else has it, or None. On a full disk none can be
+        written: it goes where nobody holds one."""
+        try:
+            return self.leases.acquire_watching(self.catalog.storage.folder(*key))
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            return self.catalog.storage.lease_holder(*key)
+
     def _used_now(self) -> set[Key]:
         used = keys_in_use(self.catalog.storage)
         known = [self.catalog.by_key[k] for k in used if k in self.catalog.by_key]
@@ -96,6 +116,10 @@ class Collection:
 
     def _leftover(self, one: Leftover, in_use: set[Key]) -> None:
         storage, key = self.catalog.storage, (one.name, one.fingerprint)
+        if one.is_damaged:  # its files may be all that is left of hours
+            why = f"its manifest is damaged; --rerun {one.name} makes it again"
+            self.say(one.label, 0, False, why)
+            return
         if not self._is_old(one):
             return
         if one.held_by:
@@ -106,11 +130,12 @@ class Collection:
             return
         if not self.dry_run:
             folder = storage.folder(*key)
-            if other := self.leases.acquire_watching(folder):
+            if other := self._holder(key):
                 self.say(one.label, 0, False, f"{other} works on it")
                 return
             now = leftover(storage, key, storage.manifest(*key), storage.now())
-            goes = now is not None and self._is_old(now) and key not in self._used_now()
+            goes = now is not None and not now.is_damaged and self._is_old(now)
+            goes = goes and key not in self._used_now()
             for path in now.paths if now is not None and goes else ():
                 storage.tree.remove(path)
             self.leases.release(folder)

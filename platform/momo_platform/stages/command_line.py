@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,7 @@ from momo_platform.stages.catalog import (
     storage_at,
 )
 from momo_platform.stages.collection import Collection
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.leftovers import leftovers
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage import open_storage
@@ -58,8 +59,12 @@ def _catalog(uri: str) -> Catalog:
 
 def _found(uri: str, artifact: str) -> tuple[Catalog, Manifest]:
     """An artifact and the catalog of its storage: where a path says which, that one."""
-    catalog = _catalog(str(storage_at(Path(artifact)) or uri))
+    catalog = _catalog(_storage_of(uri, artifact))
     return catalog, catalog.find(artifact)
+
+
+def _storage_of(uri: str, artifact: str) -> str:
+    return str(storage_at(Path(artifact)) or uri)
 
 
 def _label(manifest: Manifest) -> str:
@@ -75,10 +80,13 @@ def _console() -> Console:
 def list_artifacts(storage: StorageOption = "runs", json_output: JsonOption = False) -> None:
     """Artifacts with size, age and who uses them; then those that are unfinished."""
     catalog = _catalog(storage)
-    unfinished = leftovers(catalog.storage, catalog.by_key)
+    problems = list(catalog.problems)
+    unfinished = leftovers(catalog.storage, catalog.by_key, problems)
     if json_output:
         rows = [finished_row(catalog, m) for m in catalog.manifests]
         print(json.dumps([*rows, *map(unfinished_row, unfinished)], indent=1))
+        for problem in problems:
+            print(f"left out: {problem}", file=sys.stderr)
         return
     _console().print(finished_table(catalog))
     total = sum(map(size_of, catalog.manifests))
@@ -87,7 +95,7 @@ def list_artifacts(storage: StorageOption = "runs", json_output: JsonOption = Fa
         _console().print("", unfinished_table(unfinished), sep="\n")
         total = sum(one.size for one in unfinished)
         print(f"{len(unfinished)} unfinished, {in_bytes(total)}; gc frees what is left for days")
-    for problem in catalog.problems:
+    for problem in problems:
         print(f"left out: {problem}")
 
 
@@ -133,7 +141,8 @@ def _tree(catalog: Catalog, manifest: Manifest, title: str, *, down: bool) -> Tr
         near = users if down else catalog.inputs(one)
         for role, key, other in near:
             text = "/".join(key) + (f" ({role})" if role and role != key[0] else "")
-            text += "" if other is not None else " (no longer there)"
+            if other is None:
+                text += f" ({catalog.troubled.get(key, 'no longer there')})"
             branch = parent.add(text + (" …" if key in seen and other and other.inputs else ""))
             if other is not None and key not in seen:
                 seen.add(key)
@@ -162,7 +171,10 @@ def lineage(
     print(f"{len(files)} corpus files:")
     for digest, path in files:
         print(f"{digest}  {path}")
-    gone = {"/".join(k) for m in ancestors for _, k, other in catalog.inputs(m) if other is None}
+    missing = {k for m in ancestors for _, k, other in catalog.inputs(m) if other is None}
+    gone = {"/".join(k) for k in missing - catalog.troubled.keys()}
+    for key in sorted(missing & catalog.troubled.keys()):
+        print(f"and those behind {'/'.join(key)}: {catalog.troubled[key]}")
     if gone:
         print(f"and those behind {', '.join(sorted(gone))}: no longer in {catalog.storage.uri}")
 
@@ -187,18 +199,41 @@ def diff(
 @app.command
 def verify(artifacts: Names = (), storage: StorageOption = "runs") -> None:
     """Check every file's checksum. Exit code 1 and a line for each artifact that is damaged."""
-    chosen = [_found(storage, a) for a in artifacts]
+    chosen: list[tuple[Catalog, Manifest]] = []
+    bad: list[str] = []
     if not artifacts:
         catalog = _catalog(storage)
         chosen = [(catalog, manifest) for manifest in catalog.manifests]
-    damaged = 0
+        bad = [f"{'/'.join(key)}: {why}" for key, why in catalog.troubled.items()]
+        bad += [p for p in catalog.problems if p not in catalog.troubled.values()]
+    for artifact in artifacts:
+        catalog = _catalog(_storage_of(storage, artifact))
+        found = [f"{'/'.join(key)}: {why}" for key, why in catalog.troubled_by(artifact).items()]
+        try:
+            chosen.append((catalog, catalog.find(artifact)))
+        except UserError:
+            if not found:
+                raise
+        bad += found
+    total = len(chosen) + len(bad)
+    damaged = len(bad)
+    for line in bad:
+        print(line)
     for catalog, manifest in chosen:
-        if problem := catalog.storage.problem(manifest, checksums=True):
+        if problem := _problem(catalog, manifest):
             damaged += 1
-            print(f"{_label(manifest)}: {problem}; --rerun {manifest.stage} makes it again")
-    print(f"{len(chosen) - damaged} of {len(chosen)} artifacts are whole")
+            print(f"{_label(manifest)}: {problem}")
+    print(f"{total - damaged} of {total} artifacts are whole")
     if damaged:
         raise SystemExit(1)
+
+
+def _problem(catalog: Catalog, manifest: Manifest) -> str | None:
+    try:
+        problem = catalog.storage.problem(manifest, checksums=True)
+    except (UserError, OSError) as error:  # the others are to be looked at, too
+        return unreadable(error, str(catalog.storage.folder(*key_of(manifest))))
+    return f"{problem}; --rerun {manifest.stage} makes it again" if problem else None
 
 
 @app.command

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
 from momo_platform.stages.storage import Storage
@@ -93,10 +93,20 @@ def keys_in_use(storage: Storage) -> list[Key]:
     return [key for record in living for key in record.uses or ()]
 
 
+def check_place(storage: Storage) -> None:
+    """Raises UserError where something else than a folder is in the records' place: it lists like
+    an empty folder, as if no plan ran."""
+    if any(e.name == FOLDER and e.size is not None for e in storage.tree.entries("")):
+        raise UserError(
+            f"{storage.uri}/{FOLDER} is a file: which runs use what can't be told there; remove it "
+            "when no run is going on"
+        )
+
+
 @dataclass
 class InUse:
-    """One process's record, renewed by a thread until `close`. A storage that can't be written just
-    now is tried again: it may be full, which a `gc` mends."""
+    """One process's record, renewed by a thread until `close`. Once it was written, a storage that
+    can't be written just now is tried again: it may be full, which a `gc` mends."""
 
     storage: Storage
     collects: bool = False
@@ -107,10 +117,20 @@ class InUse:
     _thread: threading.Thread | None = None
 
     def add(self, keys: Iterable[Key]) -> None:
-        """Say that these are in use, too; on the disk when this returns."""
+        """Say that these are in use, too; on the disk when this returns.
+
+        Raises OSError where the first record can't be written: what nobody knows of is collected.
+        """
         with self._lock:
             self._uses |= dict.fromkeys(keys)
-        self._write()
+        if self._thread is None:
+            self._write()
+            self.renew()
+        else:
+            self._write_again()
+
+    def renew(self) -> None:
+        """From now on write the record again and again."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, daemon=True, name="in-use")
             self._thread.start()
@@ -125,10 +145,14 @@ class InUse:
 
     def _beat(self) -> None:
         while not self._end.wait(_BEAT_SECONDS):
+            self._write_again()
+
+    def _write_again(self) -> None:
+        with contextlib.suppress(OSError):
             self._write()
 
     def _write(self) -> None:
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock:
             document = {
                 "process": ProcessIdentity.own().asdict(),
                 "collects": self.collects,
@@ -139,9 +163,20 @@ class InUse:
 
 @contextlib.contextmanager
 def collecting(storage: Storage) -> Iterator[None]:
-    """While a `gc` deletes: drivers that start wait for its end."""
+    """While a `gc` deletes: drivers that start wait for its end.
+
+    A full disk, which it is to mend, keeps no `gc` from it.
+    """
     record = InUse(storage, collects=True)
-    record.add([])
+    try:
+        record.add([])
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        logger.warning(
+            "the disk is full (%s): a run that starts now is not told that a gc deletes", error
+        )
+        record.renew()
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from momo_platform.stages.begun import read_begun
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
@@ -35,7 +35,7 @@ class Leftover:
     """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
     since the last change; `held_by` who holds the artifact's lease. With
     `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
-    that died."""
+    that died. With `is_damaged` its manifest is there and not whole: it was finished."""
 
     name: str
     fingerprint: str
@@ -46,6 +46,7 @@ class Leftover:
     held_by: str | None
     is_finished: bool
     inputs: tuple[Key, ...]
+    is_damaged: bool = False
 
     @property
     def label(self) -> str:
@@ -55,23 +56,35 @@ class Leftover:
     @property
     def what(self) -> str:
         """In words."""
+        if self.is_damaged:
+            return "damaged manifest"
         if self.step is not None:
             return f"checkpoint at step {self.step}"
         return "left by a dead attempt" if self.is_finished else "no checkpoint"
 
 
-def leftovers(storage: Storage, finished: Mapping[Key, Manifest]) -> list[Leftover]:
-    """All of a storage, by name. What can't be read is left out: the catalog tells it."""
+def leftovers(
+    storage: Storage, finished: Mapping[Key, Manifest], problems: list[str]
+) -> list[Leftover]:
+    """All of a storage, by name. What can't be read is left out and told in `problems`."""
     found: list[Leftover] = []
+    told: list[str] = []
     now = storage.now()
     for name in storage.names():
-        with contextlib.suppress(UserError):
-            for entry in storage.entries_of(name):
-                key = (name, entry.name)
-                if entry.size is None and is_fingerprint(entry.name):
-                    with contextlib.suppress(UserError, PermissionError, IsADirectoryError):
-                        one = leftover(storage, key, finished.get(key), now)
-                        found += [] if one is None else [one]
+        try:
+            entries = storage.entries_of(name)
+        except UserError as error:
+            told.append(str(error))
+            continue
+        for entry in entries:
+            key = (name, entry.name)
+            if entry.size is None and is_fingerprint(entry.name):
+                try:
+                    one = leftover(storage, key, finished.get(key), now)
+                    found += [] if one is None else [one]
+                except (UserError, OSError) as error:
+                    told.append(unreadable(error, f"{storage.uri}/{name}/{entry.name}"))
+    problems += [one for one in told if one not in problems]
     return found
 
 
@@ -83,9 +96,10 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
     leases = [e for e in found if _LEASE.fullmatch(e.name)]
     top = [e for e in found if e.name not in kept and e not in leases]
     ours = [e for e in top if _is_ours(e)]
-    if manifest is None and FILE_NAME in {e.name for e in top} and not storage.damage(*key):
+    is_damaged = manifest is None and FILE_NAME in {e.name for e in found}
+    if is_damaged and not storage.damage(*key):
         return None  # whole, and of another place: somebody's copy
-    if not ours or (manifest is None and len(ours) < len(top)):
+    if not ours or (manifest is None and not is_damaged and len(ours) < len(top)):
         return None  # nothing, or a folder of somebody else
     inner: list[Entry] = []
     for entry in ours:
@@ -103,6 +117,7 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         storage.lease_holder(*key) if leases else None,
         manifest is not None,
         read_begun(storage, *key).inputs,
+        is_damaged,
     )
 
 

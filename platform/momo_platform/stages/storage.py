@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages.errors import UserError
+from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.folders import SharedFolders, WorkerFolders, check_seen
 from momo_platform.stages.lease import Leases, holder
@@ -105,9 +106,22 @@ class Storage:
                 code = errno.EROFS if sealed else errno.EACCES
                 raise OSError(code, os.strerror(code))
         except OSError as error:
-            raise UserError(
-                f"storage {self.root}: {error.strerror}; choose another folder with --storage"
-            ) from error
+            raise self._unfit(error.strerror) from error
+
+    def check_place(self) -> None:
+        """Raises UserError, as `create` would, where a file is in the way of the root folder."""
+        try:
+            in_the_way = not stat.S_ISDIR(self.root.stat().st_mode)
+            code = errno.EEXIST
+        except NotADirectoryError:
+            in_the_way, code = True, errno.ENOTDIR
+        except OSError:  # not there yet, or told by what reads it
+            return
+        if in_the_way:
+            raise self._unfit(os.strerror(code))
+
+    def _unfit(self, why: str | None) -> UserError:
+        return UserError(f"storage {self.root}: {why}; choose another folder with --storage")
 
     def leases(self) -> Leases:
         """A driver's leases on this storage."""
@@ -133,8 +147,14 @@ class Storage:
         return self.folder(manifest.stage, manifest.fingerprint) / manifest.attempt
 
     def damage(self, name: str, fingerprint: str) -> str | None:
-        """What is wrong with a manifest that is there and not whole, or None."""
-        return damage(self.tree.get(f"{name}/{fingerprint}/{FILE_NAME}"))
+        """What is wrong with a manifest that is there and not whole, or None. Raises UserError for
+        one that can't be read."""
+        try:
+            return damage(self.tree.get(f"{name}/{fingerprint}/{FILE_NAME}"))
+        except OSError:
+            if self.manifest(name, fingerprint) is not None:  # past a stale handle
+                return None
+            raise
 
     def names(self) -> list[str]:
         """Folders that may hold a stage's artifacts: not hidden ones, which others keep there."""
@@ -145,11 +165,9 @@ class Storage:
         """What lies in a name's folder. Raises UserError for one that can't be read."""
         try:
             return self.tree.entries(name)
-        except PermissionError as error:
-            raise UserError(
-                f"{self.uri}/{name}: can't be read ({error.strerror}); make it readable, or move "
-                "it out of the storage"
-            ) from error
+        except OSError as error:
+            told = unreadable(error, f"{self.uri}/{name}")
+            raise UserError(f"{told}; make it readable, or move it out of the storage") from error
 
     def others(self, name: str) -> list[Manifest]:
         """All manifests of a stage's name, newest first; those that can't be read are left out."""
@@ -290,11 +308,15 @@ class Storage:
 def open_storage(uri: str | os.PathLike[str]) -> Storage:
     """The storage at a local path or a `pyarrow.fs` URI (`s3://bucket/folder`, `gs://…`).
 
-    Raises UserError for a URI of an unknown scheme.
+    Raises UserError for none at all (an unset variable), a URI of an unknown scheme, and a file.
     """
     text = os.fspath(uri)
+    if not text.strip():
+        raise UserError("--storage is empty: give a folder or a URI")
     if "://" in text and not text.startswith("file://"):
         from momo_platform.stages.object_storage import ObjectStorage
 
         return ObjectStorage(text)
-    return Storage(text)
+    storage = Storage(text)
+    storage.check_place()
+    return storage

@@ -66,11 +66,12 @@ def unfinished_table(unfinished: Sequence[Leftover]) -> Table:
 
 
 def unfinished_row(one: Leftover) -> dict[str, Any]:
-    """For JSON. `state` is 'rerun' beside a finished artifact."""
+    """For JSON. `state` is 'rerun' beside a finished artifact, 'damaged' where its manifest is."""
+    state = "rerun" if one.is_finished else "unfinished"
     return {
         "name": one.name,
         "fingerprint": one.fingerprint,
-        "state": "rerun" if one.is_finished else "unfinished",
+        "state": "damaged" if one.is_damaged else state,
         "bytes": one.size,
         "step": one.step,
         "age_seconds": round(one.age),

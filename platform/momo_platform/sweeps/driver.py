@@ -117,6 +117,7 @@ def run_sweep(
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
         held = InUse(storage)
         stack.callback(held.close)
+        held.add([])  # a storage that does not take it is told before a trial starts
         follower = stack.enter_context(
             Follower(
                 *(sweep, folder, stream, study),

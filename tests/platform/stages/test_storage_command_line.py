@@ -11,7 +11,7 @@ import pytest
 from making import make
 from toy_stages import Toy, add, chain
 
-from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages import Stage, Storage, UserError, make_plan, open_storage
 from momo_platform.stages.command_line import main
 
 
@@ -146,3 +146,33 @@ def test_it_runs_as_a_module(storage):
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert "4 artifacts" in done.stdout
+
+
+@pytest.mark.parametrize("uri", ["", " ", "\n"])
+def test_an_empty_storage_is_a_mistake_and_not_the_current_folder(uri, capsys):
+    assert main(["list", "--storage", uri]) == 2
+    assert "--storage is empty" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--storage is empty"):
+        open_storage(uri)
+
+
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_a_file_in_the_place_of_a_storage_is_told_when_it_is_opened_as_when_it_is_made(
+    below, tmp_path
+):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError) as made:
+        Storage(file / below).create()
+    with pytest.raises(UserError) as opened:
+        open_storage(file / below)
+    assert str(opened.value) == str(made.value)
+
+
+def test_of_many_names_some_are_told(run, storage):
+    for number in range(12):
+        make(storage, Stage(f"many{number}", add, Toy(5)))
+    code, _, err = run("show", "nothing")
+    assert code == 2
+    assert "; it has many0, many1, many10" in err
+    assert err.endswith(" and 3 more\n")
