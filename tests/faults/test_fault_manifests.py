@@ -133,7 +133,8 @@ def test_a_checkpoint_with_an_empty_or_cut_off_manifest_is_none(storage):
         folder = checkpoints / f"step-{step:08d}"
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(text)
-    assert planned(storage) == ("resume", "checkpoint at step 400")
+    reason = "checkpoint at step 400 (steps 600, 800 are damaged)"
+    assert planned(storage) == ("resume", reason)
     from momo_platform.training.checkpoint import newest_checkpoint
 
     newest = newest_checkpoint(checkpoints)

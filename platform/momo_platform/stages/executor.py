@@ -322,7 +322,8 @@ class Execution:
             status.detail = "made by another driver"
             return
         stage = entry.stage
-        if entry.reason == RERUN and not status.retries:
+        anew = entry.action == "run" and entry.reason.startswith(RERUN)
+        if anew and not status.retries:
             self.storage.drop_checkpoints(entry.name, entry.fingerprint)
         self.storage.clear_failure(entry.name, entry.fingerprint)
         spec = TaskSpec(

@@ -7,12 +7,13 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from momo_platform.cache import cache_root
+from momo_platform.stages.checkpoints import Checkpoints, altered_file
 from momo_platform.stages.folders import Folders
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME
@@ -46,7 +47,9 @@ class ObjectStore(Protocol):
     def download_tree(self, folder: str, target: Path) -> None: ...
     def delete_tree(self, folder: str) -> None: ...
     def folder(self, name: str, fingerprint: str) -> str: ...
-    def newest_checkpoint(self, name: str, fingerprint: str) -> int | None: ...
+    def checkpoints(
+        self, name: str, fingerprint: str, without: Collection[int] = ()
+    ) -> Checkpoints: ...
 
 
 class CheckpointMirror:
@@ -152,10 +155,19 @@ class MirroredFolders:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _fetch_newest(self, storage: ObjectStore, remote: str, local: Path) -> None:
-        step = storage.newest_checkpoint(self.name, self.fingerprint)
-        if step is not None:
+        """As the process with `writes` chooses among all of them (`training.resume`): by content,
+        so older ones until one is whole."""
+        unlike: tuple[int, ...] = ()
+        while True:
+            step = storage.checkpoints(self.name, self.fingerprint, without=unlike).newest
+            if step is None:
+                return
             name = f"step-{step:08d}"
             storage.download_tree(f"{remote}/{name}", local / name)
+            if altered_file(local / name) is None:
+                return
+            shutil.rmtree(local / name)
+            unlike = (*unlike, step)
 
     def collect(self) -> None:
         """Fetch the workers' output into the task's folder."""

@@ -13,13 +13,19 @@ import contextlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from momo_platform.stages.checkpoints import (
+    Checkpoints,
+    checkpoint_step,
+    damaged_by_size,
+    whole_and_damaged,
+)
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import WorkerFolders
 from momo_platform.stages.manifest import (
@@ -46,7 +52,6 @@ from momo_platform.stages.storage import (
     LeaseLost,
     Storage,
     Workspace,
-    checkpoint_step,
     own,
 )
 
@@ -215,14 +220,23 @@ class ObjectStorage(Storage):
                         )
         return None
 
-    def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
-        folder = f"{self.folder(name, fingerprint)}/{CHECKPOINTS}"
-        steps = [
-            checkpoint_step(info.path.removeprefix(folder + "/").partition("/")[0])
-            for info in self._list(folder)
-            if info.base_name == FILE_NAME and info.size
-        ]
-        return max((s for s in steps if s is not None), default=None)
+    def checkpoints(
+        self, name: str, fingerprint: str, without: Collection[int] = ()
+    ) -> Checkpoints:
+        place = f"{name}/{fingerprint}/{CHECKPOINTS}"
+        sizes: dict[str, dict[str, int | None]] = {}
+        for entry in self.tree.below(place):
+            folder, _, file = entry.name.partition("/")
+            sizes.setdefault(folder, {})[file] = entry.size
+        folders = {checkpoint_step(f): f for f, files in sizes.items() if FILE_NAME in files}
+
+        def damage(step: int) -> str | None:
+            folder = folders[step]
+            manifest = self.tree.get(f"{place}/{folder}/{FILE_NAME}") or b""
+            return damaged_by_size(manifest, sizes[folder].get)
+
+        steps = [s for s in folders if s is not None and s not in without]
+        return whole_and_damaged(steps, damage)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         self.delete_tree(f"{self.folder(name, fingerprint)}/{CHECKPOINTS}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.stages.begun import read_begun
+from momo_platform.stages.checkpoints import Checkpoints
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
@@ -149,13 +150,21 @@ class _Code:
         return self._known[modules]
 
 
+def _steps(steps: Sequence[int]) -> str:
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
+
+
 def _resume_reason(
-    stage: Stage, digest: str, step: int, storage: Storage, code: _Code, *, again: bool
+    stage: Stage, digest: str, found: Checkpoints, storage: Storage, code: _Code, *, again: bool
 ) -> str:
     """`again`: of a rerun, which `--rerun` goes on with."""
+    step = found.newest or 0
     reason = (
         f"{RERUN} that was interrupted at step {step}" if again else f"checkpoint at step {step}"
     )
+    if found.damaged:
+        verb = "are" if len(found.damaged) > 1 else "is"
+        reason += f" ({_steps(found.damaged)} {verb} damaged)"
     before = read_begun(storage, stage.name, digest).code_at(step)
     changed = [] if before is None else changed_files(before, code.of(stage.sources))
     if not changed:
@@ -163,6 +172,12 @@ def _resume_reason(
     place = f"{storage.folder(stage.name, digest)}/{CHECKPOINTS}"
     anew = f"delete {place}" if again else f"{RERUN} {stage.name}"
     return f"{reason}; {_changed_code(changed)} ({anew} to begin anew)"
+
+
+def _run_reason(reason: str, found: Checkpoints) -> str:
+    if not found.damaged:
+        return reason
+    return f"{reason} (its checkpoints are damaged: {_steps(found.damaged)})"
 
 
 def _cached_reason(stage: Stage, manifest: Manifest, remade: Sequence[str], code: _Code) -> str:
@@ -215,21 +230,22 @@ def make_plan(
             action, reason = ("cached" if manifest else "skipped"), NOT_CHOSEN
         elif _matches(stage.name, rerun):
             # A finished artifact has no checkpoints: these are of a rerun that was interrupted.
-            step = storage.newest_checkpoint(stage.name, digest) if manifest else None
-            if step is None:
-                action, reason = "run", RERUN
+            found = storage.checkpoints(stage.name, digest) if manifest else Checkpoints()
+            if found.newest is None:
+                action, reason = "run", _run_reason(RERUN, found)
             else:
                 action = "resume"
-                reason = _resume_reason(stage, digest, step, storage, code, again=True)
+                reason = _resume_reason(stage, digest, found, storage, code, again=True)
         elif manifest is None:
-            step = storage.newest_checkpoint(stage.name, digest)
-            if step is not None:
+            found = storage.checkpoints(stage.name, digest)
+            if found.newest is not None:
                 action = "resume"
-                reason = _resume_reason(stage, digest, step, storage, code, again=False)
+                reason = _resume_reason(stage, digest, found, storage, code, again=False)
             elif damage := storage.damage(stage.name, digest):
-                action, reason = "run", f"{damage}: made again"
+                action, reason = "run", _run_reason(f"{damage}: made again", found)
             else:
-                action, reason = "run", why_new(stage, known, storage.others(stage.name))
+                why = why_new(stage, known, storage.others(stage.name))
+                action, reason = "run", _run_reason(why, found)
         elif problem := storage.problem(manifest):
             action, reason = "run", problem
         elif changed := changed_input(stage, manifest, storage):

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.stages.checkpoints import (
+    Checkpoints,
+    damaged_file,
+    finished,
+    whole_and_damaged,
+)
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.folders import SharedFolders, WorkerFolders, check_seen
@@ -57,20 +62,6 @@ class Workspace:
 
 class LeaseLost(RuntimeError):
     """Another driver has taken this artifact over; the attempt must not publish."""
-
-
-def checkpoint_step(name: str) -> int | None:
-    """400 for `step-00000400`; None for another name."""
-    digits = name.removeprefix("step-")
-    return int(digits) if digits != name and digits.isdigit() else None
-
-
-def is_whole_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint's manifest, its last file, is there and was not cut off."""
-    try:
-        return isinstance(json.loads((folder / FILE_NAME).read_bytes()), dict)
-    except (OSError, ValueError):
-        return False
 
 
 def own(manifest: Manifest | None, name: str, fingerprint: str) -> Manifest | None:
@@ -221,13 +212,18 @@ class Storage:
 
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
+        return self.checkpoints(name, fingerprint).newest
+
+    def checkpoints(
+        self, name: str, fingerprint: str, without: Collection[int] = ()
+    ) -> Checkpoints:
+        """Of an unfinished artifact, by their manifests and their files' sizes; `without` some
+        steps."""
         folder = self.folder(name, fingerprint) / CHECKPOINTS
         if not os.path.isdir(folder):
-            return None
-        names = os.listdir(folder)
-        steps = sorted((step, n) for n in names if (step := checkpoint_step(n)) is not None)
-        whole = (step for step, n in reversed(steps) if is_whole_checkpoint(folder / n))
-        return next(whole, None)
+            return Checkpoints()
+        paths = {step: path for step, path in finished(folder) if step not in without}
+        return whole_and_damaged(paths, lambda step: damaged_file(paths[step]))
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""

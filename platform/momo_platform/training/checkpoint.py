@@ -3,7 +3,7 @@
 Layout of one: `<folder>/step-00000400/` with `{model,optimizer}.safetensors`, `ema.safetensors`
 where weights are averaged, `state.json` and `manifest.json`. Tensors are whole, however sharded.
 Only a folder whose manifest names its files with their sizes is ever read (ray#41700: files of an
-earlier attempt once mixed into a checkpoint).
+earlier attempt once mixed into a checkpoint); `resume` compares their checksums as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from momo_platform.files import sync
+from momo_platform.stages.checkpoints import damaged_file, finished
+from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.average import WeightAverage
 from momo_platform.training.parallel import copies_on_host, place_like, whole
 
@@ -31,24 +33,13 @@ MANIFEST = "manifest.json"
 
 def newest_checkpoint(folder: Path) -> tuple[int, Path] | None:
     """The step and folder of the newest whole checkpoint, or None."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        if _is_whole(path):
-            return int(path.name.removeprefix("step-")), path
-    return None
+    return next(((s, p) for s, p in finished(folder) if damaged_file(p) is None), None)
 
 
 def checkpoint_of(folder: Path, step: int) -> Path | None:
     """The whole checkpoint of a step, or None."""
     path = folder / f"step-{step:08d}"
-    return path if _is_whole(path) else None
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return False  # none, or cut off by a power failure
-    return all((path / n).exists() and (path / n).stat().st_size == s for n, s in files.items())
+    return path if damaged_file(path) is None else None
 
 
 def _tensor(value: Any) -> Tensor:
@@ -134,7 +125,7 @@ class CheckpointWriter:
     ) -> None:
         target = self._folder / f"step-{step:08d}"
         if target.exists():
-            shutil.rmtree(target)
+            _remove(target)
         target.mkdir(parents=True)
         try:
             for name, tensors in files.items():
@@ -151,12 +142,18 @@ class CheckpointWriter:
     def _remove_old(self, step: int, best: Mapping[str, Any]) -> None:
         """All but the newest whole ones and the best, and what earlier runs left unfinished."""
         folders = sorted(self._folder.glob("step-*"))
-        kept = [p for p in folders if _is_whole(p)][-self._keep :]
+        kept = [p for p in folders if damaged_file(p) is None][-self._keep :]
         if best:
             kept.append(self._folder / f"step-{best['step']:08d}")
         for path in folders:
             if path not in kept and path.name <= f"step-{step:08d}":
-                shutil.rmtree(path)
+                _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """The manifest first: what is left after a kill is an unfinished checkpoint, no damaged one."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
@@ -174,9 +171,10 @@ def _seal(folder: Path, step: int) -> None:
     for name in files:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
+    checksums = {name: sha256_of(folder / name) for name in files}
     temporary = folder / (MANIFEST + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, "files": files}))
+        file.write(json.dumps({"step": step, "files": files, "sha256": checksums}))
         file.flush()
         os.fsync(file.fileno())
     sync(folder)

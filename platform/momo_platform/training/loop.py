@@ -46,6 +46,7 @@ from momo_platform.training.parallel import (
 )
 from momo_platform.training.profiling import Profiler
 from momo_platform.training.records import RunLog
+from momo_platform.training.resume import checkpoint_to_resume, damaged_checkpoint
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
 from momo_platform.training.trackers import RunIdentity
@@ -121,9 +122,9 @@ class Trainer:
         self._verdicts = Verdicts(self.device)
         self.start_step = 0
         self.best: dict[str, float] = {}  # its `step` and its `value`, under keep=best
-        newest = newest_checkpoint(folder)
+        newest = checkpoint_to_resume(folder, rank, self.device, self._warn)
         if newest:
-            state = load_weights(newest[1], self.task)
+            state = load_weights(newest, self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
             self.best = state.get("best") or {}
         self._compiled_before = seconds_compiling() if config.scaling.compile else 0.0
@@ -134,7 +135,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.task, config.optimizer)
         self.average = WeightAverage(self.task, config.ema_decay) if config.ema_decay else None
         if newest:
-            load_progress(newest[1], self.task, self.optimizer, self.average)
+            load_progress(newest, self.task, self.optimizer, self.average)
         self.validation = Validation(setup, config, self.task, self.device, self.average)
         if config.keep == "best" and config.steps and not self.validation.plan.every_steps:
             raise UserError(
@@ -200,7 +201,17 @@ class Trainer:
             self.average.apply()
         if self.sharded:
             unshard(self.task)
+        if not self.rank:
+            self._forget_damaged_best()
         return self.setup.task
+
+    def _forget_damaged_best(self) -> None:
+        best = int(self.best.get("step", self.config.steps))
+        if best == self.config.steps:
+            return
+        if bad := damaged_checkpoint(self.folder, best):
+            self._warn(f"step {best}, the best, is damaged ({bad}): keeping the last model instead")
+            self.best = {}
 
     @property
     def best_checkpoint(self) -> Path | None:

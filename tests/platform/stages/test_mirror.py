@@ -9,6 +9,7 @@ from toy_stages import Toy, count_steps
 from momo_platform.stages import Stage, UserError, make_plan, open_storage
 from momo_platform.stages import patience as waiting
 from momo_platform.stages.folders import SharedFolders
+from momo_platform.stages.manifest import sha256_of
 from momo_platform.stages.patience import patiently
 from momo_platform.training.trackers import keep_files
 
@@ -71,6 +72,21 @@ def test_what_a_worker_elsewhere_writes_is_kept_and_collected(attempt):
         "wandb/offline-run-1/files/config.yaml",
     ]
     storage.abandon(workspace)
+
+
+def test_a_worker_elsewhere_gets_the_newest_checkpoint_that_is_not_damaged(attempt):
+    storage, workspace = attempt
+    for step, left in ((1, b"w"), (2, b""), (3, b"wxw"), (4, b"xxxx")):
+        checkpoint(workspace.checkpoints, step)
+        file = workspace.checkpoints / f"step-{step:08d}" / "model.safetensors"
+        facts = {"files": {file.name: step}, "sha256": {file.name: sha256_of(file)}}
+        (file.parent / "manifest.json").write_text(json.dumps(facts))
+        file.write_bytes(left)
+    storage.abandon(workspace)
+    assert storage.checkpoints("count", workspace.fingerprint).newest == 4
+    folders = storage.worker_folders(workspace)
+    with folders.open(writes=False) as reader:
+        assert steps(reader.checkpoints) == ["step-00000001"]
 
 
 def test_a_shared_folder_that_a_machine_does_not_see_is_named(tmp_path):
