@@ -270,6 +270,7 @@ def test_an_artifact_whose_manifest_cant_be_read_is_never_told_as_not_there(how,
 
     assert "1 of 2 artifacts are whole" in told(1, "verify")
     assert "0 of 1 artifacts are whole" in told(1, "verify", "first")
+    assert "0 of 1 artifacts are whole" in told(1, "verify", str(manifest.parent))
     told(2, "show", "first")
     told(2, "diff", "first", "second")
     told(0, "lineage", "second")

@@ -6,6 +6,7 @@ fingerprint, or a path in the storage or to an exported model.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -64,7 +65,9 @@ def _found(uri: str, artifact: str) -> tuple[Catalog, Manifest]:
 
 
 def _storage_of(uri: str, artifact: str) -> str:
-    return str(storage_at(Path(artifact)) or uri)
+    with contextlib.suppress(UserError):  # a manifest that can't be read: told by the catalog
+        return str(storage_at(Path(artifact)) or uri)
+    return uri
 
 
 def _label(manifest: Manifest) -> str:

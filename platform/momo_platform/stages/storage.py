@@ -307,7 +307,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     Raises UserError for none at all (an unset variable), a URI of an unknown scheme, and a file.
     """
     text = os.fspath(uri)
-    if not text.strip():
+    if not text.removeprefix("file://").strip():
         raise UserError("--storage is empty: give a folder or a URI")
     if "://" in text and not text.startswith("file://"):
         from momo_platform.stages.object_storage import ObjectStorage

@@ -148,7 +148,7 @@ def test_it_runs_as_a_module(storage):
     assert "4 artifacts" in done.stdout
 
 
-@pytest.mark.parametrize("uri", ["", " ", "\n"])
+@pytest.mark.parametrize("uri", ["", " ", "file://"])
 def test_an_empty_storage_is_a_mistake_and_not_the_current_folder(uri, capsys):
     assert main(["list", "--storage", uri]) == 2
     assert "--storage is empty" in capsys.readouterr().err
