@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.stages.manifest import FILE_NAME, sha256_of
+from momo_platform.stages.tree import Entry
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,23 @@ def damaged_by_size(manifest: bytes, size_of: Callable[[str], int | None]) -> st
         return next((name for name, size in files.items() if size_of(name) != size), None)
     except (ValueError, AttributeError):
         return FILE_NAME
+
+
+def checkpoints_listed(
+    entries: Iterable[Entry], read: Callable[[str], bytes | None], without: Collection[int]
+) -> Checkpoints:
+    """Of a store that lists all that lies below a folder with its size; `without` some steps."""
+    sizes: dict[int, dict[str, int | None]] = {}
+    for entry in entries:
+        folder, _, file = entry.name.partition("/")
+        if (step := checkpoint_step(folder)) is not None and step not in without:
+            sizes.setdefault(step, {})[file] = entry.size
+
+    def damage(step: int) -> str | None:
+        manifest = read(f"step-{step:08d}/{FILE_NAME}") or b""
+        return damaged_by_size(manifest, sizes[step].get)
+
+    return whole_and_damaged((s for s, files in sizes.items() if FILE_NAME in files), damage)
 
 
 def finished(folder: Path) -> list[tuple[int, Path]]:

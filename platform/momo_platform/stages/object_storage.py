@@ -20,12 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from momo_platform.stages.checkpoints import (
-    Checkpoints,
-    checkpoint_step,
-    damaged_by_size,
-    whole_and_damaged,
-)
+from momo_platform.stages.checkpoints import Checkpoints, checkpoints_listed
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.folders import WorkerFolders
 from momo_platform.stages.manifest import (
@@ -224,19 +219,8 @@ class ObjectStorage(Storage):
         self, name: str, fingerprint: str, without: Collection[int] = ()
     ) -> Checkpoints:
         place = f"{name}/{fingerprint}/{CHECKPOINTS}"
-        sizes: dict[str, dict[str, int | None]] = {}
-        for entry in self.tree.below(place):
-            folder, _, file = entry.name.partition("/")
-            sizes.setdefault(folder, {})[file] = entry.size
-        folders = {checkpoint_step(f): f for f, files in sizes.items() if FILE_NAME in files}
-
-        def damage(step: int) -> str | None:
-            folder = folders[step]
-            manifest = self.tree.get(f"{place}/{folder}/{FILE_NAME}") or b""
-            return damaged_by_size(manifest, sizes[folder].get)
-
-        steps = [s for s in folders if s is not None and s not in without]
-        return whole_and_damaged(steps, damage)
+        entries = self.tree.below(place)
+        return checkpoints_listed(entries, lambda f: self.tree.get(f"{place}/{f}"), without)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         self.delete_tree(f"{self.folder(name, fingerprint)}/{CHECKPOINTS}")
