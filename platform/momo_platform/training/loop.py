@@ -45,7 +45,7 @@ from momo_platform.training.parallel import (
     world_size,
 )
 from momo_platform.training.profiling import Profiler
-from momo_platform.training.records import RunLog
+from momo_platform.training.records import FILE_NAME, RunLog, last_values
 from momo_platform.training.resume import checkpoint_to_resume, damaged_checkpoint
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
@@ -253,7 +253,7 @@ class Trainer:
         config, every = self.config, self.config.logging
         # Where a step uses one modality only: its loader counts its own uses.
         used = self._uses_before(self.start_step)
-        record: dict[str, float] = {}
+        record = {} if log is None else last_values(self.folder / FILE_NAME)
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
         self.progress({"step": self.start_step, "total": config.steps})

@@ -32,6 +32,16 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def last_values(path: Path) -> dict[str, float]:
+    """The last of each value that a run recorded, but for those before its first step: what a run
+    that goes on from there has measured, also where no step is left."""
+    found: dict[str, float] = {}
+    for record in read_records(path):
+        if record["step"]:
+            found |= {k: v for k, v in record.items() if k != "step" and v is not None}
+    return found
+
+
 def read_curves(path: Path, patterns: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
     """Record's name → its (step, value), of the names that match a pattern; null is left out."""
     curves: dict[str, list[tuple[float, float]]] = {}
