@@ -113,3 +113,10 @@ def test_records_stay_json_after_a_cut_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
     assert read_records(path) == [{"step": 1}]
+
+
+def test_a_run_that_goes_on_with_no_step_left_tells_its_last_values(tmp_path):
+    told = _trainer(tmp_path).run()
+    again = _trainer(tmp_path).run()
+    assert told
+    assert again == pytest.approx(told)
