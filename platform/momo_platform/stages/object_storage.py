@@ -98,13 +98,6 @@ class ObjectStorage(Storage):
 
     # -- objects -------------------------------------------------------------------------------
 
-    def _write(self, path: str, content: bytes) -> None:
-        def write() -> None:
-            with self._fs.open_output_stream(path) as file:
-                file.write(content)
-
-        patiently(write)
-
     def _delete_file(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             patiently(lambda: self._fs.delete_file(path))
@@ -264,7 +257,8 @@ class ObjectStorage(Storage):
         for name in manifest.files:
             self.upload(workspace.output / name, f"{folder}/{workspace.attempt}/{name}")
         self._check_lease(workspace.name, folder, workspace.lease)
-        self._write(f"{folder}/{FILE_NAME}", manifest_json(manifest).encode())
+        place = f"{workspace.name}/{workspace.fingerprint}"
+        self.tree.put(f"{place}/{FILE_NAME}", manifest_json(manifest))
         for other in self._names(folder):
             if other not in (workspace.attempt, "lease"):
                 self.delete_tree(f"{folder}/{other}")
@@ -281,7 +275,7 @@ class ObjectStorage(Storage):
 
     def write_failure(self, name: str, fingerprint: str, text: str) -> str | None:
         with contextlib.suppress(OSError):
-            self._write(f"{self.folder(name, fingerprint)}/{FAILURE_FILE}", text.encode())
+            self.tree.put(f"{name}/{fingerprint}/{FAILURE_FILE}", text)
             return f"{self._uri}/{name}/{fingerprint}/{FAILURE_FILE}"
         return None
 
