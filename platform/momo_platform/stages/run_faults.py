@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from momo_platform.machine_faults import fault_of_machine
+from momo_platform.ray_watch import AGAIN
 from momo_platform.stages.errors import StageFailed
 
 # A file server that comes back, a device that fails once: the same call may go well a moment later.
@@ -21,7 +22,6 @@ _PASSING = frozenset(
 # How Python and Rust write them into the text of other errors.
 _WRITTEN = re.compile(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]+)')?|\(os error (\d+)\)")
 _CLOCK_BACK_SECONDS, _LOOK_SECONDS, _WAITS_SECONDS = 10.0, 2.0, 20.0
-_AGAIN = "run the same command again: it goes on where it was"
 
 
 def storage_error(error: BaseException) -> OSError | None:
@@ -49,24 +49,11 @@ def told(error: BaseException) -> str | None:
     return None if found is None else fault_of_machine(found)
 
 
-def dead_process() -> str:
-    """Which process of the Ray that this one started has died; '' while all live that matter.
-
-    Ray itself notices by the wall clock, after a minute without its GCS, and then ends the driver
-    without a word.
-    """
-    from ray._private import worker
-
-    node: Any = worker._global_node
-    dead = [] if node is None else [name for name, _ in node.dead_processes()]
-    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
-
-
 def ray_was_lost(reason: str) -> StageFailed:
     """For an error of Ray itself in the driver: a process of its own died."""
     lines = [line.strip() for line in reason.strip().splitlines()]
     first = lines[0] if lines else "no reason given"
-    return StageFailed(f"Ray ended under the run ({first[:200]}); {_AGAIN}")
+    return StageFailed(f"Ray ended under the run ({first[:200]}); {AGAIN}")
 
 
 class WallClock:
@@ -106,5 +93,5 @@ def clock_went_back(seconds: float) -> StageFailed:
     """For a run that would wait so long for workers."""
     return StageFailed(
         f"this machine's clock went back by {seconds:.0f} s, and until it has caught up Ray starts "
-        f"no training workers: {_AGAIN}"
+        f"no training workers: {AGAIN}"
     )
