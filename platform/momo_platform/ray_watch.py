@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+from momo_platform.console import tell
 
 AGAIN = "run the same command again: it goes on where it was"
 
@@ -54,7 +54,7 @@ def _watch(node: Any, answers: Callable[[], bool] | None) -> None:
         elif answers():
             answered = time.monotonic()
         elif time.monotonic() - answered > _SILENT_SECONDS:
-            _say(
+            tell(
                 "the cluster's head does not answer; if that lasts, Ray ends this process. Once "
                 f"the head is back, {AGAIN}"
             )
@@ -64,12 +64,5 @@ def _watch(node: Any, answers: Callable[[], bool] | None) -> None:
 def _end(node: Any, name: str) -> None:
     time.sleep(_GRACE_SECONDS)
     if _node() is node:
-        _say(f"Ray ended under the run (its {name} died); {AGAIN}")
+        tell(f"Ray ended under the run (its {name} died); {AGAIN}")
         os._exit(1)
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        print(f"\n{text}", file=sys.stderr, flush=True)

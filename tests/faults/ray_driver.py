@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 from momo_platform.cluster import start_ray
+from momo_platform.console import silence
 
 if __name__ == "__main__":
     address, ready = sys.argv[1], Path(sys.argv[2])
-    with start_ray(address, num_cpus=1, object_store_mb=100):
+    log = ready.with_name("log.txt")  # as of every command
+    with silence(log), start_ray(address, num_cpus=1, object_store_mb=100):
         import ray
 
         ready.touch()

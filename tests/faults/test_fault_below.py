@@ -1,6 +1,7 @@
 """What lies below a run fails: its storage for a moment or for good, its Ray, its clock."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -63,6 +64,28 @@ def test_what_may_pass_is_tried_again_and_what_stays_is_told_in_a_line(tmp_path)
     (line,) = [text for text in output.splitlines() if text.startswith("stage stays failed: ")]
     assert "Stale file handle" in line
     assert "Traceback" not in output
+
+
+# As Ray Data tells of an error in its tasks.
+MAPPED = """  File "rows.py", line 119, in _prepare_row
+    raw = raw_picture(row, embedded)
+OSError: [Errno {0}] Failed stat()ing path '/a/b.svg'. Detail: [errno {0}] {1}
+
+The above exception was the direct cause of the following exception:
+
+ray::MapBatches(PrepareImages)() (pid=14853, ip=127.0.0.1)
+ray.exceptions.UserCodeException: UDF failed to process a data block.
+To change retry attempts, backoff, or which errors are retried, configure `DataContext`.
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ESTALE, "Stale file handle"), (errno.EINVAL, "")]
+)
+def test_what_may_pass_is_known_below_ray_datas_own_words(number, words):
+    from momo_platform.stages.run_faults import passing
+
+    assert passing(RuntimeError(MAPPED.format(number, os.strerror(number)))) == words
 
 
 def wait_for(condition, process):

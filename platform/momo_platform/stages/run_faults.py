@@ -19,18 +19,22 @@ _PASSING = frozenset(
         *(errno.EREMOTEIO, errno.ENOLCK, errno.EROFS, errno.EHOSTUNREACH, errno.ENETDOWN),
     }
 )
-# How Python and Rust write them into the text of other errors.
+# How Python and Rust write them into the text of other errors, and a line that such a text has for
+# an error below it.
+_BELOW = re.compile(r"^(?:OSError|TimeoutError|ConnectionError): ")
 _WRITTEN = re.compile(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]+)')?|\(os error (\d+)\)")
 _CLOCK_BACK_SECONDS, _LOOK_SECONDS, _WAITS_SECONDS = 10.0, 2.0, 20.0
 
 
 def storage_error(error: BaseException) -> OSError | None:
     """What the file system said, if that is what `error` is about: an `OSError` as it is, or one
-    that only the last line of another error's text tells of."""
+    that only the text of another error tells of: its last line, or that of an error which Ray Data
+    wrapped."""
     if isinstance(error, OSError) and error.errno is not None:  # Ray's wrappers have none
         return error
     lines = str(error).strip().splitlines()
-    found = _WRITTEN.search(lines[-1]) if lines else None
+    told = [*lines[-1:], *(line for line in lines if _BELOW.match(line))]
+    found = next((match for line in told if (match := _WRITTEN.search(line))), None)
     if found is None:
         return None
     number = int(found[1] or found[3])
