@@ -104,7 +104,7 @@ def app(arguments: Mapping[str, str]) -> Any:
     """For `serve run` and Serve's config files: model, index, classifier, keys, replicas, cpus,
     gpus and precision; the first four by default from MOMO_MODEL, MOMO_INDEX, MOMO_CLASSIFIER and
     MOMO_KEYS."""
-    from momo_platform.serving.app import application
+    from momo_platform.serving.routes import application
     from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
@@ -131,7 +131,7 @@ def deploy(options: ServeOptions) -> None:
     model or an index that can't be served; what served before goes on then."""
     from ray import serve
 
-    from momo_platform.serving.app import application
+    from momo_platform.serving.routes import application
     from momo_platform.serving.state import load_state
     from pipelines.serving import LOADERS
 
