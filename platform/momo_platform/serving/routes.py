@@ -28,12 +28,12 @@ from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
 from momo_platform.serving.items import (
     Item,
-    Pictures,
     check_shapes,
     checked_text,
     items_in,
     read_items,
 )
+from momo_platform.serving.pictures import Pictures
 from momo_platform.serving.state import State, load_state
 
 _PAGE = Path(__file__).with_name("page")
