@@ -27,10 +27,9 @@ class Reader(Protocol):
         ...
 
 
-class Encoder(Protocol):
-    """A model that embeds texts and pictures into one space of unit vectors; called from one thread
-    at a time. A result must not depend on what else is in the batch by more than rounding; short
-    texts must not pay for the padding of long ones."""
+class Model(Protocol):
+    """Called from one thread at a time. A result must not depend on what else is in the batch by
+    more than rounding; short texts must not pay for the padding of long ones."""
 
     @property
     def name(self) -> str:
@@ -39,13 +38,17 @@ class Encoder(Protocol):
 
     @property
     def dimensions(self) -> int:
-        """Of a vector."""
+        """Of a vector; a classifier's classes."""
         ...
 
     @property
     def device_bytes(self) -> int:
         """Memory that it holds on its GPU; 0 without one. Asked after every batch."""
         ...
+
+
+class Encoder(Model, Protocol):
+    """Embeds texts and pictures into one space of unit vectors."""
 
     def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
         """float32 [N, dimensions]."""
@@ -60,18 +63,8 @@ class Encoder(Protocol):
         ...
 
 
-class Classifier(Protocol):
-    """A model that gives texts, pictures or pairs of both a class; called as an `Encoder` is.
-    `dimensions`: how many classes."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    @property
-    def device_bytes(self) -> int: ...
+class Classifier(Model, Protocol):
+    """Gives texts, pictures or pairs of both a class."""
 
     def classify(
         self, texts: Sequence[Tokens] | None, pictures: Sequence[Any] | None
