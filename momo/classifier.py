@@ -183,19 +183,20 @@ class Classifier:
         if images is not None:
             pictures = [open_picture(picture) for picture in images]
             pixels = stack_pictures(pictures, self.image_size)
-        return self.probabilities_of(texts, pixels, batch_size)
+        ids = None if texts is None else self._encode(texts)
+        return self.probabilities_of(ids, pixels, batch_size)
 
     def probabilities_of(
-        self, texts: Sequence[Text] | None, pixels: np.ndarray | None, batch_size: int = 256
+        self, ids: np.ndarray | None, pixels: np.ndarray | None, batch_size: int = 256
     ) -> np.ndarray:
-        """As `probabilities`, of prepared pictures, uint8 [N, 3, H, W] of the model's size."""
-        self._require(texts is not None, pixels is not None)
-        count = len(texts) if texts is not None else len(pixels if pixels is not None else ())
+        """As `probabilities`, of texts' ids, int64 [N, text_length], padded with 0, and of prepared
+        pictures, uint8 [N, 3, H, W] of the model's size."""
+        self._require(ids is not None, pixels is not None)
+        count = len(ids) if ids is not None else len(pixels if pixels is not None else ())
         if pixels is not None and len(pixels) != count:
             raise ValueError(f"{count} texts, {len(pixels)} images: pairs need as many")
         if not count:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        ids = None if texts is None else self._encode(texts)
         examples = Examples(ids, np.zeros(count, dtype=np.int64), pixels)
         outputs = outputs_of(self.tuned, examples, batch_size, self.precision)
         return nn.functional.softmax(torch.from_numpy(outputs), dim=-1).numpy()

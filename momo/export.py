@@ -27,7 +27,7 @@ from momo.precision import (
     check_precision,
     keep_linear_layers_in_bf16,
 )
-from momo.tokenizer import encode_texts, load_tokenizer
+from momo.tokenizer import load_tokenizer, padded, token_ids
 from momo.transforms import stack_pictures
 from momo.weight_files import save_tensors
 
@@ -157,7 +157,8 @@ class Embedder:
         if texts is not None:
             window = _WINDOW * batch_size
             for start in range(0, len(texts), window):
-                parts.append(self._texts(list(texts[start : start + window]), batch_size))
+                ids = self.token_ids(texts[start : start + window])
+                parts.append(self.embed_ids(ids, batch_size))
         elif images is not None:
             for start in range(0, len(images), batch_size):
                 pictures = [open_picture(p) for p in images[start : start + batch_size]]
@@ -171,13 +172,18 @@ class Embedder:
         """Cosines float32 [len(texts), len(images)]."""
         return self.embed(texts=texts) @ self.embed(images=images).T
 
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text's tokens, those that the model reads."""
+        return token_ids(self.tokenizer, texts, self.text_length)
+
     @torch.inference_mode()
-    def _texts(self, texts: list[str], batch_size: int) -> np.ndarray:
-        encoded = encode_texts(self.tokenizer, texts, self.text_length)
+    def embed_ids(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> np.ndarray:
+        """`token_ids` of texts → float32 [N, embed_dim]. Raises ValueError for no texts."""
+        encoded = padded(ids, self.text_length)
 
         def encode(rows: np.ndarray, longest: int) -> np.ndarray:
-            ids = to_device(encoded[rows, :longest], self.device)
-            return self.model.embed_text(ids, ids != PAD).float().cpu().numpy()
+            batch = to_device(encoded[rows, :longest], self.device)
+            return self.model.embed_text(batch, batch != PAD).float().cpu().numpy()
 
         lengths = text_lengths(encoded != PAD)
         with at_precision(self.precision, self.device):
@@ -193,13 +199,15 @@ class Embedder:
                 parts.append(self.model.embed_image(normalise_pixels(batch)).float().cpu().numpy())
         return np.concatenate(parts)
 
-    def attention(self, pixels: np.ndarray, text: str | None = None) -> np.ndarray:
+    def attention(self, pixels: np.ndarray, text: str | Sequence[int] | None = None) -> np.ndarray:
         """How much the model looks at each patch of a picture, uint8 [3, H, W] of its size, given a
-        text or none: float32 [rows, columns], sum 1 (`momo.attention.patch_attention`)."""
+        text, its `token_ids` or none: float32 [rows, columns], sum 1
+        (`momo.attention.patch_attention`)."""
         ids = None
         if text:
-            encoded = encode_texts(self.tokenizer, [text], self.text_length)
-            ids = to_device(encoded[:, encoded[0] != 0], self.device)
+            (found,) = self.token_ids([text]) if isinstance(text, str) else (text,)
+            encoded = np.array([[one for one in found if one != PAD]], dtype=np.int64)
+            ids = to_device(encoded, self.device)
         picture = to_device(pixels[None], self.device)
         with at_precision(self.precision, self.device):
             return patch_attention(self.model, picture, ids).cpu().numpy()

@@ -78,15 +78,23 @@ def check_special_tokens(tokenizer: Tokenizer, source: str) -> Tokenizer:
     return tokenizer
 
 
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
+    """Ids of each text, [CLS] … [SEP], `length` at most: truncated before [SEP]."""
+    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    return [ids if len(ids) <= length else ids[: length - 1] + ids[-1:] for ids in found]
+
+
+def padded(ids: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """Ids of texts, `length` at most of each → int64 [texts, length], padded with 0."""
+    rows = np.zeros((len(ids), length), dtype=np.int64)
+    for row, pieces in zip(rows, ids, strict=True):
+        row[: len(pieces)] = pieces
+    return rows
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> np.ndarray:
     """Ids int64 [texts, length], [CLS] … [SEP], truncated before [SEP], padded with 0."""
-    ids = np.zeros((len(texts), length), dtype=np.int64)
-    for row, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
-        pieces = encoding.ids
-        if len(pieces) > length:
-            pieces = pieces[: length - 1] + pieces[-1:]
-        ids[row, : len(pieces)] = pieces
-    return ids
+    return padded(token_ids(tokenizer, texts, length), length)
 
 
 def encode_pairs(
@@ -98,8 +106,5 @@ def encode_pairs(
         raise ValueError(f"{len(first)} first texts, but {len(second)} second ones: give as many")
     cutting = Tokenizer.from_str(tokenizer.to_str())
     cutting.enable_truncation(length, strategy="longest_first")
-    ids = np.zeros((len(first), length), dtype=np.int64)
     pairs = list(zip(first, second, strict=True))
-    for row, encoding in enumerate(cutting.encode_batch_fast(pairs)):
-        ids[row, : len(encoding.ids)] = encoding.ids
-    return ids
+    return padded([encoding.ids for encoding in cutting.encode_batch_fast(pairs)], length)

@@ -28,6 +28,8 @@ from pipelines.commands.help_pages import SERVE
 from pipelines.commands.short_help import for_parser, help_asked
 
 DEFAULT_MODEL = "runs/latest/model"
+NAME = "momo"
+"""Of the application on Ray Serve."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def config_of(options: ServeOptions) -> ServingConfig:
     try:
         return ServingConfig(
             model=str(model),
+            name=NAME,
+            title="MoMo embeddings",
             index=index,
             classifier=classifier,
             keys=read_keys(options.keys) if options.keys else (),
@@ -104,7 +108,7 @@ def app(arguments: Mapping[str, str]) -> Any:
     """For `serve run` and Serve's config files: model, index, classifier, keys, replicas, cpus,
     gpus and precision; the first four by default from MOMO_MODEL, MOMO_INDEX, MOMO_CLASSIFIER and
     MOMO_KEYS."""
-    from momo_platform.serving.app import application
+    from momo_platform.serving.deployment import application
     from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
@@ -131,7 +135,7 @@ def deploy(options: ServeOptions) -> None:
     model or an index that can't be served; what served before goes on then."""
     from ray import serve
 
-    from momo_platform.serving.app import application
+    from momo_platform.serving.deployment import application
     from momo_platform.serving.state import load_state
     from pipelines.serving import LOADERS
 
@@ -224,7 +228,7 @@ def serving(options: ServeOptions) -> Iterator[str]:
         try:
             yield f"http://{options.host}:{options.port}"
         finally:
-            serve.delete(ServingConfig.name)  # its requests end first; then what stands before it
+            serve.delete(NAME)  # its requests end first; then what stands before it
             serve.shutdown()
 
 

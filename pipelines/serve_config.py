@@ -18,9 +18,8 @@ from typing import Any
 
 from momo_platform.exit_codes import exit_code
 from momo_platform.machine import with_our_modules
-from momo_platform.serving import ServingConfig
 from momo_platform.stages import UserError
-from pipelines.serve import DEFAULT_MODEL, ServeOptions, config_of
+from pipelines.serve import DEFAULT_MODEL, NAME, ServeOptions, config_of
 
 FILE = Path(__file__).with_name("serve.yaml")
 _HEAD = """\
@@ -69,7 +68,7 @@ def adapted(built: dict[str, Any]) -> dict[str, Any]:
     for deployment in application["deployments"]:
         del deployment["user_config"]  # the application's own, from `args` or the environment
     application |= {
-        "name": ServingConfig(model="").name,
+        "name": NAME,
         "import_path": "pipelines.serve:app",
         "args": {},
     }

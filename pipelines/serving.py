@@ -6,15 +6,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from momo.config import ModelConfig
 from momo.precision import Precision
-from momo.tokenizer import load_tokenizer
+from momo.tokenizer import load_tokenizer, padded, token_ids
 from momo.transforms import stack_pictures, upright
-from momo_platform.serving.encoder import Loaders
+from momo_platform.serving.encoder import Loaders, Tokens
 
 _WARM = (1, 64)  # items of a batch
 
@@ -37,10 +38,9 @@ class MoMoReader:
         self.text_length = min(config.get("text_length") or longest, longest)
         self.tokenizer = load_tokenizer(Path(folder) / "tokenizer.json")
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens that the model reads: those beyond its length are cut."""
-        encoded = self.tokenizer.encode_batch_fast(list(texts))
-        return [min(len(one.ids), self.text_length) for one in encoded]
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text's tokens; those beyond the model's length are cut."""
+        return token_ids(self.tokenizer, texts, self.text_length)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """uint8 [3, S, S]: upright, the largest central square."""
@@ -67,28 +67,24 @@ class MoMoEncoder:
         kernels for small and large batches, memory for them."""
         side = self.embedder.model.config.image_size
         for count in _WARM:
-            self.texts(["warm"] * count)
+            self.texts(self.embedder.token_ids(["warm"]) * count)
             self.pictures([np.zeros((3, side, side), dtype=np.uint8)] * count)
 
     @property
     def device_bytes(self) -> int:
-        """What torch holds of the GPU's memory, its context apart; 0 on CPUs."""
-        import torch
+        return _memory_held(self.embedder.device)
 
-        device = self.embedder.device
-        return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        return self.embedder.embed(texts=list(texts))
+    def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
+        return self.embedder.embed_ids(texts)
 
     def pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         return self.embedder.embed_pixels(np.stack(pictures))
 
-    def attention(self, picture: np.ndarray, text: str | None) -> np.ndarray:
+    def attention(self, picture: np.ndarray, text: Tokens | None) -> np.ndarray:
         return self.embedder.attention(picture, text)
 
 
-class MoMoClassifierReader:
+class MoMoClassifierReader(MoMoReader):
     """The classes of a fine-tuned classifier, and how it reads texts and pictures."""
 
     def __init__(self, folder: str) -> None:
@@ -99,18 +95,8 @@ class MoMoClassifierReader:
         self.takes_pictures = entry["inputs"] in ("image", "pair")
         self.image_size = ModelConfig.from_dict(config["model"]).image_size
         self.text_length = entry["text_length"]
-        file = Path(folder) / "tokenizer.json"
-        self.tokenizer = load_tokenizer(file) if self.takes_texts else None
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens that the model reads: those beyond its length are cut."""
-        assert self.tokenizer is not None
-        encoded = self.tokenizer.encode_batch_fast(list(texts))
-        return [min(len(one.ids), self.text_length) for one in encoded]
-
-    def prepare(self, picture: Image.Image) -> np.ndarray:
-        """uint8 [3, S, S]: upright, the largest central square."""
-        return stack_pictures([upright(picture)], self.image_size)[0]
+        if self.takes_texts:
+            self.tokenizer = load_tokenizer(Path(folder) / "tokenizer.json")
 
 
 class MoMoClassifier:
@@ -130,17 +116,21 @@ class MoMoClassifier:
 
     @property
     def device_bytes(self) -> int:
-        """What torch holds of the GPU's memory, its context apart; 0 on CPUs."""
-        import torch
-
-        device = self.classifier.device
-        return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+        return _memory_held(self.classifier.device)
 
     def classify(
-        self, texts: Sequence[str] | None, pictures: Sequence[np.ndarray] | None
+        self, texts: Sequence[Tokens] | None, pictures: Sequence[np.ndarray] | None
     ) -> np.ndarray:
+        ids = None if texts is None else padded(texts, self.classifier.text_length)
         pixels = None if pictures is None else np.stack(pictures)
-        return self.classifier.probabilities_of(texts, pixels)
+        return self.classifier.probabilities_of(ids, pixels)
+
+
+def _memory_held(device: Any) -> int:
+    """What torch holds of a GPU's memory, its context apart; 0 on CPUs."""
+    import torch
+
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
 
 
 LOADERS = Loaders(

@@ -63,7 +63,10 @@ class ServingConfig:
     changed while it runs."""
 
     model: str
-    name: str = "momo"
+    name: str = "embeddings"
+    """The application's, on Serve."""
+    title: str = "embeddings"
+    """Of the API's document."""
     index: str = ""
     """An index made by the `index` stage; empty: no search."""
     classifier: str = ""

@@ -1,4 +1,4 @@
-"""What the endpoint asks of a model, and the batching in front of it."""
+"""What the endpoint asks of a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from PIL import Image
 
 from momo_platform.serving.config import Precision
 
+Tokens = Sequence[int]
+"""The ids of a text's tokens, those that the model reads."""
+
 
 class Reader(Protocol):
     """What is done to texts and pictures before the model, in the replica; from any thread."""
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens that the model reads of each text."""
+    def tokens(self, texts: Sequence[str]) -> Sequence[Tokens]:
+        """Of each text."""
         ...
 
     def prepare(self, picture: Image.Image) -> Any:
@@ -24,9 +27,9 @@ class Reader(Protocol):
         ...
 
 
-class Encoder(Protocol):
-    """A model that embeds texts and pictures into one space of unit vectors; called from one thread
-    at a time. A result must not depend on what else is in the batch by more than rounding."""
+class Model(Protocol):
+    """Called from one thread at a time. A result must not depend on what else is in the batch by
+    more than rounding; short texts must not pay for the padding of long ones."""
 
     @property
     def name(self) -> str:
@@ -35,7 +38,7 @@ class Encoder(Protocol):
 
     @property
     def dimensions(self) -> int:
-        """Of a vector."""
+        """Of a vector; a classifier's classes."""
         ...
 
     @property
@@ -43,7 +46,11 @@ class Encoder(Protocol):
         """Memory that it holds on its GPU; 0 without one. Asked after every batch."""
         ...
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
+
+class Encoder(Model, Protocol):
+    """Embeds texts and pictures into one space of unit vectors."""
+
+    def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
         """float32 [N, dimensions]."""
         ...
 
@@ -51,25 +58,17 @@ class Encoder(Protocol):
         """float32 [N, dimensions]."""
         ...
 
-    def attention(self, picture: Any, text: str | None) -> np.ndarray:
+    def attention(self, picture: Any, text: Tokens | None) -> np.ndarray:
         """float32 [rows, columns], sum 1: how much the model looks at each part of the picture."""
         ...
 
 
-class Classifier(Protocol):
-    """A model that gives texts, pictures or pairs of both a class; called as an `Encoder` is.
-    `dimensions`: how many classes."""
+class Classifier(Model, Protocol):
+    """Gives texts, pictures or pairs of both a class."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    @property
-    def device_bytes(self) -> int: ...
-
-    def classify(self, texts: Sequence[str] | None, pictures: Sequence[Any] | None) -> np.ndarray:
+    def classify(
+        self, texts: Sequence[Tokens] | None, pictures: Sequence[Any] | None
+    ) -> np.ndarray:
         """float32 [N, classes], rows of sum 1."""
         ...
 
@@ -95,27 +94,6 @@ class Loaders:
     reader: Callable[[str], Reader]
     classifier: Callable[[str, int, str, Precision], Classifier] | None = None
     classifier_reader: Callable[[str], ClassifierReader] | None = None
-
-
-def by_length(
-    encode: Callable[[Sequence[Any]], np.ndarray],
-    items: Sequence[Any],
-    lengths: Sequence[int],
-    largest: float = 1.5,
-) -> np.ndarray:
-    """Encode in buckets whose longest is at most `largest` times their shortest (and 8 more), so
-    that short texts don't pay for long ones' padding. Rows come back in their own order."""
-    order = sorted(range(len(items)), key=lambda i: lengths[i])
-    buckets: list[list[int]] = []
-    for index in order:
-        if buckets and lengths[index] <= largest * lengths[buckets[-1][0]] + 8:
-            buckets[-1].append(index)
-        else:
-            buckets.append([index])
-    rows: list[tuple[int, np.ndarray]] = []
-    for bucket in buckets:
-        rows += zip(bucket, encode([items[i] for i in bucket]), strict=True)
-    return np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
 
 def joined(text: np.ndarray, picture: np.ndarray) -> np.ndarray:

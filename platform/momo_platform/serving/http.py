@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,7 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from momo_platform.serving import runtime
-from momo_platform.serving.config import ServingConfig, is_known
+from momo_platform.serving.config import Limits, ServingConfig, is_known
 from momo_platform.serving.errors import ServiceRefusal, error_body
 from momo_platform.serving.items import check_shapes
 
@@ -45,14 +46,14 @@ class Guard:
     asked for, looked at before the body; a body above the limit is refused with 413, also where its
     length was not told or was false; what nobody handled is 500 without details."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    def __init__(self, app: Any, config: ServingConfig) -> None:
+        self.app, self.config = app, config
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        config = runtime.config()
+        config = self.config
         limit = config.limits.body_bytes
         too_large = f"the body is larger than {limit} bytes"
         seen, started, replaced, whole = 0, False, False, False
@@ -147,14 +148,14 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error.body(), error.status, headers)
 
 
-async def invalid(request: Request, error: Exception) -> JSONResponse:
+async def invalid(limits: Limits, request: Request, error: Exception) -> JSONResponse:
     """The first thing that the request's schema refuses, without what was sent."""
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, dict):  # say it as what reads the items does, where it can
         for name in ("input", "a", "b", "query"):
             try:
                 if name in error.body:
-                    check_shapes(error.body[name], runtime.config().limits, name)
+                    check_shapes(error.body[name], limits, name)
             except ServiceRefusal as refusal:
                 return await refused(request, refusal)
     first = error.errors()[0]
@@ -170,8 +171,8 @@ async def http_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(status, str(error.detail)), status, error.headers)
 
 
-def add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI, limits: Limits) -> None:
     """Every error as OpenAI's JSON, without what was sent, paths or traces."""
     app.add_exception_handler(ServiceRefusal, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(RequestValidationError, partial(invalid, limits))
     app.add_exception_handler(HTTPException, http_error)

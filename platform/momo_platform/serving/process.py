@@ -28,7 +28,7 @@ import numpy as np
 
 from momo_platform.machine import with_our_modules
 from momo_platform.serving.config import Precision
-from momo_platform.serving.encoder import Classifier, Encoder
+from momo_platform.serving.encoder import Classifier, Encoder, Tokens
 from momo_platform.serving.errors import ServiceRefusal
 
 
@@ -93,7 +93,7 @@ class ModelProcess:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
+    def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
         """float32 [N, dimensions]."""
         return self._ask("texts", list(texts))
 
@@ -101,11 +101,13 @@ class ModelProcess:
         """float32 [N, dimensions]."""
         return self._ask("pictures", list(pictures))
 
-    def attention(self, picture: Any, text: str | None) -> np.ndarray:
+    def attention(self, picture: Any, text: Tokens | None) -> np.ndarray:
         """float32 [rows, columns]."""
         return self._ask("attention", picture, text)
 
-    def classify(self, texts: Sequence[str] | None, pictures: Sequence[Any] | None) -> np.ndarray:
+    def classify(
+        self, texts: Sequence[Tokens] | None, pictures: Sequence[Any] | None
+    ) -> np.ndarray:
         """float32 [N, classes], of a classifier."""
         return self._ask("classify", texts, pictures)
 

@@ -1,8 +1,4 @@
-"""What a replica's process holds once: counters, and the config in force.
-
-In a module of its own: Serve ships the deployment's class by value, with copies of the globals of
-its own module; another module is imported there.
-"""
+"""What a replica's process holds once: counters, and how it gives memory back."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import contextlib
 import ctypes
 
 from prometheus_client import Counter, Gauge, Histogram
-
-from momo_platform.serving.config import ServingConfig
 
 REQUESTS = Counter("momo_requests_total", "Answers by path and status", ["path", "status"])
 SECONDS = Histogram("momo_request_seconds", "Seconds until the answer began", ["path"])
@@ -25,9 +19,6 @@ DEVICE_BYTES = Gauge(
 )
 QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
 
-_config = [ServingConfig(model="")]
-
-
 _MMAP_THRESHOLD = -3  # of mallopt
 
 
@@ -36,13 +27,3 @@ def give_large_memory_back() -> None:
     keep them for the next time: a replica that once decoded large pictures stayed at 3.6 GB."""
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").mallopt(_MMAP_THRESHOLD, 1 << 20)
-
-
-def set_config(config: ServingConfig) -> None:
-    """In force from now on, in this process."""
-    _config[0] = config
-
-
-def config() -> ServingConfig:
-    """What is in force."""
-    return _config[0]

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from momo_platform.serving.items import Sent
+
 
 class PictureOrPair(BaseModel):
     """A picture, or a picture with its text."""
@@ -13,6 +15,10 @@ class PictureOrPair(BaseModel):
     model_config = ConfigDict(extra="forbid")
     image: str | None = Field(None, description="A data URI or base64; PNG, JPEG, WebP, GIF, BMP.")
     text: str | None = None
+
+    def sent(self, place: str) -> Sent:
+        """`momo_platform.serving.items.Kind`."""
+        return Sent(place, f"{place}.text", self.text, self.image)
 
 
 # Fail fast: a list of a million wrong items makes one error, not a million.
@@ -51,6 +57,10 @@ class AttentionRequest(BaseModel):
 
     image: str
     text: str | None = None
+
+    def sent(self, place: str) -> Sent:
+        """`momo_platform.serving.items.Kind`."""
+        return Sent(place, f"{place}.text", self.text or None, self.image)
 
 
 class ClassifyRequest(BaseModel):

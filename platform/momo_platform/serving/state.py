@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+
+from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import Precision
 from momo_platform.serving.encoder import ClassifierReader, Loaders, Reader
 from momo_platform.serving.index import Index, read_index
+from momo_platform.serving.items import Item
 from momo_platform.serving.process import ModelProcess
 
 
@@ -19,6 +25,17 @@ class State:
     index: Index | None
     classifier: ModelProcess | None = None
     classifier_reader: ClassifierReader | None = None
+    batches: Mapping[str, Batches[Sequence[Any], np.ndarray]] = field(default_factory=dict)
+    """In front of the models, by what they take: a replica's."""
+
+    def classify(self, items: Sequence[Item]) -> np.ndarray:
+        """Probabilities float32 [N, classes] of items as the classifier takes them."""
+        reader, classifier = self.classifier_reader, self.classifier
+        assert reader is not None
+        assert classifier is not None
+        texts = [item.text or () for item in items] if reader.takes_texts else None
+        pictures = [item.picture for item in items] if reader.takes_pictures else None
+        return classifier.classify(texts, pictures)
 
 
 def load_state(
@@ -34,7 +51,7 @@ def load_state(
     index that can't be read or that another model made."""
     reader = loaders.reader(model)
     encoder = ModelProcess(loaders.encoder, model, threads, device, precision)
-    encoder.texts(["warm"])
+    encoder.texts(reader.tokens(["warm"]))
     found = read_index(index) if index else None
     if found is not None and found.model != encoder.name:
         raise ValueError(

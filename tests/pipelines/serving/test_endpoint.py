@@ -22,11 +22,10 @@ import psutil
 import pytest
 from PIL import Image
 from processes import descendants
+from toy_classifier import make_classifier
 
 import momo
 from experiments.benchmarks.serving import replica_memory
-from momo.evaluation.encoder import MoMoEncoder
-from momo.evaluation.finetune import Classifier
 from momo_platform.serving import Client, ServiceError
 from momo_platform.serving.config import hashed
 from momo_platform.stages import UserError
@@ -440,20 +439,6 @@ def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, fol
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-2"
     deploy(options)
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
-
-
-def make_classifier(folder, inputs):
-    """A toy's trunk with a head of its own; returns it without the endpoint."""
-    source = momo.load(folder.parent / "one", "cpu")
-    encoder = MoMoEncoder(source.model, source.tokenizer, device="cpu")
-    momo.save_classifier(
-        *(folder, Classifier(encoder.trunk(), 3, 0.0)),
-        classes=["fruit", "plant", "animal"],
-        inputs=inputs,
-        tokenizer_json=source.tokenizer.to_str(),
-        extra={"task": "mine"},
-    )
-    return momo.load_classifier(folder, "cpu")
 
 
 def test_a_classifier_names_classes_beside_the_embeddings(endpoint, folders, noise, tmp_path):

@@ -7,7 +7,7 @@ from pretend_cuda import cuda_device
 from momo_platform.serving.config import ServingConfig
 from momo_platform.stages import UserError
 from pipelines.serve import ServeOptions, config_of
-from pipelines.serving import MoMoEncoder
+from pipelines.serving import MoMoEncoder, MoMoReader
 
 
 class Watched(MoMoEncoder):
@@ -24,13 +24,15 @@ class Watched(MoMoEncoder):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_model_is_warm_on_its_gpu_and_answers_as_on_the_cpu(folders, precision):
+    tokens = MoMoReader(folders["one"]).tokens(["a red apple", "two blue cats"])
+
     def answers(encoder):
         picture = np.arange(3 * 64 * 64, dtype=np.uint8).reshape(3, 64, 64)
         return (
-            encoder.texts(["a red apple", "two blue cats"]),
+            encoder.texts(tokens),
             encoder.pictures([picture, picture[:, ::-1].copy()]),
             encoder.attention(picture, None),
-            encoder.attention(picture, "a red apple"),
+            encoder.attention(picture, tokens[0]),
         )
 
     on_cpu = Watched(folders["one"], 1, "cpu", "fp32")
