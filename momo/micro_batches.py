@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from momo.batches import TEXTS, TextLengths
-from momo.objectives import Loss, Negatives
+from momo.losses import Loss, Negatives
 
 PART = "part"
 _WORDS = ("word_row", "word_place", "targets")

@@ -16,10 +16,7 @@ from momo.config import JOINT_OBJECTIVES, TaskConfig
 from momo.cost import encoder_passes, training_flops
 from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify, take_tokens
-from momo.masking import random_patch_keep
-from momo.micro_batches import PART, Part, split
-from momo.model import MoMo, Recomputed
-from momo.objectives import (
+from momo.losses import (
     Loss,
     Negatives,
     contrastive_loss,
@@ -29,6 +26,9 @@ from momo.objectives import (
     mlm_loss,
     pair_keys,
 )
+from momo.masking import random_patch_keep
+from momo.micro_batches import PART, Part, split
+from momo.model import MoMo, Recomputed
 from momo.packing import JointLayout, Layout, Words, lay_out, lay_out_pairs
 from momo.retrieval import retrieval
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from momo.objectives.loss import Loss
+from momo.losses.loss import Loss
 
 
 def pair_keys(ids: Tensor, group: Tensor | None = None) -> Tensor:

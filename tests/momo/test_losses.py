@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from momo.objectives import (
+from momo.losses import (
     contrastive_loss,
     hard_negatives,
     matching_loss,

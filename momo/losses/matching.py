@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from momo.objectives.loss import Loss
+from momo.losses.loss import Loss
 
 
 def hard_negatives(similarity: Tensor, excluded: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
