@@ -1,0 +1,22 @@
+"""The objectives, one a file: what each reads, trains, costs and adds to the loss. No torch on
+import: plans ask them, too. How to add one: docs/extending/objective.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from momo.objectives.base import Objective
+
+_FILES = (  # in the order in which losses are computed and added up
+    "mim",
+    "mlm",
+    "contrastive",
+    "matching",
+    "pair_mlm",
+    "pair_mim",
+)
+OBJECTIVES: Mapping[str, Objective] = {
+    name: import_module(f"{__name__}.{name}").OBJECTIVE for name in _FILES
+}
+"""By name, which is that of the file, of the weight and of the loss in records."""
