@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 class VisualWords(Objective):
     name = "mim"
     modality = "image"
-    title = "visual words of masked patches"
     parts = ("flava.image_model", "mim_head")
 
     def loss(self, views: FlavaViews) -> Loss:
@@ -24,7 +23,6 @@ class VisualWords(Objective):
 class MaskedWords(Objective):
     name = "mlm"
     modality = "text"
-    title = "masked words"
     parts = ("flava.text_model", "mlm_head")
 
     def loss(self, views: FlavaViews) -> Loss:
@@ -34,7 +32,6 @@ class MaskedWords(Objective):
 class Contrastive(Objective):
     name = "global_contrastive"
     modality = "pair"
-    title = "pictures against captions"
     parts = (
         *("flava.image_model", "flava.text_model", "flava.logit_scale"),
         *("flava.image_projection", "flava.text_projection"),
@@ -46,7 +43,6 @@ class Contrastive(Objective):
 
 class Matching(Contrastive):
     name = "itm"
-    title = "does the caption fit?"
     parts = (
         *("flava.image_model", "flava.text_model", "flava.multimodal_model"),
         *("flava.image_to_mm_projection", "flava.text_to_mm_projection", "itm_head"),
@@ -55,13 +51,11 @@ class Matching(Contrastive):
 
 class MaskedWordsOfPairs(Matching):
     name = "mmm_text"
-    title = "masked words beside a picture"
     parts = (*Matching.parts[:-1], "mmm_text_head")
 
 
 class VisualWordsOfPairs(Matching):
     name = "mmm_image"
-    title = "visual words of masked patches beside a caption"
     parts = (*Matching.parts[:-1], "mmm_image_head")
 
 

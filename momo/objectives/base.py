@@ -29,8 +29,8 @@ class Objective:
 
     name: ClassVar[str]
     modality: ClassVar[Modality]
-    title: ClassVar[str]
-    """For people, in the report."""
+    title: ClassVar[str] = ""
+    """For people, in the report; without one it is the name."""
     reads: ClassVar[tuple[View, ...]] = ()
     """The encoder's passes that its loss takes from its batch's `momo.views`."""
     parts: ClassVar[tuple[str, ...]] = ()

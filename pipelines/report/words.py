@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from momo.objectives import OBJECTIVES
 
 _LOSSES: Mapping[str, str] = {
-    **{name: one.title for name, one in OBJECTIVES.items()},
+    **{name: one.title for name, one in OBJECTIVES.items() if one.title},
     "total": "all objectives, weighted sum",
 }
 _KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
