@@ -9,17 +9,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from momo.objectives import OBJECTIVES, Objective
+
 Modality = Literal["image", "text", "pair"]
 MODALITIES: tuple[Modality, ...] = ("image", "text", "pair")
-OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "image": ("mim",),
-        "text": ("mlm",),
-        "pair": ("contrastive", "matching", "pair_mlm", "pair_mim"),
-    }
-)
-JOINT_OBJECTIVES = frozenset(OBJECTIVES["pair"]) - {"contrastive"}
-"""Those that read a picture and a text in one sequence."""
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 """GELU, its approximation by tanh, or x · sigmoid(1.702 x)."""
 
@@ -141,7 +134,10 @@ SIZES: Mapping[str, ModelConfig] = MappingProxyType(
 )
 
 
-_NO_RATIOS = ("modalities", "contrastive_chunk", "shared_passes", "matching_group")
+_RATIOS = (
+    *("image_mask_ratio", "text_mask_ratio", "pair_image_mask_ratio", "pair_text_mask_ratio"),
+    "matching_fraction",
+)
 
 
 @dataclass(frozen=True)
@@ -156,6 +152,8 @@ class TaskConfig:
     Without, each has its own, where only what it predicts is masked: more computing, for ablations.
     `contrastive_chunk` above 0 embeds that many rows at a time for the contrastive loss and again
     in the backward pass, so that memory no longer grows with the batch; the loss stays the same.
+    `extra_objectives`: weights of objectives that have no field here, by name, and their own
+    options as NAME.OPTION.
     """
 
     modalities: tuple[Modality, ...] = MODALITIES
@@ -174,32 +172,58 @@ class TaskConfig:
     shared_passes: bool = True
     # Changes how the loss is computed, not what: no part of a fingerprint.
     contrastive_chunk: int = field(default=0, metadata={"semantic": False})
+    extra_objectives: dict[str, float] = field(
+        default_factory=dict, hash=False, metadata={"absent_at": {}}
+    )
 
     def __post_init__(self) -> None:
         if unknown := [m for m in self.modalities if m not in MODALITIES]:
             raise ValueError(f"task.modalities: unknown {unknown}; known: {list(MODALITIES)}")
+        self._check_extra()
         for modality in self.modalities:
-            if not any(getattr(self, name) > 0 for name in OBJECTIVES[modality]):
+            if not self.in_use(modality):
+                names = [name for name, one in OBJECTIVES.items() if one.modality == modality]
                 raise ValueError(
                     f"task.modalities has {modality!r} but no objective of it has a weight above "
-                    f"0: raise one of {list(OBJECTIVES[modality])} or drop the modality"
+                    f"0: raise one of {names} or drop the modality"
                 )
         if self.contrastive_chunk < 0:
             raise ValueError(f"task.contrastive_chunk={self.contrastive_chunk}: give 0 or more")
         if self.matching_group < 2:
             raise ValueError(f"task.matching_group={self.matching_group}: give at least 2")
-        for member in dataclasses.fields(self):
-            value = getattr(self, member.name)
-            if member.name in (*OBJECTIVES["image"], *OBJECTIVES["text"], *OBJECTIVES["pair"]):
-                if value < 0:
-                    raise ValueError(f"task.{member.name}={value} must not be negative")
-                if not math.isfinite(value):
-                    raise ValueError(f"task.{member.name}={value} must be finite")
-            elif member.name not in _NO_RATIOS and not 0.0 <= value <= 1.0:
-                raise ValueError(f"task.{member.name}={value} must lie between 0 and 1")
+        for name in OBJECTIVES:
+            if (value := self._weight(name)) < 0:
+                raise ValueError(f"task.{name}={value} must not be negative")
+            if not math.isfinite(value):
+                raise ValueError(f"task.{name}={value} must be finite")
+        for name in _RATIOS:
+            if not 0.0 <= (value := getattr(self, name)) <= 1.0:
+                raise ValueError(f"task.{name}={value} must lie between 0 and 1")
+
+    def _check_extra(self) -> None:
+        own = {f.name for f in dataclasses.fields(self)}
+        known = [s for name, one in OBJECTIVES.items() if name not in own for s in one.settings]
+        if unknown := sorted(set(self.extra_objectives) - set(known)):
+            raise ValueError(f"task.extra_objectives: unknown {unknown}; known: {known}")
+
+    def _weight(self, name: str) -> float:
+        return getattr(self, name, self.extra_objectives.get(name, 0.0))
+
+    def in_use(self, modality: str | None = None) -> tuple[Objective, ...]:
+        """The objectives with a weight, of one modality or of all that the stage has, in the order
+        in which their losses are added up."""
+        return tuple(
+            one.with_options(self.extra_objectives)
+            for chosen in (self.modalities if modality is None else (modality,))
+            for name, one in OBJECTIVES.items()
+            if one.modality == chosen and self._weight(name) > 0
+        )
 
     @property
     def objectives(self) -> dict[str, float]:
         """Objective name → weight, those in use only."""
-        names = [name for modality in self.modalities for name in OBJECTIVES[modality]]
-        return {name: getattr(self, name) for name in names if getattr(self, name) > 0}
+        return {one.name: self._weight(one.name) for one in self.in_use()}
+
+    def rows_together(self, modality: str) -> int:
+        """How many neighbours of a global batch stay on one worker."""
+        return math.lcm(*(one.group(self) for one in self.in_use(modality)))

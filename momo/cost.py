@@ -10,47 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from momo.config import JOINT_OBJECTIVES, ModelConfig, TaskConfig
+from momo.config import ModelConfig, TaskConfig
+from momo.objectives import Objective
+from momo.passes import EncoderPass, Shape, View
 
 Checkpointing = Literal["none", "elementwise", "blocks"]
-
-
-@dataclass(frozen=True)
-class EncoderPass:
-    """`rows` sequences of `length` tokens through the encoder, with what its heads then do. Of the
-    false pairs there may be a part of a row.
-
-    `words`: masked words predicted; `decoded`: sequences through the pixel decoder, each of
-    `decoded_length` tokens. `cached`: embeds for the contrastive loss, so that gradient caching
-    applies. `image_length`: of a pair, how many of the tokens are the picture's; `false`: how many
-    of the rows are false pairs, whose parts went through the towers with the true ones. `unread`:
-    tokens that the encoder's last block does not make, since no head reads them, and `undecoded`
-    those that the decoder's does not.
-    """
-
-    rows: float
-    length: int
-    words: float = 0.0
-    decoded: int = 0
-    decoded_length: int = 0
-    cached: bool = False
-    image_length: int = 0
-    false: float = 0.0
-    unread: float = 0.0
-    undecoded: float = 0.0
-
-    def layers(self, config: ModelConfig) -> list[tuple[int, float, int]]:
-        """(blocks, sequences, their length) that the tokens go through, one after another or, for
-        a pair in towers, side by side."""
-        if not config.tower_depth:
-            return [(config.depth, self.rows, self.length)]
-        if not self.image_length:
-            return [(config.tower_depth, self.rows, self.length)]
-        true, text = self.rows - self.false, self.length - self.image_length
-        return [
-            *((config.tower_depth, true, length) for length in (self.image_length, text)),
-            (config.depth, self.rows, self.length),
-        ]
 
 
 def encoder_passes(
@@ -63,64 +27,26 @@ def encoder_passes(
     if modality == "image":
         return passes_of(config, modality, len(batch["noise"]), 0, patches)
     known = batch["texts"].of if "texts" in batch else (batch["ids"] != 0).sum(dim=1).tolist()
-    return [
-        one
-        for length, rows in sorted(Counter(known).items())
-        for one in passes_of(config, modality, rows, length, patches)
-    ]
+    shapes = [Shape(rows, length, patches) for length, rows in sorted(Counter(known).items())]
+    return _passes(config, modality, shapes)
 
 
 def passes_of(
     config: TaskConfig, modality: str, rows: int, length: int, patches: int
 ) -> list[EncoderPass]:
     """The passes of one forward of `rows` samples: texts of `length`, pictures of `patches`."""
-    if modality == "image":
-        kept = round(patches * (1.0 - config.image_mask_ratio))
-        unread = rows * (1 + kept)
-        return [
-            EncoderPass(rows, 1 + kept, decoded=rows, decoded_length=1 + patches, undecoded=unread)
-        ]
-    if modality == "text":
-        return [EncoderPass(rows, length, words=rows * length * config.text_mask_ratio)]
-    objectives = config.objectives
-    passes = []
-    if "contrastive" in objectives:
-        passes = [
-            EncoderPass(rows, 1 + patches, cached=True),
-            EncoderPass(rows, length, cached=True),
-        ]
-    if objectives.keys() & JOINT_OBJECTIVES:
-        kept = 1 + round(patches * (1.0 - config.pair_image_mask_ratio))
-        false = rows * config.matching_fraction if "matching" in objectives else 0.0
-        words = rows * length * config.pair_text_mask_ratio if "pair_mlm" in objectives else 0.0
-        decoded = rows if "pair_mim" in objectives else 0
-        read = words + decoded * kept + (0 if decoded else rows) + false
-        if config.shared_passes:
-            one = EncoderPass(
-                *(rows + false, kept + length, words, decoded, 1 + patches),
-                image_length=kept,
-                false=false,
-                unread=(rows + false) * (kept + length) - read,
-                undecoded=decoded * kept,
-            )
-            return [*passes, one]
-        if "matching" in objectives:
-            joint = 1 + patches + length
-            unread = (rows + false) * (joint - 1)
-            sizes = (rows + false, joint)
-            passes.append(EncoderPass(*sizes, image_length=1 + patches, false=false, unread=unread))
-        if "pair_mlm" in objectives:
-            joint = 1 + patches + length
-            unread = rows * (joint - 1) - words
-            passes.append(EncoderPass(rows, joint, words, image_length=1 + patches, unread=unread))
-        if "pair_mim" in objectives:
-            sizes = (rows, kept + length, 0.0, decoded, 1 + patches)
-            passes.append(
-                EncoderPass(
-                    *sizes, image_length=kept, unread=rows * length, undecoded=decoded * kept
-                )
-            )
-    return passes
+    return _passes(config, modality, [Shape(rows, length, patches)])
+
+
+def _passes(config: TaskConfig, modality: str, shapes: Sequence[Shape]) -> list[EncoderPass]:
+    """Those that objectives share once, and each objective's own."""
+    objectives, views = config.in_use(modality), {}
+    for one in objectives:
+        for view in one.reads:
+            key = type(view) if view.is_shared(config) else (type(view), one.name)
+            views[key] = views[key] | view if key in views else view
+    sources: list[View | Objective] = [*views.values(), *objectives]
+    return [found for s in shapes for source in sources for found in source.passes(config, s)]
 
 
 def _transformer_flops(tokens: float, length: int, width: int, depth: int, ratio: float) -> float:
@@ -211,22 +137,18 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     }
 
 
+def trained_parts(config: ModelConfig, task: TaskConfig) -> set[str]:
+    """The parts of `parameter_counts` that a stage trains."""
+    read = {part for one in task.in_use() for view in one.reads for part in view.parts}
+    shared = set() if config.tower_depth else {"blocks"}
+    return shared.union(read, *(one.parts for one in task.in_use()))
+
+
 def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:
     """Parameters that a stage trains; the rest is frozen and has no gradient or moments."""
-    counts, modalities, objectives = parameter_counts(config), task.modalities, task.objectives
-    joint = bool(objectives.keys() & JOINT_OBJECTIVES)
-    used = {
-        "blocks": joint or not config.tower_depth,
-        "image_tower": "image" in modalities or "pair" in modalities,
-        "text_tower": "text" in modalities or "pair" in modalities,
-        "image_embedding": "image" in modalities or "pair" in modalities,
-        "text_embedding": "text" in modalities or "pair" in modalities,
-        "pixel_decoder": "mim" in objectives or "pair_mim" in objectives,
-        "word_head": "mlm" in objectives or "pair_mlm" in objectives,
-        "contrastive": "contrastive" in objectives,
-        "matching": "matching" in objectives,
-    }
-    return sum(counts[part] for part, needed in used.items() if needed)
+    counts = parameter_counts(config)
+    of_model = sum(counts[part] for part in trained_parts(config, task))
+    return of_model + sum(one.head_parameters(config) for one in task.in_use())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from momo.batches import TEXTS, TextLengths
-from momo.objectives import Loss, Negatives
+from momo.losses import Negatives
 
 PART = "part"
 _WORDS = ("word_row", "word_place", "targets")
@@ -17,7 +17,7 @@ _WORDS = ("word_row", "word_place", "targets")
 
 @dataclass
 class Drawn:
-    """What the part of a batch that compares all its pairs leaves for the parts that join some."""
+    """What objectives leave of a whole batch for its parts (`Objective.leave`)."""
 
     negatives: Negatives | None = None
 
@@ -26,7 +26,7 @@ class Drawn:
 class Part:
     """Which part of a batch of `rows` and `words` masked words this is.
 
-    `chunk`: of the part that compares all pairs, how many it embeds at a time.
+    `chunk`: of the part in which all rows are compared, how many pairs it embeds at a time.
     """
 
     rows: int
@@ -34,18 +34,6 @@ class Part:
     start: int = 0
     chunk: int = 0
     drawn: Drawn = field(default_factory=Drawn)
-
-    def of_whole(self, name: str, loss: Loss, rows: int) -> Loss:
-        """The part's loss with the count of the whole batch, of which it has `rows`; its metrics
-        weigh as much as it counts, so that those of all parts add up."""
-        if name == "matching" and self.drawn.negatives is not None:
-            whole = self.drawn.negatives.valid.sum() + self.rows
-        elif name in ("mlm", "pair_mlm"):
-            whole = loss.count.new_full((), self.words)
-        else:  # as many of each row
-            whole = loss.count * (self.rows / rows)
-        share = loss.count / whole.clamp_min(1.0)
-        return Loss(loss.sum, whole, {k: v * share for k, v in loss.metrics.items()})
 
 
 def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
@@ -68,7 +56,7 @@ def rows_of(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
 
 
 def split(batch: Mapping[str, Any], rows: int, size: int) -> list[dict[str, Any]]:
-    """A prepared batch of pictures or texts in parts of at most `size` rows."""
+    """A prepared batch in parts of at most `size` rows."""
     words = batch[TEXTS].words_before[-1] if TEXTS in batch else 0
     return [
         rows_of(batch, start, min(start + size, rows)) | {PART: Part(rows, words, start)}

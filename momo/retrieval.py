@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from momo.objectives import same_meaning
+from momo.losses import same_meaning
 
 
 def retrieval(image: Tensor, text: Tensor, keys: Tensor) -> dict[str, float]:

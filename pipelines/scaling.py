@@ -109,10 +109,10 @@ def project(
     turns = len(by_modality) if train.gradient_schedule in ONE_AT_A_TIME else 1
     computing = sum(by_modality.values()) / turns / gpus / rate
     gradients = _GRADIENT_BYTES * trained_parameters(model, task)
-    features = 0.0
-    if "contrastive" in task.objectives and "pair" in by_modality:
-        # Both modalities' features go out, and their gradients come back.
-        features = 2 * 2 * 4 * train.batch_sizes["pair"] * model.embed_dim / turns
+    features = sum(
+        one.exchanged_bytes(model, train.batch_sizes[one.modality]) for one in task.in_use()
+    )
+    features /= turns
     bandwidth = links.slowest(gpus)
     reduce = ring_seconds(gradients, gpus, bandwidth, links.hop_seconds)
     gather = (gpus - 1) / gpus * features / bandwidth

@@ -27,10 +27,8 @@ class StageRecipe:
 
 
 def rows_together(task: TaskConfig) -> dict[str, int]:
-    """Modality → how many neighbours of a global batch stay on one worker: false pairs are drawn
-    among them."""
-    drawn = "matching" in task.objectives
-    return {m: task.matching_group if m == "pair" and drawn else 1 for m in task.modalities}
+    """Modality → how many neighbours of a global batch stay on one worker."""
+    return {m: task.rows_together(m) for m in task.modalities}
 
 
 def run_training(

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from momo_platform.training.config import TrainConfig
-
-OBJECTIVES: Mapping[str, tuple[str, ...]] = {
-    "image": ("mim",),
-    "text": ("mlm",),
-    "pair": ("global_contrastive", "itm", "mmm_text", "mmm_image"),
-}
 
 
 @dataclass(frozen=True)

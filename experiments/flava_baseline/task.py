@@ -7,28 +7,23 @@ which no loss reads (a test compares the losses).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import FlavaConfig, FlavaForPreTraining
 
-from experiments.flava_baseline.config import OBJECTIVES, FlavaRecipe, FlavaShape
+from experiments.flava_baseline.config import FlavaRecipe, FlavaShape
+from experiments.flava_baseline.objectives import OBJECTIVES
 from momo.crop import with_pixels
 from momo.embeddings import normalise_pixels, patchify
+from momo.losses import Loss
 from momo.masking import PAD, mask_tokens, random_patch_keep, trim_padding
 
 _IGNORED = -100
-
-
-@dataclass(frozen=True)
-class MeanLoss:
-    """A mean loss with its weight: what `sum / count` gives back is the mean."""
-
-    sum: Tensor
-    count: Tensor
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def build_flava(shape: FlavaShape, seed: int) -> FlavaForPreTraining:
@@ -55,32 +50,19 @@ class FlavaTask(nn.Module):
         super().__init__()
         self.model, self.recipe = model, recipe
         self.modalities = recipe.modalities
-        names = [name for m in recipe.modalities for name in OBJECTIVES[m]]
-        self.weights = dict.fromkeys(names, 1.0)
+        self.objectives = [
+            one for m in recipe.modalities for one in OBJECTIVES if one.modality == m
+        ]
+        self.weights = {one.name: 1.0 for one in self.objectives}
         self.codes: Tensor
         self.register_buffer("codes", codes, persistent=False)
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:
-        model, used = self.model, set(self.modalities)
-        pair = "pair" in used
-        parts: dict[nn.Module | nn.Parameter, bool] = {
-            model.flava.image_model: pair or "image" in used,
-            model.flava.text_model: pair or "text" in used,
-            model.flava.multimodal_model: pair,
-            model.flava.image_projection: pair,
-            model.flava.text_projection: pair,
-            model.flava.image_to_mm_projection: pair,
-            model.flava.text_to_mm_projection: pair,
-            model.flava.logit_scale: pair,
-            model.mim_head: "image" in used,
-            model.mlm_head: "text" in used,
-            model.itm_head: pair,
-            model.mmm_image_head: pair,
-            model.mmm_text_head: pair,
-        }
-        for part, needed in parts.items():
-            part.requires_grad_(needed)
+        model = self.model
+        used = {part for one in self.objectives for part in one.parts}
+        for part in {part for one in OBJECTIVES for part in one.parts}:
+            attrgetter(part)(model).requires_grad_(part in used)
         for tower in (
             model.flava.image_model,
             model.flava.text_model,
@@ -93,17 +75,10 @@ class FlavaTask(nn.Module):
         """After the copy: pictures that came uncropped become `pixels`."""
         return with_pixels(batch, self.recipe.shape.image_size)
 
-    def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, MeanLoss]:
+    def forward(self, modality: str, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
         """Losses by objective name."""
-        if modality == "image":
-            found = self._images(batch["pixels"], batch["noise"])
-        elif modality == "text":
-            found = self._texts(batch["ids"], batch["noise"])
-        else:
-            found = self._pairs(batch)
-        first = next(iter(batch.values()))
-        rows = torch.full((), float(len(first)), device=first.device)
-        return {name: MeanLoss(loss * rows, rows) for name, loss in found.items()}
+        views = FlavaViews(self, batch)
+        return {one.name: one.loss(views) for one in self.objectives if one.modality == modality}
 
     def _visual_words(self, pixels: Tensor) -> Tensor:
         """[B, N]: the nearest centre of each patch."""
@@ -115,13 +90,15 @@ class FlavaTask(nn.Module):
         _, masked = random_patch_keep(noise, self.recipe.image_mask_ratio)
         return torch.zeros_like(noise, dtype=torch.bool).scatter(1, masked, True)
 
-    def _images(self, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def visual_word_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The mean over the masked patches of pictures alone."""
+        pixels, noise = batch["pixels"], batch["noise"]
         masked = self._patch_mask(noise)
         tokens = self.model.flava.image_model(
             pixel_values=normalise_pixels(pixels), bool_masked_pos=masked
         ).last_hidden_state[:, 1:]
         logits = self.model.mim_head(tokens[masked])
-        return {"mim": nn.functional.cross_entropy(logits, self._visual_words(pixels)[masked])}
+        return nn.functional.cross_entropy(logits, self._visual_words(pixels)[masked])
 
     def _masked(self, ids: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         words = mask_tokens(
@@ -133,7 +110,9 @@ class FlavaTask(nn.Module):
         )
         return words.ids, ids.masked_fill(~words.selected, _IGNORED)
 
-    def _texts(self, ids: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def word_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The mean over the masked words of texts alone."""
+        ids, noise = batch["ids"], batch["noise"]
         length = trim_padding(ids)
         ids = ids[:, :length]
         masked, labels = self._masked(ids, noise[:, :length])
@@ -142,9 +121,10 @@ class FlavaTask(nn.Module):
         ).last_hidden_state
         chosen = labels != _IGNORED
         logits = self.model.mlm_head(tokens[chosen])
-        return {"mlm": nn.functional.cross_entropy(logits, labels[chosen])}
+        return nn.functional.cross_entropy(logits, labels[chosen])
 
-    def _pairs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def pair_losses(self, batch: Mapping[str, Tensor]) -> Any:
+        """The published class's losses of pairs, means by name."""
         length = trim_padding(batch["ids"])
         ids = batch["ids"][:, :length]
         false = batch["noise_match"] < self.recipe.itm_ratio
@@ -166,4 +146,23 @@ class FlavaTask(nn.Module):
             skip_unmasked_multimodal_encoder=True,
             return_loss=True,
         )
-        return {name: getattr(out.loss_info, name) for name in OBJECTIVES["pair"]}
+        return out.loss_info
+
+
+@dataclass(frozen=True, eq=False)
+class FlavaViews:
+    """A batch as the objectives see it."""
+
+    task: FlavaTask
+    batch: Mapping[str, Tensor]
+
+    @cached_property
+    def pair_losses(self) -> Any:
+        """Of the one pass that all objectives on pairs share."""
+        return self.task.pair_losses(self.batch)
+
+    def mean(self, loss: Tensor) -> Loss:
+        """A mean loss that weighs as much as the batch has rows."""
+        first = next(iter(self.batch.values()))
+        rows = torch.full((), float(len(first)), device=first.device)
+        return Loss(loss * rows, rows)

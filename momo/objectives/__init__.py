@@ -1,25 +1,22 @@
-"""The training objectives as plain functions that return a `Loss`: a sum with its count."""
+"""The objectives, one a file: what each reads, trains, costs and adds to the loss. No torch on
+import: plans ask them, too. How to add one: docs/extending/objective.md."""
 
-from momo.objectives.contrastive import contrastive_loss, pair_keys, same_meaning
-from momo.objectives.loss import Loss
-from momo.objectives.masked import mim_loss, mlm_loss, patch_targets
-from momo.objectives.matching import (
-    Negatives,
-    draw_negatives,
-    hard_negatives,
-    matching_loss,
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from momo.objectives.base import Objective
+
+_FILES = (  # in the order in which losses are computed and added up
+    "mim",
+    "mlm",
+    "contrastive",
+    "matching",
+    "pair_mlm",
+    "pair_mim",
 )
-
-__all__ = [
-    "Loss",
-    "Negatives",
-    "contrastive_loss",
-    "draw_negatives",
-    "hard_negatives",
-    "matching_loss",
-    "mim_loss",
-    "mlm_loss",
-    "pair_keys",
-    "patch_targets",
-    "same_meaning",
-]
+OBJECTIVES: Mapping[str, Objective] = {
+    name: import_module(f"{__name__}.{name}").OBJECTIVE for name in _FILES
+}
+"""By name, which is that of the file, of the weight and of the loss in records."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-LOSSES: Mapping[str, str] = {
-    "mim": "masked patches (MIM)",
-    "mlm": "masked words (MLM)",
-    "contrastive": "pictures against captions (contrastive)",
-    "matching": "does the caption fit? (matching)",
-    "pair_mim": "masked patches beside a caption (pair MIM)",
-    "pair_mlm": "masked words beside a picture (pair MLM)",
+from momo.objectives import OBJECTIVES
+
+_LOSSES: Mapping[str, str] = {
+    **{name: one.title for name, one in OBJECTIVES.items() if one.title},
     "total": "all objectives, weighted sum",
 }
 _KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
@@ -24,7 +21,7 @@ _MEASURES: Mapping[str, str] = {"mrr": "mean reciprocal rank", "median_rank": "m
 
 def loss_in_words(name: str) -> str:
     """'mim' → 'masked patches (MIM)'; a name that is not known stays as it is."""
-    return LOSSES.get(name, name.replace("_", " "))
+    return _LOSSES.get(name, name.replace("_", " "))
 
 
 def metric_in_words(name: str) -> str:

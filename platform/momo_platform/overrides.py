@@ -57,8 +57,9 @@ def _changed(value: Any, changes: list[tuple[list[str], Any]], place: str) -> An
 
 
 def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
-    """The settings that make `config` of `base`: path → value of every leaf that differs."""
-    if isinstance(config, Mapping) and isinstance(base, Mapping):
+    """The settings that make `config` of `base`: path → value of every leaf that differs. A mapping
+    that is empty in `base` is a leaf."""
+    if isinstance(config, Mapping) and isinstance(base, Mapping) and base:
         pairs = {str(k): (v, base.get(k)) for k, v in config.items()}
     elif dataclasses.is_dataclass(config) and type(config) is type(base):
         names = [f.name for f in dataclasses.fields(config)]
@@ -72,13 +73,16 @@ def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """The same changes as options: `--training.stage3-pairs.task.matching 0.0`."""
+    """The same changes as options: `--training.stage3-pairs.task.matching 0.0`; of a mapping its
+    keys and values by turns."""
     options: list[str] = []
     for path, value in settings.items():
         name = path.replace("_", "-")
         if isinstance(value, bool):
             head, _, last = name.rpartition(".")
             options.append(f"--{head}.{'' if value else 'no-'}{last}")
+        elif isinstance(value, Mapping):
+            options += [f"--{name}", *(str(part) for item in value.items() for part in item)]
         elif isinstance(value, tuple | list):
             options += [f"--{name}", *map(str, value)]
         else:

@@ -8,8 +8,8 @@ import torch
 from making_batches import CONFIG, make_batch
 
 from momo.config import TaskConfig
+from momo.losses import pair_keys
 from momo.model import build_model
-from momo.objectives import pair_keys
 from momo.retrieval import retrieval
 from momo.tasks import MoMoTask
 from momo_platform.data.held_out_rows import HeldOutRows

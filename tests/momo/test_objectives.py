@@ -1,80 +1,99 @@
-import math
+"""What objectives say of themselves, and what is asked of them."""
+
+import importlib
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
+from making_batches import CONFIG, make_batch
 
-from momo.objectives import (
-    contrastive_loss,
-    hard_negatives,
-    matching_loss,
-    mim_loss,
-    mlm_loss,
-    pair_keys,
+from momo.config import MODALITIES, TaskConfig
+from momo.cost import parameter_counts, trained_parts
+from momo.model import build_model
+from momo.objectives import OBJECTIVES, Objective
+from momo.tasks import MoMoTask
+
+
+def test_a_name_is_that_of_the_file_and_parts_are_the_models():
+    parts = parameter_counts(CONFIG)
+    for name, one in OBJECTIVES.items():
+        module = importlib.import_module(f"momo.objectives.{name}")
+        assert module.OBJECTIVE is one
+        assert one.name == name
+        assert one.modality in MODALITIES
+        assert {*one.parts, *(p for view in one.reads for p in view.parts)} <= set(parts)
+
+
+def test_no_torch_is_imported():
+    code = "import momo.objectives, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "passes"),
+    [
+        (TaskConfig(), 2),
+        (TaskConfig(shared_passes=False), 4),
+        (TaskConfig(contrastive=0), 1),
+        (TaskConfig(matching=0, pair_mlm=0, pair_mim=0), 1),
+        (TaskConfig(shared_passes=False, contrastive=0, pair_mim=0), 2),
+    ],
 )
+def test_a_pass_that_objectives_share_is_made_once(config, passes):
+    task, made = MoMoTask(build_model(CONFIG), config), []
+    task.model.norm.register_forward_hook(lambda *_: made.append(1))
+    task("pair", make_batch("pair"))
+    assert len(made) == passes
 
 
-def unit(rows, width=8, seed=0):
-    x = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.normalize(x, dim=-1)
+def test_a_part_that_no_objective_names_is_frozen():
+    config = TaskConfig(modalities=("text", "pair"), matching=0, pair_mim=0)
+    assert trained_parts(CONFIG, config) == set(parameter_counts(CONFIG)) - {
+        *("pixel_decoder", "matching")
+    }
+    towers = replace(CONFIG, tower_depth=1)
+    assert "blocks" not in trained_parts(towers, TaskConfig(modalities=("text",)))
 
 
-def test_mim_is_the_mean_square_of_normalised_pixels():
-    patches = torch.randn(2, 3, 12)
-    target = (patches - patches.mean(-1, keepdim=True)) / patches.std(-1, keepdim=True)
-    loss = mim_loss(target, patches)
-    assert loss.count == 6
-    assert loss.sum.item() == pytest.approx(0.0, abs=1e-4)
-    assert mim_loss(target + 2.0, patches).sum.item() == pytest.approx(24.0, rel=1e-3)
+@dataclass(frozen=True)
+class Small(Objective):
+    name: ClassVar[str] = "small"
+    modality: ClassVar = "text"
+    title: ClassVar[str] = "small weights"
+    scale: float = 1.0
+
+    def loss(self, views):
+        from momo.losses import Loss
+
+        total = self.scale * views.model.text_embedding.words.weight.square().mean()
+        return Loss(total, torch.ones(()))
 
 
-def test_mlm_equals_cross_entropy_and_survives_no_words():
-    logits, targets = torch.randn(6, 11, requires_grad=True), torch.randint(0, 11, (6,))
-    loss = mlm_loss(logits, targets)
-    expected = -logits.log_softmax(-1)[torch.arange(6), targets].sum()
-    torch.testing.assert_close(loss.sum, expected)
-    empty = mlm_loss(logits[:0], targets[:0])
-    empty.sum.backward()
-    assert empty.count == 0
-    assert empty.sum == 0
-    assert torch.isfinite(empty.metrics["accuracy"])
+@pytest.fixture
+def small(monkeypatch):
+    more = {**OBJECTIVES, "small": Small()}
+    monkeypatch.setattr("momo.config.OBJECTIVES", more)
 
 
-def test_contrastive_of_equal_embeddings_is_log_of_batch():
-    same = unit(1).expand(8, -1)
-    loss = contrastive_loss(same, same, torch.tensor(1.0))
-    assert (loss.sum / loss.count).item() == pytest.approx(math.log(8), rel=1e-5)
+def test_an_objective_without_a_field_has_its_weight_and_options_from_the_config(small):
+    batch = make_batch("text")
+    assert set(MoMoTask(build_model(CONFIG), TaskConfig())("text", batch)) == {"mlm"}
+    config = TaskConfig(extra_objectives={"small": 0.5, "small.scale": 3.0})
+    task = MoMoTask(build_model(CONFIG), config)
+    assert task.weights["small"] == 0.5
+    found = task("text", batch)
+    plain = MoMoTask(task.model, TaskConfig(extra_objectives={"small": 2}))("text", batch)
+    assert found["small"].sum == 3.0 * plain["small"].sum
+    alone = TaskConfig(modalities=("text",), mlm=0, extra_objectives={"small": 1})
+    assert set(MoMoTask(build_model(CONFIG), alone)("text", batch)) == {"small"}
 
 
-def test_pairs_of_one_caption_or_group_are_no_negatives():
-    ids = torch.tensor([[2, 9, 3, 0], [2, 8, 3, 0], [2, 9, 3, 0], [2, 7, 3, 0]])
-    assert torch.equal(pair_keys(ids), pair_keys(ids[:, :3]))
-    keys = pair_keys(ids, torch.tensor([1, 2, 3, 2]))
-    image, text = unit(4), unit(4, seed=1)
-    logits = 2.0 * image @ text.T
-    for a, b in ((0, 2), (2, 0), (1, 3), (3, 1)):
-        logits[a, b] = float("-inf")
-    expected = -0.5 * (logits.log_softmax(1).diag() + logits.T.log_softmax(1).diag()).sum()
-    loss = contrastive_loss(image, text, torch.tensor(2.0).log(), keys)
-    torch.testing.assert_close(loss.sum, expected)
-
-
-def test_hard_negatives_follow_the_softmax_and_the_noise():
-    similarity = torch.tensor([[5.0, 1.0, 0.0, 2.0]]).expand(4000, 4)
-    excluded = torch.tensor([[True, False, False, False]]).expand(4000, 4)
-    noise = torch.rand(4000, generator=torch.Generator().manual_seed(0))
-    index, valid = hard_negatives(similarity, excluded, noise)
-    assert valid.all()
-    share = torch.bincount(index, minlength=4) / 4000
-    expected = torch.cat([torch.zeros(1), torch.tensor([1.0, 0.0, 2.0]).softmax(0)])
-    torch.testing.assert_close(share, expected, atol=0.03, rtol=0)
-    assert torch.equal(index, hard_negatives(similarity, excluded, noise)[0])
-    edge = torch.tensor([0.0, 1.0 - 2**-24])
-    assert hard_negatives(similarity[:2], excluded[:2], edge)[0].tolist() == [1, 3]
-    assert not hard_negatives(similarity[:2], torch.ones(2, 4).bool(), edge)[1].any()
-
-
-def test_matching_loss():
-    loss = matching_loss(torch.tensor([0.0, 0.0, 3.0]), torch.tensor([True, False, True]))
-    expected = 2 * math.log(2) + math.log1p(math.exp(-3.0))
-    assert loss.sum.item() == pytest.approx(expected, rel=1e-5)
-    assert loss.metrics["accuracy"].item() == pytest.approx(2 / 3)
+def test_what_no_objective_has_is_refused(small):
+    for name in ("mim", "smal", "small.scales", "mlm.scale"):
+        with pytest.raises(ValueError, match=r"unknown \['.*known: \['small', 'small.scale'\]"):
+            TaskConfig(extra_objectives={name: 1.0})
+    with pytest.raises(ValueError, match="task.small=-1 must not be negative"):
+        TaskConfig(extra_objectives={"small": -1})

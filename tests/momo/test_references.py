@@ -19,9 +19,9 @@ from transformers import (
 from momo.block import Block
 from momo.config import SIZES, TaskConfig
 from momo.embeddings import normalise_pixels, patchify, take_tokens
+from momo.losses import contrastive_loss, mim_loss, mlm_loss, patch_targets
 from momo.masking import mask_tokens, random_patch_keep
 from momo.model import MoMo, build_model, encoder_parameters
-from momo.objectives import contrastive_loss, mim_loss, mlm_loss, patch_targets
 from momo.tasks import MoMoTask
 
 

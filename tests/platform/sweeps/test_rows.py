@@ -16,7 +16,7 @@ from scipy import stats
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from momo_platform.charts import line_chart, standalone
-from momo_platform.overrides import as_options, with_settings
+from momo_platform.overrides import as_options, differences, with_settings
 from momo_platform.stages import Storage, UserError
 from momo_platform.stages.in_use import InUse, keys_in_use
 from momo_platform.sweeps import Choice, Interval, Sweep
@@ -226,6 +226,15 @@ def test_settings_as_options():
     assert as_options(settings) == [
         *("--a.b-c", "0.5", "--a.no-on", "--x", "p", "q", "--sizes.image", "3")
     ]
+
+
+def test_a_mapping_that_was_empty_is_set_as_a_whole():
+    base = {"a": {"free": {}, "sizes": {"x": 1}}}
+    changed = {"a": {"free": {"b_c": 0.5, "b_c.d": 2.0}, "sizes": {"x": 3}}}
+    settings = differences(changed, base)
+    assert settings == {"a.free": {"b_c": 0.5, "b_c.d": 2.0}, "a.sizes.x": 3}
+    assert as_options(settings) == [*("--a.free", "b_c", "0.5", "b_c.d", "2.0", "--a.sizes.x", "3")]
+    assert differences(base, base) == {}
 
 
 def test_charts_are_well_formed():

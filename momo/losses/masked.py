@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from momo.objectives.loss import Loss
+from momo.losses.loss import Loss
 
 
 def patch_targets(patches: Tensor, normalise: bool = True) -> Tensor:
