@@ -184,7 +184,7 @@ class Catalog:
 
     def _pinned(self) -> Iterator[Manifest]:
         root = Path(self.storage.uri)
-        if "://" not in self.storage.uri and root.is_dir():
+        if self.storage.is_local and root.is_dir():
             for path in root.iterdir():
                 if path.is_symlink() and (found := self._at_path(path)) is not None:
                     yield found

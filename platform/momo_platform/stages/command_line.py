@@ -53,7 +53,7 @@ _SHOWN_FILES = 12
 
 def _catalog(uri: str) -> Catalog:
     storage = open_storage(uri)
-    if "://" not in storage.uri and not Path(storage.uri).is_dir():
+    if storage.is_local and not Path(storage.uri).is_dir():
         raise UserError(f"--storage {uri}: no such folder; give the storage that a run wrote to")
     return Catalog(storage)
 

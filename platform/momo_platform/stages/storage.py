@@ -88,6 +88,17 @@ class Storage:
         """What `open_storage` takes to open it in another process."""
         return str(self.root)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, or one that machines share."""
+        return "://" not in self.uri
+
+    @property
+    def local_root(self) -> Path:
+        """Where what is no artifact lies (logs, sweeps, the link to the newest report): the storage
+        itself where it is a folder, else `runs` here."""
+        return Path(self.uri) if self.is_local else Path("runs").absolute()
+
     def create(self) -> None:
         """Make the root folder, where a run is to write."""
         try:

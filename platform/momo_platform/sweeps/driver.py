@@ -27,13 +27,12 @@ from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
 from momo_platform.stages.storage import Storage
 from momo_platform.sweeps.comparisons import comparisons
-from momo_platform.sweeps.dashboard import RAY_URL
+from momo_platform.sweeps.folder import DEFINITION, PLAN, RAY_URL, RESULTS, sweep_folder
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, shown_metrics
 from momo_platform.sweeps.study import delete_study, open_study, study_url
 from momo_platform.sweeps.sweep import Sweep
 
-DEFINITION, RESULTS, PLAN = "sweep.json", "results.json", "plan.json"
 _ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
@@ -67,12 +66,6 @@ class SweepOptions:
     """Start Ray's own dashboard with a private Ray; `make dashboard` leads to it."""
     verbose: bool = False
     """Show Ray's own messages instead of sending them to the log file."""
-
-
-def sweep_folder(storage: Storage, name: str) -> Path:
-    """Where a sweep's own files lie: below the storage if it is a folder, else below `runs`."""
-    root = Path(storage.uri) if "://" not in storage.uri else Path("runs").absolute()
-    return root / "sweeps" / name
 
 
 def run_sweep(
@@ -196,7 +189,7 @@ def _connect(stack: ExitStack, options: SweepOptions, folder: Path) -> str:
 
 def _definition(sweep: Sweep, storage: Storage) -> dict[str, Any]:
     """The sweep's, and the object storage of its artifacts where it is one."""
-    remote = {"storage": storage.uri} if "://" in storage.uri else {}
+    remote = {} if storage.is_local else {"storage": storage.uri}
     return sweep.definition() | remote
 
 

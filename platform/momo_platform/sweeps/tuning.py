@@ -59,7 +59,9 @@ def run_trials(
     """
     TellTrials.follower = follower
     board, sets = follower.board, sweep.parameter_sets() if sweep.is_listed else None
-    known = {name: row for name, row in follower.rows.items() if _still_holds(sweep, row, sets)}
+    known = {
+        name: row for name, row in follower.kept.found.items() if _still_holds(sweep, row, sets)
+    }
     follower.know(known.values())
     if known:
         follower.say(f"{len(known)} of the trials are known from before")

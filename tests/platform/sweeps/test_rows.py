@@ -264,7 +264,7 @@ def test_the_best_of_earlier_commands_stays_the_best(tmp_path):
     sweep = Sweep("s", None, "m", mode="min", arms={"a": {}, "b": {"x": 1}}, seeds=(0,))
     follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
     follower.know([row("a", {"0": 1.0}), row("b", {"0": 2.0}), row("c", {}, "failed")])
-    assert (follower.finished, follower.best) == (3, (1.0, "a"))
+    assert (follower.tally.finished, follower.tally.best) == (3, (1.0, "a"))
 
 
 def test_artifacts_of_ended_trials_are_in_use_while_the_sweep_runs(tmp_path):
