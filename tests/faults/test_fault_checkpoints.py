@@ -124,10 +124,10 @@ def test_a_damaged_best_checkpoint_is_told_and_the_last_model_kept(trained):
     folder, _ = trained
     said = []
     last = trainer(folder, said=said)
-    last.best = {"step": 8, "value": 0.5}
+    last.best.record = {"step": 8, "value": 0.5}
     flip(folder / "step-00000008" / "model.safetensors")
     last.finish()
-    assert last.best_checkpoint is None
+    assert last.best.checkpoint is None
     assert warnings(said) == [
         "step 8, the best, is damaged (model.safetensors): keeping the last model instead"
     ]

@@ -105,5 +105,6 @@ class RayTasks:
         answered, _ = self._ray.wait([self._asked], timeout=None if now else 0)
         if not answered:
             return {}
-        told, self._asked = self._ray.get(self._asked), None
+        told: Any = self._ray.get(self._asked)
+        self._asked = None
         return told

@@ -7,7 +7,6 @@ the one of a single process with the whole batch.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,23 +54,6 @@ Split = Callable[[str, Any], Sequence[Any]]
 def in_one_part(modality: str, batch: Any) -> Sequence[Any]:
     """A batch in one part."""
     return (batch,)
-
-
-def modalities_of_step(
-    schedule: GradientSchedule, modalities: Sequence[str], seed: int, step: int, steps: int
-) -> tuple[str, ...]:
-    """Which modalities step `step` of `steps` uses, equal on all ranks; `alternate` takes one, each
-    once a round, in an order that is drawn for every round from the seed."""
-    if schedule == "sequential":
-        return (modalities[step * len(modalities) // steps],)
-    if schedule != "alternate":
-        return tuple(modalities)
-    turn, place = divmod(step, len(modalities))
-
-    def drawn(modality: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{turn}:{modality}".encode()).digest()
-
-    return (sorted(modalities, key=drawn)[place],)
 
 
 def flat_gradient(module: nn.Module) -> Tensor:

@@ -128,10 +128,10 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
         record = trainer.run()
         task = trainer.finish()
         if rank == 0:
-            if trainer.best_checkpoint is not None:
+            if trainer.best.checkpoint is not None:
                 (output / LAST).mkdir()
                 setup.save(task, output / LAST)
-                trainer.use_best()
+                trainer.best.load(trainer.task)
             setup.save(task, output)
             for name in (FILE_NAME, PROFILE_FILE_NAME):
                 if (checkpoints / name).exists():
@@ -150,8 +150,8 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
             if plan.every_steps:
                 result["seconds_validating"] = trainer.validation.seconds
                 result["validation"] = {"every_steps": plan.every_steps, "rows": plan.rows()}
-            if trainer.best:
-                result["best"] = trainer.best
+            if trainer.best.record:
+                result["best"] = trainer.best.record
             if scaling.compile:
                 result["seconds_compiling"] = trainer.seconds_compiling()
             (output / _RESULT).write_text(json.dumps(result), encoding="utf-8")
