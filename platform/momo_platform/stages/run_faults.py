@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from momo_platform.machine_faults import fault_of_machine
+from momo_platform.ray_internals import dead_processes
 from momo_platform.stages.errors import StageFailed
 
 # A file server that comes back, a device that fails once: the same call may go well a moment later.
@@ -50,16 +51,8 @@ def told(error: BaseException) -> str | None:
 
 
 def dead_process() -> str:
-    """Which process of the Ray that this one started has died; '' while all live that matter.
-
-    Ray itself notices by the wall clock, after a minute without its GCS, and then ends the driver
-    without a word.
-    """
-    from ray._private import worker
-
-    node: Any = worker._global_node
-    dead = [] if node is None else [name for name, _ in node.dead_processes()]
-    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
+    """Which process of the Ray that this one started has died; '' while all live that matter."""
+    return next((name for name in dead_processes() if name in ("raylet", "gcs_server")), "")
 
 
 def ray_was_lost(reason: str) -> StageFailed:
