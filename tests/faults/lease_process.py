@@ -7,7 +7,8 @@ Prints 'held' or who holds; then beats until its input is closed. FOLDER is a pa
 import sys
 from pathlib import Path
 
-from momo_platform.stages import lease, object_lease
+from momo_platform.stages.storage import bakery as object_lease
+from momo_platform.stages.storage import local_leases as lease
 
 if __name__ == "__main__":
     given = sys.argv[1]

@@ -11,7 +11,7 @@ from test_fault_manifests import STAGE, planned
 from test_fault_plan import Settings, make
 
 from momo_platform.stages import Stage, Storage, make_plan
-from momo_platform.stages.object_storage import ObjectStorage
+from momo_platform.stages.storage.object_storage import ObjectStorage
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup

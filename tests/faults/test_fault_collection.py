@@ -155,7 +155,7 @@ def test_gc_frees_dead_processes_scratch_in_the_cache_and_no_living_ones(tmp_pat
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     code = (
         "import sys\n"
-        "from momo_platform.stages.mirror import scratch_folder\n"
+        "from momo_platform.stages.storage.mirror import scratch_folder\n"
         "folder = scratch_folder('long')\n"
         "(folder / 'output').write_text('x' * 2000)\n"
         "print(folder, flush=True)\n"

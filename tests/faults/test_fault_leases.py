@@ -16,9 +16,10 @@ import pytest
 import shims
 from lease_stages import slow_stage
 
-from momo_platform.stages import Storage, canonical, fingerprint, lease, make_plan
+from momo_platform.stages import Storage, canonical, fingerprint, make_plan
 from momo_platform.stages.executor import execute
-from momo_platform.stages.lease import Leases
+from momo_platform.stages.storage import local_leases as lease
+from momo_platform.stages.storage.local_leases import Leases
 from momo_platform.stages.task import TaskSpec, run_stage
 
 PROCESS = Path(__file__).with_name("lease_process.py")

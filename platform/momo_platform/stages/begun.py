@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from momo_platform.stages.storage import CHECKPOINTS, Storage
+from momo_platform.stages.storage.artifacts import CHECKPOINTS, Storage
 
 FILE_NAME = "begun.json"
 

@@ -57,7 +57,7 @@ class InputResolver:
     def __call__(self) -> Mapping[str, Path]:
         import ray
 
-        from momo_platform.stages.storage import open_storage
+        from momo_platform.stages.storage.artifacts import open_storage
         from momo_platform.stages.task import LazyArtifacts
 
         while self._wait and not cast(

@@ -14,7 +14,7 @@ from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.manifest import FILE_NAME, Manifest, read_manifest
 from momo_platform.stages.plan import differences
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 Key = tuple[str, str]
 _NAMES_TOLD = 12

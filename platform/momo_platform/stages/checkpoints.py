@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.stages.manifest import FILE_NAME, sha256_of
-from momo_platform.stages.tree import Entry
+from momo_platform.stages.storage.tree import Entry
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from momo_platform.stages.leftovers import (
     scratch_folders,
 )
 from momo_platform.stages.manifest import Manifest
-from momo_platform.stages.mirror import artifact_cache
-from momo_platform.stages.tree import LocalTree
+from momo_platform.stages.storage.mirror import artifact_cache
+from momo_platform.stages.storage.tree import LocalTree
 
 
 @dataclass

@@ -27,7 +27,7 @@ from momo_platform.stages.run_faults import (
 from momo_platform.stages.schedule import Schedule
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import FINISHED, StageStatus, check_feasible
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.stages.task import LazyArtifacts, TaskSpec
 from momo_platform.stages.task_errors import failure_text, told_error, why_again
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 logger = logging.getLogger(__name__)
 FOLDER = ".in-use"

@@ -19,9 +19,9 @@ from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
-from momo_platform.stages.mirror import OWNER, artifact_cache
-from momo_platform.stages.storage import CHECKPOINTS, FAILURE_FILE, Storage
-from momo_platform.stages.tree import Entry, LocalTree
+from momo_platform.stages.storage.artifacts import CHECKPOINTS, FAILURE_FILE, Storage
+from momo_platform.stages.storage.mirror import OWNER, artifact_cache
+from momo_platform.stages.storage.tree import Entry, LocalTree
 
 _ATTEMPT = re.compile(r"attempt-[0-9a-f]{8}")
 _LEASE = re.compile(r"lease(\.json)?(\..*)?")

@@ -14,7 +14,7 @@ from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
-from momo_platform.stages.storage import CHECKPOINTS, Storage
+from momo_platform.stages.storage.artifacts import CHECKPOINTS, Storage
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Literal
 
 from momo_platform.stages.plan import NOT_CHOSEN, Plan, changed_input
 from momo_platform.stages.status import FINISHED, StageStatus, State, may_be_joined
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 Move = Literal["start", "start early", "join", "take back", "drop"]
 """What is to be done with a stage: `join` tells one that was started early that its inputs are

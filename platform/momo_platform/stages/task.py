@@ -20,7 +20,7 @@ from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
-from momo_platform.stages.storage import Storage, Workspace, open_storage
+from momo_platform.stages.storage.artifacts import Storage, Workspace, open_storage
 
 
 @dataclass(frozen=True)

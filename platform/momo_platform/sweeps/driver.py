@@ -20,12 +20,12 @@ from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
 from momo_platform.stages.in_use import InUse
-from momo_platform.stages.lease import FILE_NAME as LEASE
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
+from momo_platform.stages.storage.local_leases import Leases
 from momo_platform.sweeps.comparisons import comparisons
 from momo_platform.sweeps.folder import DEFINITION, PLAN, RAY_URL, RESULTS, sweep_folder
 from momo_platform.sweeps.follow import Follower

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 SWEEPS = "sweeps"
 DEFINITION, PLAN, RESULTS = "sweep.json", "plan.json", "results.json"

@@ -14,10 +14,10 @@ from typing import Any
 
 from momo_platform.charts import COLOURS, colour_class, line_chart
 from momo_platform.console import duration, progress_text
-from momo_platform.stages.lease import FILE_NAME as LEASE
-from momo_platform.stages.lease import holder
 from momo_platform.stages.liveness import Watch
 from momo_platform.stages.run_record import read_record, run_records
+from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
+from momo_platform.stages.storage.local_leases import holder
 from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.folder import DEFINITION, RECORD, RESULTS, ROWS, SWEEPS
 from momo_platform.sweeps.rows import Row, best_of

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from momo_platform.cores import cores_near, pin_cores, usable_cores
 from momo_platform.ray_internals import worker_group_callback
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.folders import SharedFolders, WorkerFolders
+from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.faults import (

@@ -14,8 +14,8 @@ from toy_stages import EARLY, Toy, add, chain, count_steps, crash_once, early, f
 
 from momo_platform.stages import Resources, Stage, StageFailed, Storage, UserError, make_plan
 from momo_platform.stages.executor import execute
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.status import check_feasible
+from momo_platform.stages.storage.local_leases import Leases
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from making import make
 from processes import descendants
 
 from momo_platform.stages import Stage, Storage, UserError
-from momo_platform.stages.lease import holder
 from momo_platform.stages.liveness import SILENT_SECONDS
 from momo_platform.stages.manifest import sha256_of
+from momo_platform.stages.storage.local_leases import holder
 
 HERE = Path(__file__).parent
 

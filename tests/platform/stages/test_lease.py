@@ -9,8 +9,6 @@ import threading
 
 import pytest
 
-from momo_platform.stages import lease
-from momo_platform.stages.lease import Leases, holder
 from momo_platform.stages.liveness import (
     HEARTBEAT_SECONDS,
     SILENT_SECONDS,
@@ -18,6 +16,8 @@ from momo_platform.stages.liveness import (
     Watch,
     _state_and_start,
 )
+from momo_platform.stages.storage import local_leases as lease
+from momo_platform.stages.storage.local_leases import Leases, holder
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from test_faults import contents, descendants, kill, start_driver
 from toy_stages import Toy, chain, count_steps
 
 from momo_platform.stages import Stage, Storage, UserError, make_plan, open_storage
-from momo_platform.stages import object_lease as leasing
-from momo_platform.stages.object_lease import ObjectLeases, token_of
-from momo_platform.stages.storage import LeaseLost
+from momo_platform.stages.storage import bakery as leasing
+from momo_platform.stages.storage.artifacts import LeaseLost
+from momo_platform.stages.storage.bakery import ObjectLeases, token_of
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from sweep_toys import build
 
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.run_record import RunRecord, holder
+from momo_platform.stages.storage.local_leases import Leases
 from momo_platform.sweeps import Sweep
 from momo_platform.sweeps.dashboard import DashboardOptions, serve
 from momo_platform.sweeps.dashboard_page import state_page

@@ -29,8 +29,6 @@ from momo_platform.stages.checkpoints import (
 )
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.folders import SharedFolders, WorkerFolders, check_seen
-from momo_platform.stages.lease import Leases, holder
 from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
@@ -41,7 +39,9 @@ from momo_platform.stages.manifest import (
     write_manifest,
 )
 from momo_platform.stages.stage import Artifact
-from momo_platform.stages.tree import Entry, LocalTree, Tree
+from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders, check_seen
+from momo_platform.stages.storage.local_leases import Leases, holder
+from momo_platform.stages.storage.tree import Entry, LocalTree, Tree
 
 FAILURE_FILE = "failure.txt"
 CHECKPOINTS = "checkpoints"
@@ -321,7 +321,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     if not text.removeprefix("file://").strip():
         raise UserError("--storage is empty: give a folder or a URI")
     if "://" in text and not text.startswith("file://"):
-        from momo_platform.stages.object_storage import ObjectStorage
+        from momo_platform.stages.storage.object_storage import ObjectStorage
 
         return ObjectStorage(text)
     storage = Storage(text)

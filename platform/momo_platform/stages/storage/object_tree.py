@@ -8,8 +8,8 @@ import uuid
 
 import pyarrow.fs as pafs
 
-from momo_platform.stages.patience import patiently
-from momo_platform.stages.tree import Entry
+from momo_platform.stages.storage.patience import patiently
+from momo_platform.stages.storage.tree import Entry
 
 
 class ObjectTree:

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from momo_platform.cache import cache_root
 from momo_platform.stages.checkpoints import Checkpoints, altered_file
-from momo_platform.stages.folders import Folders
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME
-from momo_platform.stages.storage import CHECKPOINTS, open_storage
+from momo_platform.stages.storage.artifacts import CHECKPOINTS, open_storage
+from momo_platform.stages.storage.folders import Folders
 
 OWNER = "owner.json"
 _MIRROR_SECONDS = 1.0

@@ -22,7 +22,6 @@ import pyarrow.fs as pafs
 
 from momo_platform.stages.checkpoints import Checkpoints, checkpoints_listed
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.folders import WorkerFolders
 from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
@@ -31,17 +30,7 @@ from momo_platform.stages.manifest import (
     manifest_json,
     parse_manifest,
 )
-from momo_platform.stages.mirror import (
-    CheckpointMirror,
-    MirroredFolders,
-    artifact_cache,
-    scratch_folder,
-    sign,
-)
-from momo_platform.stages.object_lease import ObjectLeases, holder_of, token_of
-from momo_platform.stages.object_tree import ObjectTree
-from momo_platform.stages.patience import patiently
-from momo_platform.stages.storage import (
+from momo_platform.stages.storage.artifacts import (
     CHECKPOINTS,
     FAILURE_FILE,
     LeaseLost,
@@ -49,6 +38,17 @@ from momo_platform.stages.storage import (
     Workspace,
     own,
 )
+from momo_platform.stages.storage.bakery import ObjectLeases, holder_of, token_of
+from momo_platform.stages.storage.folders import WorkerFolders
+from momo_platform.stages.storage.mirror import (
+    CheckpointMirror,
+    MirroredFolders,
+    artifact_cache,
+    scratch_folder,
+    sign,
+)
+from momo_platform.stages.storage.object_tree import ObjectTree
+from momo_platform.stages.storage.patience import patiently
 
 
 def _cached(manifest: Manifest) -> Path:

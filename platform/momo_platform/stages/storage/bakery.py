@@ -25,7 +25,7 @@ from momo_platform.stages.liveness import (
     ProcessIdentity,
     Watch,
 )
-from momo_platform.stages.patience import may_pass, patiently
+from momo_platform.stages.storage.patience import may_pass, patiently
 
 FOLDER = "lease"
 _CHOOSING_SECONDS = 5.0
