@@ -12,9 +12,10 @@ from typing import Any
 
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.manifest import FILE_NAME, Manifest, read_manifest
+from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.plan import differences
-from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.artifacts import Storage, read_manifest
+from momo_platform.stages.storage.local import LocalFiles
 
 Key = tuple[str, str]
 _NAMES_TOLD = 12
@@ -193,8 +194,10 @@ class Catalog:
 def manifest_at(path: Path) -> tuple[Path, Manifest] | None:
     """The artifact that a path lies in: its folder and its manifest."""
     for folder in (path.resolve(), *path.resolve().parents):
-        if (folder / FILE_NAME).is_file() and (manifest := read_manifest(folder)) is not None:
-            return folder, manifest
+        if (folder / FILE_NAME).is_file():
+            manifest = read_manifest(LocalFiles(folder), FILE_NAME)
+            if manifest is not None:
+                return folder, manifest
     return None
 
 

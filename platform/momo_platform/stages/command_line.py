@@ -33,7 +33,7 @@ from momo_platform.stages.collection import Collection
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.leftovers import leftovers
 from momo_platform.stages.manifest import Manifest
-from momo_platform.stages.storage.artifacts import open_storage
+from momo_platform.stages.storage.open import open_storage
 from momo_platform.stages.tables import (
     finished_row,
     finished_table,

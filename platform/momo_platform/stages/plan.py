@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.stages.begun import read_begun
-from momo_platform.stages.checkpoints import Checkpoints
+from momo_platform.stages.checkpoints import CHECKPOINTS, Checkpoints
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
-from momo_platform.stages.storage.artifacts import CHECKPOINTS, Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from momo_platform.stages.board import Board, InputResolver, Reporter
+from momo_platform.stages.board import Board, Reporter
 from momo_platform.stages.stage import Resources
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import InputResolver, TaskSpec, run_stage
 
 _POLL_SECONDS = 0.2
 _CANCEL_SECONDS = 5.0

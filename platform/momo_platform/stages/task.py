@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
@@ -20,7 +20,9 @@ from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
-from momo_platform.stages.storage.artifacts import Storage, Workspace, open_storage
+from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.attempts import Workspace
+from momo_platform.stages.storage.open import open_storage
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,24 @@ class LazyArtifacts(Mapping[str, Artifact]):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+class InputResolver:
+    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
+    then checks their files (on object storage: fetches them to this machine)."""
+
+    def __init__(self, board: Any, spec: TaskSpec, *, wait: bool) -> None:
+        self._board, self._spec, self._wait = board, spec, wait
+
+    def __call__(self) -> Mapping[str, Path]:
+        import ray
+
+        while self._wait and not cast(
+            "bool", ray.get(self._board.is_announced.remote(self._spec.name))
+        ):
+            time.sleep(0.1)
+        inputs = LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
+        return {role: artifact.path for role, artifact in inputs.items()}
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
 from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
-from momo_platform.stages.storage.local_leases import Leases
+from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.sweeps.comparisons import comparisons
 from momo_platform.sweeps.folder import DEFINITION, PLAN, RAY_URL, RESULTS, sweep_folder
 from momo_platform.sweeps.follow import Follower
@@ -151,7 +151,7 @@ def run_sweep(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the sweep's folder, by a lease. Raises UserError when another process does."""
-    leases = Leases()
+    leases = LocalLeases()
     try:
         if other := leases.acquire_watching(folder):
             raise UserError(f"{folder}: another process runs this sweep ({other}); wait for it")

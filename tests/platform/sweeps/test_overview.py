@@ -11,7 +11,7 @@ import pytest
 from sweep_toys import build
 
 from momo_platform.stages.run_record import RunRecord, holder
-from momo_platform.stages.storage.local_leases import Leases
+from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.sweeps import Sweep
 from momo_platform.sweeps.dashboard import DashboardOptions, serve
 from momo_platform.sweeps.dashboard_page import state_page
@@ -115,7 +115,7 @@ def test_runs_stand_with_their_stages_curves_and_failures(tmp_path):
     log.write_text(
         '{"step": 1, "loss/mim": 2.0}\n{"step": 2, "loss/mim": 1.0, "valid/loss/mim": 1.5}\n'
     )
-    leases = Leases()
+    leases = LocalLeases()
     leases.acquire(log.parent.parent)
     other = subprocess.Popen(["sleep", "60"])
     elsewhere = tmp_path / "prepare" / ("1" * 12)

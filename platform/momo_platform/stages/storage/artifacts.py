@@ -1,141 +1,104 @@
-"""Where artifacts lie: `<storage>/<name>/<12 hex digits>/`.
+"""Artifacts: `<storage>/<name>/<12 hex digits>/`, whatever the storage is.
 
 An artifact's folder holds `manifest.json`, which names the attempt that made it, the attempt
 folders, `checkpoints/` while it is being made, and a lease while somebody works on it.
-
-`Storage` is a local or shared folder, used in place; `ObjectStorage` (`object_storage.py`) keeps
-the same layout below a `pyarrow.fs` URI. `open_storage` chooses by the URI.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shutil
-import stat
 import time
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages.checkpoints import (
-    Checkpoints,
-    damaged_file,
-    finished,
-    whole_and_damaged,
-)
+from momo_platform.stages.checkpoints import CHECKPOINTS, Checkpoints, checkpoints_below
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
-    check_files,
     damage,
-    describe_files,
-    read_manifest,
-    write_manifest,
+    manifest_json,
+    parse_manifest,
 )
 from momo_platform.stages.stage import Artifact
-from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders, check_seen
-from momo_platform.stages.storage.local_leases import Leases, holder
-from momo_platform.stages.storage.tree import Entry, LocalTree, Tree
+from momo_platform.stages.storage.attempts import Attempts, Workspace
+from momo_platform.stages.storage.files import Entry, Files
+from momo_platform.stages.storage.folders import WorkerFolders
+from momo_platform.stages.storage.leases import LeaseKind, Leases
 
 FAILURE_FILE = "failure.txt"
-CHECKPOINTS = "checkpoints"
 _NOT_OURS = ("lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
-
-
-@dataclass
-class Workspace:
-    """Local folders that one attempt writes to. `lease` is None or the token of its driver."""
-
-    name: str
-    fingerprint: str
-    attempt: str
-    output: Path
-    checkpoints: Path
-    lease: str | None = None
 
 
 class LeaseLost(RuntimeError):
     """Another driver has taken this artifact over; the attempt must not publish."""
 
 
-def own(manifest: Manifest | None, name: str, fingerprint: str) -> Manifest | None:
-    """A manifest where it belongs; a copy in another folder is no artifact."""
-    found = manifest is not None and (manifest.stage, manifest.fingerprint) == (name, fingerprint)
-    return manifest if found else None
+def read_manifest(files: Files, path: str) -> Manifest | None:
+    """The manifest at `path`; None when there is none or it is not whole.
+
+    Raises UserError for one that is there and can't be read: taken for absent, its artifact would
+    be made again and its files deleted.
+    """
+    raw = _read(files, path)
+    return None if raw is None else parse_manifest(raw)
+
+
+def _read(files: Files, path: str) -> bytes | None:
+    try:
+        return files.get(path)
+    except OSError as error:
+        raise UserError(files.unreadable(path, error)) from error
 
 
 class Storage:
-    """A local folder of artifacts. Raises UserError for a folder that can't be made."""
+    """The artifacts of one place; `open_storage` makes it. `files` are all that lies there."""
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
-        text = os.fspath(uri).removeprefix("file://")
-        if "://" in text:
-            raise UserError(f"storage {text} is no local folder; use open_storage")
-        try:
-            self.root = Path(text).expanduser().resolve()
-        except RuntimeError as error:  # a user without a home, or unknown
-            raise UserError(f"storage {text}: {error} Give the folder without ~") from error
-        self.tree: Tree = LocalTree(self.root)
+    def __init__(self, files: Files, attempts: Attempts, lease_kind: LeaseKind) -> None:
+        self.files, self._attempts, self._lease_kind = files, attempts, lease_kind
 
     @property
     def uri(self) -> str:
         """What `open_storage` takes to open it in another process."""
-        return str(self.root)
+        return self.files.uri
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine, or one that machines share."""
-        return "://" not in self.uri
+        return self.files.root is not None
 
     @property
     def local_root(self) -> Path:
         """Where what is no artifact lies (logs, sweeps, the link to the newest report): the storage
         itself where it is a folder, else `runs` here."""
-        return Path(self.uri) if self.is_local else Path("runs").absolute()
+        return self.files.root or Path("runs").absolute()
 
     def create(self) -> None:
-        """Make the root folder, where a run is to write."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.root, os.W_OK | os.X_OK):
-                sealed = os.statvfs(self.root).f_flag & os.ST_RDONLY
-                code = errno.EROFS if sealed else errno.EACCES
-                raise OSError(code, os.strerror(code))
-        except OSError as error:
-            raise self._unfit(error.strerror) from error
-
-    def check_place(self) -> None:
-        """Raises UserError, as `create` would, where a file is in the way of the root folder."""
-        try:
-            in_the_way = not stat.S_ISDIR(self.root.stat().st_mode)
-            code = errno.EEXIST
-        except NotADirectoryError:
-            in_the_way, code = True, errno.ENOTDIR
-        except OSError:  # not there yet, or told by what reads it
-            return
-        if in_the_way:
-            raise self._unfit(os.strerror(code))
-
-    def _unfit(self, why: str | None) -> UserError:
-        return UserError(f"storage {self.root}: {why}; choose another folder with --storage")
-
-    def leases(self) -> Leases:
-        """A driver's leases on this storage."""
-        return Leases()
+        """Where a run is to write. Raises UserError for a place that can't be made or written."""
+        self.files.create()
 
     def folder(self, name: str, fingerprint: str) -> Any:
         """The place of an artifact, existing or not: a Path here, a URI on object storage."""
-        return self.root / name / fingerprint
+        return self.files.place(f"{name}/{fingerprint}")
+
+    def now(self) -> float:
+        """The time by the storage's own clock; by ours where it can't be written."""
+        try:
+            return self.files.now()
+        except OSError:
+            return time.time()
+
+    # -- what is there -------------------------------------------------------------------------
 
     def manifest(self, name: str, fingerprint: str) -> Manifest | None:
-        """The artifact's manifest, or None when the artifact does not exist."""
-        return own(read_manifest(self.folder(name, fingerprint)), name, fingerprint)
+        """The artifact's manifest, or None when the artifact does not exist. A copy in another
+        folder is none."""
+        found = read_manifest(self.files, f"{name}/{fingerprint}/{FILE_NAME}")
+        own = found is not None and (found.stage, found.fingerprint) == (name, fingerprint)
+        return found if own else None
 
     def artifact(self, name: str, fingerprint: str) -> Artifact | None:
         """The finished artifact, or None."""
@@ -145,28 +108,32 @@ class Storage:
         return Artifact(name, fingerprint, self.attempt_path(manifest), manifest)
 
     def attempt_path(self, manifest: Manifest) -> Path:
-        """The files of a finished artifact, as a local folder."""
-        return self.folder(manifest.stage, manifest.fingerprint) / manifest.attempt
+        """The files of a finished artifact, as a local folder. Raises UserError where they had to
+        be fetched and are not what the manifest says."""
+        return self._attempts.path(manifest)
 
     def damage(self, name: str, fingerprint: str) -> str | None:
         """What is wrong with a manifest that is there and not whole, or None. Raises UserError for
         one that can't be read."""
-        try:
-            return damage(self.tree.get(f"{name}/{fingerprint}/{FILE_NAME}"))
-        except OSError:
-            if self.manifest(name, fingerprint) is not None:  # past a stale handle
-                return None
-            raise
+        return damage(_read(self.files, f"{name}/{fingerprint}/{FILE_NAME}"))
+
+    def problem(self, manifest: Manifest, *, checksums: bool = False) -> str | None:
+        """What is wrong with an artifact's files, or None.
+
+        Sizes are always compared. In a folder, a file whose time of change is no longer the
+        manifest's is hashed, so an altered one is found; `checksums` hashes every file.
+        """
+        return self._attempts.problem(manifest, checksums=checksums)
 
     def names(self) -> list[str]:
         """Folders that may hold a stage's artifacts: not hidden ones, which others keep there."""
-        found = [e.name for e in self.tree.entries("") if e.size is None]
+        found = [e.name for e in self.files.entries("") if e.size is None]
         return [n for n in found if not n.startswith(".") and n not in _NOT_OURS]
 
     def entries_of(self, name: str) -> list[Entry]:
         """What lies in a name's folder. Raises UserError for one that can't be read."""
         try:
-            return self.tree.entries(name)
+            return self.files.entries(name)
         except OSError as error:
             told = unreadable(error, f"{self.uri}/{name}")
             raise UserError(f"{told}; make it readable, or move it out of the storage") from error
@@ -202,24 +169,28 @@ class Storage:
             problems.append(str(error))
         return sorted(found, key=lambda m: m.created, reverse=True)
 
+    # -- leases --------------------------------------------------------------------------------
+
+    def leases(self) -> Leases:
+        """A driver's leases on this storage."""
+        return self._lease_kind.leases()
+
     def lease_holder(self, name: str, fingerprint: str) -> str | None:
         """Who holds a live lease on an artifact ('host, process 123'), or None."""
-        return holder(self.folder(name, fingerprint), now=self.now())
+        return self._lease_kind.holder(self.folder(name, fingerprint), self.now())
 
-    def now(self) -> float:
-        """The time by the storage's own clock; by ours where it can't be written."""
-        try:
-            return self.tree.now()
-        except OSError:
-            return time.time()
+    def lease_token(self, folder: Any) -> str | None:
+        """The token of whoever holds the lease on an artifact's folder now, or None."""
+        return self._lease_kind.token(folder)
 
-    def problem(self, manifest: Manifest, *, checksums: bool = False) -> str | None:
-        """What is wrong with an artifact's files, or None.
+    def _check_lease(self, name: str, fingerprint: str, lease: str | None) -> None:
+        if lease is None:
+            return
+        self._attempts.check_seen(f"{name}/{fingerprint}")
+        if self.lease_token(self.folder(name, fingerprint)) != lease:
+            raise LeaseLost(f"{name}: the lease went to another driver")
 
-        Sizes are always compared. A file whose time of change is no longer the manifest's is
-        hashed, so an altered one is found; `checksums` hashes every file.
-        """
-        return check_files(self.attempt_path(manifest), manifest.files, checksums=checksums)
+    # -- making one ----------------------------------------------------------------------------
 
     def newest_checkpoint(self, name: str, fingerprint: str) -> int | None:
         """The step of the newest whole `step-XXXXXXXX` checkpoint of an unfinished artifact."""
@@ -230,100 +201,70 @@ class Storage:
     ) -> Checkpoints:
         """Of an unfinished artifact, by their manifests and their files' sizes; `without` some
         steps."""
-        folder = self.folder(name, fingerprint) / CHECKPOINTS
-        if not os.path.isdir(folder):
-            return Checkpoints()
-        paths = {step: path for step, path in finished(folder) if step not in without}
-        return whole_and_damaged(paths, lambda step: damaged_file(paths[step]))
+        return checkpoints_below(self.files, f"{name}/{fingerprint}/{CHECKPOINTS}", without)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""
-        shutil.rmtree(self.folder(name, fingerprint) / CHECKPOINTS, ignore_errors=True)
+        self.files.remove(f"{name}/{fingerprint}/{CHECKPOINTS}")
 
     def begin(self, name: str, fingerprint: str, lease: str | None = None) -> Workspace:
         """Fresh folders for one attempt; those of dead attempts go.
 
         Only a lease's holder may do so: raises LeaseLost when `lease` is no longer the holder's.
         """
-        folder = self.folder(name, fingerprint)
-        self._check_lease(name, folder, lease)
-        manifest = self.manifest(name, fingerprint)
+        self._check_lease(name, fingerprint, lease)
+        place, manifest = f"{name}/{fingerprint}", self.manifest(name, fingerprint)
         # Files whose manifest was cut off may be all that is left of hours: they stay till the end.
         if self.damage(name, fingerprint) is None:
-            for path in folder.glob("attempt-*"):
-                if manifest is None or path.name != manifest.attempt:
-                    shutil.rmtree(path, ignore_errors=True)
+            kept = "" if manifest is None else manifest.attempt
+            self._clear(place, lambda n: n.startswith("attempt-") and n != kept)
         attempt = f"attempt-{uuid.uuid4().hex[:8]}"
-        output, checkpoints = folder / attempt, folder / CHECKPOINTS
-        output.mkdir(parents=True)
-        checkpoints.mkdir(exist_ok=True)
-        return Workspace(name, fingerprint, attempt, output, checkpoints, lease)
+        folders = self._attempts.begin(place, attempt)
+        return Workspace(name, fingerprint, attempt, *folders, lease)
 
     def worker_folders(self, workspace: Workspace) -> WorkerFolders:
         """The attempt's folders for processes on other machines."""
-        return SharedFolders(workspace.output, workspace.checkpoints)
-
-    def lease_token(self, folder: Any) -> str | None:
-        """The token of whoever holds the lease on an artifact's folder now, or None."""
-        return Leases.token(folder)
-
-    def _check_lease(self, name: str, folder: Any, lease: str | None) -> None:
-        if lease is None:
-            return
-        check_seen(folder)  # the driver made it with its lease
-        if self.lease_token(folder) != lease:
-            raise LeaseLost(f"{name}: the lease went to another driver")
+        return self._attempts.worker_folders(workspace)
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        """Files of an attempt with size, sha256 and time of change."""
-        return describe_files(workspace.output)
+        """Files of an attempt with size, sha256 and, in a folder, time of change."""
+        return self._attempts.describe(workspace)
 
     def publish(self, workspace: Workspace, manifest: Manifest) -> None:
         """Write the manifest, the last step; then delete checkpoints and other attempts.
 
         Raises LeaseLost when another driver has taken the artifact over meanwhile.
         """
-        folder = self.folder(workspace.name, workspace.fingerprint)
-        self._check_lease(workspace.name, folder, workspace.lease)
-        write_manifest(manifest, folder)
-        for path in folder.iterdir():
-            if path.is_dir() and path.name != workspace.attempt and "lease" not in path.name:
-                shutil.rmtree(path, ignore_errors=True)
+        self._attempts.keep(workspace, manifest.files)
+        self._check_lease(workspace.name, workspace.fingerprint, workspace.lease)
+        path = f"{workspace.place}/{FILE_NAME}"
+        self.files.put(path, manifest_json(manifest), durably=True)
+        self._clear(workspace.place, lambda n: n != workspace.attempt and "lease" not in n)
+        self._attempts.end(workspace, manifest)
+
+    def _clear(self, place: str, goes: Callable[[str], bool]) -> None:
+        """Delete folders of an artifact, by their names."""
+        for entry in self.files.entries(place):
+            if entry.size is None and goes(entry.name):
+                self.files.remove(f"{place}/{entry.name}")
 
     def abandon(self, workspace: Workspace) -> None:
-        """After a failure: nothing to do here, the next attempt cleans up."""
+        """After a failure: what the next attempt can go on from is kept."""
+        self._attempts.end(workspace, None)
 
     def write_failure(self, name: str, fingerprint: str, text: str) -> str | None:
         """Keep a traceback beside the artifact; returns where, None when that failed too."""
-        path = self.folder(name, fingerprint) / FAILURE_FILE
+        path = f"{name}/{fingerprint}/{FAILURE_FILE}"
         with contextlib.suppress(OSError):  # the disk may be what failed
-            path.write_text(text, encoding="utf-8")
-            return str(path)
+            self.files.put(path, text)
+            return f"{self.uri}/{path}"
         return None
 
     def clear_failure(self, name: str, fingerprint: str) -> None:
         """Forget the last failure."""
-        (self.folder(name, fingerprint) / FAILURE_FILE).unlink(missing_ok=True)
+        self.files.remove(f"{name}/{fingerprint}/{FAILURE_FILE}")
 
     def delete(self, name: str, fingerprint: str) -> None:
         """Delete an artifact, its manifest first, so that nobody sees half of it."""
-        folder = self.folder(name, fingerprint)
-        (folder / FILE_NAME).unlink(missing_ok=True)
-        shutil.rmtree(folder)
-
-
-def open_storage(uri: str | os.PathLike[str]) -> Storage:
-    """The storage at a local path or a `pyarrow.fs` URI (`s3://bucket/folder`, `gs://…`).
-
-    Raises UserError for none at all (an unset variable), a URI of an unknown scheme, and a file.
-    """
-    text = os.fspath(uri)
-    if not text.removeprefix("file://").strip():
-        raise UserError("--storage is empty: give a folder or a URI")
-    if "://" in text and not text.startswith("file://"):
-        from momo_platform.stages.storage.object_storage import ObjectStorage
-
-        return ObjectStorage(text)
-    storage = Storage(text)
-    storage.check_place()
-    return storage
+        self.files.remove(f"{name}/{fingerprint}/{FILE_NAME}")
+        self.files.remove(f"{name}/{fingerprint}", strictly=True)

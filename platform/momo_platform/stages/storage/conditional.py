@@ -1,0 +1,84 @@
+"""Leases on stores that create an object only if it is absent (S3's `If-None-Match: *`).
+
+One object is the lease. Creating it decides who was first; a heartbeat, and taking it from a dead
+driver, write it anew if it is still the one that was seen (`If-Match`). A driver that can't write
+so and uses the bakery keeps a claim beside it: whoever finds a living one after creating the lease
+gives it back, and to the bakery a lease counts as a claim with number 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+
+import pyarrow.fs as pafs
+
+from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.storage.claims import FOLDER, Claim, ObjectLeases, claim_of
+from momo_platform.stages.storage.conditional_objects import ConditionalObjects
+
+HELD = "held.json"
+
+
+class ConditionalLeases(ObjectLeases):
+    """By one object for whoever holds."""
+
+    def __init__(self, fs: pafs.FileSystem, objects: ConditionalObjects) -> None:
+        self._objects = objects
+        self._tags: dict[str, str] = {}
+        super().__init__(fs)
+
+    def _path(self, folder: str) -> str:
+        return f"{folder}/{FOLDER}/{HELD}"
+
+    def _look(self, folder: str) -> tuple[Claim, str] | None:
+        """The lease and its tag, which changes with every heartbeat; None without one."""
+        path = self._path(folder)
+        if (found := self._objects.get(path)) is None:
+            return None
+        return claim_of(path, json.loads(found[0]), 0.0), found[1]
+
+    def _write(self, folder: str, tag: str | None) -> bool:
+        """Ours from now on, if it is as it was seen."""
+        own = {"token": self._token, "number": 1, "beat": uuid.uuid4().hex}
+        content = json.dumps(ProcessIdentity.own().asdict() | own)
+        written = self._objects.put(self._path(folder), content, tag)
+        if written is None:  # or our own, whose answer was lost
+            found = self._look(folder)
+            if found is None or found[0].token != self._token:
+                return False
+            written = found[1]
+        self._tags[folder] = written
+        return True
+
+    def _take(self, folder: str) -> str | None:
+        found = self._look(folder)
+        if found is not None:
+            claim, _ = found
+            if claim.token != self._token and not self._is_dead(folder, claim):
+                return str(claim.process)
+        if not self._write(folder, None if found is None else found[1]):
+            now = self._look(folder)  # another driver was faster
+            return "another driver" if now is None else str(now[0].process)
+        if found is not None:
+            self._watch.forget((folder, found[0].token))
+        if others := self._others(folder):
+            self._give_back(folder)
+            return str(min(others, key=lambda c: c.order).process)
+        return None
+
+    def _give_back(self, folder: str) -> None:
+        found = self._look(folder)
+        if found is not None and found[0].token == self._token:
+            self._objects.delete(self._path(folder), found[1])
+        self._tags.pop(folder, None)
+
+    def _renew(self, folder: str) -> bool:
+        tag = self._tags.get(folder)
+        if tag is None or not self._write(folder, tag):
+            return False
+        if not self._is_held(folder):  # given back while we wrote
+            with contextlib.suppress(OSError):
+                self._give_back(folder)
+        return True
