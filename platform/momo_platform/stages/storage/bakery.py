@@ -42,7 +42,7 @@ class BakeryLeases(ObjectLeases):
 
     def _take(self, folder: str) -> str | None:
         self._write(folder, 0)
-        number = 1 + max((c.number for c in self._others(folder)), default=0)
+        number = 1 + max([0, *(c.number for c in self._others(folder))])
         self._write(folder, number)
         self._numbers[folder] = number
         deadline = time.monotonic() + _CHOOSING_SECONDS

@@ -24,8 +24,8 @@ _READS = 10
 
 @dataclass(frozen=True)
 class Claim:
-    """One driver's object at `path`: `number` 0 while it chooses. `sign` changes with every
-    heartbeat; `written` is when that was, by the store's clock."""
+    """One driver's object at `path`: `number` 0 while it chooses, below 0 for a conditional one.
+    `sign` changes with every heartbeat; `written` is when that was, by the store's clock."""
 
     path: str
     token: str
