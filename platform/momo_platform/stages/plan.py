@@ -212,12 +212,8 @@ def make_plan(
             raise UserError(f"--until {until}: no such stage; stages are {names}")
         targets = named
     stages = all_stages(list(targets))
-    for option, patterns in (("--only", only), ("--rerun", rerun)):
-        for pattern in patterns:
-            if not any(_matches(s.name, [pattern]) for s in stages):
-                names = ", ".join(s.name for s in stages)
-                raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
-
+    _check_patterns(stages, "--only", only)
+    _check_patterns(stages, "--rerun", rerun)
     known: dict[str, str] = {}
     code = _Code()
     entries: dict[str, PlanEntry] = {}
@@ -260,6 +256,13 @@ def make_plan(
         attempt = None if manifest is None else manifest.attempt
         entries[stage.name] = PlanEntry(stage, digest, action, reason, attempt)
     return Plan(tuple(entries.values()))
+
+
+def _check_patterns(stages: Sequence[Stage], option: str, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(_matches(s.name, [pattern]) for s in stages):
+            names = ", ".join(s.name for s in stages)
+            raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
 
 
 def print_plan(plan: Plan, console: Console) -> None:

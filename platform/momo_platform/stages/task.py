@@ -116,6 +116,12 @@ def _fenced(storage: Storage, spec: TaskSpec) -> Iterator[None]:
         end.set()
 
 
+def _recorded(manifest: Manifest) -> dict[str, str]:
+    """What an artifact's manifest says of one that it was made from."""
+    facts = {"name": manifest.stage, "fingerprint": manifest.fingerprint}
+    return facts | {"content": manifest.content}
+
+
 def run_stage(
     spec: TaskSpec,
     progress: Callable[[dict[str, Any]], None],
@@ -151,14 +157,7 @@ def run_stage(
             files=storage.describe(workspace),
             metrics=json.loads(json.dumps(metrics)),
             config=spec.canonical_config,
-            inputs={
-                role: {
-                    "name": name,
-                    "fingerprint": digest,
-                    "content": inputs.manifest(role).content,
-                }
-                for role, (name, digest) in spec.inputs.items()
-            },
+            inputs={role: _recorded(inputs.manifest(role)) for role in spec.inputs},
             git_commit=spec.git_commit,
             packages=package_versions(),
             code=code,

@@ -128,24 +128,31 @@ def run_sweep(
         from momo_platform.sweeps.tuning import run_trials
 
         rows = run_trials(sweep, storage.uri, folder, options, concurrency, follower, callbacks)
+    seconds = time.monotonic() - started
+    results = _results(sweep, rows, plan, shlex.join(arguments), seconds)
+    results.write(folder / RESULTS)
+    return results
+
+
+def _results(
+    sweep: Sweep, rows: Sequence[Row], plan: Mapping[str, Any], command: str, seconds: float
+) -> Results:
     rows = _told_apart(sorted(rows, key=lambda row: _order(sweep, row)))
     results = Results(
         name=sweep.name,
         metric=sweep.metric,
         mode=sweep.mode,
-        command=_without_passwords(shlex.join(arguments)),
+        command=_without_passwords(command),
         commit=git_commit(),
         machine=machine_description(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         definition=sweep.definition(),
         shown=shown_metrics(sweep.metric, sweep.show, rows),
         rows=rows,
         plan=plan,
     )
-    results = replace(results, comparisons=[asdict(c) for c in comparisons(results).values()])
-    results.write(folder / RESULTS)
-    return results
+    return replace(results, comparisons=[asdict(c) for c in comparisons(results).values()])
 
 
 @contextmanager
