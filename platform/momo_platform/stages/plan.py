@@ -205,13 +205,9 @@ def make_plan(
     `only` and `rerun` are shell patterns of names, `until` is a name. Raises UserError for a
     pattern that matches nothing and for an `only` whose inputs don't exist.
     """
-    if until is not None:
-        named = [s for s in all_stages(list(targets)) if s.name == until]
-        if not named:
-            names = ", ".join(s.name for s in all_stages(list(targets)))
-            raise UserError(f"--until {until}: no such stage; stages are {names}")
-        targets = named
     stages = all_stages(list(targets))
+    if until is not None:
+        stages = all_stages([_named(stages, until)])
     _check_patterns(stages, "--only", only)
     _check_patterns(stages, "--rerun", rerun)
     known: dict[str, str] = {}
@@ -256,6 +252,14 @@ def make_plan(
         attempt = None if manifest is None else manifest.attempt
         entries[stage.name] = PlanEntry(stage, digest, action, reason, attempt)
     return Plan(tuple(entries.values()))
+
+
+def _named(stages: Sequence[Stage], until: str) -> Stage:
+    for stage in stages:
+        if stage.name == until:
+            return stage
+    names = ", ".join(s.name for s in stages)
+    raise UserError(f"--until {until}: no such stage; stages are {names}")
 
 
 def _check_patterns(stages: Sequence[Stage], option: str, patterns: Sequence[str]) -> None:

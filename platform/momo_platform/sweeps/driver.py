@@ -100,11 +100,7 @@ def run_sweep(
         stream = stack.enter_context(silence(log, verbose=options.verbose))
         notice = _connect(stack, options, folder)
         concurrency = _concurrency(sweep, storage, options)
-        url = study_url(options.optuna, folder)
-        study = open_study(url, sweep)
-        if options.fresh:
-            _forget(sweep, folder, url)
-            study = open_study(url, sweep)
+        study = _study(sweep, options, folder)
         if plan:
             write_whole(folder / PLAN, json.dumps(plan, indent=1))
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
@@ -165,6 +161,16 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         leases.close()
+
+
+def _study(sweep: Sweep, options: SweepOptions, folder: Path) -> Any:
+    """Optuna's; with `fresh` all that was there before goes, once it is known that it can be."""
+    url = study_url(options.optuna, folder)
+    study = open_study(url, sweep)
+    if options.fresh:
+        _forget(sweep, folder, url)
+        study = open_study(url, sweep)
+    return study
 
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:

@@ -200,15 +200,8 @@ def run_torch_trainer(
     folders: WorkerFolders = SharedFolders(context.output, context.checkpoints)
     if scaling.num_workers and context.folders is not None:
         folders = context.folders
-    spec = WorkerSpec(
-        builder,
-        recipe,
-        train,
-        resolve_inputs,
-        folders,
-        RunIdentity(context.name, context.fingerprint, recipe),
-        context.progress,
-    )
+    run = RunIdentity(context.name, context.fingerprint, recipe)
+    spec = WorkerSpec(builder, recipe, train, resolve_inputs, folders, run, context.progress)
     ray_folder = context.checkpoints / "ray-train"
     if not scaling.num_workers:
         interrupt.install()
