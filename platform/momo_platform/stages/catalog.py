@@ -157,17 +157,6 @@ class Catalog:
             ordered[key_of(one)] = one
         return list(ordered.values())
 
-    def downstream(self, manifest: Manifest) -> list[Manifest]:
-        """All that was made from an artifact, itself excluded, each once."""
-        found: dict[Key, Manifest] = {}
-        waiting = self.users(manifest)
-        while waiting:
-            one = waiting.pop(0)
-            if key_of(one) not in found:
-                found[key_of(one)] = one
-                waiting += self.users(one)
-        return list(found.values())
-
     def to_delete(self, keep_last: int, in_use: Iterable[Key] = ()) -> list[Manifest]:
         """Artifacts older than the newest `keep_last` of their name that nothing kept was made
         from. What is `in_use` and what `latest` points to is kept."""

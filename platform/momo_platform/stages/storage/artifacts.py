@@ -26,7 +26,7 @@ from momo_platform.stages.manifest import (
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.storage.attempts import Attempts, Workspace
 from momo_platform.stages.storage.files import Entry, Files
-from momo_platform.stages.storage.folders import WorkerFolders
+from momo_platform.stages.storage.folders import WorkerFolders, check_seen
 from momo_platform.stages.storage.leases import LeaseKind, Leases
 
 FAILURE_FILE = "failure.txt"
@@ -186,8 +186,10 @@ class Storage:
     def _check_lease(self, name: str, fingerprint: str, lease: str | None) -> None:
         if lease is None:
             return
-        self._attempts.check_seen(f"{name}/{fingerprint}")
-        if self.lease_token(self.folder(name, fingerprint)) != lease:
+        folder = self.folder(name, fingerprint)
+        if self.is_local:
+            check_seen(folder)  # the driver made it with its lease
+        if self.lease_token(folder) != lease:
             raise LeaseLost(f"{name}: the lease went to another driver")
 
     # -- making one ----------------------------------------------------------------------------

@@ -45,11 +45,6 @@ class Attempts(Protocol):
         """What is wrong with a finished artifact's files, or None."""
         ...
 
-    def check_seen(self, place: str) -> None:
-        """Raise UserError on a machine that does not see an artifact's folder, which the driver
-        made."""
-        ...
-
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         """New folders for output and checkpoints; with the checkpoints that are there."""
         ...

@@ -18,8 +18,13 @@ import uuid
 import pyarrow.fs as pafs
 
 from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.storage.bakery import BakeryLeases
 from momo_platform.stages.storage.claims import FOLDER, Claim, ObjectLeases, claim_of
-from momo_platform.stages.storage.conditional_objects import ConditionalObjects
+from momo_platform.stages.storage.conditional_objects import (
+    ConditionalObjects,
+    conditional_objects,
+)
+from momo_platform.stages.storage.objects import ObjectFiles
 
 HELD = "held.json"
 _CHOOSES, _HOLDS = 0, -1
@@ -96,3 +101,9 @@ class ConditionalLeases(ObjectLeases):
             with contextlib.suppress(OSError):
                 self._give_back(folder)
         return True
+
+
+def best_leases(files: ObjectFiles) -> ObjectLeases:
+    """A driver's: conditional ones where the store keeps to conditions, else the bakery's."""
+    objects = conditional_objects(files)
+    return BakeryLeases(files.fs) if objects is None else ConditionalLeases(files.fs, objects)

@@ -89,9 +89,6 @@ class Copies:
                         )
         return None
 
-    def check_seen(self, place: str) -> None:
-        """Every machine sees a store."""
-
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         scratch = scratch_folder(place.partition("/")[0])
         output, checkpoints = scratch / "output", scratch / CHECKPOINTS

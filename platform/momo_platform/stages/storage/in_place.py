@@ -10,7 +10,7 @@ from momo_platform.files import sync
 from momo_platform.stages.checkpoints import CHECKPOINTS
 from momo_platform.stages.manifest import Manifest, check_files, describe_files
 from momo_platform.stages.storage.attempts import Workspace, place_of
-from momo_platform.stages.storage.folders import SharedFolders, check_seen
+from momo_platform.stages.storage.folders import SharedFolders
 
 
 class InPlace:
@@ -24,9 +24,6 @@ class InPlace:
 
     def problem(self, manifest: Manifest, *, checksums: bool) -> str | None:
         return check_files(self.path(manifest), manifest.files, checksums=checksums)
-
-    def check_seen(self, place: str) -> None:
-        check_seen(self._root / place)
 
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         output, checkpoints = self._root / place / attempt, self._root / place / CHECKPOINTS

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.stages.storage.in_place import InPlace
+from momo_platform.stages.storage.leases import LeaseKind
 from momo_platform.stages.storage.local import LocalFiles
 from momo_platform.stages.storage.local_leases import LOCAL
 
@@ -28,9 +30,11 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
 
 def object_storage(uri: str) -> Storage:
     """The storage at a `pyarrow.fs` URI. Takes half a second to load pyarrow."""
+    from momo_platform.stages.storage.claims import holder_of, token_of
+    from momo_platform.stages.storage.conditional import best_leases
     from momo_platform.stages.storage.copies import Copies
-    from momo_platform.stages.storage.object_leases import lease_kind
     from momo_platform.stages.storage.objects import ObjectFiles
 
     files = ObjectFiles(uri)
-    return Storage(files, Copies(files), lease_kind(files))
+    looks = partial(holder_of, files.fs), partial(token_of, files.fs)
+    return Storage(files, Copies(files), LeaseKind(partial(best_leases, files), *looks))
