@@ -109,15 +109,12 @@ def _client(files: ObjectFiles) -> Any:
 
 
 def _keeps_to_conditions(objects: ConditionalObjects, files: ObjectFiles) -> bool:
-    probe = files.place(f".conditional-{uuid.uuid4().hex}")
-    first = objects.put(probe, "1", None)
-    if first is None:
-        return False
-    tag = first
+    name = f".conditional-{uuid.uuid4().hex}"
+    probe = files.place(name)
     try:
-        if objects.put(probe, "2", None) is not None:
+        first = objects.put(probe, "1", None)
+        if first is None or objects.put(probe, "2", None) is not None:
             return False
-        tag = objects.put(probe, "3", first)
-        return tag is not None and objects.put(probe, "4", first) is None
+        return objects.put(probe, "3", first) is not None and objects.put(probe, "4", first) is None
     finally:
-        objects.delete(probe, tag or first)
+        files.remove(name)
