@@ -17,6 +17,7 @@ from momo_platform.stages.storage import claims as leasing
 from momo_platform.stages.storage.artifacts import LeaseLost
 from momo_platform.stages.storage.bakery import BakeryLeases
 from momo_platform.stages.storage.claims import token_of
+from momo_platform.stages.storage.conditional import ConditionalLeases
 
 
 @pytest.fixture
@@ -115,12 +116,15 @@ def test_one_lease_of_many_threads(storage):
     assert (len(taken), max(most)) == (6, 1)
 
 
-def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monkeypatch):
+@pytest.mark.parametrize("kind", [BakeryLeases, ConditionalLeases])
+def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monkeypatch, kind):
     fs, _ = pafs.FileSystem.from_uri(storage.uri)
     (stage,) = chain(1)
     digest = make_plan([stage], storage)["s0"].fingerprint
     folder = storage.folder("s0", digest)
-    dead, living = BakeryLeases(fs), BakeryLeases(fs)
+    made = [BakeryLeases(fs) if kind is BakeryLeases else storage.leases() for _ in range(2)]
+    dead, living = made
+    assert {type(leases) for leases in made} == {kind}
     assert dead.acquire(folder) is None
     assert "process" in living.acquire(folder)
     workspace = storage.begin("s0", digest, dead.own_token)
