@@ -131,17 +131,7 @@ def backward_pass(
     sharded = is_sharded(module)
     names = list(batches)
     if schedule == "joint":
-        # One forward through DDP's wrapper only: it may be entered once per synchronised backward.
-        inner: nn.Module = module.module if distributed else module
-        totals = []
-        for name in names[:-1]:
-            losses, _ = inner(name, batches[name])
-            totals.append(_weighted_loss(name, losses, weights, result))
-        losses, zero = module(names[-1], batches[names[-1]], touch_all=distributed)
-        totals.append(_weighted_loss(names[-1], losses, weights, result))
-        total = torch.stack(totals).sum()
-        (total if zero is None else total + zero).backward()
-        complete_gradients(module)
+        _joint_pass(module, batches, weights, result)
         return result
 
     diagnose = diagnose and len(names) > 1 and not sharded
@@ -174,3 +164,24 @@ def backward_pass(
                 cosine = torch.nn.functional.cosine_similarity(vectors[name], vectors[other], dim=0)
                 result.gradient_cosines[f"{name}/{other}"] = cosine
     return result
+
+
+def _joint_pass(
+    module: nn.Module,
+    batches: Mapping[str, Mapping[str, Tensor]],
+    weights: Mapping[str, float],
+    result: StepResult,
+) -> None:
+    """One forward through DDP's wrapper only: it may be entered once per synchronised backward."""
+    *first, last = batches
+    distributed = isinstance(module, DistributedDataParallel)
+    inner: nn.Module = module.module if distributed else module
+    totals = []
+    for name in first:
+        losses, _ = inner(name, batches[name])
+        totals.append(_weighted_loss(name, losses, weights, result))
+    losses, zero = module(last, batches[last], touch_all=distributed)
+    totals.append(_weighted_loss(last, losses, weights, result))
+    total = torch.stack(totals).sum()
+    (total if zero is None else total + zero).backward()
+    complete_gradients(module)
