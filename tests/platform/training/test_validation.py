@@ -144,7 +144,7 @@ def test_the_best_checkpoint_is_kept_and_found_again_after_a_resume(tmp_path):
     resumed = make_trainer(0, 1, tmp_path / "cut", BEST, held_out=ROWS)
     assert 0 < resumed.start_step < 10
     resumed.run()
-    assert resumed.best.record == whole.best
+    assert resumed.best.record == whole.best.record
     assert held_out(tmp_path / "cut") == held_out(tmp_path / "whole")
     for trainer in (whole, resumed):
         trainer.finish()
