@@ -12,7 +12,7 @@ from typing import Any
 from momo_platform.stages import UserError
 from momo_platform.stages.manifest import git_commit
 from momo_platform.sweeps.comparisons import TEST
-from momo_platform.sweeps.driver import DEFINITION, PLAN
+from momo_platform.sweeps.folder import DEFINITION, PLAN
 
 
 @dataclass(frozen=True)

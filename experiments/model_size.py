@@ -57,7 +57,7 @@ from momo_platform.exit_codes import exit_code
 from momo_platform.overrides import with_settings
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps import Settings
-from momo_platform.sweeps.driver import sweep_folder
+from momo_platform.sweeps.folder import sweep_folder
 from momo_platform.sweeps.rows import Results, read_results
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked

@@ -19,7 +19,8 @@ from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.sweeps import Choice, Interval, Settings, Sweep
-from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from momo_platform.sweeps.driver import SweepOptions, run_sweep
+from momo_platform.sweeps.folder import sweep_folder
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions

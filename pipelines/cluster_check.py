@@ -23,6 +23,7 @@ import tyro
 
 from momo_platform.bounds import check_bounds
 from momo_platform.exit_codes import exit_code
+from momo_platform.ray_internals import validated_cluster
 from momo_platform.stages import Stage, UserError
 from pipelines import kuberay
 from pipelines.mounts import dead_links
@@ -84,10 +85,9 @@ def read(file: str) -> dict[str, Any]:
 def check_schema(file: str, config: dict[str, Any]) -> None:
     """By Ray's own schema, after Ray has filled in its defaults."""
     from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
-        validate_config(prepare_config(config))
+        validated_cluster(config)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.absolute_path) or "the file"
         raise UserError(f"{file}: {place}: {error.message}") from error

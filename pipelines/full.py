@@ -180,9 +180,8 @@ def _link(latest: Path, target: Path) -> None:
 def _local_folder(storage: Storage) -> Path:
     """Where logs and the link to the newest report lie: the storage itself where it is a folder,
     else `runs` here."""
-    folder = Path(storage.uri) if "://" not in storage.uri else Path("runs").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    storage.local_root.mkdir(parents=True, exist_ok=True)
+    return storage.local_root
 
 
 def _shown(path: str | Path) -> str:

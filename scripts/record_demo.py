@@ -15,7 +15,9 @@ import sys
 from pathlib import Path
 
 from momo_platform.machine import machine_description
-from momo_platform.stages.manifest import read_manifest
+from momo_platform.stages.manifest import FILE_NAME
+from momo_platform.stages.storage.artifacts import read_manifest
+from momo_platform.stages.storage.local import LocalFiles
 from pipelines.report.seeds import SPREAD
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +51,7 @@ FIELDS = (
 def record(folder: Path) -> dict:
     """The numbers of a finished job with what made them."""
     numbers = json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))
-    manifest = read_manifest(folder.resolve().parent)
+    manifest = read_manifest(LocalFiles(folder.resolve().parent), FILE_NAME)
     assert manifest is not None
     return {
         "command": "make demo",

@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.benchmarks.harness import Row, compare, document
 from momo_platform.cluster import start_ray
-from momo_platform.stages import Artifact, Context, Stage, Storage, make_plan
+from momo_platform.stages import Artifact, Context, Stage, Storage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 
 SIZES = (10, 100, 1000)
@@ -97,7 +97,7 @@ def main() -> int:
         started = time.perf_counter()
         with start_ray("local", num_cpus=2), tempfile.TemporaryDirectory() as folder:
             starts.append(time.perf_counter() - started)
-            storage = Storage(folder)
+            storage = open_storage(folder)
             execute(make_plan(graph("wide", 8, -1), storage), storage)  # worker processes start
             plain_seconds("wide", 8, 8)
             for shape in ("chain", "wide"):

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 from experiments.benchmarks.harness import Row, compare, document
-from momo_platform.stages import Plan, Stage, Storage, canonical, make_plan
-from momo_platform.stages.manifest import Manifest, source_hashes, write_manifest
+from momo_platform.stages import Plan, Stage, Storage, canonical, make_plan, open_storage
+from momo_platform.stages.manifest import FILE_NAME, Manifest, manifest_json, source_hashes
 from pipelines.full import plan_of
 from pipelines.options import parse
 
@@ -31,8 +31,8 @@ GOAL_SECONDS = 1.0
 _THOUSAND = """
 import sys, time
 from experiments.benchmarks.graph import graph
-from momo_platform.stages import Storage, make_plan
-storage, targets = Storage(sys.argv[1]), graph("chain", int(sys.argv[2]), 1)
+from momo_platform.stages import make_plan, open_storage
+storage, targets = open_storage(sys.argv[1]), graph("chain", int(sys.argv[2]), 1)
 started = time.perf_counter()
 make_plan(targets, storage)
 print(time.perf_counter() - started)
@@ -73,7 +73,7 @@ def fill(storage: Storage, plan: Plan) -> None:
             resources={},
             created="2026-01-01T00:00:00+00:00",
         )
-        write_manifest(made[entry.name], folder)
+        (folder / FILE_NAME).write_text(manifest_json(made[entry.name]), encoding="utf-8")
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -115,8 +115,8 @@ def rows(commit: str, runs: int, size: int) -> list[Row]:
                 demo, thousand = f"{scratch}/demo-{made}", f"{scratch}/chain-{made}"
                 if made:
                     config = parse(["--preset", "demo", "--run.storage", demo])
-                    fill(Storage(demo), plan_of(config))
-                    fill(Storage(thousand), make_plan(chain, Storage(thousand)))
+                    fill(open_storage(demo), plan_of(config))
+                    fill(open_storage(thousand), make_plan(chain, open_storage(thousand)))
                 taken: dict[tuple[str, Path], list[float]] = {}
                 for run in range(-1, runs):
                     for root in (ROOT, before):

@@ -32,7 +32,7 @@ from experiments.benchmarks.harness import compare, document
 from momo_platform.cluster import start_ray
 from momo_platform.console import silence
 from momo_platform.overrides import with_settings
-from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages import Stage, Storage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 from momo_platform.stages.status import StageStatus
 from momo_platform.sweeps import Settings, Sweep
@@ -174,7 +174,7 @@ def main() -> int:
     trial: list[float] = []
     plain_trial: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(f"{folder}/runs")
+        storage = open_storage(f"{folder}/runs")
         storage.create()
         graph = build_graph(config)
         target = graph[names[-1]]

@@ -241,7 +241,7 @@ def sweep(
 ) -> Results:
     """`momo sweep`: the rows of an experiment by its name or its file."""
     from momo_platform.stages import open_storage
-    from momo_platform.sweeps.driver import sweep_folder
+    from momo_platform.sweeps.folder import sweep_folder
     from momo_platform.sweeps.rows import read_results
     from pipelines.commands.dispatch import main
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
@@ -115,19 +115,24 @@ def line_chart(
     )
     for index, (name, values) in enumerate(series.items()):
         number = index if colours is None else colours[name]
-        look, title = _look("stroke", number), f"<title>{escape(name)}</title>"
-        line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in values)
-        if name in dashed:
-            look += ' stroke-dasharray="5 3"'
-        if name not in dots:
-            parts.append(f'<polyline fill="none" {look} points="{line}">{title}</polyline>')
-        if name in dashed or name in dots or len(values) == 1:
-            parts += [
-                f'<circle {_look("fill", number)} cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="2.6">'
-                f"{title}</circle>"
-                for x, y in values
-            ]
+        places = [(f"{at_x(x):.1f}", f"{at_y(y):.1f}") for x, y in values]
+        parts += _series(name, number, places, name in dashed, name in dots)
     return "".join(parts) + "</svg>"
+
+
+def _series(
+    name: str, number: int, places: Sequence[tuple[str, str]], dashed: bool, dots: bool
+) -> Iterator[str]:
+    """A line and its points, of one alone, dashed or dots."""
+    look, title = _look("stroke", number), f"<title>{escape(name)}</title>"
+    if dashed:
+        look += ' stroke-dasharray="5 3"'
+    if not dots:
+        line = " ".join(map(",".join, places))
+        yield f'<polyline fill="none" {look} points="{line}">{title}</polyline>'
+    if dashed or dots or len(places) == 1:
+        for x, y in places:
+            yield f'<circle {_look("fill", number)} cx="{x}" cy="{y}" r="2.6">{title}</circle>'
 
 
 def bar_chart(bars: Sequence[tuple[str, int]], label: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from momo_platform.cores import usable_cores
 from momo_platform.machine import ensure_home
+from momo_platform.ray_internals import token_loader
 from momo_platform.ray_watch import watch_ray
 from momo_platform.stages.errors import UserError
 
@@ -96,12 +97,11 @@ def _unusable(folder: Path, variable: str, error: OSError) -> UserError:
 def give_token() -> None:
     """Without a token Ray writes a new one into the home, which may be read-only or none: this
     process's environment holds one then, for its own Ray, until `take_token`."""
-    from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
     from ray.exceptions import AuthenticationError
 
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
-    loader = AuthenticationTokenLoader.instance()
+    loader = token_loader()
     loader.reset_cache()  # what an earlier look found may have changed since
     try:
         found = loader.has_token(ignore_auth_mode=True)
@@ -119,12 +119,10 @@ def give_token() -> None:
 
 def take_token() -> None:
     """Forget a token that was given here: it is none of another cluster's."""
-    from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
-
     token, _given[0] = _given[0], ""
     if token and os.environ.get(_TOKEN) == token:
         del os.environ[_TOKEN]
-        AuthenticationTokenLoader.instance().reset_cache()
+        token_loader().reset_cache()
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from momo_platform.console import tell
+from momo_platform.ray_internals import connection, dead_processes
 
 AGAIN = "run the same command again: it goes on where it was"
 
@@ -20,36 +20,26 @@ _SILENT_SECONDS = 30.0  # of a cluster's head; Ray ends the process after 60
 
 
 def dead_process() -> str:
-    """Which process of the Ray that this one started has died; '' while all live that matter.
-
-    Ray itself notices by the wall clock, after a minute without its GCS, and then ends the driver
-    without a word.
-    """
-    node = _node()
-    dead = [] if node is None else [name for name, _ in node.dead_processes()]
-    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
+    """Which process of the Ray that this one started has died; '' while all live that matter."""
+    return next((name for name in dead_processes() if name in ("raylet", "gcs_server")), "")
 
 
 def watch_ray(answers: Callable[[], bool] | None = None) -> None:
     """Watch the Ray that this process is connected to, in a thread, until it is disconnected.
     `answers`: does the head of a cluster; None where this process started its own Ray."""
-    thread = threading.Thread(target=_watch, args=(_node(), answers), name="ray-watch", daemon=True)
+    thread = threading.Thread(
+        target=_watch, args=(connection(), answers), name="ray-watch", daemon=True
+    )
     thread.start()
 
 
-def _node() -> Any:
-    from ray._private import worker
-
-    return worker._global_node
-
-
-def _watch(node: Any, answers: Callable[[], bool] | None) -> None:
+def _watch(ours: object, answers: Callable[[], bool] | None) -> None:
     answered = time.monotonic()
-    while _node() is node:
+    while connection() is ours:
         time.sleep(_LOOK_SECONDS)
         if answers is None:
             if name := dead_process():
-                _end(node, name)
+                _end(ours, name)
                 return
         elif answers():
             answered = time.monotonic()
@@ -61,8 +51,8 @@ def _watch(node: Any, answers: Callable[[], bool] | None) -> None:
             return
 
 
-def _end(node: Any, name: str) -> None:
+def _end(ours: object, name: str) -> None:
     time.sleep(_GRACE_SECONDS)
-    if _node() is node:
+    if connection() is ours:
         tell(f"Ray ended under the run (its {name} died); {AGAIN}")
         os._exit(1)

@@ -92,7 +92,7 @@ def main(folder):
 
     from momo_platform.cluster import growth, start_ray
     from momo_platform.machine import free_ports
-    from momo_platform.stages import Stage, Storage, make_plan
+    from momo_platform.stages import Stage, make_plan, open_storage
     from momo_platform.stages.executor import execute
     from momo_platform.stages.stage import Resources
 
@@ -116,7 +116,7 @@ def main(folder):
             {"data": first},
             resources=Resources(num_cpus=1, num_gpus=2),
         )
-        storage = Storage(folder / "runs")
+        storage = open_storage(folder / "runs")
         plan = make_plan([second], storage)
         made = execute(plan, storage, view, growth=growth(), wait_seconds=120)
         deadline = time.monotonic() + 120

@@ -23,7 +23,7 @@ from momo_platform.data.mix import SHARDS
 from momo_platform.data.shards import write_shards
 from momo_platform.stages import UserError
 from momo_platform.training.config import TrainConfig
-from momo_platform.training.gradients import modalities_of_step
+from momo_platform.training.turns import modalities_of_step
 from tests.momo.test_cost import batch_of
 
 SHAPE = FlavaShape(image_size=64, patch_size=8, vocab_size=512, width=32, depth=2, heads=2)

@@ -7,20 +7,22 @@ Prints 'held' or who holds; then beats until its input is closed. FOLDER is a pa
 import sys
 from pathlib import Path
 
-from momo_platform.stages import lease, object_lease
+from momo_platform.stages.storage import leases as all_leases
+from momo_platform.stages.storage.bakery import BakeryLeases
+from momo_platform.stages.storage.local_leases import LocalLeases
 
 if __name__ == "__main__":
     given = sys.argv[1]
     if len(sys.argv) > 2:
-        lease.HEARTBEAT_SECONDS = object_lease.HEARTBEAT_SECONDS = float(sys.argv[2])
+        all_leases.HEARTBEAT_SECONDS = float(sys.argv[2])
     if given.startswith("objects:"):
         import pyarrow.fs as pafs
 
         place = given.removeprefix("objects:")
         Path(place, "lease").mkdir(parents=True, exist_ok=True)
-        leases, folder = object_lease.ObjectLeases(pafs.LocalFileSystem()), place
+        leases, folder = BakeryLeases(pafs.LocalFileSystem()), place
     else:
-        leases, folder = lease.Leases(), Path(given)
+        leases, folder = LocalLeases(), Path(given)
     print(leases.acquire(folder) or "held", flush=True)
     sys.stdin.read()
     leases.close()

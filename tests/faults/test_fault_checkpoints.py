@@ -10,8 +10,8 @@ from ranks import run_ranks
 from test_fault_manifests import STAGE, planned
 from test_fault_plan import Settings, make
 
-from momo_platform.stages import Stage, Storage, make_plan
-from momo_platform.stages.object_storage import ObjectStorage
+from momo_platform.stages import Stage, make_plan, open_storage
+from momo_platform.stages.storage.open import object_storage
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
@@ -124,22 +124,22 @@ def test_a_damaged_best_checkpoint_is_told_and_the_last_model_kept(trained):
     folder, _ = trained
     said = []
     last = trainer(folder, said=said)
-    last.best = {"step": 8, "value": 0.5}
+    last.best.record = {"step": 8, "value": 0.5}
     flip(folder / "step-00000008" / "model.safetensors")
     last.finish()
-    assert last.best_checkpoint is None
+    assert last.best.checkpoint is None
     assert warnings(said) == [
         "step 8, the best, is damaged (model.safetensors): keeping the last model instead"
     ]
 
 
 def local(folder):
-    return Storage(folder)
+    return open_storage(folder)
 
 
 def objects(folder):
     """As a bucket: by `pyarrow.fs`."""
-    return ObjectStorage(f"file://{folder}")
+    return object_storage(f"file://{folder}")
 
 
 @pytest.mark.parametrize("opened", [local, objects])
@@ -157,7 +157,7 @@ def test_a_plan_names_damaged_checkpoints(trained, tmp_path, opened, file, damag
 
 
 def test_a_plan_tells_of_lost_steps_beside_what_changed(trained, tmp_path):
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     make(storage, dataclasses.replace(STAGE, config=Settings(width=5)))
     stage = Stage("s", STAGE.run, Settings(width=6))
     digest = make_plan([stage], storage)["s"].fingerprint

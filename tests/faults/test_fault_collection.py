@@ -15,7 +15,7 @@ from processes import descendants
 from s3_server import S3Server
 from test_fault_plan import Settings, make, nothing
 
-from momo_platform.stages import Stage, Storage
+from momo_platform.stages import Stage, open_storage
 
 HERE = Path(__file__).parent
 
@@ -155,7 +155,7 @@ def test_gc_frees_dead_processes_scratch_in_the_cache_and_no_living_ones(tmp_pat
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     code = (
         "import sys\n"
-        "from momo_platform.stages.mirror import scratch_folder\n"
+        "from momo_platform.stages.storage.scratch import scratch_folder\n"
         "folder = scratch_folder('long')\n"
         "(folder / 'output').write_text('x' * 2000)\n"
         "print(folder, flush=True)\n"
@@ -184,11 +184,11 @@ USING = """
 import sys
 from test_fault_plan import Settings, nothing
 from momo_platform.exit_codes import exit_code
-from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages import Stage, make_plan, open_storage
 from momo_platform.stages.in_use import using
 
 def work():
-    storage = Storage(sys.argv[1])
+    storage = open_storage(sys.argv[1])
     with using(make_plan([Stage("s0", nothing, Settings())], storage), storage):
         print("runs")
     return 0
@@ -214,7 +214,7 @@ def test_a_run_that_cant_say_what_it_uses_does_not_start(how, tmp_path):
 
 def two_of(uri):
     """Two artifacts of one name, of which a `gc` keeps one."""
-    storage = Storage(uri)
+    storage = open_storage(uri)
     make(storage, Stage("s0", nothing, Settings()))
     made = int(time.time())
     while int(time.time()) == made:  # manifests count seconds

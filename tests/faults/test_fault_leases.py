@@ -16,9 +16,10 @@ import pytest
 import shims
 from lease_stages import slow_stage
 
-from momo_platform.stages import Storage, canonical, fingerprint, lease, make_plan
+from momo_platform.stages import canonical, fingerprint, make_plan, open_storage
 from momo_platform.stages.executor import execute
-from momo_platform.stages.lease import Leases
+from momo_platform.stages.storage import local_leases as lease
+from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.stages.task import TaskSpec, run_stage
 
 PROCESS = Path(__file__).with_name("lease_process.py")
@@ -109,7 +110,7 @@ def test_a_dead_lease_from_the_future_is_taken(tmp_path, short):
     (tmp_path / lease.FILE_NAME).write_text(json.dumps(content))
     ahead = time.time() + 3600
     os.utime(tmp_path / lease.FILE_NAME, (ahead, ahead))
-    leases = Leases()
+    leases = LocalLeases()
     wait_until(lambda: leases.acquire(tmp_path) is None, seconds=10)
     leases.close()
 
@@ -118,7 +119,8 @@ def test_a_dead_lease_from_the_future_is_taken(tmp_path, short):
 def test_a_file_system_without_hard_links_has_leases(tmp_path, error):
     with driver(tmp_path / "a", shims.no_links("/a/", error)) as (said, holder):
         assert said == "held"
-        assert Leases().acquire(tmp_path / "a") == f"{socket.gethostname()}, process {holder.pid}"
+        other = LocalLeases().acquire(tmp_path / "a")
+        assert other == f"{socket.gethostname()}, process {holder.pid}"
 
 
 def test_a_stale_handle_is_looked_up_again(tmp_path):
@@ -154,11 +156,11 @@ def make(storage, stage):
 
 def test_a_lease_lost_in_the_middle_costs_waiting_and_not_the_result(ray_local, tmp_path):
     """Somebody takes over what this driver makes: it waits, and goes on with that artifact."""
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     stage = slow_stage(3.0, tmp_path / "started")
     plan = make_plan([stage], storage)
     folder = storage.folder("slow", plan["slow"].fingerprint)
-    states, other = [], Leases()
+    states, other = [], LocalLeases()
 
     def take_over():
         wait_until(lambda: (tmp_path / "started").exists())
@@ -179,7 +181,7 @@ def test_a_lease_lost_in_the_middle_costs_waiting_and_not_the_result(ray_local, 
 
 def test_a_stage_ends_itself_when_its_lease_is_anothers(tmp_path):
     """The driver that could cancel it is stopped: two must not write the same checkpoints."""
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     stage = slow_stage(120.0, tmp_path / "started")
     plan = make_plan([stage], storage)
     folder = storage.folder("slow", plan["slow"].fingerprint)
@@ -193,7 +195,7 @@ def test_a_stage_ends_itself_when_its_lease_is_anothers(tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    other = Leases()
+    other = LocalLeases()
     try:
         wait_until(lambda: (tmp_path / "started").exists())
         stopped.send_signal(signal.SIGSTOP)
@@ -236,7 +238,7 @@ def test_a_clock_set_while_a_stage_backs_off_delays_nothing(tmp_path, hours):
                 break
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 0, said
-        (manifest,) = Storage(tmp_path / "runs").all_manifests()
+        (manifest,) = open_storage(tmp_path / "runs").all_manifests()
         assert 0 <= manifest.seconds < 60
     finally:
         process.kill()

@@ -13,7 +13,7 @@ import pytest
 import shims
 from test_fault_plan import Settings, make
 
-from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages import Stage, make_plan, open_storage
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ STAGE = Stage("s", write, Settings())
 
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "runs")
+    return open_storage(tmp_path / "runs")
 
 
 def planned(storage, stage=STAGE):
@@ -61,10 +61,10 @@ def artifacts(storage, *arguments, cwd=None):
 
 PLAN = """
 import sys
-from test_fault_manifests import STAGE, Storage, planned
+from test_fault_manifests import STAGE, open_storage, planned
 from momo_platform.stages import UserError
 try:
-    print(*planned(Storage(sys.argv[1])))
+    print(*planned(open_storage(sys.argv[1])))
 except UserError as error:
     print("error:", error)
 """
@@ -116,8 +116,8 @@ def test_an_output_that_the_disk_does_not_take_is_no_artifact(storage):
     can't be."""
     code = (
         "import sys\n"
-        "from test_fault_manifests import STAGE, Storage, make\n"
-        "make(Storage(sys.argv[1]), STAGE)\n"
+        "from test_fault_manifests import STAGE, open_storage, make\n"
+        "make(open_storage(sys.argv[1]), STAGE)\n"
     )
     fault = shims.Fault(("sync",), "EIO", "/attempt-")
     done = elsewhere(code, storage.uri, **shims.environment(fault))
@@ -167,23 +167,23 @@ def test_copies_and_strange_folders_in_a_storage_are_no_artifacts(storage):
         time.sleep(0.05)
     new = make(storage, Stage("s", write, Settings(width=3))).parent
     shutil.copytree(new, old.with_name("copy of mine"))
-    shutil.copytree(storage.root / "s", storage.root / "s before")
-    shutil.copytree(storage.root / "s", storage.root / ".snapshot")
-    (storage.root / "lost+found").mkdir()
-    (storage.root / ".DS_Store").write_bytes(b"\0")
-    (storage.root / "s" / ".DS_Store").write_bytes(b"\0")
-    (storage.root / "s" / "0123456789ab").mkdir()
-    (storage.root / "s" / "0123456789ab" / "thesis.tex").write_text("mine")
+    shutil.copytree(storage.local_root / "s", storage.local_root / "s before")
+    shutil.copytree(storage.local_root / "s", storage.local_root / ".snapshot")
+    (storage.local_root / "lost+found").mkdir()
+    (storage.local_root / ".DS_Store").write_bytes(b"\0")
+    (storage.local_root / "s" / ".DS_Store").write_bytes(b"\0")
+    (storage.local_root / "s" / "0123456789ab").mkdir()
+    (storage.local_root / "s" / "0123456789ab" / "thesis.tex").write_text("mine")
     odd = os.fsdecode(b"s[red]\n\xff")
-    os.makedirs(storage.root / odd / "0123456789ab" / "attempt-00000000")
+    os.makedirs(storage.local_root / odd / "0123456789ab" / "attempt-00000000")
     done = artifacts(storage, "list")
     assert done.returncode == 0, done.stderr
     assert "2 artifacts" in done.stdout
-    before = {p for p in storage.root.rglob("*") if odd not in str(p)}
+    before = {p for p in storage.local_root.rglob("*") if odd not in str(p)}
     done = artifacts(storage, "gc", "--keep-last", "2", "--unfinished-days", "0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("deleted") == 1  # the odd name's, which a dead attempt left
-    assert before <= set(storage.root.rglob("*"))
+    assert before <= set(storage.local_root.rglob("*"))
 
 
 def test_gc_deletes_nothing_beside_a_manifest_that_cant_be_read(storage):
@@ -199,7 +199,7 @@ def test_gc_deletes_nothing_beside_a_manifest_that_cant_be_read(storage):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert str(unreadable) in done.stderr
-    assert len(list((storage.root / "s").iterdir())) == 2
+    assert len(list((storage.local_root / "s").iterdir())) == 2
     done = artifacts(storage, "list")
     assert "2 artifacts" in done.stdout
     assert str(unreadable) in done.stdout
@@ -210,7 +210,7 @@ def test_lineage_of_a_path_is_that_of_its_storage_wherever_one_stands(storage, t
     make(storage, first)
     folder = make(storage, Stage("second", write, Settings(), {"up": first})).parent
     other = tmp_path / "other"
-    make(Storage(other / "runs"), STAGE)
+    make(open_storage(other / "runs"), STAGE)
     done = artifacts(storage, "lineage", folder, cwd=other)
     assert done.returncode == 0, done.stderr
     assert "1 corpus files" in done.stdout

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from s3_server import S3Server
 
-from momo_platform.stages import Stage, Storage, canonical, make_plan, open_storage
+from momo_platform.stages import Stage, canonical, make_plan, open_storage
 from momo_platform.stages.task import TaskSpec, run_stage
 
 HERE = Path(__file__).parent
@@ -50,7 +50,7 @@ def dated(manifest, created):
 
 
 def test_a_plan_compares_with_the_artifact_that_is_most_alike_not_with_the_newest(tmp_path):
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     mine = Settings()
     dated(make(storage, Stage("s", nothing, mine)), "2026-01-01T00:00:00+00:00")
     smoke = Settings(width=8, depth=1, names=("a",), note="smoke")

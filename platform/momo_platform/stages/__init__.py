@@ -8,7 +8,8 @@ from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.plan import Plan, PlanEntry, make_plan, print_plan
 from momo_platform.stages.stage import Artifact, Context, Resources, Stage
-from momo_platform.stages.storage import Storage, open_storage
+from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.open import open_storage
 
 __all__ = [
     "Artifact",

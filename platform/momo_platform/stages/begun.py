@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from momo_platform.stages.storage import CHECKPOINTS, Storage
+from momo_platform.stages.checkpoints import CHECKPOINTS
+from momo_platform.stages.storage.artifacts import Storage
 
 FILE_NAME = "begun.json"
 
@@ -37,7 +38,7 @@ def _place(name: str, fingerprint: str) -> str:
 def read_begun(storage: Storage, name: str, fingerprint: str) -> Begun:
     """Empty where nothing has begun, or what lies there is not whole."""
     try:
-        document: Any = json.loads(storage.tree.get(_place(name, fingerprint)) or b"{}")
+        document: Any = json.loads(storage.files.get(_place(name, fingerprint)) or b"{}")
         return Begun(
             tuple((str(one), str(digest)) for one, digest in document["inputs"]),
             tuple((start["step"], dict(start["code"])) for start in document["starts"]),
@@ -64,4 +65,4 @@ def note_begin(
         "inputs": list(inputs.values()),
         "starts": [{"step": at, "code": dict(hashes)} for at, hashes in starts],
     }
-    storage.tree.put(_place(name, fingerprint), json.dumps(document))
+    storage.files.put(_place(name, fingerprint), json.dumps(document))

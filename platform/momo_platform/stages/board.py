@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-if TYPE_CHECKING:
-    from momo_platform.stages.task import TaskSpec
+from typing import Any
 
 MACHINE = "machine"
 """What a task reports first: the name of the machine that it runs on."""
@@ -45,24 +39,3 @@ class Reporter:
 
     def __call__(self, values: dict[str, Any]) -> None:
         self._board.report.remote(self._stage, values)
-
-
-class InputResolver:
-    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
-    then checks their files (on object storage: fetches them to this machine)."""
-
-    def __init__(self, board: Any, spec: TaskSpec, *, wait: bool) -> None:
-        self._board, self._spec, self._wait = board, spec, wait
-
-    def __call__(self) -> Mapping[str, Path]:
-        import ray
-
-        from momo_platform.stages.storage import open_storage
-        from momo_platform.stages.task import LazyArtifacts
-
-        while self._wait and not cast(
-            "bool", ray.get(self._board.is_announced.remote(self._spec.name))
-        ):
-            time.sleep(0.1)
-        inputs = LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
-        return {role: artifact.path for role, artifact in inputs.items()}

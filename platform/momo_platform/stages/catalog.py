@@ -12,9 +12,10 @@ from typing import Any
 
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
-from momo_platform.stages.manifest import FILE_NAME, Manifest, read_manifest
+from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.plan import differences
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage, read_manifest
+from momo_platform.stages.storage.local import LocalFiles
 
 Key = tuple[str, str]
 _NAMES_TOLD = 12
@@ -156,17 +157,6 @@ class Catalog:
             ordered[key_of(one)] = one
         return list(ordered.values())
 
-    def downstream(self, manifest: Manifest) -> list[Manifest]:
-        """All that was made from an artifact, itself excluded, each once."""
-        found: dict[Key, Manifest] = {}
-        waiting = self.users(manifest)
-        while waiting:
-            one = waiting.pop(0)
-            if key_of(one) not in found:
-                found[key_of(one)] = one
-                waiting += self.users(one)
-        return list(found.values())
-
     def to_delete(self, keep_last: int, in_use: Iterable[Key] = ()) -> list[Manifest]:
         """Artifacts older than the newest `keep_last` of their name that nothing kept was made
         from. What is `in_use` and what `latest` points to is kept."""
@@ -184,7 +174,7 @@ class Catalog:
 
     def _pinned(self) -> Iterator[Manifest]:
         root = Path(self.storage.uri)
-        if "://" not in self.storage.uri and root.is_dir():
+        if self.storage.is_local and root.is_dir():
             for path in root.iterdir():
                 if path.is_symlink() and (found := self._at_path(path)) is not None:
                     yield found
@@ -193,8 +183,10 @@ class Catalog:
 def manifest_at(path: Path) -> tuple[Path, Manifest] | None:
     """The artifact that a path lies in: its folder and its manifest."""
     for folder in (path.resolve(), *path.resolve().parents):
-        if (folder / FILE_NAME).is_file() and (manifest := read_manifest(folder)) is not None:
-            return folder, manifest
+        if (folder / FILE_NAME).is_file():
+            manifest = read_manifest(LocalFiles(folder), FILE_NAME)
+            if manifest is not None:
+                return folder, manifest
     return None
 
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.stages.manifest import FILE_NAME, sha256_of
-from momo_platform.stages.tree import Entry
+from momo_platform.stages.storage.files import Files
+
+CHECKPOINTS = "checkpoints"
+"""The folder of an unfinished artifact's checkpoints, beside its attempts."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,25 @@ def damaged_by_size(manifest: bytes, size_of: Callable[[str], int | None]) -> st
         return FILE_NAME
 
 
-def checkpoints_listed(
-    entries: Iterable[Entry], read: Callable[[str], bytes | None], without: Collection[int]
-) -> Checkpoints:
-    """Of a store that lists all that lies below a folder with its size; `without` some steps."""
+def checkpoints_below(files: Files, place: str, without: Collection[int] = ()) -> Checkpoints:
+    """Of a storage's folder `place`, by its listing and the checkpoints' manifests; `without` some
+    steps."""
     sizes: dict[int, dict[str, int | None]] = {}
-    for entry in entries:
+    for entry in files.below(place):
         folder, _, file = entry.name.partition("/")
         if (step := checkpoint_step(folder)) is not None and step not in without:
             sizes.setdefault(step, {})[file] = entry.size
 
     def damage(step: int) -> str | None:
-        manifest = read(f"step-{step:08d}/{FILE_NAME}") or b""
+        try:
+            manifest = files.get(f"{place}/step-{step:08d}/{FILE_NAME}") or b""
+        except OSError as error:
+            if error.errno is None:  # the store is away: so would all others be
+                raise
+            return FILE_NAME
         return damaged_by_size(manifest, sizes[step].get)
 
-    return whole_and_damaged((s for s, files in sizes.items() if FILE_NAME in files), damage)
+    return whole_and_damaged((s for s, there in sizes.items() if FILE_NAME in there), damage)
 
 
 def finished(folder: Path) -> list[tuple[int, Path]]:

@@ -23,8 +23,8 @@ from momo_platform.stages.leftovers import (
     scratch_folders,
 )
 from momo_platform.stages.manifest import Manifest
-from momo_platform.stages.mirror import artifact_cache
-from momo_platform.stages.tree import LocalTree
+from momo_platform.stages.storage.local import LocalFiles
+from momo_platform.stages.storage.scratch import artifact_cache
 
 
 @dataclass
@@ -137,7 +137,7 @@ class Collection:
             goes = now is not None and not now.is_damaged and self._is_old(now)
             goes = goes and key not in self._used_now()
             for path in now.paths if now is not None and goes else ():
-                storage.tree.remove(path)
+                storage.files.remove(path)
             self.leases.release(folder)
             if not goes:
                 self.say(one.label, 0, False, "something changed it just now")
@@ -150,7 +150,7 @@ class Collection:
             remove_dead_records(self.catalog.storage)
 
     def _scratch(self) -> None:
-        cache = LocalTree(artifact_cache())
+        cache = LocalFiles(artifact_cache())
         for one in scratch_folders():
             old = one.fate == "unknown" and is_old(one.age, self.unfinished_days)
             if old or one.fate == "gone":

@@ -33,7 +33,7 @@ from momo_platform.stages.collection import Collection
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.leftovers import leftovers
 from momo_platform.stages.manifest import Manifest
-from momo_platform.stages.storage import open_storage
+from momo_platform.stages.storage.open import open_storage
 from momo_platform.stages.tables import (
     finished_row,
     finished_table,
@@ -53,7 +53,7 @@ _SHOWN_FILES = 12
 
 def _catalog(uri: str) -> Catalog:
     storage = open_storage(uri)
-    if "://" not in storage.uri and not Path(storage.uri).is_dir():
+    if storage.is_local and not Path(storage.uri).is_dir():
         raise UserError(f"--storage {uri}: no such folder; give the storage that a run wrote to")
     return Catalog(storage)
 

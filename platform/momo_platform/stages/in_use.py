@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 logger = logging.getLogger(__name__)
 FOLDER = ".in-use"
@@ -51,7 +51,7 @@ class Record:
 
 def read_records(storage: Storage) -> list[Record]:
     """All records of a storage, those of the dead too."""
-    files = [e for e in storage.tree.entries(FOLDER) if e.name.endswith(".json")]
+    files = [e for e in storage.files.entries(FOLDER) if e.name.endswith(".json")]
     if not files:
         return []
     now = storage.now()
@@ -59,7 +59,7 @@ def read_records(storage: Storage) -> list[Record]:
     for entry in files:
         path = f"{FOLDER}/{entry.name}"
         try:
-            content = json.loads(storage.tree.get(path) or b"{}")
+            content = json.loads(storage.files.get(path) or b"{}")
             process = ProcessIdentity.read(content["process"])
             silent = now - entry.changed > OLD_SECONDS
             lives = not process.is_gone if process.is_here else not silent
@@ -75,10 +75,10 @@ def remove_dead_records(storage: Storage) -> None:
     """What dead processes left, halves of records too."""
     for record in read_records(storage):
         if not record.lives:
-            storage.tree.remove(record.path)
-    for entry in storage.tree.entries(FOLDER):
+            storage.files.remove(record.path)
+    for entry in storage.files.entries(FOLDER):
         if entry.name.endswith(".tmp") and storage.now() - entry.changed > OLD_SECONDS:
-            storage.tree.remove(f"{FOLDER}/{entry.name}")
+            storage.files.remove(f"{FOLDER}/{entry.name}")
 
 
 def keys_in_use(storage: Storage) -> list[Key]:
@@ -96,7 +96,7 @@ def keys_in_use(storage: Storage) -> list[Key]:
 def check_place(storage: Storage) -> None:
     """Raises UserError where something else than a folder is in the records' place: it lists like
     an empty folder, as if no plan ran."""
-    if any(e.name == FOLDER and e.size is not None for e in storage.tree.entries("")):
+    if any(e.name == FOLDER and e.size is not None for e in storage.files.entries("")):
         raise UserError(
             f"{storage.uri}/{FOLDER} is a file: which runs use what can't be told there; remove it "
             "when no run is going on"
@@ -141,7 +141,7 @@ class InUse:
         if self._thread is not None:
             self._thread.join(timeout=_CLOSE_SECONDS)
         with contextlib.suppress(OSError):
-            self.storage.tree.remove(self._path)
+            self.storage.files.remove(self._path)
 
     def _beat(self) -> None:
         while not self._end.wait(_BEAT_SECONDS):
@@ -158,7 +158,7 @@ class InUse:
                 "collects": self.collects,
                 "uses": list(self._uses),
             }
-            self.storage.tree.put(self._path, json.dumps(document))
+            self.storage.files.put(self._path, json.dumps(document))
 
 
 @contextlib.contextmanager

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from momo_platform.stages.begun import read_begun
+from momo_platform.stages.checkpoints import CHECKPOINTS
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
-from momo_platform.stages.mirror import OWNER, artifact_cache
-from momo_platform.stages.storage import CHECKPOINTS, FAILURE_FILE, Storage
-from momo_platform.stages.tree import Entry, LocalTree
+from momo_platform.stages.storage.artifacts import FAILURE_FILE, Storage
+from momo_platform.stages.storage.files import Entry
+from momo_platform.stages.storage.local import LocalFiles
+from momo_platform.stages.storage.scratch import OWNER, artifact_cache
 
 _ATTEMPT = re.compile(r"attempt-[0-9a-f]{8}")
 _LEASE = re.compile(r"lease(\.json)?(\..*)?")
@@ -92,7 +94,7 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
     """Of one artifact's folder, or None. `now` by the storage's clock."""
     place = "/".join(key)
     kept = {FILE_NAME, FAILURE_FILE, manifest.attempt} if manifest else set()
-    found = storage.tree.entries(place)
+    found = storage.files.entries(place)
     leases = [e for e in found if _LEASE.fullmatch(e.name)]
     top = [e for e in found if e.name not in kept and e not in leases]
     ours = [e for e in top if _is_ours(e)]
@@ -105,7 +107,7 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
     for entry in ours:
         inner.append(entry)
         if entry.size is None:
-            inner += storage.tree.below(f"{place}/{entry.name}")
+            inner += storage.files.below(f"{place}/{entry.name}")
     if not any(e.size is not None or e.changed for e in inner):
         return None  # a store's mark of a folder that had something in it
     return Leftover(
@@ -144,7 +146,7 @@ def scratch_folders() -> list[Scratch]:
 
 
 def _scratch_folders() -> Iterator[Scratch]:
-    tree = LocalTree(artifact_cache())
+    tree = LocalFiles(artifact_cache())
     entries = [e for e in tree.entries("") if e.size is None and _SCRATCH.fullmatch(e.name)]
     now = tree.now() if entries else 0.0
     for entry in entries:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import importlib.util
 import json
 import os
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +14,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from momo_platform.files import sync, write_whole
 from momo_platform.stages.errors import UserError
 
 FILE_NAME = "manifest.json"
 _CONTENT_OF_NO_FILES = hashlib.sha256(b"[]").hexdigest()[:12]
-_TRIES, _PAUSE_SECONDS = 5, 0.1
 _PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "numpy", "pillow")
 
 
@@ -180,16 +176,6 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write `manifest.json` so that a reader sees the whole file or none, also after a power
-    failure: the files that it names are brought to the disk before it."""
-    output = folder / manifest.attempt
-    files = {output / name for name in manifest.files}
-    for path in (*files, *{f.parent for f in files}, output):
-        sync(path)
-    write_whole(folder / FILE_NAME, manifest_json(manifest))
-
-
 def parse_manifest(text: str | bytes) -> Manifest | None:
     """A manifest from its JSON; None when it is not whole. Fields that a newer version of this
     code has added are left out."""
@@ -224,26 +210,3 @@ def damage(raw: bytes | None) -> str | None:
 def manifest_json(manifest: Manifest) -> str:
     """Inverse of `parse_manifest`."""
     return json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True)
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in an artifact's folder; None when there is none or it is not whole.
-
-    Raises UserError for one that is there and can't be read: taken for absent, its artifact would
-    be made again and its files deleted.
-    """
-    path = folder / FILE_NAME
-    for attempt in range(_TRIES):
-        try:
-            return parse_manifest(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            # a network file system's handle of a file that was replaced, a device that fails once
-            if error.errno not in (errno.ESTALE, errno.EIO) or attempt == _TRIES - 1:
-                raise UserError(
-                    f"{path}: can't be read ({error.strerror}); make it readable, or remove the "
-                    "folder that it is in"
-                ) from error
-        time.sleep(_PAUSE_SECONDS)
-    return None

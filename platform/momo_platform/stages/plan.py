@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from momo_platform.stages.begun import read_begun
-from momo_platform.stages.checkpoints import Checkpoints
+from momo_platform.stages.checkpoints import CHECKPOINTS, Checkpoints
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
-from momo_platform.stages.storage import CHECKPOINTS, Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -205,19 +205,11 @@ def make_plan(
     `only` and `rerun` are shell patterns of names, `until` is a name. Raises UserError for a
     pattern that matches nothing and for an `only` whose inputs don't exist.
     """
-    if until is not None:
-        named = [s for s in all_stages(list(targets)) if s.name == until]
-        if not named:
-            names = ", ".join(s.name for s in all_stages(list(targets)))
-            raise UserError(f"--until {until}: no such stage; stages are {names}")
-        targets = named
     stages = all_stages(list(targets))
-    for option, patterns in (("--only", only), ("--rerun", rerun)):
-        for pattern in patterns:
-            if not any(_matches(s.name, [pattern]) for s in stages):
-                names = ", ".join(s.name for s in stages)
-                raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
-
+    if until is not None:
+        stages = all_stages([_named(stages, until)])
+    _check_patterns(stages, "--only", only)
+    _check_patterns(stages, "--rerun", rerun)
     known: dict[str, str] = {}
     code = _Code()
     entries: dict[str, PlanEntry] = {}
@@ -260,6 +252,21 @@ def make_plan(
         attempt = None if manifest is None else manifest.attempt
         entries[stage.name] = PlanEntry(stage, digest, action, reason, attempt)
     return Plan(tuple(entries.values()))
+
+
+def _named(stages: Sequence[Stage], until: str) -> Stage:
+    for stage in stages:
+        if stage.name == until:
+            return stage
+    names = ", ".join(s.name for s in stages)
+    raise UserError(f"--until {until}: no such stage; stages are {names}")
+
+
+def _check_patterns(stages: Sequence[Stage], option: str, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(_matches(s.name, [pattern]) for s in stages):
+            names = ", ".join(s.name for s in stages)
+            raise UserError(f"{option} {pattern}: matches no stage; stages are {names}")
 
 
 def print_plan(plan: Plan, console: Console) -> None:

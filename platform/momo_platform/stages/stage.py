@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from momo_platform.stages.folders import WorkerFolders
     from momo_platform.stages.manifest import Manifest
+    from momo_platform.stages.storage.folders import WorkerFolders
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
@@ -20,7 +20,9 @@ from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS
 from momo_platform.stages.manifest import Manifest, package_versions, source_hashes
 from momo_platform.stages.stage import Artifact, Context
-from momo_platform.stages.storage import Storage, Workspace, open_storage
+from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.attempts import Workspace
+from momo_platform.stages.storage.open import open_storage
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,24 @@ class LazyArtifacts(Mapping[str, Artifact]):
         return len(self._keys)
 
 
+class InputResolver:
+    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
+    then checks their files (on object storage: fetches them to this machine)."""
+
+    def __init__(self, board: Any, spec: TaskSpec, *, wait: bool) -> None:
+        self._board, self._spec, self._wait = board, spec, wait
+
+    def __call__(self) -> Mapping[str, Path]:
+        import ray
+
+        while self._wait and not cast(
+            "bool", ray.get(self._board.is_announced.remote(self._spec.name))
+        ):
+            time.sleep(0.1)
+        inputs = LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
+        return {role: artifact.path for role, artifact in inputs.items()}
+
+
 @contextlib.contextmanager
 def _fenced(storage: Storage, spec: TaskSpec) -> Iterator[None]:
     """Ends this process, and what it started on Ray, when the stage's lease goes to another driver:
@@ -94,6 +114,12 @@ def _fenced(storage: Storage, spec: TaskSpec) -> Iterator[None]:
         yield
     finally:
         end.set()
+
+
+def _recorded(manifest: Manifest) -> dict[str, str]:
+    """What an artifact's manifest says of one that it was made from."""
+    facts = {"name": manifest.stage, "fingerprint": manifest.fingerprint}
+    return facts | {"content": manifest.content}
 
 
 def run_stage(
@@ -131,14 +157,7 @@ def run_stage(
             files=storage.describe(workspace),
             metrics=json.loads(json.dumps(metrics)),
             config=spec.canonical_config,
-            inputs={
-                role: {
-                    "name": name,
-                    "fingerprint": digest,
-                    "content": inputs.manifest(role).content,
-                }
-                for role, (name, digest) in spec.inputs.items()
-            },
+            inputs={role: _recorded(inputs.manifest(role)) for role in spec.inputs},
             git_commit=spec.git_commit,
             packages=package_versions(),
             code=code,

@@ -14,7 +14,7 @@ from momo_platform.stages.fingerprint import canonical
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.plan import Plan, PlanEntry
 from momo_platform.stages.stage import Stage
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 
 if TYPE_CHECKING:
     from momo_platform.stages.status import StageStatus

@@ -13,6 +13,7 @@ from momo_platform.pages import template
 from momo_platform.stages import UserError
 from momo_platform.stages.catalog import Catalog
 from momo_platform.stages.manifest import Manifest
+from momo_platform.sweeps.folder import RESULTS, sweep_folder
 from momo_platform.sweeps.rows import read_results
 from momo_platform.sweeps.sweep import numbers
 from momo_platform.training.records import FILE_NAME, read_curves
@@ -58,10 +59,10 @@ def _of_sweep(catalog: Catalog, place: str) -> Manifest | None:
     name, colon, rest = place.partition(":")
     if not colon or name in ("s3", "gs", "file"):
         return None
-    root = Path(catalog.storage.uri) if "://" not in catalog.storage.uri else Path("runs")
-    file = root / "sweeps" / name / "results.json"
+    root = catalog.storage.local_root
+    file = sweep_folder(catalog.storage, name) / RESULTS
     if not file.is_file():
-        finished = sorted(p.parent.name for p in (root / "sweeps").glob("*/results.json"))
+        finished = sorted(p.parent.name for p in file.parents[1].glob(f"*/{RESULTS}"))
         there = ", ".join(finished) or "none"
         raise UserError(f"{place}: no finished sweep {name} in {root}; there are {there}")
     results = read_results(file)

@@ -19,11 +19,9 @@ from momo_platform.cluster import answers, current_cluster_file
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps.dashboard_page import HOST, Link, page_server
-from momo_platform.sweeps.follow import TENSORBOARD
+from momo_platform.sweeps.folder import RAY_URL, TENSORBOARD, sweeps_folder
 from momo_platform.sweeps.study import STUDY
 
-RAY_URL = "ray-dashboard.url"
-"""In a sweep's folder: where its private Ray's dashboard was."""
 _START_SECONDS = 60.0
 _LARGEST_PORT = 65_000
 
@@ -42,16 +40,9 @@ class DashboardOptions:
     """Optuna's storage, where the sweep was given one."""
 
 
-def local_root(storage: str) -> Path:
-    """Where logs and sweeps of a storage lie: the storage itself where it is a folder, else `runs`
-    here."""
-    uri = open_storage(storage).uri
-    return Path(uri) if "://" not in uri else Path("runs").absolute()
-
-
 def chosen(options: DashboardOptions) -> Path:
     """The sweep's folder. Raises UserError that lists what there is."""
-    root = local_root(options.storage) / "sweeps"
+    root = sweeps_folder(open_storage(options.storage))
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     if not names:
         raise UserError(
@@ -95,8 +86,9 @@ def serve(options: DashboardOptions) -> Iterator[list[Link]]:
     """All pages, up; ended on leaving. The first link is the page that leads to the others."""
     if not 1024 <= options.port <= _LARGEST_PORT:
         raise UserError(f"--port {options.port}: give 1024 to {_LARGEST_PORT}, pages take the next")
-    root = local_root(options.storage)
-    only_runs = not options.sweep and not any((root / "sweeps").glob("*/")) and _has_runs(root)
+    storage = open_storage(options.storage)
+    root, sweeps = storage.local_root, sweeps_folder(storage)
+    only_runs = not options.sweep and not any(sweeps.glob("*/")) and _has_runs(root)
     folder = None if only_runs else chosen(options)
     with contextlib.ExitStack() as stack:
         port, links = options.port + 1, []

@@ -11,7 +11,7 @@ import posixpath
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,14 @@ def page_server(root: Path, folder: Path | None, port: int, links: list[Link]) -
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Quiet."""
 
-    handler = functools.partial(Handler, directory=str(root))
+    with _serving(functools.partial(Handler, directory=str(root)), port):
+        yield
+
+
+@contextlib.contextmanager
+def _serving(
+    handler: Callable[..., http.server.BaseHTTPRequestHandler], port: int
+) -> Iterator[None]:
     server = http.server.ThreadingHTTPServer((HOST, port), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -20,20 +20,19 @@ from momo_platform.files import write_whole
 from momo_platform.machine import machine_description
 from momo_platform.stages import UserError, make_plan, open_storage
 from momo_platform.stages.in_use import InUse
-from momo_platform.stages.lease import FILE_NAME as LEASE
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.manifest import git_commit
 from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import check_feasible
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
+from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.sweeps.comparisons import comparisons
-from momo_platform.sweeps.dashboard import RAY_URL
+from momo_platform.sweeps.folder import DEFINITION, PLAN, RAY_URL, RESULTS, sweep_folder
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import Results, Row, shown_metrics
 from momo_platform.sweeps.study import delete_study, open_study, study_url
 from momo_platform.sweeps.sweep import Sweep
 
-DEFINITION, RESULTS, PLAN = "sweep.json", "results.json", "plan.json"
 _ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
@@ -69,12 +68,6 @@ class SweepOptions:
     """Show Ray's own messages instead of sending them to the log file."""
 
 
-def sweep_folder(storage: Storage, name: str) -> Path:
-    """Where a sweep's own files lie: below the storage if it is a folder, else below `runs`."""
-    root = Path(storage.uri) if "://" not in storage.uri else Path("runs").absolute()
-    return root / "sweeps" / name
-
-
 def run_sweep(
     sweep: Sweep,
     options: SweepOptions,
@@ -107,11 +100,7 @@ def run_sweep(
         stream = stack.enter_context(silence(log, verbose=options.verbose))
         notice = _connect(stack, options, folder)
         concurrency = _concurrency(sweep, storage, options)
-        url = study_url(options.optuna, folder)
-        study = open_study(url, sweep)
-        if options.fresh:
-            _forget(sweep, folder, url)
-            study = open_study(url, sweep)
+        study = _study(sweep, options, folder)
         if plan:
             write_whole(folder / PLAN, json.dumps(plan, indent=1))
         write_whole(folder / DEFINITION, json.dumps(_definition(sweep, storage), indent=1))
@@ -135,36 +124,53 @@ def run_sweep(
         from momo_platform.sweeps.tuning import run_trials
 
         rows = run_trials(sweep, storage.uri, folder, options, concurrency, follower, callbacks)
+    seconds = time.monotonic() - started
+    results = _results(sweep, rows, plan, shlex.join(arguments), seconds)
+    results.write(folder / RESULTS)
+    return results
+
+
+def _results(
+    sweep: Sweep, rows: Sequence[Row], plan: Mapping[str, Any], command: str, seconds: float
+) -> Results:
     rows = _told_apart(sorted(rows, key=lambda row: _order(sweep, row)))
     results = Results(
         name=sweep.name,
         metric=sweep.metric,
         mode=sweep.mode,
-        command=_without_passwords(shlex.join(arguments)),
+        command=_without_passwords(command),
         commit=git_commit(),
         machine=machine_description(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         definition=sweep.definition(),
         shown=shown_metrics(sweep.metric, sweep.show, rows),
         rows=rows,
         plan=plan,
     )
-    results = replace(results, comparisons=[asdict(c) for c in comparisons(results).values()])
-    results.write(folder / RESULTS)
-    return results
+    return replace(results, comparisons=[asdict(c) for c in comparisons(results).values()])
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the sweep's folder, by a lease. Raises UserError when another process does."""
-    leases = Leases()
+    leases = LocalLeases()
     try:
         if other := leases.acquire_watching(folder):
             raise UserError(f"{folder}: another process runs this sweep ({other}); wait for it")
         yield
     finally:
         leases.close()
+
+
+def _study(sweep: Sweep, options: SweepOptions, folder: Path) -> Any:
+    """Optuna's; with `fresh` all that was there before goes, once it is known that it can be."""
+    url = study_url(options.optuna, folder)
+    study = open_study(url, sweep)
+    if options.fresh:
+        _forget(sweep, folder, url)
+        study = open_study(url, sweep)
+    return study
 
 
 def _forget(sweep: Sweep, folder: Path, url: str) -> None:
@@ -196,7 +202,7 @@ def _connect(stack: ExitStack, options: SweepOptions, folder: Path) -> str:
 
 def _definition(sweep: Sweep, storage: Storage) -> dict[str, Any]:
     """The sweep's, and the object storage of its artifacts where it is one."""
-    remote = {"storage": storage.uri} if "://" in storage.uri else {}
+    remote = {} if storage.is_local else {"storage": storage.uri}
     return sweep.definition() | remote
 
 

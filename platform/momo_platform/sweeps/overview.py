@@ -14,12 +14,12 @@ from typing import Any
 
 from momo_platform.charts import COLOURS, colour_class, line_chart
 from momo_platform.console import duration, progress_text
-from momo_platform.stages.lease import FILE_NAME as LEASE
-from momo_platform.stages.lease import holder
 from momo_platform.stages.liveness import Watch
 from momo_platform.stages.run_record import read_record, run_records
+from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
+from momo_platform.stages.storage.local_leases import holder
 from momo_platform.stages.time_left import trials_left
-from momo_platform.sweeps.follow import RECORD, ROWS
+from momo_platform.sweeps.folder import DEFINITION, RECORD, RESULTS, ROWS, SWEEPS
 from momo_platform.sweeps.rows import Row, best_of
 from momo_platform.training.records import FILE_NAME, read_curves
 
@@ -108,7 +108,7 @@ def overview(root: Path) -> Overview:
     runs = [_run_view(root, record) for record in records]
     going = [r for r in runs if r.state == "running"]
     ended = [r for r in runs if r.state != "running"]
-    sweeps = [_sweep_view(p) for p in _newest_first(root / "sweeps")]
+    sweeps = [_sweep_view(p) for p in _newest_first(root / SWEEPS)]
     sweeps.sort(key=lambda s: s.state != "running")
     leases: list[tuple[str, str]] = []
     if not any(s.state == "running" for s in sweeps):  # whose trials hold leases of their own
@@ -125,7 +125,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def _leases(root: Path) -> Iterator[tuple[str, str]]:
     """(stage, who makes it) of every live lease, those of sweeps' folders left out."""
     for file in sorted(root.glob(f"*/*/{LEASE}")):
-        if file.parent.parent.name != "sweeps" and (by := holder(file.parent, _watch)):
+        if file.parent.parent.name != SWEEPS and (by := holder(file.parent, _watch)):
             yield file.parent.parent.name, by
 
 
@@ -207,7 +207,7 @@ def _rows(folder: Path, results: Mapping[str, Any]) -> list[Row]:
 
 
 def _sweep_view(folder: Path) -> SweepView:
-    definition, results = _json(folder / "sweep.json"), _json(folder / "results.json")
+    definition, results = _json(folder / DEFINITION), _json(folder / RESULTS)
     record = read_record(folder / RECORD) or {}
     state = record.get("state") or ("ended" if results else "unknown")
     if state == "running":

@@ -10,7 +10,7 @@ from momo_platform.charts import COLOURS, Points, colour_class, line_chart
 from momo_platform.console import duration
 from momo_platform.pages import template
 from momo_platform.stages import open_storage
-from momo_platform.stages.storage import Storage
+from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.comparisons import TEST, comparisons, told_p
 from momo_platform.sweeps.rows import Results, Row, figure

@@ -59,7 +59,9 @@ def run_trials(
     """
     TellTrials.follower = follower
     board, sets = follower.board, sweep.parameter_sets() if sweep.is_listed else None
-    known = {name: row for name, row in follower.rows.items() if _still_holds(sweep, row, sets)}
+    known = {
+        name: row for name, row in follower.kept.found.items() if _still_holds(sweep, row, sets)
+    }
     follower.know(known.values())
     if known:
         follower.say(f"{len(known)} of the trials are known from before")
@@ -75,28 +77,9 @@ def run_trials(
         stop={HISTORY_LENGTH: sweep.segments} if sweep.is_population else None,
         callbacks=[TellTrials(), *_loggers(sweep, options, folder), *callbacks],
     )
-    place = folder / TUNE
-    if sweep.is_population and _can_be_restored(place):
-        follower.say("going on with the population")
-        tuner = tune.Tuner.restore(str(place), trainable, restart_errored=True)
-    else:
-        shutil.rmtree(place, ignore_errors=True)
-        space, samples, search = _search(sweep, options, folder, concurrency, known, follower.study)
-        if not samples or space == {}:
-            return list(known.values())
-        tuner = tune.Tuner(
-            trainable,
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                num_samples=samples,
-                search_alg=search,
-                scheduler=_scheduler(sweep),
-                max_concurrent_trials=concurrency if sweep.search == "optuna" else None,
-                reuse_actors=not sweep.is_population,
-                trial_dirname_creator=lambda one: one.trial_id,
-            ),
-            run_config=run_config,
-        )
+    started = options, folder, concurrency, known, follower
+    if (tuner := _tuner(sweep, *started, trainable, run_config)) is None:
+        return list(known.values())
     rows = []
     for result in tuner.fit():  # type: ignore[attr-defined]
         name = Path(result.path).name if result.path else ""
@@ -109,6 +92,40 @@ def run_trials(
             "anew, finished stages stay"
         )
     return list(found.values())
+
+
+def _tuner(
+    sweep: Sweep,
+    options: SweepOptions,
+    folder: Path,
+    concurrency: int,
+    known: Mapping[str, Row],
+    follower: Follower,
+    trainable: Any,
+    run_config: tune.RunConfig,
+) -> tune.Tuner | None:
+    """Of what is still to run; None where that is nothing."""
+    place = folder / TUNE
+    if sweep.is_population and _can_be_restored(place):
+        follower.say("going on with the population")
+        return tune.Tuner.restore(str(place), trainable, restart_errored=True)
+    shutil.rmtree(place, ignore_errors=True)
+    space, samples, search = _search(sweep, options, folder, concurrency, known, follower.study)
+    if not samples or space == {}:
+        return None
+    return tune.Tuner(
+        trainable,
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            num_samples=samples,
+            search_alg=search,
+            scheduler=_scheduler(sweep),
+            max_concurrent_trials=concurrency if sweep.search == "optuna" else None,
+            reuse_actors=not sweep.is_population,
+            trial_dirname_creator=lambda one: one.trial_id,
+        ),
+        run_config=run_config,
+    )
 
 
 def _still_holds(sweep: Sweep, row: Row, sets: Sequence[Settings] | None) -> bool:

@@ -7,7 +7,6 @@ the one of a single process with the whole batch.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,23 +54,6 @@ Split = Callable[[str, Any], Sequence[Any]]
 def in_one_part(modality: str, batch: Any) -> Sequence[Any]:
     """A batch in one part."""
     return (batch,)
-
-
-def modalities_of_step(
-    schedule: GradientSchedule, modalities: Sequence[str], seed: int, step: int, steps: int
-) -> tuple[str, ...]:
-    """Which modalities step `step` of `steps` uses, equal on all ranks; `alternate` takes one, each
-    once a round, in an order that is drawn for every round from the seed."""
-    if schedule == "sequential":
-        return (modalities[step * len(modalities) // steps],)
-    if schedule != "alternate":
-        return tuple(modalities)
-    turn, place = divmod(step, len(modalities))
-
-    def drawn(modality: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{turn}:{modality}".encode()).digest()
-
-    return (sorted(modalities, key=drawn)[place],)
 
 
 def flat_gradient(module: nn.Module) -> Tensor:
@@ -149,17 +131,7 @@ def backward_pass(
     sharded = is_sharded(module)
     names = list(batches)
     if schedule == "joint":
-        # One forward through DDP's wrapper only: it may be entered once per synchronised backward.
-        inner: nn.Module = module.module if distributed else module
-        totals = []
-        for name in names[:-1]:
-            losses, _ = inner(name, batches[name])
-            totals.append(_weighted_loss(name, losses, weights, result))
-        losses, zero = module(names[-1], batches[names[-1]], touch_all=distributed)
-        totals.append(_weighted_loss(names[-1], losses, weights, result))
-        total = torch.stack(totals).sum()
-        (total if zero is None else total + zero).backward()
-        complete_gradients(module)
+        _joint_pass(module, batches, weights, result)
         return result
 
     diagnose = diagnose and len(names) > 1 and not sharded
@@ -192,3 +164,24 @@ def backward_pass(
                 cosine = torch.nn.functional.cosine_similarity(vectors[name], vectors[other], dim=0)
                 result.gradient_cosines[f"{name}/{other}"] = cosine
     return result
+
+
+def _joint_pass(
+    module: nn.Module,
+    batches: Mapping[str, Mapping[str, Tensor]],
+    weights: Mapping[str, float],
+    result: StepResult,
+) -> None:
+    """One forward through DDP's wrapper only: it may be entered once per synchronised backward."""
+    *first, last = batches
+    distributed = isinstance(module, DistributedDataParallel)
+    inner: nn.Module = module.module if distributed else module
+    totals = []
+    for name in first:
+        losses, _ = inner(name, batches[name])
+        totals.append(_weighted_loss(name, losses, weights, result))
+    losses, zero = module(last, batches[last], touch_all=distributed)
+    totals.append(_weighted_loss(last, losses, weights, result))
+    total = torch.stack(totals).sum()
+    (total if zero is None else total + zero).backward()
+    complete_gradients(module)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,24 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.training import interrupt
 from momo_platform.training.average import WeightAverage
+from momo_platform.training.best import Best
 from momo_platform.training.checkpoint import (
     CheckpointWriter,
-    checkpoint_of,
-    load_finished,
     load_progress,
     load_weights,
     newest_checkpoint,
 )
-from momo_platform.training.compiling import compile_regions, seconds_compiling
+from momo_platform.training.compiling import seconds_compiling
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.diagnostics import Window
 from momo_platform.training.feed import Feed
-from momo_platform.training.gradients import StepResult, backward_pass, modalities_of_step
+from momo_platform.training.gradients import StepResult, backward_pass
 from momo_platform.training.interrupt import TrainingInterrupted
+from momo_platform.training.offers import check_parts, prepare_task
 from momo_platform.training.optimizer import (
     build_optimizer,
     learning_rate,
@@ -46,50 +44,16 @@ from momo_platform.training.parallel import (
 )
 from momo_platform.training.profiling import Profiler
 from momo_platform.training.records import FILE_NAME, RunLog, last_values
-from momo_platform.training.resume import checkpoint_to_resume, damaged_checkpoint
+from momo_platform.training.resume import checkpoint_to_resume
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
 from momo_platform.training.task import Task, TouchedTask, TrainingSetup
 from momo_platform.training.trackers import RunIdentity
-from momo_platform.training.validation import TOTAL, Validation
+from momo_platform.training.turns import Turns
+from momo_platform.training.validation import Validation
 from momo_platform.training.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 Batches = Mapping[str, Mapping[str, Tensor]]
-
-
-@contextlib.contextmanager
-def _closing(log: RunLog) -> Iterator[RunLog]:
-    try:
-        yield log
-    except BaseException:
-        log.close(failed=True)
-        raise
-    log.close()
-
-
-def _prepare_task(task: nn.Module, config: TrainConfig, rank: int) -> None:
-    """Switch on what the task offers. Raises `UserError` where it does not; warns on rank 0."""
-    what = config.scaling.activation_checkpointing
-    if what != "none":
-        enable: Any = getattr(task, "enable_activation_checkpointing", None)
-        if enable is None:
-            raise UserError(
-                f"{type(task).__name__} can't do activation checkpointing: "
-                "set scaling.activation_checkpointing to none"
-            )
-        enable(what)
-    if config.scaling.micro_batch_size and not hasattr(task, "split"):
-        raise UserError(
-            f"{type(task).__name__} can't divide a batch: set scaling.micro_batch_size to 0"
-        )
-    if config.scaling.compile:
-        if what == "blocks" and not rank:
-            logger.warning(
-                "scaling.compile leaves out the blocks that "
-                "scaling.activation_checkpointing=blocks computes twice, the encoder's: "
-                "set scaling.activation_checkpointing to elementwise or none"
-            )
-        compile_regions(task)
 
 
 class Trainer:
@@ -120,16 +84,17 @@ class Trainer:
         self._after_step: Callable[[], None] | None = getattr(setup.task, "after_step", None)
         self.skipped = 0
         self._verdicts = Verdicts(self.device)
+        self._turns = Turns(config, tuple(setup.loaders))
         self.start_step = 0
-        self.best: dict[str, float] = {}  # its `step` and its `value`, under keep=best
+        self.best = Best(folder, config)
         newest = checkpoint_to_resume(folder, rank, self.device, self._warn)
         if newest:
             state = load_weights(newest, self.task)
             self.start_step, self.skipped = state["step"], state["skipped"]
-            self.best = state.get("best") or {}
+            self.best.record = state.get("best") or {}
         self._compiled_before = seconds_compiling() if config.scaling.compile else 0.0
-        _prepare_task(setup.task, config, rank)
-        self._check_parts()
+        prepare_task(setup.task, config, rank)
+        check_parts(setup, config)
         self.module = parallelise(self.task, setup.task, config.scaling.sharding, bf16)
         self.sharded = is_sharded(self.task)
         self.optimizer = build_optimizer(self.task, config.optimizer)
@@ -142,20 +107,6 @@ class Trainer:
                 f"{identity.name}: train.keep=best needs held-out rows to choose by, and there are "
                 "too few: give the corpora rows with split valid, or set train.keep to last"
             )
-
-    def _check_parts(self) -> None:
-        """Raises `UserError` where ranks would divide their batches into unlike numbers of parts:
-        each part is reduced over all ranks."""
-        size = self.config.scaling.micro_batch_size
-        for name, loader in self.setup.loaders.items() if size else ():
-            unit, batch = getattr(loader, "unit", 1), self.config.batch_sizes[name]
-            rows = rows_of_ranks(batch, world_size(), unit)
-            if len({-(-own // size) for own in rows}) > 1:
-                raise UserError(
-                    f"scaling.micro_batch_size={size} divides the {name} rows of the workers, "
-                    f"{sorted(set(rows))}, into unlike numbers of parts: give a larger one, or "
-                    f"batch_sizes {name} a multiple of {unit} × {world_size()} workers"
-                )
 
     def run(self) -> dict[str, float]:
         """Train from the newest checkpoint to `config.steps`; returns the last record.
@@ -172,7 +123,7 @@ class Trainer:
                 log = None
                 if not self.rank:
                     start = self.start_step, logging_config, self.identity, self._warn
-                    log = stack.enter_context(_closing(RunLog(self.folder, *start)))
+                    log = stack.enter_context(RunLog(self.folder, *start))
                 keep = logging_config.keep_checkpoints
                 writer = CheckpointWriter(self.folder, keep, writes=not self.rank)
                 stack.callback(writer.close)
@@ -202,28 +153,8 @@ class Trainer:
         if self.sharded:
             unshard(self.task)
         if not self.rank:
-            self._forget_damaged_best()
+            self.best.forget_damaged(self._warn)
         return self.setup.task
-
-    def _forget_damaged_best(self) -> None:
-        best = int(self.best.get("step", self.config.steps))
-        if best == self.config.steps:
-            return
-        if bad := damaged_checkpoint(self.folder, best):
-            self._warn(f"step {best}, the best, is damaged ({bad}): keeping the last model instead")
-            self.best = {}
-
-    @property
-    def best_checkpoint(self) -> Path | None:
-        """The checkpoint with the best held-out losses, where it was asked for and the last one
-        is not it."""
-        best = int(self.best.get("step", self.config.steps))
-        return None if best == self.config.steps else checkpoint_of(self.folder, best)
-
-    def use_best(self) -> None:
-        """Put the best checkpoint's weights into the task: for rank 0, after `finish`."""
-        if self.best_checkpoint is not None:
-            load_finished(self.best_checkpoint, self.task)
 
     def seconds_compiling(self) -> float:
         """What compiling has taken since this trainer was made; only with `scaling.compile`."""
@@ -239,20 +170,16 @@ class Trainer:
 
     def _feed(self) -> Feed:
         """Batches from the step that the run goes on at."""
-        start, steps = self.start_step, self.config.steps
-        used = self._uses_before(start)
-        setup, device = self.setup, self.device
-        return Feed(
-            *(setup.task, setup.loaders, device, self._modalities, used, start, steps),
-            report=self._say,
-        )
+        start, setup, turns = self.start_step, self.setup, self._turns
+        what = setup.task, setup.loaders, self.device, turns.of, turns.before(start)
+        return Feed(*what, start, self.config.steps, report=self._say)
 
     def _train(
         self, log: RunLog | None, writer: CheckpointWriter, feed: Feed, profiler: Profiler
     ) -> dict[str, float]:
         config, every = self.config, self.config.logging
         # Where a step uses one modality only: its loader counts its own uses.
-        used = self._uses_before(self.start_step)
+        used = self._turns.before(self.start_step)
         record = {} if log is None else last_values(self.folder / FILE_NAME)
         modalities = tuple(self.setup.loaders)
         window = Window(self.start_step, modalities)
@@ -286,7 +213,7 @@ class Trainer:
                 window = Window(step + 1, modalities)
             if valid_now:
                 held_out = self._validate(step + 1)
-                save_now = self._is_best(step + 1, held_out) or save_now
+                save_now = self.best.is_new(step + 1, held_out) or save_now
                 window.leave_out(held_out["seconds_validating"])
                 values |= held_out
             if values:
@@ -312,14 +239,6 @@ class Trainer:
         self.progress({"validation": {"step": step, **values}})
         return values | {"seconds_validating": self.validation.seconds - before}
 
-    def _is_best(self, step: int, values: Mapping[str, float]) -> bool:
-        """Whether these are the best held-out losses so far, where that matters. The same on all
-        ranks."""
-        if self.config.keep != "best" or not values[TOTAL] < self.best.get("value", math.inf):
-            return False
-        self.best = {"step": step, "value": values[TOTAL]}
-        return True
-
     def _settle(self, log: RunLog | None, *, everything: bool) -> bool:
         """Count the steps that the device skipped. Whether a rank was asked to stop: the same on
         all ranks."""
@@ -341,8 +260,8 @@ class Trainer:
     def _save(self, step: int, writer: CheckpointWriter) -> None:
         if not self.rank or self.sharded:
             state: dict[str, Any] = {"skipped": self.skipped}
-            if self.best:
-                state["best"] = self.best
+            if self.best.record:
+                state["best"] = self.best.record
             writer.save(step, self.task, self.optimizer, state, self.average)
 
     def _stop_flag(self) -> Tensor:
@@ -357,19 +276,6 @@ class Trainer:
         if world_size() > 1:
             torch.distributed.barrier()  # the first to raise ends the others, mid-write
         raise TrainingInterrupted(f"asked to stop; the checkpoint of step {step} is written")
-
-    def _modalities(self, step: int) -> tuple[str, ...]:
-        config, modalities = self.config, tuple(self.setup.loaders)
-        schedule, seed = config.gradient_schedule, config.seed
-        return modalities_of_step(schedule, modalities, seed, step, config.steps)
-
-    def _uses_before(self, step: int) -> dict[str, int]:
-        """How many batches of each modality the steps before `step` took."""
-        used = dict.fromkeys(self.setup.loaders, 0)
-        for earlier in range(step):
-            for name in self._modalities(earlier):
-                used[name] += 1
-        return used
 
     def _update(self, step: int, batches: Batches, *, diagnose: bool) -> StepResult:
         config = self.config
@@ -404,7 +310,7 @@ class Trainer:
 
     def _name_skipped(self, verdict: Verdict, log: RunLog | None) -> None:
         """Write down which samples a skipped step saw; raise `TrainingDiverged` at too many."""
-        config, step, names = self.config, verdict.step, self._modalities(verdict.step)
+        config, step, names = self.config, verdict.step, self._turns.of(verdict.step)
         sizes = config.batch_sizes
         units = {n: getattr(loader, "unit", 1) for n, loader in self.setup.loaders.items()}
         samples = culprit_samples(verdict.culprits, names, verdict.used, sizes, world_size(), units)

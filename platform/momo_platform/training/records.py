@@ -98,6 +98,12 @@ class RunLog:
         with self._skipped.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **details}) + "\n")
 
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=error is not None)
+
     def close(self, *, failed: bool = False) -> None:
         """End the trackers' runs; `failed` where the run did not reach its end."""
         self._file.close()

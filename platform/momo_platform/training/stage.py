@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
+from momo_platform.ray_internals import worker_group_callback
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.folders import SharedFolders, WorkerFolders
+from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders
 from momo_platform.training import interrupt
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.faults import (
@@ -26,6 +27,9 @@ from momo_platform.training.faults import (
 from momo_platform.training.interrupt import TrainingInterrupted
 from momo_platform.training.records import FILE_NAME, PROFILE_FILE_NAME
 from momo_platform.training.trackers import RunIdentity, keep_files
+
+if TYPE_CHECKING:
+    from momo_platform.training.loop import Trainer
 
 logger = logging.getLogger(__name__)
 LAST = "last"
@@ -54,40 +58,6 @@ class WorkerSpec:
     folders: WorkerFolders
     identity: RunIdentity
     progress: Callable[[dict[str, Any]], None]
-
-
-def _interrupt_handler() -> Any:
-    """A Ray Train callback: every worker's main thread, where Python allows it, handles SIGTERM,
-    and a group that is to get another size saves its step first.
-
-    Training itself runs in another thread of the worker.
-    """
-    import ray
-    from ray.exceptions import RayError
-    from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-
-    class HandleInterrupts(WorkerGroupCallback, ControllerCallback):
-        group: Any = None
-
-        def after_worker_group_start(self, worker_group: Any) -> None:
-            self.group = worker_group
-            worker_group.execute(interrupt.install)
-
-        def before_worker_group_shutdown(self, worker_group: Any) -> None:
-            self.group = None
-
-        def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
-            group, self.group = self.group, None
-            status = group and group.get_latest_poll_status()
-            if status is None or status.errors or status.finished:  # nobody there to save
-                return
-            try:
-                leaving = group.execute_async(interrupt.leave, _RESIZE_SECONDS)
-                ray.get(leaving, timeout=_RESIZE_SECONDS)
-            except (RayError, TimeoutError) as error:
-                logger.warning("resizing without the last steps (%s)", error)
-
-    return HandleInterrupts()
 
 
 def _worker(loop_config: Mapping[str, Any]) -> None:
@@ -128,33 +98,82 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
         record = trainer.run()
         task = trainer.finish()
         if rank == 0:
-            if trainer.best_checkpoint is not None:
+            if trainer.best.checkpoint is not None:
                 (output / LAST).mkdir()
                 setup.save(task, output / LAST)
-                trainer.use_best()
+                trainer.best.load(trainer.task)
             setup.save(task, output)
             for name in (FILE_NAME, PROFILE_FILE_NAME):
                 if (checkpoints / name).exists():
                     shutil.copyfile(checkpoints / name, output / name)
             keep_files(checkpoints, output)
-            result = {
-                "parameters": sum(p.numel() for p in setup.task.parameters()),
-                "resumed_at_step": trainer.start_step,
-                "steps": spec.train.steps,
-                "steps_skipped": trainer.skipped,
-                "seconds_training": time.perf_counter() - started,
-                "world_size": world_size,
-                "last": record,
-            }
-            plan = trainer.validation.plan
-            if plan.every_steps:
-                result["seconds_validating"] = trainer.validation.seconds
-                result["validation"] = {"every_steps": plan.every_steps, "rows": plan.rows()}
-            if trainer.best:
-                result["best"] = trainer.best
-            if scaling.compile:
-                result["seconds_compiling"] = trainer.seconds_compiling()
+            seconds = time.perf_counter() - started
+            result = _result(trainer, seconds, world_size, record)
             (output / _RESULT).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _result(
+    trainer: Trainer, seconds: float, world_size: int, record: Mapping[str, float]
+) -> dict[str, Any]:
+    """The stage's metrics; `record` is the last one of the log."""
+    result = {
+        "parameters": sum(p.numel() for p in trainer.setup.task.parameters()),
+        "resumed_at_step": trainer.start_step,
+        "steps": trainer.config.steps,
+        "steps_skipped": trainer.skipped,
+        "seconds_training": seconds,
+        "world_size": world_size,
+        "last": record,
+    }
+    plan = trainer.validation.plan
+    if plan.every_steps:
+        result["seconds_validating"] = trainer.validation.seconds
+        result["validation"] = {"every_steps": plan.every_steps, "rows": plan.rows()}
+    if trainer.best.record:
+        result["best"] = trainer.best.record
+    if trainer.config.scaling.compile:
+        result["seconds_compiling"] = trainer.seconds_compiling()
+    return result
+
+
+def _torch_trainer(spec: WorkerSpec, ray_folder: Path) -> Any:
+    """A TorchTrainer that runs `_worker` once."""
+    from ray.train import RunConfig
+    from ray.train import ScalingConfig as RayScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    scaling = spec.train.scaling
+    resources = {"CPU": scaling.cpus_per_worker}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = scaling.gpus_per_worker
+    callbacks = []
+    if scaling.num_workers:
+        # Every worker handles SIGTERM, and a group saves its step before it gets another size.
+        hooks = interrupt.install, interrupt.leave
+        callbacks.append(worker_group_callback(*hooks, _RESIZE_SECONDS))
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"spec": spec},
+        torch_config=TorchConfig(
+            backend=None if scaling.backend == "auto" else scaling.backend,
+            timeout_s=round(60 * scaling.collective_timeout_minutes),
+        ),
+        scaling_config=RayScalingConfig(
+            num_workers=(
+                (scaling.min_workers, scaling.num_workers)
+                if scaling.min_workers
+                else scaling.num_workers
+            ),
+            elastic_resize_monitor_interval_s=scaling.resize_check_seconds,
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name=f"{spec.identity.name}-{time.time_ns()}",
+            storage_path=str(ray_folder),
+            callbacks=callbacks,
+        ),
+    )
 
 
 def run_torch_trainer(
@@ -175,72 +194,28 @@ def run_torch_trainer(
     process dies, the executor starts the stage again.
     Raises the first failing worker's error.
     """
-    from ray.exceptions import RayActorError
-    from ray.train import RunConfig, TrainingFailedError
-    from ray.train import ScalingConfig as RayScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import TrainingFailedError
 
     scaling = train.scaling
     folders: WorkerFolders = SharedFolders(context.output, context.checkpoints)
     if scaling.num_workers and context.folders is not None:
         folders = context.folders
-    spec = WorkerSpec(
-        builder,
-        recipe,
-        train,
-        resolve_inputs,
-        folders,
-        RunIdentity(context.name, context.fingerprint, recipe),
-        context.progress,
-    )
-    resources = {"CPU": scaling.cpus_per_worker}
-    if scaling.gpus_per_worker:
-        resources["GPU"] = scaling.gpus_per_worker
+    run = RunIdentity(context.name, context.fingerprint, recipe)
+    spec = WorkerSpec(builder, recipe, train, resolve_inputs, folders, run, context.progress)
     ray_folder = context.checkpoints / "ray-train"
     if not scaling.num_workers:
         interrupt.install()
     for attempt in range(scaling.max_restarts + 1):
-        trainer = TorchTrainer(
-            _worker,
-            train_loop_config={"spec": spec},
-            torch_config=TorchConfig(
-                backend=None if scaling.backend == "auto" else scaling.backend,
-                timeout_s=round(60 * scaling.collective_timeout_minutes),
-            ),
-            scaling_config=RayScalingConfig(
-                num_workers=(
-                    (scaling.min_workers, scaling.num_workers)
-                    if scaling.min_workers
-                    else scaling.num_workers
-                ),
-                elastic_resize_monitor_interval_s=scaling.resize_check_seconds,
-                use_gpu=scaling.gpus_per_worker > 0,
-                resources_per_worker=resources,
-            ),
-            run_config=RunConfig(
-                name=f"{context.name}-{time.time_ns()}",
-                storage_path=str(ray_folder),
-                callbacks=[_interrupt_handler()] if scaling.num_workers else [],
-            ),
-        )
+        trainer = _torch_trainer(spec, ray_folder)
         try:
             trainer.fit()
             break
         except TrainingFailedError as error:
             first = first_worker_error(error)
-            cause = cause_of(first)
-            fault = fault_of(first)
-            lost = isinstance(first, RayActorError) or isinstance(cause, TrainingInterrupted)
-            lost = lost or fault in ("machine", "peer")
-            if lost and attempt < scaling.max_restarts:
-                logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
-                context.progress(_again(f"worker lost, restart {attempt + 1}"))
-                continue
-            if isinstance(cause, UserError | OSError):  # the executor tells or tries again
-                raise cause from None
-            if fault == "memory":
-                raise out_of_memory(first, context.name) from None
-            raise WorkerFailed(str(first)) from None
+            if attempt == scaling.max_restarts or not _is_lost(first):
+                raise _told(first, context.name) from None
+            logger.warning("worker lost (%s); restarting from the newest checkpoint", first)
+            context.progress(_again(f"worker lost, restart {attempt + 1}"))
         except TrainingInterrupted:  # of this process
             if attempt == scaling.max_restarts:
                 raise
@@ -255,6 +230,23 @@ def run_torch_trainer(
     result = json.loads((context.output / _RESULT).read_text(encoding="utf-8"))
     (context.output / _RESULT).unlink()
     return result
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a worker's error may go well at a second try."""
+    from ray.exceptions import RayActorError
+
+    if isinstance(error, RayActorError) or isinstance(cause_of(error), TrainingInterrupted):
+        return True
+    return fault_of(error) in ("machine", "peer")
+
+
+def _told(error: BaseException, name: str) -> BaseException:
+    """What the stage raises for a worker's error."""
+    cause = cause_of(error)
+    if isinstance(cause, UserError | OSError):  # the executor tells or tries again
+        return cause
+    return out_of_memory(error, name) if fault_of(error) == "memory" else WorkerFailed(str(error))
 
 
 def _again(message: str) -> dict[str, Any]:

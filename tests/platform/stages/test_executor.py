@@ -12,15 +12,22 @@ import pytest
 from making import make
 from toy_stages import EARLY, Toy, add, chain, count_steps, crash_once, early, fail, restart_late
 
-from momo_platform.stages import Resources, Stage, StageFailed, Storage, UserError, make_plan
+from momo_platform.stages import (
+    Resources,
+    Stage,
+    StageFailed,
+    UserError,
+    make_plan,
+    open_storage,
+)
 from momo_platform.stages.executor import execute
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.status import check_feasible
+from momo_platform.stages.storage.local_leases import LocalLeases
 
 
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "runs")
+    return open_storage(tmp_path / "runs")
 
 
 class Recorder:
@@ -146,7 +153,7 @@ def add_hundred(config, inputs, context):
 def test_a_stage_that_another_driver_makes_is_waited_for(ray_local, storage):
     (stage,) = chain(1)
     plan = make_plan([stage], storage)
-    other = Leases()
+    other = LocalLeases()
     folder = storage.folder("s0", plan["s0"].fingerprint)
     other.acquire(folder)
 
@@ -190,13 +197,13 @@ def test_a_stage_too_large_for_the_cluster_is_refused_at_once(storage):
 def test_a_stopped_driver_goes_on_where_it_was(storage, sign):
     """A driver of its own Ray, stopped after some steps; the same command then ends the job."""
     here = Path(__file__).parent
-    command = [sys.executable, str(here / "toy_driver.py"), str(storage.root)]
+    command = [sys.executable, str(here / "toy_driver.py"), str(storage.local_root)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     )
     deadline = time.time() + 60
-    while not list(storage.root.glob("count/*/checkpoints/step-00000003/manifest.json")):
+    while not list(storage.local_root.glob("count/*/checkpoints/step-00000003/manifest.json")):
         assert time.time() < deadline, process.communicate(timeout=1)
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -204,7 +211,7 @@ def test_a_stopped_driver_goes_on_where_it_was(storage, sign):
     process.wait(timeout=30)
     assert process.returncode != 0
     if sign == signal.SIGINT:
-        assert not list(storage.root.glob("*/*/lease.json"))
+        assert not list(storage.local_root.glob("*/*/lease.json"))
     again = subprocess.run(command, capture_output=True, text=True, env=env, timeout=90)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "sum 13" in again.stdout

@@ -15,10 +15,10 @@ from fault_stages import Noise, build, write_noise
 from making import make
 from processes import descendants
 
-from momo_platform.stages import Stage, Storage, UserError
-from momo_platform.stages.lease import holder
+from momo_platform.stages import Stage, UserError, open_storage
 from momo_platform.stages.liveness import SILENT_SECONDS
 from momo_platform.stages.manifest import sha256_of
+from momo_platform.stages.storage.local_leases import holder
 
 HERE = Path(__file__).parent
 
@@ -54,14 +54,14 @@ def contents(storage):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    storage = Storage(tmp_path_factory.mktemp("undisturbed") / "runs")
+    storage = open_storage(tmp_path_factory.mktemp("undisturbed") / "runs")
     make(storage, build())
     return contents(storage)
 
 
 def break_and_go_on(root, target, delay, undisturbed):
     """Kill `target` after `delay` seconds of work, then run again and compare."""
-    storage = Storage(root)
+    storage = open_storage(root)
     storage.create()
     driver = start_driver(root)
     mine = {}
@@ -131,14 +131,14 @@ def wait_for(text, log, process, seconds=60, count=1):
 def test_of_two_drivers_one_works_and_the_other_waits_or_takes_over(tmp_path):
     """Started together, each stage runs once. Then the working one is killed in the middle."""
     steps = 500  # 25 seconds: longer than two Rays differ in starting
-    alone = Storage(tmp_path / "alone")
+    alone = open_storage(tmp_path / "alone")
     make(alone, build(steps))
     root = tmp_path / "runs"
     drivers = [start_driver(root, steps) for _ in range(2)]
     for driver in drivers:
         assert driver.wait(timeout=120) == 0, Path(f"{root}.log").read_text()
     log = Path(f"{root}.log").read_text()
-    storage = Storage(root)
+    storage = open_storage(root)
     assert contents(storage) == contents(alone)
     for manifest in storage.all_manifests():
         assert len(re.findall(f"^{manifest.stage} done", log, re.MULTILINE)) == 1
@@ -156,12 +156,12 @@ def test_of_two_drivers_one_works_and_the_other_waits_or_takes_over(tmp_path):
     wait_for("steps running", Path(f"{other}.log"), second, count=2)
     assert time.time() - killed < SILENT_SECONDS
     assert second.wait(timeout=90) == 0, Path(f"{other}.log").read_text()
-    assert contents(Storage(other)) == contents(alone)
+    assert contents(open_storage(other)) == contents(alone)
     kill(mine)
 
 
 def test_a_full_disk_leaves_no_manifest_and_earlier_artifacts_whole(small_disk):
-    storage = Storage(small_disk / "runs")
+    storage = open_storage(small_disk / "runs")
     first = Stage("first", write_noise, Noise(1))
     make(storage, first)
     before = contents(storage)

@@ -9,7 +9,7 @@ import pytest
 from making import make
 from toy_stages import chain
 
-from momo_platform.stages import Storage, UserError, make_plan
+from momo_platform.stages import UserError, make_plan, open_storage
 from momo_platform.stages.in_use import (
     InUse,
     collecting,
@@ -22,7 +22,7 @@ from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 
 @pytest.fixture
 def storage(tmp_path):
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     make(storage, chain(1)[0])
     return storage
 
@@ -62,7 +62,7 @@ def test_an_input_that_was_collected_after_planning_is_told_before_anything_star
 def test_a_record_of_a_process_out_of_sight_holds_while_it_is_renewed(storage):
     record = InUse(storage)
     record.add([("s0", "0" * 12)])
-    [file] = (storage.root / ".in-use").iterdir()
+    [file] = (storage.local_root / ".in-use").iterdir()
     document = json.loads(file.read_text())
     document["process"] |= {"boot": "another machine's"}
     file.write_text(json.dumps(document))
@@ -81,7 +81,7 @@ def test_a_record_of_a_process_out_of_sight_holds_while_it_is_renewed(storage):
 
 
 def test_a_fresh_record_that_is_not_understood_stops_gc(storage):
-    folder = storage.root / ".in-use"
+    folder = storage.local_root / ".in-use"
     folder.mkdir()
     (folder / "x.json").write_text('{"of": "a newer version"}')
     with pytest.raises(UserError, match="can't be understood"):

@@ -9,8 +9,6 @@ import threading
 
 import pytest
 
-from momo_platform.stages import lease
-from momo_platform.stages.lease import Leases, holder
 from momo_platform.stages.liveness import (
     HEARTBEAT_SECONDS,
     SILENT_SECONDS,
@@ -18,11 +16,14 @@ from momo_platform.stages.liveness import (
     Watch,
     _state_and_start,
 )
+from momo_platform.stages.storage import leases as shared
+from momo_platform.stages.storage import local_leases as lease
+from momo_platform.stages.storage.local_leases import LocalLeases, holder
 
 
 @pytest.fixture
 def drivers():
-    made = [Leases(), Leases()]
+    made = [LocalLeases(), LocalLeases()]
     yield made
     for leases in made:
         leases.close()
@@ -75,7 +76,7 @@ def test_a_dead_process_of_this_host_holds_nothing(tmp_path, drivers):
 
 
 def test_a_silent_host_holds_for_thirty_seconds_of_looks(tmp_path, looks):
-    leases = Leases()
+    leases = LocalLeases()
     write(tmp_path)
     os.utime(tmp_path / lease.FILE_NAME, (0, 0))  # its clock, or ours, may be anything
     asked = 1
@@ -88,7 +89,7 @@ def test_a_silent_host_holds_for_thirty_seconds_of_looks(tmp_path, looks):
 
 
 def test_a_lease_that_is_beaten_is_never_taken(tmp_path, looks):
-    leases = Leases()
+    leases = LocalLeases()
     write(tmp_path)
     for second in range(40):
         os.utime(tmp_path / lease.FILE_NAME, (second, second))
@@ -119,8 +120,8 @@ def test_a_process_number_that_was_given_again_is_not_the_holder(tmp_path, drive
 
 
 def test_a_lease_that_went_to_another_is_lost_and_not_beaten(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
-    leases = Leases()
+    monkeypatch.setattr(shared, "HEARTBEAT_SECONDS", 0.05)
+    leases = LocalLeases()
     leases.acquire(tmp_path)
     assert leases.holds(tmp_path)
     assert not leases.is_lost(tmp_path)
@@ -133,12 +134,12 @@ def test_a_lease_that_went_to_another_is_lost_and_not_beaten(tmp_path, monkeypat
     assert leases.is_lost(tmp_path)
     assert leases.acquire(tmp_path) == "elsewhere, process 17"
     leases.close()
-    assert Leases.token(tmp_path) == "other"
+    assert lease.token_of(tmp_path) == "other"
 
 
 def test_heartbeats_keep_a_lease_young(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
-    leases = Leases()
+    monkeypatch.setattr(shared, "HEARTBEAT_SECONDS", 0.05)
+    leases = LocalLeases()
     leases.acquire(tmp_path)
     file = tmp_path / lease.FILE_NAME
     os.utime(file, (0, 0))
@@ -162,7 +163,7 @@ def test_a_lease_lost_to_another_is_not_deleted(tmp_path, drivers):
 
 def test_many_takers_of_a_dead_lease_and_one_wins(tmp_path):
     write(tmp_path, dead_process())
-    drivers = [Leases() for _ in range(8)]
+    drivers = [LocalLeases() for _ in range(8)]
     results = [None] * 8
     barrier = threading.Barrier(8)
 

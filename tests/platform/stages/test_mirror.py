@@ -7,10 +7,10 @@ import pytest
 from toy_stages import Toy, count_steps
 
 from momo_platform.stages import Stage, UserError, make_plan, open_storage
-from momo_platform.stages import patience as waiting
-from momo_platform.stages.folders import SharedFolders
 from momo_platform.stages.manifest import sha256_of
-from momo_platform.stages.patience import patiently
+from momo_platform.stages.storage import patience as waiting
+from momo_platform.stages.storage.folders import SharedFolders
+from momo_platform.stages.storage.patience import patiently
 from momo_platform.training.trackers import keep_files
 
 

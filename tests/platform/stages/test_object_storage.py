@@ -12,10 +12,12 @@ from making import make
 from test_faults import contents, descendants, kill, start_driver
 from toy_stages import Toy, chain, count_steps
 
-from momo_platform.stages import Stage, Storage, UserError, make_plan, open_storage
-from momo_platform.stages import object_lease as leasing
-from momo_platform.stages.object_lease import ObjectLeases, token_of
-from momo_platform.stages.storage import LeaseLost
+from momo_platform.stages import Stage, UserError, make_plan, open_storage
+from momo_platform.stages.storage import claims as leasing
+from momo_platform.stages.storage.artifacts import LeaseLost
+from momo_platform.stages.storage.bakery import BakeryLeases
+from momo_platform.stages.storage.claims import token_of
+from momo_platform.stages.storage.conditional import ConditionalLeases
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def fs_and_folder(storage, manifest):
 
 
 def test_a_graph_is_made_once_and_has_the_bytes_of_a_local_one(storage, tmp_path):
-    local = Storage(tmp_path / "runs")
+    local = open_storage(tmp_path / "runs")
     end = build()
     make(local, end)
     make(storage, end)
@@ -93,7 +95,7 @@ def test_one_lease_of_many_threads(storage):
     folder, inside, most, taken = f"{base}/lock/0", [], [], []
 
     def work():
-        leases = ObjectLeases(fs)
+        leases = BakeryLeases(fs)
         deadline = time.time() + 60
         while leases.acquire(folder) is not None:
             assert time.time() < deadline
@@ -114,12 +116,15 @@ def test_one_lease_of_many_threads(storage):
     assert (len(taken), max(most)) == (6, 1)
 
 
-def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monkeypatch):
+@pytest.mark.parametrize("kind", [BakeryLeases, ConditionalLeases])
+def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monkeypatch, kind):
     fs, _ = pafs.FileSystem.from_uri(storage.uri)
     (stage,) = chain(1)
     digest = make_plan([stage], storage)["s0"].fingerprint
     folder = storage.folder("s0", digest)
-    dead, living = ObjectLeases(fs), ObjectLeases(fs)
+    made = [BakeryLeases(fs) if kind is BakeryLeases else storage.leases() for _ in range(2)]
+    dead, living = made
+    assert {type(leases) for leases in made} == {kind}
     assert dead.acquire(folder) is None
     assert "process" in living.acquire(folder)
     workspace = storage.begin("s0", digest, dead.own_token)
@@ -139,7 +144,7 @@ def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monk
 
 @pytest.mark.slow
 def test_a_killed_driver_on_s3_is_followed_by_the_same_bytes(storage, s3_environment, tmp_path):
-    local = Storage(tmp_path / "runs")
+    local = open_storage(tmp_path / "runs")
     end = build(80)
     make(local, end)
     log = tmp_path / "log"

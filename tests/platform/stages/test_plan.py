@@ -11,12 +11,13 @@ from making import make
 from rich.console import Console
 from toy_stages import Toy, add, chain
 
-from momo_platform.stages import Stage, Storage, UserError, make_plan, print_plan
+from momo_platform.stages import Stage, UserError, make_plan, open_storage, print_plan
+from momo_platform.stages.storage.local import LocalFiles
 
 
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "runs")
+    return open_storage(tmp_path / "runs")
 
 
 def summary(plan):
@@ -140,13 +141,13 @@ def test_print_plan_shows_brackets_as_they_are(storage, capsys):
 
 def test_a_storage_url_is_refused():
     with pytest.raises(UserError, match="use open_storage"):
-        Storage("s3://bucket/runs")
+        LocalFiles("s3://bucket/runs")
 
 
 def test_planning_loads_neither_ray_nor_torch(tmp_path):
     code = (
         "import sys; from toy_stages import *; from momo_platform.stages import *;"
-        f"make_plan(chain(1, 2), Storage({str(tmp_path)!r}));"
+        f"make_plan(chain(1, 2), open_storage({str(tmp_path)!r}));"
         "import momo_platform.stages.executor, momo_platform.console, momo_platform.cluster;"
         "print({'ray', 'torch', 'numpy'} & set(sys.modules))"
     )

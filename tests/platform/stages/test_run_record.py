@@ -6,14 +6,14 @@ import subprocess
 import pytest
 from toy_stages import chain
 
-from momo_platform.stages import Storage, make_plan
+from momo_platform.stages import make_plan, open_storage
 from momo_platform.stages.run_record import RunRecord, read_record, run_records
 from momo_platform.stages.status import StageStatus
 
 
 @pytest.fixture
 def statuses(tmp_path):
-    plan = make_plan(chain(1, 2), Storage(tmp_path / "runs"))
+    plan = make_plan(chain(1, 2), open_storage(tmp_path / "runs"))
     first, second = (StageStatus(e) for e in plan.entries)
     first.state, first.machine, first.progress = "running", "node7", {"step": 3}
     return [first, second]

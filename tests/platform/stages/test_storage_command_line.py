@@ -11,14 +11,15 @@ import pytest
 from making import make
 from toy_stages import Toy, add, chain
 
-from momo_platform.stages import Stage, Storage, UserError, make_plan, open_storage
+from momo_platform.stages import Stage, UserError, make_plan, open_storage
 from momo_platform.stages.command_line import main
+from momo_platform.stages.storage.local import LocalFiles
 
 
 @pytest.fixture
 def storage(tmp_path):
     """s0 → s1 → s2, made; then s2 with another config, too."""
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     stages = chain(1, 2, 3)
     make(storage, stages[-1])
     time.sleep(1.1)  # `created` counts seconds
@@ -116,7 +117,7 @@ def test_gc_never_takes_what_a_kept_artifact_depends_on(run, storage):
 
 def test_gc_keeps_what_latest_points_to(run, storage):
     old = digest_of(storage, 1, 2, 3)
-    (storage.root / "latest").symlink_to(storage.artifact("s2", old["s2"]).path)
+    (storage.local_root / "latest").symlink_to(storage.artifact("s2", old["s2"]).path)
     assert "deleted" not in run("gc", "--keep-last", "1")[1]
 
 
@@ -163,7 +164,7 @@ def test_a_file_in_the_place_of_a_storage_is_told_when_it_is_opened_as_when_it_i
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UserError) as made:
-        Storage(file / below).create()
+        LocalFiles(file / below).create()
     with pytest.raises(UserError) as opened:
         open_storage(file / below)
     assert str(opened.value) == str(made.value)

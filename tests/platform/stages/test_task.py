@@ -7,12 +7,12 @@ import pytest
 from making import make
 from toy_stages import Toy, add, chain, fail
 
-from momo_platform.stages import Stage, Storage, UserError, fingerprint
+from momo_platform.stages import Stage, UserError, fingerprint, open_storage
 
 
 @pytest.fixture
 def storage(tmp_path):
-    return Storage(tmp_path / "runs")
+    return open_storage(tmp_path / "runs")
 
 
 def test_a_failed_attempt_leaves_no_artifact_and_the_next_one_clears_it(storage):

@@ -6,7 +6,7 @@ import pytest
 from making import make
 from toy_stages import Toy, add, chain
 
-from momo_platform.stages import Resources, Stage, Storage, make_plan
+from momo_platform.stages import Resources, Stage, make_plan, open_storage
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.status import StageStatus
 from momo_platform.stages.time_left import (
@@ -65,7 +65,7 @@ def test_another_size_batch_or_machine_says_nothing(config, resources):
 
 
 def test_a_plan_has_the_seconds_of_what_was_run_before(tmp_path):
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     make(storage, *chain(1, 2))
     plan = make_plan(chain(1, 2), storage, rerun=["*"])
     assert list(cpu_seconds(plan, storage)) == ["s0", "s1"]
@@ -83,7 +83,7 @@ def side_by_side(tmp_path):
     first = Stage("a", add, Toy(1), resources=core)
     second = Stage("b", add, Toy(2), {"up": first}, resources=core)
     third = replace(second, name="c")
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     plan = make_plan([second, third], storage)
     return plan, storage, {e.name: StageStatus(e) for e in plan.entries}
 

@@ -7,11 +7,11 @@ from toy_stages import Toy, add, chain, count_steps
 
 from momo_platform.cluster import start_ray
 from momo_platform.console import View, silence
-from momo_platform.stages import Stage, Storage, make_plan
+from momo_platform.stages import Stage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 
 if __name__ == "__main__":
-    storage = Storage(sys.argv[1])
+    storage = open_storage(sys.argv[1])
     counter = Stage("count", count_steps, Toy(12, seconds=0.5), {"up": chain(1)[0]})
     plan = make_plan([Stage("end", add, Toy(1), {"up": counter})], storage)
     with (

@@ -5,7 +5,8 @@ from sweep_toys import build
 
 from momo_platform.stages import open_storage
 from momo_platform.sweeps import Choice, Sweep
-from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from momo_platform.sweeps.driver import SweepOptions, run_sweep
+from momo_platform.sweeps.folder import sweep_folder
 from momo_platform.sweeps.report import write_report
 
 

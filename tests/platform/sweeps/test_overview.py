@@ -10,13 +10,13 @@ import optuna
 import pytest
 from sweep_toys import build
 
-from momo_platform.stages.lease import Leases
 from momo_platform.stages.run_record import RunRecord, holder
+from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.sweeps import Sweep
 from momo_platform.sweeps.dashboard import DashboardOptions, serve
 from momo_platform.sweeps.dashboard_page import state_page
-from momo_platform.sweeps.driver import DEFINITION
-from momo_platform.sweeps.follow import RECORD, Follower
+from momo_platform.sweeps.folder import DEFINITION, RECORD
+from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.overview import overview
 from momo_platform.sweeps.rows import Row
 
@@ -45,7 +45,7 @@ def going(tmp_path):
     (folder / DEFINITION).write_text(json.dumps(SWEEP.definition()))
     study = optuna.create_study()
     follower = Follower(SWEEP, folder, io.StringIO(), study, verbose=False, concurrency=2)
-    follower.know(list(follower.rows.values()))
+    follower.know(list(follower.kept.found.values()))
     follower.begin(trial(2))
     progress = {"step": 3, "total": 4, "metrics": {"toy": 0.5}, "state": "running"}
     for step in (1, 2, 3):
@@ -115,7 +115,7 @@ def test_runs_stand_with_their_stages_curves_and_failures(tmp_path):
     log.write_text(
         '{"step": 1, "loss/mim": 2.0}\n{"step": 2, "loss/mim": 1.0, "valid/loss/mim": 1.5}\n'
     )
-    leases = Leases()
+    leases = LocalLeases()
     leases.acquire(log.parent.parent)
     other = subprocess.Popen(["sleep", "60"])
     elsewhere = tmp_path / "prepare" / ("1" * 12)

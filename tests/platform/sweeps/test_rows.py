@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from momo_platform.charts import line_chart, standalone
 from momo_platform.overrides import as_options, differences, with_settings
-from momo_platform.stages import Storage, UserError
+from momo_platform.stages import UserError, open_storage
 from momo_platform.stages.in_use import InUse, keys_in_use
 from momo_platform.sweeps import Choice, Interval, Sweep
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
@@ -273,12 +273,12 @@ def test_the_best_of_earlier_commands_stays_the_best(tmp_path):
     sweep = Sweep("s", None, "m", mode="min", arms={"a": {}, "b": {"x": 1}}, seeds=(0,))
     follower = Follower(sweep, tmp_path, io.StringIO(), optuna.create_study(), verbose=False)
     follower.know([row("a", {"0": 1.0}), row("b", {"0": 2.0}), row("c", {}, "failed")])
-    assert (follower.finished, follower.best) == (3, (1.0, "a"))
+    assert (follower.tally.finished, follower.tally.best) == (3, (1.0, "a"))
 
 
 def test_artifacts_of_ended_trials_are_in_use_while_the_sweep_runs(tmp_path):
     sweep = Sweep("s", None, "m", arms={"a": {}}, seeds=(0,))
-    storage = Storage(tmp_path / "runs")
+    storage = open_storage(tmp_path / "runs")
     held = InUse(storage)
     follower = Follower(
         *(sweep, tmp_path, io.StringIO(), optuna.create_study()), verbose=False, in_use=held

@@ -15,7 +15,8 @@ from sweep_toys import build, lines
 
 from momo_platform.stages import UserError
 from momo_platform.sweeps import Choice, Interval, Stopping, Sweep
-from momo_platform.sweeps.driver import SweepOptions, run_sweep, sweep_folder
+from momo_platform.sweeps.driver import SweepOptions, run_sweep
+from momo_platform.sweeps.folder import sweep_folder
 from momo_platform.sweeps.report import write_report
 from momo_platform.sweeps.rows import read_results
 

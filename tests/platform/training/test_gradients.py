@@ -5,9 +5,10 @@ import torch
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from momo_platform.training.gradients import backward_pass, flat_gradient, modalities_of_step
+from momo_platform.training.gradients import backward_pass, flat_gradient
 from momo_platform.training.parallel import parallelise, touch
 from momo_platform.training.task import TouchedTask
+from momo_platform.training.turns import modalities_of_step
 from tests.platform.training.toy import ToyLoader, ToyTask
 from tests.ranks import run_ranks
 

@@ -137,20 +137,20 @@ def test_the_best_checkpoint_is_kept_and_found_again_after_a_resume(tmp_path):
     losses = {step: values[TOTAL] for step, values in held_out(tmp_path / "whole") if step}
     best = min(losses, key=lambda step: losses[step])
     assert 0 < best < BEST.steps, losses
-    assert whole.best == {"step": best, "value": losses[best]}
+    assert whole.best.record == {"step": best, "value": losses[best]}
     cut = make_trainer(0, 1, tmp_path / "cut", BEST, Failing, held_out=ROWS)
     with pytest.raises(Interrupted):
         cut.run()
     resumed = make_trainer(0, 1, tmp_path / "cut", BEST, held_out=ROWS)
     assert 0 < resumed.start_step < 10
     resumed.run()
-    assert resumed.best == whole.best
+    assert resumed.best.record == whole.best.record
     assert held_out(tmp_path / "cut") == held_out(tmp_path / "whole")
     for trainer in (whole, resumed):
         trainer.finish()
-        assert trainer.best_checkpoint is not None
+        assert trainer.best.checkpoint is not None
         last = weights(trainer)
-        trainer.use_best()
+        trainer.best.load(trainer.task)
         assert any(not torch.equal(v, last[n]) for n, v in weights(trainer).items())
         trainer.validation._average = None
         assert trainer.validation.run()[TOTAL] == losses[best]
@@ -161,16 +161,16 @@ def test_the_last_is_the_model_where_it_is_the_best(tmp_path):
     train = dataclasses.replace(BEST, optimizer=config().optimizer)
     trainer = make_trainer(0, 1, tmp_path, train, held_out=ROWS)
     trainer.run()
-    assert trainer.best["step"] == train.steps
-    assert trainer.best_checkpoint is None
+    assert trainer.best.record["step"] == train.steps
+    assert trainer.best.checkpoint is None
 
 
 def test_losses_that_are_no_numbers_are_never_the_best(tmp_path):
     trainer = make_trainer(0, 1, tmp_path, BEST, held_out=ROWS)
-    assert not trainer._is_best(2, {TOTAL: math.nan})
-    assert trainer._is_best(2, {TOTAL: 1.0})
-    assert not trainer._is_best(4, {TOTAL: math.nan})
-    assert not trainer._is_best(4, {TOTAL: 1.0})
+    assert not trainer.best.is_new(2, {TOTAL: math.nan})
+    assert trainer.best.is_new(2, {TOTAL: 1.0})
+    assert not trainer.best.is_new(4, {TOTAL: math.nan})
+    assert not trainer.best.is_new(4, {TOTAL: 1.0})
 
 
 def test_there_must_be_rows_to_choose_by(tmp_path):

@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-import tempfile
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from momo_platform.cache import cache_root
-from momo_platform.stages.checkpoints import Checkpoints, altered_file
-from momo_platform.stages.folders import Folders
-from momo_platform.stages.liveness import ProcessIdentity
+from momo_platform.stages.checkpoints import CHECKPOINTS, altered_file, checkpoints_below
 from momo_platform.stages.manifest import FILE_NAME
-from momo_platform.stages.storage import CHECKPOINTS, open_storage
+from momo_platform.stages.storage.folders import Folders
+from momo_platform.stages.storage.objects import ObjectFiles
+from momo_platform.stages.storage.scratch import scratch_folder
 
-OWNER = "owner.json"
 _MIRROR_SECONDS = 1.0
-
-
-def artifact_cache() -> Path:
-    """`artifacts` below the cache's root; safe to delete."""
-    return cache_root() / "artifacts"
-
-
-def scratch_folder(name: str) -> Path:
-    """A new folder on this machine, in the cache."""
-    artifact_cache().mkdir(parents=True, exist_ok=True)
-    return sign(Path(tempfile.mkdtemp(dir=artifact_cache(), prefix=f"work-{name}-")))
-
-
-def sign(scratch: Path) -> Path:
-    """Say which process a scratch folder is of: `gc` frees those of the dead."""
-    (scratch / OWNER).write_text(json.dumps(ProcessIdentity.own().asdict()), encoding="utf-8")
-    return scratch
-
-
-class ObjectStore(Protocol):
-    """What mirroring asks of the storage."""
-
-    def upload(self, source: Path, target: str) -> None: ...
-    def download_tree(self, folder: str, target: Path) -> None: ...
-    def delete_tree(self, folder: str) -> None: ...
-    def folder(self, name: str, fingerprint: str) -> str: ...
-    def checkpoints(
-        self, name: str, fingerprint: str, without: Collection[int] = ()
-    ) -> Checkpoints: ...
 
 
 class CheckpointMirror:
     """Uploads whole checkpoints (`step-*` with a manifest) and other files of a folder, in a
     thread; what goes locally goes remotely. A checkpoint's manifest is uploaded last."""
 
-    def __init__(self, storage: ObjectStore, local: Path, remote: str) -> None:
-        self._storage, self._local, self._remote = storage, local, remote
+    def __init__(self, files: ObjectFiles, local: Path, remote: str) -> None:
+        self._files, self._local, self._remote = files, local, remote
         self._stop = threading.Event()
         self._uploaded: dict[str, tuple[int, int]] = {}
         self._thread = threading.Thread(target=self._run, daemon=True, name="checkpoint-mirror")
 
     def start(self) -> None:
         """Fetch what is there, then mirror."""
-        self._storage.download_tree(self._remote, self._local)
+        self._files.download_tree(self._remote, self._local)
         for path in self._local.rglob("*"):
             if path.is_file():
                 self._uploaded[path.relative_to(self._local).as_posix()] = _state(path)
@@ -93,11 +59,11 @@ class CheckpointMirror:
             name = file.relative_to(self._local).as_posix()
             kept[name] = _state(file)
             if self._uploaded.get(name) != kept[name]:
-                self._storage.upload(file, f"{self._remote}/{name}")
+                self._files.upload(file, f"{self._remote}/{name}")
                 self._uploaded[name] = kept[name]
         gone = {n.partition("/")[0] for n in self._uploaded if n not in kept and "/" in n}
         for step in gone - {n.partition("/")[0] for n in kept}:
-            self._storage.delete_tree(f"{self._remote}/{step}")
+            self._files.remove(f"{self._remote}/{step}")
             self._uploaded = {
                 n: s for n, s in self._uploaded.items() if not n.startswith(step + "/")
             }
@@ -110,17 +76,13 @@ def _state(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class MirroredFolders:
-    """Folders of a worker's own machine, mirrored to object storage; `task_output` is the stage's
-    task's own."""
+    """Folders of a worker's own machine, mirrored to object storage: the artifact's at `place`.
+    `task_output` is the stage's task's own."""
 
     uri: str
-    name: str
-    fingerprint: str
+    place: str
     attempt: str
     task_output: Path
-
-    def _storage(self) -> ObjectStore:
-        return open_storage(self.uri)  # type: ignore[return-value]
 
     @contextlib.contextmanager
     def open(self, *, writes: bool) -> Iterator[Folders]:
@@ -128,18 +90,18 @@ class MirroredFolders:
 
         The output is uploaded at a good end; after an error the newest checkpoint is, if it can.
         """
-        storage = self._storage()
-        place = storage.folder(self.name, self.fingerprint)
-        scratch = scratch_folder(self.name)
+        files = ObjectFiles(self.uri)
+        scratch = scratch_folder(self.place.partition("/")[0])
+        remote = f"{self.place}/{CHECKPOINTS}"
         folders = Folders(scratch / "output", scratch / CHECKPOINTS)
         for folder in folders:
             folder.mkdir()
         try:
             if not writes:
-                self._fetch_newest(storage, f"{place}/{CHECKPOINTS}", folders.checkpoints)
+                _fetch_newest(files, remote, folders.checkpoints)
                 yield folders
                 return
-            mirror = CheckpointMirror(storage, folders.checkpoints, f"{place}/{CHECKPOINTS}")
+            mirror = CheckpointMirror(files, folders.checkpoints, remote)
             mirror.start()
             try:
                 yield folders
@@ -150,27 +112,26 @@ class MirroredFolders:
             mirror.stop(final=False)
             for file in sorted(f for f in folders.output.rglob("*") if f.is_file()):
                 name = file.relative_to(folders.output).as_posix()
-                storage.upload(file, f"{place}/{self.attempt}/{name}")
+                files.upload(file, f"{self.place}/{self.attempt}/{name}")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _fetch_newest(self, storage: ObjectStore, remote: str, local: Path) -> None:
-        """As the process with `writes` chooses among all of them (`training.resume`): by content,
-        so older ones until one is whole."""
-        unlike: tuple[int, ...] = ()
-        while True:
-            step = storage.checkpoints(self.name, self.fingerprint, without=unlike).newest
-            if step is None:
-                return
-            name = f"step-{step:08d}"
-            storage.download_tree(f"{remote}/{name}", local / name)
-            if altered_file(local / name) is None:
-                return
-            shutil.rmtree(local / name)
-            unlike = (*unlike, step)
-
     def collect(self) -> None:
         """Fetch the workers' output into the task's folder."""
-        storage = self._storage()
-        place = storage.folder(self.name, self.fingerprint)
-        storage.download_tree(f"{place}/{self.attempt}", self.task_output)
+        ObjectFiles(self.uri).download_tree(f"{self.place}/{self.attempt}", self.task_output)
+
+
+def _fetch_newest(files: ObjectFiles, remote: str, local: Path) -> None:
+    """As the process with `writes` chooses among all of them (`training.resume`): by content, so
+    older ones until one is whole."""
+    unlike: tuple[int, ...] = ()
+    while True:
+        step = checkpoints_below(files, remote, without=unlike).newest
+        if step is None:
+            return
+        name = f"step-{step:08d}"
+        files.download_tree(f"{remote}/{name}", local / name)
+        if altered_file(local / name) is None:
+            return
+        shutil.rmtree(local / name)
+        unlike = (*unlike, step)
