@@ -40,6 +40,9 @@ from pipelines.config import (
     RunOptions,
     SourceOptions,
 )
+from pipelines.evaluation.baselines import baselines_stage
+from pipelines.evaluation.graph import Suite, build_suite, check_unique
+from pipelines.evaluation.tasks import TASKS
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import KINDS, prepared_rows
@@ -47,9 +50,6 @@ from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 from pipelines.report.summary import read_run
-from pipelines.tasks.baselines import baselines_stage
-from pipelines.tasks.registry import TASKS
-from pipelines.tasks.stages import Suite, build_suite, check_unique
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
 

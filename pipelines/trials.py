@@ -12,12 +12,12 @@ from momo_platform.overrides import as_options, differences, with_settings
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
+from pipelines.evaluation.graph import Suite, build_suite
+from pipelines.evaluation.tasks import Task
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import needed_kinds, prepared_rows
 from pipelines.graph.evaluation import choose_tasks
 from pipelines.presets import PRESETS
-from pipelines.tasks.registry import Task
-from pipelines.tasks.stages import Suite, build_suite
 from pipelines.training import StageRecipe
 
 

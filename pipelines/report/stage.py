@@ -12,8 +12,8 @@ from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
+from pipelines.evaluation.tasks import TASKS, Task
 from pipelines.report.summary import Summary, markdown_table, summarise, text_table
-from pipelines.tasks.registry import TASKS, Task
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import UserError
+from pipelines.evaluation.tasks import GROUPS, Task
 from pipelines.report.seeds import told
-from pipelines.tasks.registry import GROUPS, Task
 
 Summary = dict[str, Any]
 FEW = 100

@@ -13,12 +13,12 @@ from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
-from pipelines.tasks import trivial
-from pipelines.tasks.baselines import baselines_stage, run_baselines
-from pipelines.tasks.given import given_tasks
-from pipelines.tasks.items import Labelled, Pictures, Texts
-from pipelines.tasks.run import arrays_of, load_place, measured
-from pipelines.tasks.stages import FeaturesConfig, ProtocolConfig, locate
+from pipelines.evaluation import trivial
+from pipelines.evaluation.baselines import baselines_stage, run_baselines
+from pipelines.evaluation.features import arrays_of, load_place, measured
+from pipelines.evaluation.given import given_tasks
+from pipelines.evaluation.graph import FeaturesConfig, ProtocolConfig, locate
+from pipelines.evaluation.items import Labelled, Pictures, Texts
 
 WORDS = "dark bright number a picture of yes no is it good bad film " + " ".join("0123456789")
 MODEL = ModelConfig(width=16, depth=1, heads=2, image_size=16, vocab_size=80, embed_dim=8)

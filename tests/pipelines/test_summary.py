@@ -5,6 +5,7 @@ import json
 import pytest
 
 from momo_platform.stages import UserError
+from pipelines.evaluation.tasks import TASKS, choose
 from pipelines.report.summary import (
     PUBLISHED,
     deltas,
@@ -13,7 +14,6 @@ from pipelines.report.summary import (
     summarise,
     text_table,
 )
-from pipelines.tasks.registry import TASKS, choose
 
 
 def result(metric, value, limit=0, n=400, chance=0.5):

@@ -21,17 +21,17 @@ from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context, UserError
 from pipelines.config import EvaluationConfig
-from pipelines.tasks import run
-from pipelines.tasks.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
-from pipelines.tasks.loaders import load_items
-from pipelines.tasks.registry import DATA_SETS, TASKS
-from pipelines.tasks.stages import (
+from pipelines.evaluation import features as run
+from pipelines.evaluation.graph import (
     FEATURE_PROTOCOLS,
     FeaturesConfig,
     ProtocolConfig,
     _tuning,
     locate,
 )
+from pipelines.evaluation.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
+from pipelines.evaluation.loaders import load_items
+from pipelines.evaluation.tasks import DATA_SETS, TASKS
 
 G = np.random.default_rng(0)
 METRICS = ("r@1", "mrr", "median_rank")  # of retrieval, each way
@@ -572,7 +572,7 @@ def test_limits_and_lazy_pictures(tmp_path, monkeypatch):
         files.append(buffer.getvalue())
     pictures = Pictures(files, lambda raw: Image.open(io.BytesIO(raw)))
     held = LazyPixels(pictures, 16)
-    monkeypatch.setattr("pipelines.tasks.items._HELD_PIXELS", 0)
+    monkeypatch.setattr("pipelines.evaluation.items._HELD_PIXELS", 0)
     lazy = LazyPixels(pictures, 16)
     assert lazy.held is None
     assert held.held is not None

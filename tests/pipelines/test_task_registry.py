@@ -10,10 +10,10 @@ import pytest
 from momo.evaluation.metrics import METRICS
 from momo_platform.stages import Stage, UserError, fingerprint
 from pipelines.config import EvaluationConfig
+from pipelines.evaluation.graph import build_suite, locate
+from pipelines.evaluation.loaders import _PLACES
+from pipelines.evaluation.tasks import DATA_SETS, GROUPS, TASKS, choose
 from pipelines.given_model import GivenModel, run_given_model
-from pipelines.tasks.loaders import _PLACES
-from pipelines.tasks.registry import DATA_SETS, GROUPS, TASKS, choose
-from pipelines.tasks.stages import build_suite, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 # As FLAVA's paper groups them (arXiv 2112.04482) and GLUE's defines its metrics (arXiv 1804.07461).

@@ -14,10 +14,10 @@ from momo.precision import Precision
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from momo_platform.training.config import MECHANICS
 from pipelines.config import EvaluationConfig
-from pipelines.tasks.registry import FEATURE_PROTOCOLS, KINDS, TASKS, DataSet, Task
+from pipelines.evaluation.tasks import FEATURE_PROTOCOLS, KINDS, TASKS, DataSet, Task
 
 _MOST_LISTED = 20_000
-_CODE = ("momo.evaluation", "pipelines.tasks")
+_CODE = ("momo.evaluation", "pipelines.evaluation")
 _REGISTERED_KS = (1, 5, 10)
 _NO_SOURCE = {f"own-{kind}": f"no --{kind}.source was given" for kind in KINDS}
 
@@ -83,7 +83,7 @@ def run_features(
     config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: inputs model and what the data needs → arrays, `.npy`; once for all tasks."""
-    from pipelines.tasks import run
+    from pipelines.evaluation import features as run
 
     return run.features(config, inputs, context)
 
@@ -96,7 +96,7 @@ def run_on_features(
     low and high: 95 % bootstrap; chance: what a guess reaches, or None; n: test examples. Or
     {"not_available": why}.
     """
-    from pipelines.tasks import run
+    from pipelines.evaluation import features as run
 
     return run.on_features(config, inputs, context)
 
@@ -105,7 +105,7 @@ def run_on_model(
     config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: as `run_on_features`, from the model and the data."""
-    from pipelines.tasks import run
+    from pipelines.evaluation import features as run
 
     return run.on_model(config, inputs, context)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from pipelines.tasks.items import Items
-from pipelines.tasks.registry import DATA_SETS
+from pipelines.evaluation.items import Items
+from pipelines.evaluation.tasks import DATA_SETS
 
 Loader = Callable[[str, Mapping[str, Path]], Items]
 _PLACES = {
@@ -35,6 +35,6 @@ _PLACES = {
 def load_items(name: str, roots: Mapping[str, Path]) -> Items:
     """The items of the data set called `name`. Raises UserError for files of another shape."""
     kind, _, argument = DATA_SETS[name].loader.partition(":")
-    module = import_module(f"pipelines.tasks.loaders.{_PLACES[kind]}")
+    module = import_module(f"pipelines.evaluation.loaders.{_PLACES[kind]}")
     loader: Loader = getattr(module, kind)
     return loader(argument, roots)

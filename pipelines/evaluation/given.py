@@ -27,7 +27,7 @@ from momo_platform.data.sources import identify, list_files
 from momo_platform.data.tables import IMAGE_NAMES, TABLES, open_uri
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages import UserError
-from pipelines.tasks.registry import AUTO, DataSet, Task, suites
+from pipelines.evaluation.tasks import AUTO, DataSet, Task, suites
 
 WORDS = {
     "probe": "linear_probe",

@@ -11,8 +11,8 @@ from PIL import Image
 
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Items, Labelled, Pictures, carve
-from pipelines.tasks.registry import DATA_SETS
+from pipelines.evaluation.items import Items, Labelled, Pictures, carve
+from pipelines.evaluation.tasks import DATA_SETS
 
 _PARTS = {"train": {"split": "train"}, "test": {"split": "test"}}
 _WITH_VAL = {**_PARTS, "valid": {"split": "val"}}

@@ -18,7 +18,9 @@ from momo.evaluation.metrics import metric_named
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.zero_shot import class_embeddings, classify
 from momo_platform.stages import Artifact, Context, UserError
-from pipelines.tasks.items import (
+from pipelines.evaluation.fine_tuning import fine_tuned
+from pipelines.evaluation.graph import FeaturesConfig, Place, ProtocolConfig
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
@@ -28,8 +30,8 @@ from pipelines.tasks.items import (
     evenly,
     limited,
 )
-from pipelines.tasks.loaders import load_items
-from pipelines.tasks.scored import (
+from pipelines.evaluation.loaders import load_items
+from pipelines.evaluation.results import (
     Result,
     first_captions,
     result_of,
@@ -37,8 +39,6 @@ from pipelines.tasks.scored import (
     scored,
     value_of,
 )
-from pipelines.tasks.stages import FeaturesConfig, Place, ProtocolConfig
-from pipelines.tasks.tuned import fine_tuned
 
 
 def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
@@ -47,7 +47,7 @@ def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
     Raises UserError for files of another shape.
     """
     if place.loader:
-        from pipelines.tasks.loaders.given import load_given
+        from pipelines.evaluation.loaders.given import load_given
 
         return load_given(place.loader, place.folder)
     roots = {role: a.path for role, a in inputs.items()} | {"data": Path(place.folder)}

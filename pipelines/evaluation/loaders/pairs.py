@@ -13,7 +13,7 @@ import numpy as np
 from momo.evaluation.vqa import normalise_answer
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Captioned, Items, Pictures, Texts
+from pipelines.evaluation.items import Captioned, Items, Pictures, Texts
 
 _ANSWERS = 3129  # as many as the models that VQAv2's papers compare
 _QUESTION_TOKENS, _HYPOTHESIS_TOKENS, _MEME_TOKENS = 24, 48, 64

@@ -9,8 +9,8 @@ from typing import Any
 from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
-from pipelines.tasks.registry import Task
-from pipelines.tasks.stages import Place, locate
+from pipelines.evaluation.graph import Place, locate
+from pipelines.evaluation.tasks import Task
 
 MOST_TRAINED_ON = 20_000
 """Training examples of a data set that trivial methods and the untrained model's probe see at
@@ -69,7 +69,7 @@ def baselines_stage(
         {**{role: sources[role] for role in sorted(roles)}, **tokenizer},
         version=3,
         resources=Resources(num_cpus=1.0),
-        code=("momo.evaluation", "pipelines.tasks"),
+        code=("momo.evaluation", "pipelines.evaluation"),
     )
 
 
@@ -80,7 +80,7 @@ def run_baselines(
     the untrained model's by the same protocol (None where it is not measured)."""
     import torch
 
-    from pipelines.tasks.trivial import Baselines
+    from pipelines.evaluation.trivial import Baselines
 
     torch.set_num_threads(1)
     found = {}

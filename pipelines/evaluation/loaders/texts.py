@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Items, Texts, carve
+from pipelines.evaluation.items import Items, Texts, carve
 
 _COLUMNS = {
     "cola": ("sentence",),

@@ -14,8 +14,8 @@ from PIL import Image
 from momo.export import open_picture
 from momo.transforms import decode
 from momo_platform.data.config import DATA
-from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
-from pipelines.tasks.loaders.own import labelled_pictures
+from pipelines.evaluation.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
+from pipelines.evaluation.loaders.own import labelled_pictures
 
 _SENTIMENT_TOKENS, _QUESTION_TOKENS = 32, 16
 

@@ -17,8 +17,10 @@ from momo.evaluation.metrics import metric_named
 from momo.evaluation.probe import linear_probe
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
-from pipelines.tasks.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
-from pipelines.tasks.items import (
+from pipelines.evaluation.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
+from pipelines.evaluation.features import arrays_of, load_place, measured
+from pipelines.evaluation.graph import FEATURE_PROTOCOLS, FeaturesConfig, ProtocolConfig
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
@@ -28,8 +30,6 @@ from pipelines.tasks.items import (
     Usable,
     evenly,
 )
-from pipelines.tasks.run import arrays_of, load_place, measured
-from pipelines.tasks.stages import FEATURE_PROTOCOLS, FeaturesConfig, ProtocolConfig
 
 _LEAST, _SIDE = 5, 32  # special tokens of the vocabulary; pixels of a raw picture's side
 _PARTS = ("train", "valid", "test")

@@ -23,7 +23,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class DataSet:
-    """`loader` is a function in `pipelines.tasks.loaders`, with its argument after the colon.
+    """`loader` is a function in `pipelines.evaluation.loaders`, with its argument after the colon.
 
     `needs`: paths below the data folder without which it is not available. `inputs`: roles of the
     graph's own artifacts that it is read from instead; `kind`: the corpus that it comes with.

@@ -21,7 +21,7 @@ from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
 from momo_platform.data.sources import list_files, list_rows
 from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.stages import UserError
-from pipelines.tasks.items import (
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,

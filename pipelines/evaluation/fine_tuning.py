@@ -12,9 +12,9 @@ from momo.evaluation.chance import chance
 from momo.evaluation.encoder import Encoder, MoMoEncoder
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, Pixels, fine_tune
 from momo_platform.stages import Context
-from pipelines.tasks.items import Labelled, LazyPixels, Pictures, Texts, evenly
-from pipelines.tasks.scored import Result, result_of, scored
-from pipelines.tasks.stages import ProtocolConfig, Tuning
+from pipelines.evaluation.graph import ProtocolConfig, Tuning
+from pipelines.evaluation.items import Labelled, LazyPixels, Pictures, Texts, evenly
+from pipelines.evaluation.results import Result, result_of, scored
 
 CLASSIFIER = "classifier"
 _PARTS = ("train", "valid", "test")

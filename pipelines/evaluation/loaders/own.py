@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from momo.transforms import decode
 from momo_platform.data.config import DATA
-from pipelines.tasks.items import (
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
