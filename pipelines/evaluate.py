@@ -42,6 +42,7 @@ from pipelines.config import (
 )
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite, check_unique
+from pipelines.evaluation.scores import read_run
 from pipelines.evaluation.tasks import TASKS
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
@@ -49,7 +50,6 @@ from pipelines.graph.corpora import KINDS, prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
-from pipelines.report.summary import read_run
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
 
@@ -180,7 +180,7 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
             command,
         ),
         inputs,
-        code=("pipelines.report",),
+        code=("pipelines.evaluation.scores", "pipelines.report"),
     )
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 

@@ -49,7 +49,7 @@ def run_scores(
     training stage's records}, "total_loss": their weighted sum}.
     """
     from momo_platform.training.records import FILE_NAME, read_records
-    from pipelines.report.stage import summaries
+    from pipelines.evaluation.scores import summaries
 
     summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs, config.given)
     summary = summary["model"]
@@ -139,7 +139,7 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
         ),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
         version=2,
-        code=("pipelines.trials", "pipelines.report.summary"),
+        code=("pipelines.trials", "pipelines.evaluation.scores"),
     )
 
 

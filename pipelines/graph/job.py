@@ -98,5 +98,5 @@ def _report(
             **{s.name: s for s in corpora.prepared.values() if s.name in used},
             **{s.name: s for s in corpora.mixed.values() if s.name in used},
         },
-        code=("pipelines.report",),
+        code=("pipelines.evaluation.scores", "pipelines.report"),
     )
