@@ -9,7 +9,7 @@ from typing import Any
 from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
-from pipelines.evaluation.graph import Place, locate
+from pipelines.evaluation.datasets import Place, locate
 from pipelines.evaluation.tasks import Task
 
 MOST_TRAINED_ON = 20_000

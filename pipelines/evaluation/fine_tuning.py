@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from momo.evaluation.chance import chance
-from momo.evaluation.encoder import Encoder, MoMoEncoder
+from momo.evaluation.encoder import Encoder
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, Pixels, fine_tune
 from momo_platform.stages import Context
-from pipelines.evaluation.graph import ProtocolConfig, Tuning
 from pipelines.evaluation.items import Labelled, LazyPixels, Pictures, Texts, evenly
-from pipelines.evaluation.results import Result, result_of, scored
+from pipelines.evaluation.protocol import ProtocolConfig, Result, Tuning
+from pipelines.evaluation.results import result_of, scored
 
 CLASSIFIER = "classifier"
 _PARTS = ("train", "valid", "test")
 
 
 def fine_tuned(
-    config: ProtocolConfig, encoder: Encoder, items: Texts | Labelled, context: Context
+    config: ProtocolConfig,
+    encoder: Encoder,
+    items: Texts | Labelled,
+    context: Context,
+    chance: Callable[[str, int], float | None],
 ) -> Result:
-    """Train on the training part, choose the epoch on the validation part, score the test part."""
+    """Train on the training part, choose the epoch on the validation part, score the test part.
+    `chance`: what a guess reaches by a metric among so many classes."""
     assert config.tuning is not None
     tuning = config.tuning
     rows_of = _rows(items.split, config.limit, tuning)
@@ -134,7 +138,7 @@ def _save(
     value: dict[str, float | None],
 ) -> str:
     """The folder's name, or why there is none."""
-    if not isinstance(encoder, MoMoEncoder):
+    if not encoder.savable:
         return "not saved: only a fine-tuned MoMo can be"
     classes = classifier.head.out_features
     if classes == 1:
@@ -151,7 +155,7 @@ def _save(
         classifier,
         classes=class_names(items, classes),
         inputs=inputs,
-        tokenizer_json=None if encoder.tokenizer is None else encoder.tokenizer.to_str(),
+        tokenizer_json=encoder.tokenizer_json,
         text_length=length,
         extra={"task": config.place.data, "metric": config.metric, "score": value["value"]},
     )

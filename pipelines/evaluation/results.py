@@ -17,9 +17,8 @@ from momo.evaluation.chance import chance_recall, chance_reciprocal_rank, fittin
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
 from momo.evaluation.metrics import metric_named, soft_vqa_scores
 from momo.evaluation.retrieval import Rerank, places, reciprocal_ranks, zero_shot_retrieval
-from pipelines.evaluation.graph import ProtocolConfig
+from pipelines.evaluation.protocol import ProtocolConfig, Result
 
-Result = dict[str, Any]
 Value = dict[str, float | None]
 _RERANKED = 16  # of a query's nearest
 

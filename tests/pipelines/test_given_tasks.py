@@ -12,10 +12,10 @@ from PIL import Image
 
 from momo_platform.stages import UserError
 from pipelines import full
+from pipelines.evaluation.datasets import Place, locate
 from pipelines.evaluation.given import given_tasks
-from pipelines.evaluation.graph import Place, locate
 from pipelines.evaluation.items import Captioned, Labelled, Texts
-from pipelines.evaluation.loaders.given import load_given
+from pipelines.evaluation.loaders import load_given
 from pipelines.evaluation.tasks import choose
 from pipelines.graph import build_graph
 

@@ -25,8 +25,8 @@ from processes import descendants
 
 import momo
 from experiments.benchmarks.serving import replica_memory
-from momo.evaluation.encoder import MoMoEncoder
 from momo.evaluation.finetune import Classifier
+from momo.evaluation.momo_encoder import MoMoEncoder
 from momo_platform.serving import Client, ServiceError
 from momo_platform.serving.config import hashed
 from momo_platform.stages import UserError

@@ -1,0 +1,73 @@
+"""The stages of an evaluation on a worker: data in, values with intervals out. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from momo.evaluation.encoder import Encoder
+from momo.evaluation.load import load_encoder
+from momo_platform.stages import Artifact, Context, UserError
+from pipelines.evaluation.features import arrays_of, lacking, load_place
+from pipelines.evaluation.items import NotAvailable, Usable
+from pipelines.evaluation.protocol import FeaturesConfig, OnFeatures, OnModel, ProtocolConfig
+from pipelines.evaluation.protocols import protocol_named
+
+
+def _start(
+    config: FeaturesConfig | ProtocolConfig, inputs: Mapping[str, Artifact]
+) -> tuple[Encoder, Usable] | str:
+    """The model and the data, or why there is nothing to do."""
+    torch.set_num_threads(config.threads)
+    try:
+        items = load_place(config.place, inputs)
+    except UserError as error:  # its digest changes when it is mended
+        return str(error)
+    if isinstance(items, NotAvailable):
+        return items.reason
+    folder = inputs["model"].path / "model"
+    return load_encoder(folder, device=config.device, precision=config.precision), items
+
+
+def features(
+    config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    started = _start(config, inputs)
+    if isinstance(started, str):
+        return {"not_available": started}
+    arrays = arrays_of(*started, config, context)
+    if isinstance(arrays, str):
+        return {"not_available": arrays}
+    for name, array in arrays.items():
+        np.save(context.output / f"{name}.npy", array, allow_pickle=False)
+    return {"arrays": {name: list(array.shape) for name, array in arrays.items()}}
+
+
+def on_features(
+    config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    artifact = inputs["features"]
+    if "not_available" in artifact.metrics:
+        return {"not_available": artifact.metrics["not_available"]}
+    torch.set_num_threads(config.threads)
+    arrays = {n: np.load(artifact.path / f"{n}.npy") for n in artifact.metrics["arrays"]}
+    protocol = protocol_named(config.protocol)
+    assert isinstance(protocol, OnFeatures)
+    return protocol.measure(config, arrays)
+
+
+def on_model(
+    config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
+) -> dict[str, Any]:
+    started = _start(config, inputs)
+    if isinstance(started, str):
+        return {"not_available": started}
+    encoder, items = started
+    protocol = protocol_named(config.protocol)
+    assert isinstance(protocol, OnModel)
+    if lack := lacking(encoder, *protocol.needs(items)):
+        return {"not_available": lack}
+    return protocol.measure(config, encoder, items, context)
