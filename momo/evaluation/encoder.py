@@ -6,6 +6,7 @@ Shapes: N items, B a batch, T tokens, D width, E the width of the space of texts
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from momo.by_length import encode_by_length, text_lengths
 from momo.device import find_device, to_device
-from momo.evaluation.trunk import Trunk
 from momo.masking import PAD
 from momo.model import mean_of_tokens
 from momo.precision import Precision, at_precision, check_precision
@@ -26,6 +26,40 @@ Capability = Literal["image", "text", "pair", "aligned", "matching", "words"]
 text belongs to a picture, predict masked words."""
 BATCH = 256
 MOST_FEATURES = 2048
+_DEPTH = re.compile(r"(?:^|\.)(?:layers?|blocks|h)\.(\d+)\.")
+
+
+class Trunk(nn.Module, ABC):
+    """The part of a model that is fine-tuned: inputs → one vector an example.
+
+    `width` is its length, `pad` the id that stands for padding in `ids`.
+    """
+
+    width: int
+    pad: int = PAD
+
+    @abstractmethod
+    def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
+        """`ids` int64 [B, T], `pixels` uint8 [B, 3, H, W], one or both → [B, width]."""
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input side to the last norm, by the block they belong to; towers of a
+        model with several count side by side."""
+        return by_depth(self)
+
+
+def by_depth(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Embeddings, each block, the rest (perhaps none); by the numbers in the names."""
+    blocks: dict[int, list[nn.Parameter]] = {}
+    first: list[nn.Parameter] = []
+    last: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        found = _DEPTH.search(name)
+        if found:
+            blocks.setdefault(int(found.group(1)), []).append(parameter)
+        else:
+            (first if "embedding" in name else last).append(parameter)
+    return [first, *(blocks[i] for i in sorted(blocks)), last]
 
 
 class Encoder(ABC):

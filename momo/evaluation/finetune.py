@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from momo.decay import decayed_parameters
 from momo.device import device_of, to_device
+from momo.evaluation.encoder import Trunk
 from momo.evaluation.metrics import metric_named
-from momo.evaluation.trunk import Trunk
 from momo.precision import Precision, at_precision, check_precision
 
 _WINDOW = 32  # batches

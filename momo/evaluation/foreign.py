@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from momo.evaluation.encoder import Capability, Encoder
-from momo.evaluation.trunk import Trunk
+from momo.evaluation.encoder import Capability, Encoder, Trunk
 from momo.model import mean_of_tokens
 from momo.precision import Precision
 

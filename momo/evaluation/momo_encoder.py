@@ -10,8 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from momo.embeddings import normalise_pixels
-from momo.evaluation.encoder import Encoder
-from momo.evaluation.trunk import Trunk
+from momo.evaluation.encoder import Encoder, Trunk
 from momo.masking import PAD
 from momo.model import MoMo, mean_of_tokens
 from momo.precision import Precision

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from momo.evaluation.encoder import Capability, Encoder, chunks
+from momo.evaluation.encoder import Encoder, chunks
 from momo.evaluation.zero_shot import class_embeddings
 from momo_platform.stages import Artifact, Context
+from pipelines.evaluation.configs import FeaturesConfig
 from pipelines.evaluation.datasets import Place
 from pipelines.evaluation.items import Captioned, Items, Labelled, Texts, Usable, evenly, limited
 from pipelines.evaluation.loaders import load_given, load_items
-from pipelines.evaluation.protocol import FeaturesConfig
 
 
 def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
@@ -27,7 +27,7 @@ def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
     return load_items(place.data, roots)
 
 
-def lacking(encoder: Encoder, *needed: Capability) -> str | None:
+def lacking(encoder: Encoder, *needed: str) -> str | None:
     """What of the `needed` a model can't do, as a reason; None where it can do all."""
     absent = [n for n in needed if n not in encoder.seen]
     names = {"pair": "pairs", "aligned": "a space of texts and pictures", "words": "a word head"}

@@ -10,24 +10,21 @@ import numpy as np
 
 from momo.evaluation.encoder import Encoder
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, Pixels, fine_tune
-from momo_platform.stages import Context
+from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.items import Labelled, LazyPixels, Pictures, Texts, evenly
-from pipelines.evaluation.protocol import ProtocolConfig, Result, Tuning
-from pipelines.evaluation.results import result_of, scored
+from pipelines.evaluation.protocol import Subject
+from pipelines.evaluation.results import Result, result_of, scored
 
 CLASSIFIER = "classifier"
 _PARTS = ("train", "valid", "test")
 
 
 def fine_tuned(
-    config: ProtocolConfig,
-    encoder: Encoder,
-    items: Texts | Labelled,
-    context: Context,
-    chance: Callable[[str, int], float | None],
+    subject: Subject, items: Texts | Labelled, chance: Callable[[str, int], float | None]
 ) -> Result:
     """Train on the training part, choose the epoch on the validation part, score the test part.
     `chance`: what a guess reaches by a metric among so many classes."""
+    config, encoder = subject.config, subject.encoder
     assert config.tuning is not None
     tuning = config.tuning
     rows_of = _rows(items.split, config.limit, tuning)
@@ -56,7 +53,7 @@ def fine_tuned(
         test,
         classes,
         settings,
-        lambda message: context.progress({"message": message}),
+        lambda message: subject.context.progress({"message": message}),
         answers=answers,
     )
     groups = items.groups[rows_of["test"]] if items.groups is not None else None
@@ -69,7 +66,7 @@ def fine_tuned(
     }
     if config.save_classifier:
         details["classifier"] = _save(
-            context.output / CLASSIFIER, found.classifier, encoder, items, config, value
+            subject.context.output / CLASSIFIER, found.classifier, encoder, items, config, value
         )
     return result_of(config, value, len(test), details)
 

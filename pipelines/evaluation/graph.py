@@ -8,8 +8,9 @@ from typing import Any
 
 from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
 from pipelines.config import EvaluationConfig
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.datasets import DataSet, Place, locate
-from pipelines.evaluation.protocol import FeaturesConfig, OnFeatures, ProtocolConfig, device_of
+from pipelines.evaluation.protocol import OnFeatures, device_of
 from pipelines.evaluation.protocols import protocol_named
 from pipelines.evaluation.tasks import KINDS, TASKS, Task
 

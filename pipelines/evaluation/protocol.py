@@ -1,7 +1,6 @@
-"""What a protocol is, and what a stage that runs one is told. Light: torch comes when one runs.
+"""What a protocol is, and what all have in common. Light: torch comes when one runs.
 
-A protocol is a class in a file of `pipelines/evaluation/protocols/`; what all have in common is
-here. Most are one of these two:
+A protocol is a class in a file of `pipelines/evaluation/protocols/`. Most are one of these two:
 
 - `FeatureClassifier`: learns classes from a frozen model's features, once for all of them;
 - `OnModel`: runs the model itself.
@@ -10,75 +9,31 @@ here. Most are one of these two:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from momo.precision import Precision
-from momo_platform.training.config import MECHANICS
+import numpy as np
+
+from momo.evaluation.metrics import Metric, metric_named
+from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
+from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.items import Usable
+from pipelines.evaluation.results import Result, result_of, scored
 from pipelines.evaluation.tasks import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from momo.evaluation.encoder import Capability, Encoder
-    from momo_platform.stages import Context
-    from pipelines.evaluation.items import Usable
+    from momo.evaluation.encoder import Encoder
     from pipelines.evaluation.trivial import Trivial
 
-Result = dict[str, Any]
-"""What a stage returns: values by metric with intervals and chance, `n`, `details`, `seed`, `limit`
-(`results.result_of`); or {"not_available": why}."""
-Part = tuple["np.ndarray", "np.ndarray"]
+Arrays = Mapping[str, np.ndarray]
+"""A model's features of a data set, as `features.arrays_of` gives them."""
+Part = tuple[np.ndarray, np.ndarray]
 """Features [N, D] and labels [N] of one part."""
-
-
-@dataclass(frozen=True)
-class FeaturesConfig:
-    """`embeddings`: also vectors in the space of texts and pictures. `device`: cuda for a task that
-    asked for a GPU, else cpu."""
-
-    place: Place
-    limit: int = 0
-    embeddings: bool = False
-    threads: int = field(default=1, metadata=MECHANICS)
-    precision: Precision = "fp32"
-    device: str = field(default="cpu", metadata=MECHANICS)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How a model is fine-tuned; `limit`: training examples that are used, evenly spread."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    dropout: float
-    layer_decay: float
-    limit: int = 0
-
-
-@dataclass(frozen=True)
-class ProtocolConfig:
-    """One protocol on one data set; `precision` and `device`: where the protocol runs the model.
-
-    `ks` of retrieval; empty: those that fit the number of pairs. `save_classifier`: the fine-tuned
-    model goes to `classifier/` in the artifact.
-    """
-
-    protocol: str
-    metric: str
-    place: Place
-    seed: int
-    limit: int = 0
-    tuning: Tuning | None = None
-    threads: int = field(default=1, metadata=MECHANICS)
-    precision: Precision = "fp32"
-    device: str = field(default="cpu", metadata=MECHANICS)
-    ks: tuple[int, ...] = ()
-    save_classifier: bool = False
+Baseline = tuple[float | None, dict[str, float]]
+"""What a trivial method reaches, and details of it."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +80,17 @@ class Protocol(ABC):
 
         return chance(metric, classes)
 
-    def baseline(self, data: Trivial) -> tuple[float | None, dict[str, float]]:
-        """What the trivial method reaches, and details of it; None: chance, which results say."""
+    def baseline(self, data: Trivial) -> Baseline:
+        """Of the trivial method; None: it is chance, which the results say."""
         return None, {}
 
 
 class OnFeatures(Protocol):
-    """Needs the model's features only, which are computed once for all protocols on a data set."""
+    """Needs a model's features only, which are computed once for all such protocols."""
 
     @abstractmethod
-    def measure(self, config: ProtocolConfig, arrays: Mapping[str, np.ndarray]) -> Result:
-        """`arrays`: what `features.arrays_of` gives. Raises nothing that a user could mend: what is
-        lacking is `not_available`."""
+    def measure(self, config: ProtocolConfig, arrays: Arrays) -> Result:
+        """What is lacking is `not_available`."""
 
 
 class OnModel(Protocol):
@@ -147,14 +101,22 @@ class OnModel(Protocol):
         return replace(config, precision=evaluation.precision, device=device)
 
     @abstractmethod
-    def needs(self, items: Usable) -> tuple[Capability, ...]:
-        """What a model must be able to do."""
+    def needs(self, items: Usable) -> tuple[str, ...]:
+        """What a model must be able to do (`momo.evaluation.encoder.Capability`)."""
 
     @abstractmethod
-    def measure(
-        self, config: ProtocolConfig, encoder: Encoder, items: Usable, context: Context
-    ) -> Result:
+    def measure(self, subject: Subject) -> Result:
         """Of a model that has what it `needs`."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the data that it is measured on."""
+
+    config: ProtocolConfig
+    encoder: Encoder
+    items: Usable
+    context: Context
 
 
 @dataclass(frozen=True)
@@ -169,17 +131,15 @@ class ClassPredictor(OnFeatures):
     """Names a class for each example of the test part."""
 
     @abstractmethod
-    def predict(self, arrays: Mapping[str, np.ndarray], metric: str) -> Predicted | str:
+    def predict(self, arrays: Arrays, metric: Metric) -> Predicted | str:
         """Of the test part, in order; or why it can't."""
 
-    def measure(self, config: ProtocolConfig, arrays: Mapping[str, np.ndarray]) -> Result:
-        from pipelines.evaluation.results import result_of, scored
-
+    def measure(self, config: ProtocolConfig, arrays: Arrays) -> Result:
         test = arrays["split"] == "test"
         truth, groups = arrays["labels"][test], arrays["groups"][test]
         if not len(truth):
             return {"not_available": "there is no test example"}
-        found = self.predict(arrays, config.metric)
+        found = self.predict(arrays, metric_named(config.metric))
         if isinstance(found, str):
             return {"not_available": found}
         guess = self.chance(config.metric, int(arrays["labels"].max()) + 1)
@@ -191,22 +151,18 @@ class FeatureClassifier(ClassPredictor):
     """Learns classes from features; its trivial baseline does the same on raw pixels."""
 
     @abstractmethod
-    def fit(
-        self, train: Part, valid: Part, test: Part, metric: Callable[[Any, Any], float]
-    ) -> Predicted:
+    def fit(self, train: Part, valid: Part, test: Part, metric: Metric) -> Predicted:
         """Learn from the training part, choose by `metric` on the validation part (with its value
         as the detail `validation`), predict the test part, whose labels decide nothing."""
 
-    def predict(self, arrays: Mapping[str, np.ndarray], metric: str) -> Predicted | str:
-        from momo.evaluation.metrics import metric_named
-
+    def predict(self, arrays: Arrays, metric: Metric) -> Predicted | str:
         rows = [arrays["split"] == part for part in ("train", "valid", "test")]
         train, valid, test = ((arrays["features"][r], arrays["labels"][r]) for r in rows)
-        if len(set(train[1].tolist())) < 2 or not len(valid[1]):
+        if len(np.unique(train[1])) < 2 or not len(valid[1]):
             return "too few labelled examples to train on and to choose by"
-        return self.fit(train, valid, test, metric_named(metric))
+        return self.fit(train, valid, test, metric)
 
-    def baseline(self, data: Trivial) -> tuple[float | None, dict[str, float]]:
+    def baseline(self, data: Trivial) -> Baseline:
         return data.of_labels(self.fit)
 
 

@@ -11,9 +11,10 @@ import torch
 from momo.evaluation.encoder import Encoder
 from momo.evaluation.load import load_encoder
 from momo_platform.stages import Artifact, Context, UserError
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.features import arrays_of, lacking, load_place
 from pipelines.evaluation.items import NotAvailable, Usable
-from pipelines.evaluation.protocol import FeaturesConfig, OnFeatures, OnModel, ProtocolConfig
+from pipelines.evaluation.protocol import OnFeatures, OnModel, Subject
 from pipelines.evaluation.protocols import protocol_named
 
 
@@ -70,4 +71,4 @@ def on_model(
     assert isinstance(protocol, OnModel)
     if lack := lacking(encoder, *protocol.needs(items)):
         return {"not_available": lack}
-    return protocol.measure(config, encoder, items, context)
+    return protocol.measure(Subject(config, encoder, items, context))

@@ -16,6 +16,7 @@ from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
 from pipelines.evaluation.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
+from pipelines.evaluation.configs import FeaturesConfig
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.items import (
     Captioned,
@@ -27,7 +28,7 @@ from pipelines.evaluation.items import (
     Usable,
     evenly,
 )
-from pipelines.evaluation.protocol import FeaturesConfig, OnFeatures, Part, Predicted
+from pipelines.evaluation.protocol import Baseline, OnFeatures, Part, Predicted
 from pipelines.evaluation.protocols import protocol_named
 
 _LEAST, _SIDE = 5, 32  # special tokens of the vocabulary; pixels of a raw picture's side
@@ -107,9 +108,7 @@ class Trivial:
     limit: int
     tokenizer: Tokenizer | None
 
-    def of_labels(
-        self, fit: Callable[[Part, Part, Part, Metric], Predicted] | None
-    ) -> tuple[float | None, dict[str, float]]:
+    def of_labels(self, fit: Callable[[Part, Part, Part, Metric], Predicted] | None) -> Baseline:
         """The accuracy of TF-IDF on texts, of `fit` on raw pixels; of the commonest label where
         there is nothing to learn from. That is the detail `majority`, too."""
         items = self.items

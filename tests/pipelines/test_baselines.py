@@ -15,11 +15,11 @@ from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation import trivial
 from pipelines.evaluation.baselines import baselines_stage, run_baselines
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.datasets import locate
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.given import given_tasks
 from pipelines.evaluation.items import Labelled, Pictures, Texts
-from pipelines.evaluation.protocol import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.protocols import protocol_named
 
 WORDS = "dark bright number a picture of yes no is it good bad film " + " ".join("0123456789")

@@ -22,10 +22,11 @@ from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context, UserError
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation import run
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.datasets import DATA_SETS, locate
 from pipelines.evaluation.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
 from pipelines.evaluation.loaders import load_items
-from pipelines.evaluation.protocol import FeaturesConfig, OnFeatures, ProtocolConfig
+from pipelines.evaluation.protocol import OnFeatures
 from pipelines.evaluation.protocols import protocol_named
 from pipelines.evaluation.tasks import TASKS
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.config import EvaluationConfig
+from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.datasets import Place
-from pipelines.evaluation.protocol import Given, OnModel, ProtocolConfig, Result, Tuning
+from pipelines.evaluation.items import Captioned, Texts, Usable
+from pipelines.evaluation.protocol import Baseline, Given, OnModel, Subject
 from pipelines.evaluation.protocols.linear_probe import LinearProbe
+from pipelines.evaluation.results import Result
 from pipelines.evaluation.tasks import Task
 
 if TYPE_CHECKING:
-    from momo.evaluation.encoder import Capability, Encoder
-    from momo_platform.stages import Context
-    from pipelines.evaluation.items import Usable
     from pipelines.evaluation.trivial import Trivial
 
 
@@ -37,24 +37,20 @@ class FineTune(OnModel):
         tuning = Tuning(task.epochs, task.batch_size, rate, task.dropout, decay)
         return replace(tuning, **{name: getattr(evaluation, o) for name, o in task.set_by})
 
-    def needs(self, items: Usable) -> tuple[Capability, ...]:
-        from pipelines.evaluation.items import Texts
-
+    def needs(self, items: Usable) -> tuple[str, ...]:
         if not isinstance(items, Texts):
             return ("image",)
         return ("text",) if items.pictures is None else ("pair",)
 
-    def measure(
-        self, config: ProtocolConfig, encoder: Encoder, items: Usable, context: Context
-    ) -> Result:
+    def measure(self, subject: Subject) -> Result:
         from pipelines.evaluation.fine_tuning import fine_tuned
-        from pipelines.evaluation.items import Captioned
 
+        items = subject.items
         assert not isinstance(items, Captioned)
         absent = [p for p in ("train", "valid", "test") if not (items.split == p).any()]
         if absent:
             return {"not_available": f"there is no {absent[0]} example"}
-        return fine_tuned(config, encoder, items, context, self.chance)
+        return fine_tuned(subject, items, self.chance)
 
-    def baseline(self, data: Trivial) -> tuple[float | None, dict[str, float]]:
+    def baseline(self, data: Trivial) -> Baseline:
         return data.of_labels(LinearProbe().fit)

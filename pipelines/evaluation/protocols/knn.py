@@ -1,19 +1,13 @@
 """The weighted vote of the nearest training examples by cosine; how many is chosen."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
+from momo.evaluation.metrics import Metric
 from pipelines.evaluation.protocol import FeatureClassifier, Part, Predicted
 
 
 class NearestNeighbours(FeatureClassifier):
     name = "knn"
 
-    def fit(
-        self, train: Part, valid: Part, test: Part, metric: Callable[[Any, Any], float]
-    ) -> Predicted:
+    def fit(self, train: Part, valid: Part, test: Part, metric: Metric) -> Predicted:
         from momo.evaluation.knn import knn
 
         found = knn(train, valid, test)

@@ -1,10 +1,6 @@
 """Logistic regression on frozen features; its regularisation is chosen."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
+from momo.evaluation.metrics import Metric
 from pipelines.evaluation.protocol import FeatureClassifier, Given, Part, Predicted
 
 
@@ -12,9 +8,7 @@ class LinearProbe(FeatureClassifier):
     name = "linear_probe"
     given = (Given("classes", "probe", "raw pixels"), Given("texts", "probe", "TF-IDF"))
 
-    def fit(
-        self, train: Part, valid: Part, test: Part, metric: Callable[[Any, Any], float]
-    ) -> Predicted:
+    def fit(self, train: Part, valid: Part, test: Part, metric: Metric) -> Predicted:
         from momo.evaluation.probe import linear_probe
 
         found = linear_probe(train, valid, test, metric=metric)

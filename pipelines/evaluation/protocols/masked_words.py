@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.evaluation.protocol import OnModel, ProtocolConfig, Result
+from momo.evaluation.bootstrap import interval_of_mean
+from pipelines.evaluation.items import Texts, Usable, evenly
+from pipelines.evaluation.protocol import Baseline, OnModel, Subject
+from pipelines.evaluation.results import Result, result_of, value_of
 
 if TYPE_CHECKING:
-    from momo.evaluation.encoder import Capability, Encoder
-    from momo_platform.stages import Context
-    from pipelines.evaluation.items import Usable
     from pipelines.evaluation.trivial import Trivial
 
 
@@ -17,20 +17,16 @@ class MaskedWords(OnModel):
     name = "masked_words"
     trains = False
 
-    def needs(self, items: Usable) -> tuple[Capability, ...]:
+    def needs(self, items: Usable) -> tuple[str, ...]:
         return ("words",)
 
     def chance(self, metric: str, classes: int) -> float | None:
         return 1 / classes
 
-    def measure(
-        self, config: ProtocolConfig, encoder: Encoder, items: Usable, context: Context
-    ) -> Result:
-        from momo.evaluation.bootstrap import interval_of_mean
+    def measure(self, subject: Subject) -> Result:
         from momo.evaluation.heads import masked_words
-        from pipelines.evaluation.items import Texts, evenly
-        from pipelines.evaluation.results import result_of, value_of
 
+        config, encoder, items = subject.config, subject.encoder, subject.items
         assert isinstance(items, Texts)
         chosen = evenly(items.split, config.limit)
         chosen = chosen[items.split[chosen] == "test"]
@@ -40,5 +36,5 @@ class MaskedWords(OnModel):
         value = value_of(found.accuracy, bounds, self.chance(config.metric, encoder.vocab_size))
         return result_of(config, value, len(texts), {"words": len(found.right)})
 
-    def baseline(self, data: Trivial) -> tuple[float | None, dict[str, float]]:
+    def baseline(self, data: Trivial) -> Baseline:
         return data.commonest_word(), {}

@@ -1,18 +1,13 @@
 """Whether the matching head tells true pairs from false ones."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
-from pipelines.evaluation.protocol import OnModel, ProtocolConfig, Result
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from momo.evaluation.encoder import Capability, Encoder
-    from momo_platform.stages import Context
-    from pipelines.evaluation.items import Captioned, Usable
+from momo.evaluation.metrics import metric_named
+from pipelines.evaluation.items import Captioned, Usable, limited
+from pipelines.evaluation.protocol import OnModel, Subject
+from pipelines.evaluation.results import Result, first_captions, result_of, scored
 
 
 class OnPairs(OnModel):
@@ -20,31 +15,23 @@ class OnPairs(OnModel):
 
     trains = False
 
-    def needs(self, items: Usable) -> tuple[Capability, ...]:
+    def needs(self, items: Usable) -> tuple[str, ...]:
         return ("aligned", "matching")
 
-    def measure(
-        self, config: ProtocolConfig, encoder: Encoder, items: Usable, context: Context
-    ) -> Result:
-        from pipelines.evaluation.items import Captioned, limited
-
+    def measure(self, subject: Subject) -> Result:
+        config, encoder, items = subject.config, subject.encoder, subject.items
         assert isinstance(items, Captioned)
         items = limited(items, config.limit)
-        if len(set(items.image_groups.tolist())) < 2:
+        if len(np.unique(items.image_groups)) < 2:
             return {"not_available": "needs at least two held-out pairs"}
         rows = range(len(items.pictures))
         pixels = items.pictures.pixels(rows, encoder.image_size, config.threads)
         ids = encoder.tokenize(items.captions, length=encoder.caption_length)
-        return self.judge(config, encoder, items, pixels, ids)
+        return self.judge(subject, items, pixels, ids)
 
     @abstractmethod
     def judge(
-        self,
-        config: ProtocolConfig,
-        encoder: Encoder,
-        items: Captioned,
-        pixels: np.ndarray,
-        ids: np.ndarray,
+        self, subject: Subject, items: Captioned, pixels: np.ndarray, ids: np.ndarray
     ) -> Result:
         """`pixels` uint8 [N, 3, H, W] of the pictures, `ids` int64 [M, T] of the captions."""
 
@@ -56,19 +43,11 @@ class Matching(OnPairs):
         return 0.5  # as many false pairs as true ones
 
     def judge(
-        self,
-        config: ProtocolConfig,
-        encoder: Encoder,
-        items: Captioned,
-        pixels: np.ndarray,
-        ids: np.ndarray,
+        self, subject: Subject, items: Captioned, pixels: np.ndarray, ids: np.ndarray
     ) -> Result:
-        import numpy as np
-
         from momo.evaluation.heads import matching_scores
-        from momo.evaluation.metrics import metric_named
-        from pipelines.evaluation.results import first_captions, result_of, scored
 
+        config, encoder = subject.config, subject.encoder
         shown, own = first_captions(items.image_groups, items.text_groups)
         groups = items.image_groups[shown]
         scores, truth = matching_scores(encoder, pixels[shown], ids[own], groups, config.seed)

@@ -1,19 +1,14 @@
 """Retrieval, the nearest of each query ordered again by the matching head."""
 
-from __future__ import annotations
+import numpy as np
 
-from typing import TYPE_CHECKING
-
+from pipelines.evaluation.configs import ProtocolConfig
 from pipelines.evaluation.datasets import Place
-from pipelines.evaluation.protocol import ProtocolConfig, Result
+from pipelines.evaluation.items import Captioned
+from pipelines.evaluation.protocol import Subject
 from pipelines.evaluation.protocols.matching import OnPairs
-from pipelines.evaluation.protocols.retrieval import ranking
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from momo.evaluation.encoder import Encoder
-    from pipelines.evaluation.items import Captioned
+from pipelines.evaluation.protocols.retrieval import ranking, retrieved
+from pipelines.evaluation.results import Result
 
 
 class Reranked(OnPairs):
@@ -23,15 +18,9 @@ class Reranked(OnPairs):
         return ranking(super().config(metric, place, seed, limit))
 
     def judge(
-        self,
-        config: ProtocolConfig,
-        encoder: Encoder,
-        items: Captioned,
-        pixels: np.ndarray,
-        ids: np.ndarray,
+        self, subject: Subject, items: Captioned, pixels: np.ndarray, ids: np.ndarray
     ) -> Result:
-        from pipelines.evaluation.results import retrieved
-
+        encoder = subject.encoder
         arrays = {
             "image_embeddings": encoder.embed_pixels(pixels),
             "text_embeddings": encoder.embed_texts(items.captions),
@@ -42,4 +31,4 @@ class Reranked(OnPairs):
         def rerank(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
             return encoder.match(pixels, ids[others], picture=rows)
 
-        return retrieved(config, arrays, rerank)
+        return retrieved(subject.config, arrays, rerank)

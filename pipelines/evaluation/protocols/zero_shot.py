@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipelines.evaluation.protocol import ClassPredictor, Given, Predicted
+from momo.evaluation.metrics import Metric
+from momo.evaluation.zero_shot import classify
+from pipelines.evaluation.protocol import Arrays, Baseline, ClassPredictor, Given, Predicted
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pipelines.evaluation.trivial import Trivial
 
 
@@ -18,14 +17,12 @@ class ZeroShot(ClassPredictor):
     embeddings, trains = True, False
     given = (Given("classes", "zero-shot", "majority"),)
 
-    def predict(self, arrays: Mapping[str, np.ndarray], metric: str) -> Predicted | str:
-        from momo.evaluation.zero_shot import classify
-
+    def predict(self, arrays: Arrays, metric: Metric) -> Predicted | str:
         if "class_embeddings" not in arrays:
             return "needs names of classes and a space of texts and pictures"
         test = arrays["split"] == "test"
         found, _ = classify(arrays["image_embeddings"][test], arrays["class_embeddings"])
         return Predicted(found)
 
-    def baseline(self, data: Trivial) -> tuple[float | None, dict[str, float]]:
+    def baseline(self, data: Trivial) -> Baseline:
         return data.of_labels(None)
