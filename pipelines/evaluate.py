@@ -226,10 +226,10 @@ def run(options: Options, arguments: Sequence[str]) -> Path:
     storage = open_storage(options.storage)
     command = command_line(arguments, "evaluate")
     plan = make_plan([build_graph(options, command)["comparison"]], storage)
-    how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
     if plan.to_run:
         storage.create()
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), command)
+        how = RunOptions(options.storage, options.cluster, verbose=options.verbose)
+        execute_plan(plan, storage, how, command, options.preset)
     artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
     assert artifact is not None
     return artifact.path
