@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
-from pipelines.evaluation.datasets import Place, locate
+from pipelines.evaluation.configs import BaselinesConfig, Measured
+from pipelines.evaluation.datasets import locate
 from pipelines.evaluation.tasks import Task
-
-MOST_TRAINED_ON = 20_000
-"""Training examples of a data set that trivial methods and the untrained model's probe see at
-most, evenly spread; the test part is whole."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One task and where its data lie."""
-
-    name: str
-    protocol: str
-    metric: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class BaselinesConfig:
-    """`model`: of which an untrained one, from `model_seed`, is measured by the same protocols;
-    None: none is."""
-
-    seed: int
-    limit: int
-    tasks: tuple[Measured, ...]
-    model: ModelConfig | None
-    model_seed: int = 0
 
 
 def baselines_stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from momo.config import ModelConfig
 from momo.precision import Precision
 from momo_platform.training.config import MECHANICS
 from pipelines.evaluation.datasets import Place
@@ -53,3 +54,25 @@ class ProtocolConfig:
     device: str = field(default="cpu", metadata=MECHANICS)
     ks: tuple[int, ...] = ()
     save_classifier: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One task and where its data lie."""
+
+    name: str
+    protocol: str
+    metric: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class BaselinesConfig:
+    """`model`: of which an untrained one, from `model_seed`, is measured by the same protocols;
+    None: none is."""
+
+    seed: int
+    limit: int
+    tasks: tuple[Measured, ...]
+    model: ModelConfig | None
+    model_seed: int = 0

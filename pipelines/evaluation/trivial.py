@@ -15,8 +15,7 @@ from momo.evaluation.metrics import Metric, metric_named
 from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
-from pipelines.evaluation.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
-from pipelines.evaluation.configs import FeaturesConfig
+from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, Measured
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.items import (
     Captioned,
@@ -31,6 +30,9 @@ from pipelines.evaluation.items import (
 from pipelines.evaluation.protocol import Baseline, OnFeatures, Part, Predicted
 from pipelines.evaluation.protocols import protocol_named
 
+MOST_TRAINED_ON = 20_000
+"""Training examples of a data set that trivial methods and the untrained model's probe see at
+most, evenly spread; the test part is whole."""
 _LEAST, _SIDE = 5, 32  # special tokens of the vocabulary; pixels of a raw picture's side
 _PARTS = ("train", "valid", "test")
 
