@@ -173,7 +173,7 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
         "comparison",
         run_comparison,
         ComparisonConfig(
-            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.names for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
             chosen.given,

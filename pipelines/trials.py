@@ -132,11 +132,7 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
     return Stage(
         "scores",
         run_scores,
-        ScoresConfig(
-            {task: node.name for task, node in suite.nodes.items()},
-            suite.missing,
-            chosen.given,
-        ),
+        ScoresConfig(suite.names, suite.missing, chosen.given),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
         version=2,
         code=("pipelines.trials", "pipelines.evaluation.scores"),

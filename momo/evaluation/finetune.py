@@ -185,6 +185,18 @@ def learning_rates(layers: int, config: FineTuneConfig) -> list[float]:
     return [config.learning_rate * config.layer_decay ** (layers - 1 - i) for i in range(layers)]
 
 
+def _groups(classifier: Classifier, config: FineTuneConfig) -> list[dict[str, Any]]:
+    """For the optimizer: of each layer what is decayed and what is not, at the layer's rate."""
+    layers, matrices = classifier.layers(), decayed_parameters(classifier)
+    groups: list[dict[str, Any]] = []
+    for layer, rate in zip(layers, learning_rates(len(layers), config), strict=True):
+        for decayed in (True, False):
+            of_group = [p for p in layer if (p in matrices) == decayed]
+            decay = config.weight_decay if decayed else 0.0
+            groups.append({"params": of_group, "lr": rate, "weight_decay": decay})
+    return groups
+
+
 def fine_tune(
     trunk: Trunk,
     train: Examples,
@@ -210,17 +222,8 @@ def fine_tune(
         device, precision = device_of(trunk), config.precision
         classifier = Classifier(trunk, 1 if regression else classes, config.dropout).to(device)
         classifier.requires_grad_(True)
-        layers = classifier.layers()
-        rates = learning_rates(len(layers), config)
-        parameters = [p for layer in layers for p in layer]
-        matrices = decayed_parameters(classifier)
-        groups: list[dict[str, Any]] = []
-        for layer, rate in zip(layers, rates, strict=True):
-            for decayed in (True, False):
-                of_group = [p for p in layer if (p in matrices) == decayed]
-                decay = config.weight_decay if decayed else 0.0
-                groups.append({"params": of_group, "lr": rate, "weight_decay": decay})
-        optimizer = torch.optim.AdamW(groups, fused=True)
+        parameters = [p for layer in classifier.layers() for p in layer]
+        optimizer = torch.optim.AdamW(_groups(classifier, config), fused=True)
         steps = config.epochs * -(-len(train) // config.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,

@@ -61,6 +61,11 @@ class Suite:
         """By stage name, without repetition."""
         return {stage.name: stage for stage in self.nodes.values()}
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Task → its stage's name."""
+        return {task: stage.name for task, stage in self.nodes.items()}
+
 
 @dataclass(frozen=True)
 class _Making:

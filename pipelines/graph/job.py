@@ -81,7 +81,7 @@ def _report(
         ReportConfig(
             config.preset,
             tuple(models),
-            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.names for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             given=evaluation.given,
             command=command,

@@ -116,13 +116,17 @@ def markdown_table(
             "",
             f"A quick look: at most {shown} examples of each part (`--limit`); not compared.",
         ]
-    gone = [(t, n, m["not_available"][t]) for n, m in models.items() for t in m["not_available"]]
-    if gone:
-        lines += ["", "Not available:", ""]
-        reasons: dict[tuple[str, str], list[str]] = {}
-        for task, name, reason in gone:
+    return "\n".join([*lines, *_not_available(models)]) + "\n"
+
+
+def _not_available(models: Mapping[str, Summary]) -> list[str]:
+    """A line a task and reason, with the models that it is of where others have the task."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, model in models.items():
+        for task, reason in model["not_available"].items():
             reasons.setdefault((task, reason), []).append(name)
-        for (task, reason), which in reasons.items():
-            of = "" if len(which) == len(names) else f" ({', '.join(which)})"
-            lines.append(f"- {task}{of}: {reason}")
-    return "\n".join(lines) + "\n"
+    lines = ["", "Not available:", ""] if reasons else []
+    for (task, reason), which in reasons.items():
+        of = "" if len(which) == len(models) else f" ({', '.join(which)})"
+        lines.append(f"- {task}{of}: {reason}")
+    return lines

@@ -1,7 +1,10 @@
 """docs/extending/protocol.md, followed."""
 
 import importlib
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from pipelines.evaluation.scores import summarise
 from pipelines.report.tables import text_table
 
 PAGE = "protocol.md"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -58,6 +62,17 @@ def test_the_file_alone_measures_data_from_the_command_line(written, tmp_path):
     row = next(line for line in text_table({"tiny": summary}).splitlines() if "mine" in line)
     assert "raw pixels" in row
     assert summary["tasks"]["mine"]["protocol"] == "nearest_mean"
+
+
+def test_the_plan_reads_the_file_without_torch_and_ray(written):
+    code = (
+        "import sys, pipelines.evaluation.protocols as p; p.__path__.append(sys.argv[1]);"
+        "assert 'nearest_mean' in {one.name for one in p.protocols()};"
+        "sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(written.parent)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}"}
+    assert subprocess.run(command, env=environment, cwd=ROOT).returncode == 0
 
 
 def test_the_row_is_a_task_of_the_table(written, monkeypatch):
