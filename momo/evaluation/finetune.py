@@ -197,6 +197,17 @@ def _groups(classifier: Classifier, config: FineTuneConfig) -> list[dict[str, An
     return groups
 
 
+def _share(step: int, steps: int) -> float:
+    """Of the peak rate."""
+    return min((step + 1) / max(1, steps // 10), max(0.0, 1 - step / steps))
+
+
+def _loss(outputs: Tensor, labels: Tensor, regression: bool) -> Tensor:
+    if regression:
+        return nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
+    return nn.functional.cross_entropy(outputs, labels)
+
+
 def fine_tune(
     trunk: Trunk,
     train: Examples,
@@ -225,10 +236,7 @@ def fine_tune(
         parameters = [p for layer in classifier.layers() for p in layer]
         optimizer = torch.optim.AdamW(_groups(classifier, config), fused=True)
         steps = config.epochs * -(-len(train) // config.batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda s: min((s + 1) / max(1, steps // 10), max(0.0, 1 - s / steps)),
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _share(s, steps))
         generator = np.random.Generator(np.random.Philox(config.seed))
         lengths = _lengths(train, trunk.pad)
         best = (-np.inf, 0)
@@ -240,10 +248,7 @@ def fine_tune(
             for ids, pixels, labels in batches:
                 with at_precision(precision, device):
                     outputs = classifier(ids, pixels).float()
-                if regression:
-                    loss = nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
-                else:
-                    loss = nn.functional.cross_entropy(outputs, labels)
+                loss = _loss(outputs, labels, regression)
                 optimizer.zero_grad(set_to_none=True)
                 # Autocast is of the forward pass; the backward's products follow its types.
                 with at_precision("fp32" if precision == "bf16" else precision, device):
