@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.config import Kind
 from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES, named
@@ -39,12 +40,13 @@ _EPOCHS = 5
 @dataclass(frozen=True)
 class Holding:
     """What a place may hold, in words; what it needs for that; the tasks' group; the protocol where
-    none is named."""
+    none is named; what its files are listed as."""
 
     data: str
     needed: str
     group: str
     protocol: str
+    listed: Kind = "images"
 
 
 HOLDINGS = {
@@ -54,7 +56,9 @@ HOLDINGS = {
         "image",
         "linear_probe",
     ),
-    "texts": Holding("texts with labels", "the columns text and label", "text", "fine_tune"),
+    "texts": Holding(
+        "texts with labels", "the columns text and label", "text", "fine_tune", "text"
+    ),
     "pairs": Holding(
         "pairs",
         "the columns image and caption, or name.jpg beside name.txt",
@@ -107,7 +111,7 @@ def _task(entry: str) -> Task:
     protocol, asked = words[word or next(iter(words))]
     how = "divided" if protocol.trains else "all"
     uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-    digest = identify(uri, field_name, "text" if kind == "texts" else "images")
+    digest = identify(uri, field_name, HOLDINGS[kind].listed)
     data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
     return Task(
         name,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from momo_platform.stages import Artifact, Context, Resources, Stage, UserError
+from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import EvaluationConfig
-from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
+from pipelines.evaluation import run
+from pipelines.evaluation.configs import FeaturesConfig
 from pipelines.evaluation.datasets import DataSet, Place, locate
 from pipelines.evaluation.protocol import OnFeatures, device_of
 from pipelines.evaluation.protocols import protocol_named
@@ -16,37 +16,6 @@ from pipelines.evaluation.tasks import KINDS, TASKS, Task
 
 _CODE = ("momo.evaluation", "pipelines.evaluation")
 _NO_SOURCE = {f"own-{kind}": f"no --{kind}.source was given" for kind in KINDS}
-
-
-def run_features(
-    config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: inputs model and what the data needs → arrays, `.npy`; once for all tasks."""
-    from pipelines.evaluation import run
-
-    return run.features(config, inputs, context)
-
-
-def run_on_features(
-    config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: input features → {"values": {metric: {value, low, high, chance}}, "n", "details"}.
-
-    low and high: 95 % bootstrap; chance: what a guess reaches, or None; n: test examples. Or
-    {"not_available": why}.
-    """
-    from pipelines.evaluation import run
-
-    return run.on_features(config, inputs, context)
-
-
-def run_on_model(
-    config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: as `run_on_features`, from the model and the data."""
-    from pipelines.evaluation import run
-
-    return run.on_model(config, inputs, context)
 
 
 @dataclass(frozen=True)
@@ -104,7 +73,7 @@ class _Making:
         )
         return Stage(
             f"features-{data.name}-{self.tag}",
-            run_features,
+            run.features,
             config,
             self.inputs(data),
             resources=self.on_model,
@@ -118,10 +87,10 @@ class _Making:
         if features is not None:
             inputs, cpus = {"features": features}, Resources(num_cpus=self.evaluation.cpus)
             return Stage(
-                name, run_on_features, config, inputs, version=2, resources=cpus, code=_CODE
+                name, run.on_features, config, inputs, version=2, resources=cpus, code=_CODE
             )
         inputs, on_model = self.inputs(task.data_set), self.on_model
-        return Stage(name, run_on_model, config, inputs, version=3, resources=on_model, code=_CODE)
+        return Stage(name, run.on_model, config, inputs, version=3, resources=on_model, code=_CODE)
 
 
 def build_suite(
