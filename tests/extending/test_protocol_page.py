@@ -33,7 +33,7 @@ def written(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     yield file
     protocols.protocol_named.cache_clear()
-    sys.modules.pop(f"{protocols.__name__}.{file.stem}")
+    sys.modules.pop(f"{protocols.__name__}.{file.stem}", None)
 
 
 def pictures(folder):
