@@ -18,9 +18,9 @@ from momo_platform.overrides import with_settings
 from momo_platform.training.config import LoggingConfig, ScalingConfig
 from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, SourceOptions
 from pipelines.estimates import estimate_stage
+from pipelines.evaluation.tasks import choose
 from pipelines.graph.corpora import is_own
 from pipelines.presets import PRESETS
-from pipelines.tasks.registry import choose
 from pipelines.training import StageRecipe
 
 Budget = Literal["smoke", "hour", "demo"]

@@ -21,9 +21,9 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from momo.device import device_of, find_device
-from momo.evaluation.encoder import MoMoTrunk
 from momo.evaluation.finetune import Classifier as FineTuned
 from momo.evaluation.finetune import Examples, outputs_of
+from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.export import CONFIG, TOKENIZER, load_model, save
 from momo.pictures import Picture, is_one_picture, open_picture
 from momo.precision import Precision, check_precision, keep_linear_layers_in_bf16

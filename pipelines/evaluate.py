@@ -40,16 +40,16 @@ from pipelines.config import (
     RunOptions,
     SourceOptions,
 )
+from pipelines.evaluation.baselines import baselines_stage
+from pipelines.evaluation.graph import Suite, build_suite, check_unique
+from pipelines.evaluation.scores import read_run
+from pipelines.evaluation.tasks import TASKS
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import KINDS, prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
-from pipelines.report.summary import read_run
-from pipelines.tasks.baselines import baselines_stage
-from pipelines.tasks.registry import TASKS
-from pipelines.tasks.stages import Suite, build_suite, check_unique
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
 
@@ -173,14 +173,14 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
         "comparison",
         run_comparison,
         ComparisonConfig(
-            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.names for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
             chosen.given,
             command,
         ),
         inputs,
-        code=("pipelines.report",),
+        code=("pipelines.evaluation.scores", "pipelines.report"),
     )
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
@@ -226,10 +226,10 @@ def run(options: Options, arguments: Sequence[str]) -> Path:
     storage = open_storage(options.storage)
     command = command_line(arguments, "evaluate")
     plan = make_plan([build_graph(options, command)["comparison"]], storage)
-    how = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
     if plan.to_run:
         storage.create()
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=how), command)
+        how = RunOptions(options.storage, options.cluster, verbose=options.verbose)
+        execute_plan(plan, storage, how, command, options.preset)
     artifact = storage.artifact("comparison", plan["comparison"].fingerprint)
     assert artifact is not None
     return artifact.path

@@ -28,7 +28,7 @@ from momo_platform.stages import (
 )
 from pipelines.commands.help_pages import TRAIN
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import PipelineConfig
+from pipelines.config import PipelineConfig, RunOptions
 from pipelines.initial_model import InitialModelConfig
 from pipelines.options import parse
 
@@ -58,7 +58,7 @@ def job(config: PipelineConfig, arguments: Sequence[str]) -> Plan:
         return plan
     if plan.to_run:
         storage.create()
-        execute_plan(plan, storage, config, command_line(arguments))
+        execute_plan(plan, storage, config.run, command_line(arguments), config.preset)
     finish(plan, storage)
     return plan
 
@@ -109,9 +109,11 @@ def show_plan(plan: Plan, config: PipelineConfig, storage: Storage) -> None:
         console.print(f"on {cores} CPU cores: {planned_time(plan, storage, cores).planned}")
 
 
-def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: str) -> None:
-    """Run the plan on Ray; Ray's own messages go to a log file below the storage, and how far it is
-    to a record beside it, which names `command`."""
+def execute_plan(
+    plan: Plan, storage: Storage, options: RunOptions, command: str, preset: str
+) -> None:
+    """Run the plan on Ray; Ray's own messages go to a log file below the storage, which has the
+    preset's name, and how far it is to a record beside it, which names `command`."""
     from momo_platform.cluster import cluster_cores, growth, start_ray
     from momo_platform.console import View, silence
     from momo_platform.stages.executor import execute
@@ -119,16 +121,16 @@ def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: 
     from momo_platform.stages.time_left import Forecast
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    log = _local_folder(storage) / "logs" / f"{config.preset}-{stamp}.log"
+    log = _local_folder(storage) / "logs" / f"{preset}-{stamp}.log"
     with ExitStack() as stack:
-        stream = stack.enter_context(silence(log, verbose=config.run.verbose))
+        stream = stack.enter_context(silence(log, verbose=options.verbose))
         stream.write(
-            f"preset {config.preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
+            f"preset {preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
             f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}\n"
         )
-        view = stack.enter_context(View(stream, verbose=config.run.verbose))
+        view = stack.enter_context(View(stream, verbose=options.verbose))
         view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
-        connection = stack.enter_context(start_ray(config.run.cluster, verbose=config.run.verbose))
+        connection = stack.enter_context(start_ray(options.cluster, verbose=options.verbose))
         if connection.notice:
             view.print(connection.notice)
         view.forecast = Forecast(plan, storage, cluster_cores())
@@ -137,7 +139,7 @@ def execute_plan(plan: Plan, storage: Storage, config: PipelineConfig, command: 
             storage,
             view,
             growth={} if connection.owned else growth(),
-            wait_seconds=60 * config.run.wait_minutes,
+            wait_seconds=60 * options.wait_minutes,
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
-from pipelines.report.summary import split_name
+from pipelines.evaluation.scores import split_name
 
 
 @dataclass(frozen=True)

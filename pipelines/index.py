@@ -148,7 +148,7 @@ def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
         storage.create()
         run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
         command = command_line(arguments, "index")
-        execute_plan(plan, storage, replace(PRESETS[options.preset](), run=run), command)
+        execute_plan(plan, storage, run, command, options.preset)
     artifact = storage.artifact("index", plan["index"].fingerprint)
     assert artifact is not None
     return str(artifact.path / "index")

@@ -12,12 +12,12 @@ from momo_platform.overrides import as_options, differences, with_settings
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
+from pipelines.evaluation.graph import Suite, build_suite
+from pipelines.evaluation.tasks import Task
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import needed_kinds, prepared_rows
 from pipelines.graph.evaluation import choose_tasks
 from pipelines.presets import PRESETS
-from pipelines.tasks.registry import Task
-from pipelines.tasks.stages import Suite, build_suite
 from pipelines.training import StageRecipe
 
 
@@ -49,7 +49,7 @@ def run_scores(
     training stage's records}, "total_loss": their weighted sum}.
     """
     from momo_platform.training.records import FILE_NAME, read_records
-    from pipelines.report.stage import summaries
+    from pipelines.evaluation.scores import summaries
 
     summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs, config.given)
     summary = summary["model"]
@@ -132,14 +132,10 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
     return Stage(
         "scores",
         run_scores,
-        ScoresConfig(
-            {task: node.name for task, node in suite.nodes.items()},
-            suite.missing,
-            chosen.given,
-        ),
+        ScoresConfig(suite.names, suite.missing, chosen.given),
         {"model": model, **{f"trained-{s.name}": s for s in earlier}, **suite.stages},
         version=2,
-        code=("pipelines.trials", "pipelines.report.summary"),
+        code=("pipelines.trials", "pipelines.evaluation.scores"),
     )
 
 

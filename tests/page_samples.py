@@ -12,10 +12,11 @@ from momo_platform.sweeps.dashboard_page import Link, index_page
 from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
 from momo_platform.sweeps.report import forest, render
 from momo_platform.sweeps.rows import Results, Row, best_of
+from pipelines.evaluation.scores import deltas
 from pipelines.report.comparison import comparison_page
 from pipelines.report.corpora import Corpus, Sample
 from pipelines.report.page import Page
-from pipelines.report.summary import deltas, markdown_table
+from pipelines.report.tables import markdown_table
 from pipelines.report.trainings import Seen, Training
 
 STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")

@@ -95,8 +95,8 @@ assert load_initial(start, converted).kind == "MoMo"
 def test_a_clean_environment_with_the_wheel_has_momo_without_ray(tmp_path, record_property):
     import momo
     from momo.config import ModelConfig
-    from momo.evaluation.encoder import MoMoEncoder
     from momo.evaluation.finetune import Classifier
+    from momo.evaluation.momo_encoder import MoMoEncoder
     from momo.export import save
     from momo.hf import from_exported
     from momo.model import build_model

@@ -1,32 +1,25 @@
-"""A model under evaluation: what every protocol asks of it, and MoMo's answer.
+"""A model under evaluation: what every protocol asks of it.
 
 Shapes: N items, B a batch, T tokens, D width, E the width of the space of texts and pictures.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from momo.by_length import encode_by_length, text_lengths
 from momo.device import find_device, to_device
-from momo.embeddings import normalise_pixels
-from momo.export import CONFIG, load
 from momo.masking import PAD
-from momo.model import MoMo, mean_of_tokens
+from momo.model import mean_of_tokens
 from momo.precision import Precision, at_precision, check_precision
-from momo.tokenizer import encode_pairs, encode_texts
 
 Capability = Literal["image", "text", "pair", "aligned", "matching", "words"]
 """What a model can do: encode one modality, encode pairs, put both into one space, tell whether a
@@ -83,6 +76,12 @@ class Encoder(ABC):
     seen: frozenset[Capability]
     image_size: int
     text_length: int
+    caption_length: int | None = None
+    """Tokens of a caption in training, where that is known."""
+    vocab_size: int = 0
+    """How many words it can predict, where it sees `words`."""
+    savable: bool = False
+    """Whether `momo.classifier` can keep what its trunk was fine-tuned to."""
 
     def __init__(
         self, name: str, device: str | torch.device | None = None, precision: Precision = "fp32"
@@ -102,6 +101,17 @@ class Encoder(ABC):
     @abstractmethod
     def trunk(self) -> Trunk:
         """What `fine_tune` copies and trains."""
+
+    @property
+    def tokenizer_json(self) -> str | None:
+        """The tokenizer's file, where it is to be kept with a fine-tuned copy."""
+        return None
+
+    def predict_words(self, ids: Tensor, present: Tensor, hidden: Tensor) -> Tensor:
+        """The likeliest words of hidden places, int64 [M]: `ids` int64 [B, T] are masked, `present`
+        bool [B, T] without padding, `hidden` bool [B, T] has M of them. Of one that sees `words`.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def _patches(self, pixels: Tensor) -> Tensor:
@@ -216,133 +226,6 @@ def pool_cells(tokens: Tensor) -> Tensor:
     cells = min(side, 4, max(1, math.isqrt(MOST_FEATURES // width)))
     grid = tokens.transpose(1, 2).unflatten(2, (side, side))
     return nn.functional.adaptive_avg_pool2d(grid, cells).flatten(1)
-
-
-class MoMoTrunk(Trunk):
-    """[CLS] and the mean of the tokens; of pairs, the picture's [CLS] and the text's mean."""
-
-    def __init__(self, model: MoMo) -> None:
-        super().__init__()
-        self.encoder = model
-        self.width = 2 * model.config.width
-
-    def forward(self, ids: Tensor | None, pixels: Tensor | None) -> Tensor:
-        if ids is None:
-            if pixels is None:
-                raise ValueError("give ids, pixels or both")
-            image = self.encoder.encode_image(normalise_pixels(pixels))
-            return torch.cat([image[:, 0], image[:, 1:].mean(dim=1)], dim=1)
-        mask = ids != PAD
-        if pixels is None:
-            text = self.encoder.encode_text(ids, mask)
-            return torch.cat([text[:, 0], mean_of_tokens(text, mask)], dim=1)
-        image, text = self.encoder.encode_pair(normalise_pixels(pixels), ids, mask)
-        return torch.cat([image[:, 0], mean_of_tokens(text, mask)], dim=1)
-
-    def layers(self) -> list[list[nn.Parameter]]:
-        encoder = self.encoder
-        towers = [t for t in (encoder.image_tower, encoder.text_tower) if t is not None]
-        own = zip(*([*tower.blocks, tower.norm] for tower in towers), strict=True) if towers else ()
-        modules: list[tuple[nn.Module, ...]] = [
-            (encoder.image_embedding, encoder.text_embedding),
-            *own,
-            *((block,) for block in encoder.blocks),
-            (encoder.norm,),
-        ]
-        return [[p for module in part for p in module.parameters()] for part in modules]
-
-
-class MoMoEncoder(Encoder):
-    """MoMo, all of it; `tokenizer` is needed for texts only."""
-
-    def __init__(
-        self,
-        model: MoMo,
-        tokenizer: Tokenizer | None = None,
-        *,
-        caption_length: int | None = None,
-        name: str = "momo",
-        device: str | torch.device | None = None,
-        precision: Precision = "fp32",
-    ) -> None:
-        super().__init__(name, device, precision)
-        self.model = model.eval().to(self.device)
-        self.tokenizer = tokenizer
-        self.seen = frozenset(("image", "text", "pair", "aligned", "matching", "words"))
-        self.image_size = model.config.image_size
-        self.text_length = model.config.max_text_length
-        self.caption_length = min(caption_length or self.text_length, self.text_length)
-
-    def tokenize(
-        self, texts: Sequence[str], second: Sequence[str] | None = None, length: int | None = None
-    ) -> np.ndarray:
-        if self.tokenizer is None:
-            raise ValueError(f"{self.name} has no tokenizer: texts can't be encoded")
-        length = min(length or self.text_length, self.text_length)
-        if second is None:
-            return encode_texts(self.tokenizer, texts, length)
-        return encode_pairs(self.tokenizer, texts, second, length)
-
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        return self.embed_ids(self.tokenize(texts, length=self.caption_length))
-
-    def trunk(self) -> Trunk:
-        return MoMoTrunk(self.model)
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        return self.model.encode_image(normalise_pixels(pixels))[:, 1:]
-
-    def _words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        mask = ids != PAD
-        return self.model.encode_text(ids, mask), mask
-
-    def _embed_pixels(self, pixels: Tensor) -> Tensor:
-        return self.model.embed_image(normalise_pixels(pixels))
-
-    def _embed_ids(self, ids: Tensor) -> Tensor:
-        return self.model.embed_text(ids, ids != PAD)
-
-    def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:
-        image, _ = self.model.encode_pair(normalise_pixels(pixels), ids, ids != PAD)
-        return self.model.matching(image[:, 0])
-
-
-def load_encoder(
-    path: str | os.PathLike[str],
-    name: str | None = None,
-    device: str | torch.device | None = None,
-    precision: Precision = "fp32",
-) -> Encoder:
-    """An exported MoMo or a `transformers` model by its folder; `device` and `precision` as for
-    `Encoder`.
-
-    Raises FileNotFoundError or ValueError that names the folder and what it lacks.
-    """
-    folder = Path(path)
-    file = folder / CONFIG
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no {CONFIG}: give the folder of an exported MoMo or of a transformers "
-            "model (save_pretrained)"
-        )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}): save the model again") from error
-    name = name or folder.name
-    if "model" in config:
-        embedder = load(folder, "cpu")
-        return MoMoEncoder(
-            embedder.model,
-            embedder.tokenizer,
-            caption_length=embedder.text_length,
-            name=name,
-            device=device,
-            precision=precision,
-        )
-    from momo.evaluation.foreign import load_foreign
-
-    return load_foreign(folder, config, name, device, precision)
 
 
 def chunks(count: int, size: int = BATCH) -> Iterator[slice]:

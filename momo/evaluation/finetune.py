@@ -185,6 +185,29 @@ def learning_rates(layers: int, config: FineTuneConfig) -> list[float]:
     return [config.learning_rate * config.layer_decay ** (layers - 1 - i) for i in range(layers)]
 
 
+def _groups(classifier: Classifier, config: FineTuneConfig) -> list[dict[str, Any]]:
+    """For the optimizer: of each layer what is decayed and what is not, at the layer's rate."""
+    layers, matrices = classifier.layers(), decayed_parameters(classifier)
+    groups: list[dict[str, Any]] = []
+    for layer, rate in zip(layers, learning_rates(len(layers), config), strict=True):
+        for decayed in (True, False):
+            of_group = [p for p in layer if (p in matrices) == decayed]
+            decay = config.weight_decay if decayed else 0.0
+            groups.append({"params": of_group, "lr": rate, "weight_decay": decay})
+    return groups
+
+
+def _share(step: int, steps: int) -> float:
+    """Of the peak rate."""
+    return min((step + 1) / max(1, steps // 10), max(0.0, 1 - step / steps))
+
+
+def _loss(outputs: Tensor, labels: Tensor, regression: bool) -> Tensor:
+    if regression:
+        return nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
+    return nn.functional.cross_entropy(outputs, labels)
+
+
 def fine_tune(
     trunk: Trunk,
     train: Examples,
@@ -210,22 +233,10 @@ def fine_tune(
         device, precision = device_of(trunk), config.precision
         classifier = Classifier(trunk, 1 if regression else classes, config.dropout).to(device)
         classifier.requires_grad_(True)
-        layers = classifier.layers()
-        rates = learning_rates(len(layers), config)
-        parameters = [p for layer in layers for p in layer]
-        matrices = decayed_parameters(classifier)
-        groups: list[dict[str, Any]] = []
-        for layer, rate in zip(layers, rates, strict=True):
-            for decayed in (True, False):
-                of_group = [p for p in layer if (p in matrices) == decayed]
-                decay = config.weight_decay if decayed else 0.0
-                groups.append({"params": of_group, "lr": rate, "weight_decay": decay})
-        optimizer = torch.optim.AdamW(groups, fused=True)
+        parameters = [p for layer in classifier.layers() for p in layer]
+        optimizer = torch.optim.AdamW(_groups(classifier, config), fused=True)
         steps = config.epochs * -(-len(train) // config.batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda s: min((s + 1) / max(1, steps // 10), max(0.0, 1 - s / steps)),
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _share(s, steps))
         generator = np.random.Generator(np.random.Philox(config.seed))
         lengths = _lengths(train, trunk.pad)
         best = (-np.inf, 0)
@@ -237,10 +248,7 @@ def fine_tune(
             for ids, pixels, labels in batches:
                 with at_precision(precision, device):
                     outputs = classifier(ids, pixels).float()
-                if regression:
-                    loss = nn.functional.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
-                else:
-                    loss = nn.functional.cross_entropy(outputs, labels)
+                loss = _loss(outputs, labels, regression)
                 optimizer.zero_grad(set_to_none=True)
                 # Autocast is of the forward pass; the backward's products follow its types.
                 with at_precision("fp32" if precision == "bf16" else precision, device):

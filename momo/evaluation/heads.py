@@ -9,7 +9,7 @@ import torch
 
 from momo.by_length import encode_by_length, text_lengths
 from momo.device import to_device
-from momo.evaluation.encoder import BATCH, Encoder, MoMoEncoder
+from momo.evaluation.encoder import BATCH, Encoder
 from momo.masking import PAD, mask_tokens
 from momo.precision import at_precision
 
@@ -27,12 +27,11 @@ class MaskedWords:
 
 
 def masked_words(
-    encoder: MoMoEncoder, ids: np.ndarray, *, ratio: float = 0.15, seed: int = 0
+    encoder: Encoder, ids: np.ndarray, *, ratio: float = 0.15, seed: int = 0
 ) -> MaskedWords:
     """Hide `ratio` of the words of each text (`ids` int64 [N, T], padding 0), as in training, and
     let the model name them. Raises ValueError where there is nothing to hide."""
     noise = np.random.Generator(np.random.Philox(seed)).random((*ids.shape, 3), dtype=np.float32)
-    model = encoder.model
 
     def outcome(rows: np.ndarray, longest: int) -> np.ndarray:
         """int8 [B, T]: 1 a word that was found, 0 one that was not, -1 not hidden."""
@@ -42,12 +41,12 @@ def masked_words(
             batch,
             present,
             to_device(noise[rows, :longest], encoder.device),
-            vocab_size=model.config.vocab_size,
+            vocab_size=encoder.vocab_size,
             ratio=ratio,
         )
         result = np.full((len(rows), ids.shape[1]), -1, dtype=np.int8)
-        tokens = model.encode_text(masked.ids, present)[masked.selected]
-        found = model.word_logits(tokens).argmax(dim=-1) == batch[masked.selected]
+        words = encoder.predict_words(masked.ids, present, masked.selected)
+        found = words == batch[masked.selected]
         result[:, :longest][masked.selected.cpu().numpy()] = found.cpu().numpy()
         return result
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from momo_platform.data.config import Kind
 from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig
+from pipelines.evaluation.baselines import baselines_stage
+from pipelines.evaluation.graph import Suite, build_suite
+from pipelines.evaluation.tasks import Task, choose
 from pipelines.graph.corpora import KINDS, Corpora, demo_corpora, demo_rows, own_rows
-from pipelines.tasks.baselines import baselines_stage
-from pipelines.tasks.registry import Task, choose
-from pipelines.tasks.stages import Suite, build_suite
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def choose_tasks(
     demo = {kind for kind in trained_on if kind in prepared and kind not in own}
     given: tuple[Task, ...] = ()
     if any("=" in entry for entry in named):
-        from pipelines.tasks.given import given_tasks  # looks into files, with Arrow
+        from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
         given = given_tasks(named)
     tasks = choose(named, of_user.keys(), demo, given)

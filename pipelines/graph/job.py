@@ -81,7 +81,7 @@ def _report(
         ReportConfig(
             config.preset,
             tuple(models),
-            {n: {task: node.name for task, node in s.nodes.items()} for n, s in suites.items()},
+            {n: s.names for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             given=evaluation.given,
             command=command,
@@ -98,5 +98,5 @@ def _report(
             **{s.name: s for s in corpora.prepared.values() if s.name in used},
             **{s.name: s for s in corpora.mixed.values() if s.name in used},
         },
-        code=("pipelines.report",),
+        code=("pipelines.evaluation.scores", "pipelines.report"),
     )

@@ -1,5 +1,4 @@
-"""What the tables of the pages say of a result: numbers as text, and whether it differs from the
-trivial baseline."""
+"""What the tables of the pages say of a result: numbers as text."""
 
 from __future__ import annotations
 
@@ -7,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo_platform.charts import interval_mark
+from pipelines.evaluation.scores import verdict
 from pipelines.report.seeds import told as seeds
 from pipelines.report.words import metric_in_words
-
-_LESS_IS_BETTER = ("median_rank", "loss", "perplexity")
 
 
 def number(value: float | None) -> str:
@@ -18,18 +16,6 @@ def number(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-
-
-def verdict(row: Mapping[str, Any]) -> str:
-    """'good' where the whole interval is better than the baseline, 'bad' where it is worse, ''
-    where the two overlap or there is no baseline."""
-    baseline = row.get("baseline")
-    if baseline is None:
-        return ""
-    above, below = row["low"] > baseline, row["high"] < baseline
-    if any(row["metric"].endswith(name) for name in _LESS_IS_BETTER):
-        above, below = below, above
-    return "good" if above else "bad" if below else ""
 
 
 def method(row: Mapping[str, Any]) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from momo_platform.pages import template
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
+from pipelines.evaluation.scores import Summary, deltas, summaries
+from pipelines.evaluation.tasks import GROUPS, Task
 from pipelines.report.cells import CELLS
 from pipelines.report.page import now
-from pipelines.report.stage import summaries
-from pipelines.report.summary import Summary, deltas, markdown_table, text_table
-from pipelines.tasks.registry import GROUPS, Task
+from pipelines.report.tables import markdown_table, text_table
 
 
 @dataclass(frozen=True)

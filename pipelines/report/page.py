@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from momo_platform.console import duration
 from momo_platform.pages import template
 from momo_platform.stages import Artifact
+from pipelines.evaluation.scores import Summary
+from pipelines.evaluation.tasks import GROUPS
 from pipelines.report.cells import CELLS
 from pipelines.report.corpora import Corpus
-from pipelines.report.summary import Summary
 from pipelines.report.trainings import Training
 from pipelines.report.words import kind_in_words
-from pipelines.tasks.registry import GROUPS
 
 if TYPE_CHECKING:
     from pipelines.report.pictures import Nearest, Reconstruction

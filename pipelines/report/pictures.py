@@ -14,8 +14,8 @@ from momo.export import Embedder, load
 from momo.masking import random_patch_keep
 from momo.model import MoMo
 from momo_platform.charts import data_uri
-from pipelines.tasks.items import Captioned
-from pipelines.tasks.loaders import load_items
+from pipelines.evaluation.items import Captioned
+from pipelines.evaluation.loaders import load_items
 
 
 @dataclass(frozen=True)

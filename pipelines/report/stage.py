@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,9 @@ from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
-from pipelines.report.summary import Summary, markdown_table, summarise, text_table
-from pipelines.tasks.registry import TASKS, Task
+from pipelines.evaluation.scores import Summary, summaries
+from pipelines.evaluation.tasks import Task
+from pipelines.report.tables import markdown_table, text_table
 
 KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 
@@ -38,23 +39,6 @@ class ReportConfig:
     nearest: int = 6
     command: str = field(default="", metadata=MECHANICS)
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=MECHANICS)
-
-
-def summaries(
-    evaluations: Mapping[str, Mapping[str, str]],
-    missing: Mapping[str, Mapping[str, str]],
-    inputs: Mapping[str, Artifact],
-    given: Sequence[Task] = (),
-) -> dict[str, Summary]:
-    """A summary a model."""
-    baselines = inputs["baselines"].metrics["tasks"] if "baselines" in inputs else {}
-    found = {}
-    for model, nodes in evaluations.items():
-        known = (*TASKS.values(), *given)
-        tasks = [t for t in known if t.name in nodes or t.name in missing[model]]
-        results = {task: inputs[node].metrics for task, node in nodes.items()}
-        found[model] = summarise(tasks, results, missing[model], baselines)
-    return found
 
 
 def _kinds(inputs: Mapping[str, Artifact]) -> list[Kind]:

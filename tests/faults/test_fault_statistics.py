@@ -95,7 +95,7 @@ def test_luck_among_many_arms_is_told_by_the_sweeps_report():
 def test_tables_say_what_their_intervals_cover():
     """One training's interval is the test sample's; over six seeds easy-VQA is far wider."""
     from momo.hf.card import render_card
-    from pipelines.report.summary import markdown_table
+    from pipelines.report.tables import markdown_table
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.split("## What the demo reaches")[1].split("\n## ")[0]

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from momo.config import TaskConfig
-from momo.evaluation.encoder import MoMoTrunk, Trunk
+from momo.evaluation.encoder import Trunk
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
+from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo_platform.training.config import LoggingConfig, OptimizerConfig, TrainConfig

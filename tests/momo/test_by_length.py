@@ -8,8 +8,8 @@ from passing_tokens import Passed, unsorted
 
 from momo.by_length import batches_by_length, encode_by_length, text_lengths
 from momo.device import to_device
-from momo.evaluation.encoder import MoMoEncoder
 from momo.evaluation.heads import masked_words
+from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.export import Embedder
 from momo.masking import PAD, mask_tokens
 from momo.model import mean_of_tokens

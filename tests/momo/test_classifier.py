@@ -9,8 +9,9 @@ from making_batches import CONFIG
 from PIL import Image
 
 import momo
-from momo.evaluation.encoder import MoMoEncoder, Trunk
+from momo.evaluation.encoder import Trunk
 from momo.evaluation.finetune import Classifier, Examples, outputs_of
+from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.export import CONFIG as CONFIG_FILE
 from momo.export import save
 from momo.model import build_model

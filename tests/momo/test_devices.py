@@ -9,9 +9,10 @@ from pretend_cuda import cuda_device
 
 import momo
 from momo.device import find_device
-from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk, load_encoder
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, outputs_of
 from momo.evaluation.heads import masked_words
+from momo.evaluation.load import load_encoder
+from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
 from momo.export import Embedder, save
 from momo.model import build_model
 from momo.precision import at_precision

@@ -13,9 +13,11 @@ from pretend_cuda import cuda_device
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import momo
-from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk, load_encoder, pool_cells
+from momo.evaluation.encoder import pool_cells
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
 from momo.evaluation.heads import masked_words, matching_scores, mismatched
+from momo.evaluation.load import load_encoder
+from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
 from momo.model import mean_of_tokens
 from momo.tokenizer import encode_pairs, train_wordpiece
 

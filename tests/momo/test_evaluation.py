@@ -6,8 +6,8 @@ from making_batches import CONFIG
 from momo.evaluation import retrieval
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
 from momo.evaluation.chance import chance, chance_recall, chance_reciprocal_rank, fitting_ks
-from momo.evaluation.encoder import MoMoEncoder, MoMoTrunk
 from momo.evaluation.finetune import Examples, FineTuneConfig, fine_tune
+from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.retrieval import places, reciprocal_ranks, zero_shot_retrieval
 

@@ -13,10 +13,10 @@ from momo.evaluation.bootstrap import (
     interval_of_median,
 )
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
-from momo.evaluation.encoder import MoMoTrunk
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, learning_rates
 from momo.evaluation.knn import knn
 from momo.evaluation.metrics import METRICS
+from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.evaluation.probe import linear_probe
 from momo.evaluation.zero_shot import class_embeddings, classify
 

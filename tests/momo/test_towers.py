@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from momo.config import ModelConfig, TaskConfig
 from momo.cost import encoder_passes, parameter_counts, trained_parameters, training_flops
-from momo.evaluation.encoder import MoMoTrunk
+from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.model import build_model, encoder_parameters
 from momo.tasks import MoMoTask
 from tests.momo.test_cost import CONFIG as SHARED

@@ -8,17 +8,19 @@ import pytest
 from test_given_tasks import pictures, table
 
 from momo.config import ModelConfig
-from momo.evaluation.encoder import MoMoEncoder
+from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
-from pipelines.tasks import trivial
-from pipelines.tasks.baselines import baselines_stage, run_baselines
-from pipelines.tasks.given import given_tasks
-from pipelines.tasks.items import Labelled, Pictures, Texts
-from pipelines.tasks.run import arrays_of, load_place, measured
-from pipelines.tasks.stages import FeaturesConfig, ProtocolConfig, locate
+from pipelines.evaluation import trivial
+from pipelines.evaluation.baselines import baselines_stage, run_baselines
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
+from pipelines.evaluation.datasets import locate
+from pipelines.evaluation.features import arrays_of, load_place
+from pipelines.evaluation.given import given_tasks
+from pipelines.evaluation.items import Labelled, Pictures, Texts
+from pipelines.evaluation.protocols import protocol_named
 
 WORDS = "dark bright number a picture of yes no is it good bad film " + " ".join("0123456789")
 MODEL = ModelConfig(width=16, depth=1, heads=2, image_size=16, vocab_size=80, embed_dim=8)
@@ -97,7 +99,8 @@ def test_texts_are_probed_as_pictures_are(place):
     context = Context(root, root, "features", "0", "a")
     arrays = arrays_of(encoder, items, FeaturesConfig(data), context)
     assert arrays["features"].shape == (60, 16)
-    result = measured(ProtocolConfig("linear_probe", "accuracy", data, 0), arrays)
+    config = ProtocolConfig("linear_probe", "accuracy", data, 0)
+    result = protocol_named("linear_probe").measure(config, arrays)
     assert (result["n"], result["values"]["accuracy"]["chance"]) == (12, 0.5)
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 from momo_platform.stages import UserError
 from pipelines import full
+from pipelines.evaluation.datasets import Place, locate
+from pipelines.evaluation.given import given_tasks
+from pipelines.evaluation.items import Captioned, Labelled, Texts
+from pipelines.evaluation.loaders import load_given
+from pipelines.evaluation.tasks import choose
 from pipelines.graph import build_graph
-from pipelines.tasks.given import given_tasks
-from pipelines.tasks.items import Captioned, Labelled, Texts
-from pipelines.tasks.loaders.given import load_given
-from pipelines.tasks.registry import choose
-from pipelines.tasks.stages import Place, locate
 
 
 def pictures(folder, count=30, classes=("dark", "bright")):

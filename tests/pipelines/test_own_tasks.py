@@ -11,11 +11,11 @@ from PIL import Image
 
 from momo_platform.data.sink import DATA
 from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions
+from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
+from pipelines.evaluation.loaders import load_items
+from pipelines.evaluation.tasks import TASKS, choose
 from pipelines.graph import build_graph
 from pipelines.presets import PRESETS
-from pipelines.tasks.items import Captioned, Labelled, NotAvailable, Texts
-from pipelines.tasks.loaders import load_items
-from pipelines.tasks.registry import TASKS, choose
 
 
 def png(number):

@@ -14,7 +14,8 @@ from momo_platform.charts import (
 from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.report.cells import others, verdict
+from pipelines.evaluation.scores import verdict
+from pipelines.report.cells import others
 from pipelines.report.corpora import Corpus, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
 from pipelines.report.words import loss_in_words, metric_in_words

@@ -5,15 +5,9 @@ import json
 import pytest
 
 from momo_platform.stages import UserError
-from pipelines.report.summary import (
-    PUBLISHED,
-    deltas,
-    markdown_table,
-    read_run,
-    summarise,
-    text_table,
-)
-from pipelines.tasks.registry import TASKS, choose
+from pipelines.evaluation.scores import PUBLISHED, deltas, read_run, summarise
+from pipelines.evaluation.tasks import TASKS, choose
+from pipelines.report.tables import markdown_table, text_table
 
 
 def result(metric, value, limit=0, n=400, chance=0.5):

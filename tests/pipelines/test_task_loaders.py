@@ -21,17 +21,14 @@ from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context, UserError
 from pipelines.config import EvaluationConfig
-from pipelines.tasks import run
-from pipelines.tasks.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
-from pipelines.tasks.loaders import load_items
-from pipelines.tasks.registry import DATA_SETS, TASKS
-from pipelines.tasks.stages import (
-    FEATURE_PROTOCOLS,
-    FeaturesConfig,
-    ProtocolConfig,
-    _tuning,
-    locate,
-)
+from pipelines.evaluation import run
+from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
+from pipelines.evaluation.datasets import DATA_SETS, locate
+from pipelines.evaluation.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
+from pipelines.evaluation.loaders import load_items
+from pipelines.evaluation.protocol import OnFeatures
+from pipelines.evaluation.protocols import protocol_named
+from pipelines.evaluation.tasks import TASKS
 
 G = np.random.default_rng(0)
 METRICS = ("r@1", "mrr", "median_rank")  # of retrieval, each way
@@ -497,10 +494,11 @@ def run_task(name, model, root, tmp_path, **changes):
         output.mkdir()
         return Context(output, output, name, "f", "a")
 
+    protocol = protocol_named(task.protocol)
     config = ProtocolConfig(
-        task.protocol, task.metric, place, 0, evaluation.limit, _tuning(task, evaluation)
+        task.protocol, task.metric, place, 0, evaluation.limit, protocol.tuning(task, evaluation)
     )
-    if task.protocol not in FEATURE_PROTOCOLS:
+    if not isinstance(protocol, OnFeatures):
         return run.on_model(config, {"model": model}, context("out"))
     features = context("features")
     wanted = FeaturesConfig(place, evaluation.limit, task.protocol != "linear_probe")
@@ -572,7 +570,7 @@ def test_limits_and_lazy_pictures(tmp_path, monkeypatch):
         files.append(buffer.getvalue())
     pictures = Pictures(files, lambda raw: Image.open(io.BytesIO(raw)))
     held = LazyPixels(pictures, 16)
-    monkeypatch.setattr("pipelines.tasks.items._HELD_PIXELS", 0)
+    monkeypatch.setattr("pipelines.evaluation.items._HELD_PIXELS", 0)
     lazy = LazyPixels(pictures, 16)
     assert lazy.held is None
     assert held.held is not None

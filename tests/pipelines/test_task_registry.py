@@ -10,10 +10,12 @@ import pytest
 from momo.evaluation.metrics import METRICS
 from momo_platform.stages import Stage, UserError, fingerprint
 from pipelines.config import EvaluationConfig
+from pipelines.evaluation.datasets import DATA_SETS, locate
+from pipelines.evaluation.graph import build_suite
+from pipelines.evaluation.loaders import loader_named
+from pipelines.evaluation.protocols import protocol_named
+from pipelines.evaluation.tasks import GROUPS, TASKS, choose
 from pipelines.given_model import GivenModel, run_given_model
-from pipelines.tasks.loaders import _PLACES
-from pipelines.tasks.registry import DATA_SETS, GROUPS, TASKS, choose
-from pipelines.tasks.stages import build_suite, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 # As FLAVA's paper groups them (arXiv 2112.04482) and GLUE's defines its metrics (arXiv 1804.07461).
@@ -31,10 +33,11 @@ def test_the_table_is_whole():
     for task in TASKS.values():
         assert task.data in DATA_SETS
         assert task.group in (*GROUPS, "diagnostic")
+        assert protocol_named(task.protocol).name == task.protocol
         if task.protocol not in ("retrieval", "reranked"):
             assert task.metric in METRICS
     for data in DATA_SETS.values():
-        assert data.loader.partition(":")[0] in _PLACES
+        assert callable(loader_named(data.loader))
         assert bool(data.needs) != bool(data.inputs)
         assert data.licence
         assert data.source

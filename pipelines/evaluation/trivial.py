@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
-from momo.evaluation.encoder import MoMoEncoder
-from momo.evaluation.knn import knn
-from momo.evaluation.metrics import metric_named
-from momo.evaluation.probe import linear_probe
+from momo.evaluation.metrics import Metric, metric_named
+from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
-from pipelines.tasks.baselines import MOST_TRAINED_ON, BaselinesConfig, Measured
-from pipelines.tasks.items import (
+from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, Measured
+from pipelines.evaluation.features import arrays_of, load_place
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
@@ -28,9 +27,12 @@ from pipelines.tasks.items import (
     Usable,
     evenly,
 )
-from pipelines.tasks.run import arrays_of, load_place, measured
-from pipelines.tasks.stages import FEATURE_PROTOCOLS, FeaturesConfig, ProtocolConfig
+from pipelines.evaluation.protocol import Baseline, OnFeatures, Part, Predicted
+from pipelines.evaluation.protocols import protocol_named
 
+MOST_TRAINED_ON = 20_000
+"""Training examples of a data set that trivial methods and the untrained model's probe see at
+most, evenly spread; the test part is whole."""
 _LEAST, _SIDE = 5, 32  # special tokens of the vocabulary; pixels of a raw picture's side
 _PARTS = ("train", "valid", "test")
 
@@ -70,16 +72,20 @@ class Baselines:
 
     def of(self, task: Measured) -> dict[str, Any] | None:
         """{"baseline", "untrained", "details"}, or None where there is nothing to measure."""
-        items = self.items(task)
+        items, protocol = self.items(task), protocol_named(task.protocol)
         if isinstance(items, NotAvailable) or not _has_test(items):
             return None
-        untrained = self._untrained(task, items) if task.protocol in FEATURE_PROTOCOLS else None
-        baseline, details = self._trivial(task, items)
+        untrained = None
+        if isinstance(protocol, OnFeatures):
+            untrained = self._untrained(task, protocol, items)
+        data = Trivial(items, task.metric, self.config.limit, self.tokenizer)
+        baseline, details = protocol.baseline(data)
         return {"baseline": baseline, "untrained": untrained, "details": details}
 
-    def _untrained(self, task: Measured, items: Usable) -> float | None:
+    def _untrained(self, task: Measured, protocol: OnFeatures, items: Usable) -> float | None:
         encoder = self.untrained
-        if encoder is None or (encoder.tokenizer is None and not _pictures_only(task)):
+        pictures_only = isinstance(items, Labelled) and not protocol.embeddings
+        if encoder is None or (encoder.tokenizer is None and not pictures_only):
             return None
         limit = self.config.limit
         if self._features is None or self._features[0] != task.place.data:
@@ -90,20 +96,26 @@ class Baselines:
         arrays = self._features[1]
         if isinstance(arrays, str):
             return None
-        ks = (int(task.metric.rpartition("@")[2]),) if "_r@" in task.metric else ()
-        config = ProtocolConfig(
-            task.protocol, task.metric, task.place, self.config.seed, limit, ks=ks
-        )
-        found = measured(config, arrays)
+        config = protocol.config(task.metric, task.place, self.config.seed, limit)
+        found = protocol.measure(config, arrays)
         return found["values"][task.metric]["value"] if "values" in found else None
 
-    def _trivial(self, task: Measured, items: Usable) -> tuple[float | None, dict[str, float]]:
-        if isinstance(items, Captioned):
-            return None, {}  # chance, which the result itself says
-        if task.protocol == "masked_words":
-            assert isinstance(items, Texts)
-            return self._commonest_word(items), {}
-        rows = evenly(items.split, self.config.limit)
+
+@dataclass(frozen=True)
+class Trivial:
+    """The data of one task, for the method of its protocol that needs no model."""
+
+    items: Usable
+    metric: str
+    limit: int
+    tokenizer: Tokenizer | None
+
+    def of_labels(self, fit: Callable[[Part, Part, Part, Metric], Predicted] | None) -> Baseline:
+        """The accuracy of TF-IDF on texts, of `fit` on raw pixels; of the commonest label where
+        there is nothing to learn from. That is the detail `majority`, too."""
+        items = self.items
+        assert not isinstance(items, Captioned)
+        rows = evenly(items.split, self.limit)
         labels, split = items.labels[rows], items.split[rows]
         parts = {part: np.flatnonzero(split == part) for part in _PARTS}
         fitted = np.concatenate([parts["train"], parts["valid"]])
@@ -122,18 +134,19 @@ class Baselines:
                 return tfidf_accuracy(known, (texts[parts["test"]].tolist(), test)), details
             except ValueError:  # no text has a word in letters: the majority is what is left
                 return common, details
-        if task.protocol == "zero_shot":
+        if fit is None:
             return common, details
         pixels = items.pictures.pixels(rows, _SIDE)
         grey = not (pixels != pixels[:, :1]).any()
         raw = raw_pixels(pixels[:, :1] if grey else pixels)
-        given = tuple((raw[r], labels[r]) for r in parts.values())
-        if task.protocol == "knn":
-            return knn(*given).accuracy, details
-        return linear_probe(*given, metric=metric_named(task.metric)).score, details
+        train, valid, held_out = ((raw[r], labels[r]) for r in parts.values())
+        metric = metric_named(self.metric)
+        return metric(fit(train, valid, held_out, metric).predictions, test), details
 
-    def _commonest_word(self, items: Texts) -> float | None:
+    def commonest_word(self) -> float | None:
         """The share that the commonest word has of those that are hidden, on average."""
+        items = self.items
+        assert isinstance(items, Texts)
         if self.tokenizer is None:
             return None
         texts = [t for t, part in zip(items.texts, items.split, strict=True) if part == "test"]
@@ -141,10 +154,6 @@ class Baselines:
         ids = np.concatenate([np.array(e.ids[: items.length], dtype=np.int64) for e in encoded])
         counts = np.bincount(ids[ids >= _LEAST]) if len(ids) else np.zeros(0)
         return float(counts.max() / counts.sum()) if counts.sum() else None
-
-
-def _pictures_only(task: Measured) -> bool:
-    return task.protocol in ("linear_probe", "knn") and not task.place.loader.startswith("texts")
 
 
 def _has_test(items: Usable) -> bool:

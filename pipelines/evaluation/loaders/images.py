@@ -11,8 +11,8 @@ from PIL import Image
 
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Items, Labelled, Pictures, carve
-from pipelines.tasks.registry import DATA_SETS
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.items import Items, Labelled, Pictures, carve
 
 _PARTS = {"train": {"split": "train"}, "test": {"split": "test"}}
 _WITH_VAL = {**_PARTS, "valid": {"split": "val"}}
@@ -65,25 +65,24 @@ def _shuffled_parts(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     return split
 
 
-def torchvision(argument: str, roots: Mapping[str, Path]) -> Items:
+def torchvision(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """One of torchvision's data sets by its class's name, from DATA/<name>."""
     from torchvision import datasets
 
-    name = next(d.name for d in DATA_SETS.values() if d.loader == f"torchvision:{argument}")
-    folder = roots["data"] / name
-    kind, sets, labels, split = getattr(datasets, argument), [], [], []
-    for part, arguments in _ARGUMENTS[argument].items():
+    folder = roots["data"] / data.name
+    kind, sets, labels, split = getattr(datasets, data.argument), [], [], []
+    for part, arguments in _ARGUMENTS[data.argument].items():
         try:
-            data = kind(str(folder), **arguments)
+            found = kind(str(folder), **arguments)
         except (RuntimeError, OSError, ValueError) as error:
             raise UserError(
-                f"{folder} is not what torchvision.datasets.{argument} reads ({error}): "
-                f"{DATA_SETS[name].how_to_get}"
+                f"{folder} is not what torchvision.datasets.{data.argument} reads ({error}): "
+                f"{data.how_to_get}"
             ) from error
-        sets.append(data)
-        labels.append(_labels(data))
-        split += [part] * len(data)
-    places = [(data, i) for data in sets for i in range(len(data))]
+        sets.append(found)
+        labels.append(_labels(found))
+        split += [part] * len(found)
+    places = [(found, i) for found in sets for i in range(len(found))]
     both = np.concatenate(labels)
     parts = np.array(split, dtype=object)
     parts = _shuffled_parts(both) if "" in parts else carve(parts)
@@ -102,9 +101,9 @@ def _class_names(data: Any) -> tuple[str, ...]:
     return tuple(n.replace("_", " ") for n in first)
 
 
-def folder(argument: str, roots: Mapping[str, Path]) -> Items:
+def folder(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """DATA/<name>/{train,valid,test}/<class>/<picture>; without `valid`, a tenth of `train`."""
-    root = roots["data"] / argument
+    root = roots["data"] / data.argument
     files, names, split = [], [], []
     for part in ("train", "valid", "test"):
         for file in sorted((root / part).glob("*/*")):
@@ -112,7 +111,8 @@ def folder(argument: str, roots: Mapping[str, Path]) -> Items:
             names.append(file.parent.name)
             split.append(part)
     if not {"train", "test"} <= set(split):
-        raise UserError(f"{root}: lay pictures out as {argument}/{{train,test}}/<class>/<picture>")
+        place = f"{data.argument}/{{train,test}}/<class>/<picture>"
+        raise UserError(f"{root}: lay pictures out as {place}")
     classes, labels = np.unique(names, return_inverse=True)
     parts = carve(np.array(split, dtype=object))
     shown = tuple(str(c).replace("_", " ") for c in classes)

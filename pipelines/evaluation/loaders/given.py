@@ -21,7 +21,7 @@ from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
 from momo_platform.data.sources import list_files, list_rows
 from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.stages import UserError
-from pipelines.tasks.items import (
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
@@ -34,14 +34,6 @@ from pipelines.tasks.items import (
 
 _ANSWERS = 3129  # as many as VQAv2's models have
 _TEXT_TOKENS, _QUESTION_TOKENS = 128, 24
-
-
-def load_given(loader: str, uri: str) -> Items:
-    """`loader` is what the set holds, then after a colon `divided` where rows that name no split
-    are divided, or `all` where they are all test examples. Raises UserError that names the row."""
-    kind, _, how = loader.partition(":")
-    read = {"classes": _classes, "texts": _texts, "pairs": _pairs, "questions": _questions}[kind]
-    return read(uri, how == "divided")
 
 
 def _bad(uri: str, row: dict[str, Any], what: str) -> UserError:
@@ -103,7 +95,7 @@ def _check_classes(uri: str, count: int, what: str) -> None:
         raise UserError(f"{uri}: {count} {what} in all; give rows of two at least")
 
 
-def _classes(uri: str, divide: bool) -> Items:
+def classes(uri: str, divide: bool) -> Items:
     """Pictures with labels, in a folder a class or by a column."""
     rows = _listed(uri, "images")
     for row in rows:
@@ -151,7 +143,7 @@ def _text_rows(uri: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _texts(uri: str, divide: bool) -> Items:
+def texts(uri: str, divide: bool) -> Items:
     """Texts with labels."""
     rows = _text_rows(uri)
     labels, names = classes_of([r["label"] for r in rows], str)
@@ -167,7 +159,7 @@ def _texts(uri: str, divide: bool) -> Items:
     )
 
 
-def _pairs(uri: str, divide: bool) -> Items:
+def pairs(uri: str, divide: bool) -> Items:
     """Pictures with captions: the test rows; rows of one group belong together."""
     rows = _listed(uri, "pairs")
     split = _split(uri, rows, divide)
@@ -198,7 +190,7 @@ def _answer(uri: str, row: dict[str, Any]) -> str:
     return Counter(t.lower() for t in texts if t).most_common(1)[0][0]
 
 
-def _questions(uri: str, divide: bool) -> Items:
+def questions(uri: str, divide: bool) -> Items:
     """Questions about pictures; the commonest answers of the training part are the classes."""
     rows = _listed(uri, "images", ("question", "answer", "answers"))
     for row in rows:

@@ -14,8 +14,9 @@ from PIL import Image
 from momo.export import open_picture
 from momo.transforms import decode
 from momo_platform.data.config import DATA
-from pipelines.tasks.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
-from pipelines.tasks.loaders.own import labelled_pictures
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
+from pipelines.evaluation.loaders.own import labelled_pictures
 
 _SENTIMENT_TOKENS, _QUESTION_TOKENS = 32, 16
 
@@ -24,17 +25,17 @@ def _digit(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(255 - pixels).convert("RGB")
 
 
-def demo_mnist(argument: str, roots: Mapping[str, Path]) -> Items:
+def mnist(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """3,500 digits to train on, 500 for validation, 1,000 to test; dark on white."""
-    data = np.load(roots["corpora"] / "tasks" / "mnist.npz")
-    count = len(data["labels"])
+    arrays = np.load(roots["corpora"] / "tasks" / "mnist.npz")
+    count = len(arrays["labels"])
     split = np.array(["train"] * count, dtype=object)
     split[int(count * 0.7) : int(count * 0.8)] = "valid"
     split[int(count * 0.8) :] = "test"
-    return Labelled(Pictures(data["pictures"], _digit), data["labels"], split)
+    return Labelled(Pictures(arrays["pictures"], _digit), arrays["labels"], split)
 
 
-def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
+def labelled(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The emoji that have a category, split by concept."""
     return labelled_pictures(
         roots["demo-images"],
@@ -43,7 +44,7 @@ def demo_labelled(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def demo_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
+def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
     table = pq.read_table(
@@ -67,7 +68,7 @@ def _jsonl(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.open(encoding="utf-8")]
 
 
-def demo_reviews(argument: str, roots: Mapping[str, Path]) -> Items:
+def reviews(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Movie-review snippets, positive or not."""
     rows = _jsonl(roots["corpora"] / "tasks" / "reviews.jsonl")
     return Texts(
@@ -79,7 +80,7 @@ def demo_reviews(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def demo_questions(argument: str, roots: Mapping[str, Path]) -> Items:
+def questions(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """easy-VQA; the last tenth of the training pictures is the validation part."""
     folder = roots["corpora"] / "tasks"
     texts, given, split, picture, files = [], [], [], [], []

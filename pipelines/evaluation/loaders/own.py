@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from momo.transforms import decode
 from momo_platform.data.config import DATA
-from pipelines.tasks.items import (
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.items import (
     Captioned,
     Items,
     Labelled,
@@ -48,7 +49,7 @@ def labelled_pictures(folder: Path, shown: Callable[[str], str], without: str) -
     return Labelled(pictures, labels, carve(split), names, groups)
 
 
-def own_labels(argument: str, roots: Mapping[str, Path]) -> Items:
+def labels(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The own pictures' labels, from a column or a folder a class."""
     return labelled_pictures(
         roots["own-images"],
@@ -58,7 +59,7 @@ def own_labels(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def own_pairs(argument: str, roots: Mapping[str, Path]) -> Items:
+def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture once, with all its captions. A caption that several pictures have, in
     any case, belongs to all of them: these make one group."""
     columns = ["image", "captions", "group"]
@@ -100,7 +101,7 @@ def _joined(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {group: root(group) for group in parent}
 
 
-def own_text(argument: str, roots: Mapping[str, Path]) -> Items:
+def text(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The held-out documents; of pairs that stand for a text, the captions."""
     folder = roots["own-text"]
     column = "text" if "text" in pq.read_schema(folder / DATA).names else "captions"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Items, Texts, carve
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.items import Items, Texts, carve
 
 _COLUMNS = {
     "cola": ("sentence",),
@@ -46,13 +47,13 @@ def read_split(folder: Path, split: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(file) for file in files])
 
 
-def glue(argument: str, roots: Mapping[str, Path]) -> Items:
+def glue(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The training rows; of GLUE's validation rows, whose labels are public, the test part."""
-    folder = roots["data"] / "glue" / argument
-    columns = _COLUMNS[argument]
+    folder = roots["data"] / "glue" / data.argument
+    columns = _COLUMNS[data.argument]
     rows: list[dict[str, Any]] = []
     split: list[str] = []
-    tests = _TEST_PARTS.get(argument, ("validation",))
+    tests = _TEST_PARTS.get(data.argument, ("validation",))
     for part, names in (("train", ("train",)), ("test", tests)):
         for name in names:
             table = read_split(folder, name)
@@ -61,7 +62,7 @@ def glue(argument: str, roots: Mapping[str, Path]) -> Items:
             found = table.select([*columns, "label"]).to_pylist()
             rows += found
             split += [part] * len(found)
-    regression = argument == "stsb"
+    regression = data.argument == "stsb"
     labels = np.array([r["label"] for r in rows], dtype=np.float32 if regression else np.int64)
     second = [r[columns[1]] for r in rows] if len(columns) == 2 else None
     return Texts(

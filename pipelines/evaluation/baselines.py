@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
-from pipelines.tasks.registry import Task
-from pipelines.tasks.stages import Place, locate
-
-MOST_TRAINED_ON = 20_000
-"""Training examples of a data set that trivial methods and the untrained model's probe see at
-most, evenly spread; the test part is whole."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One task and where its data lie."""
-
-    name: str
-    protocol: str
-    metric: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class BaselinesConfig:
-    """`model`: of which an untrained one, from `model_seed`, is measured by the same protocols;
-    None: none is."""
-
-    seed: int
-    limit: int
-    tasks: tuple[Measured, ...]
-    model: ModelConfig | None
-    model_seed: int = 0
+from pipelines.evaluation.configs import BaselinesConfig, Measured
+from pipelines.evaluation.datasets import locate
+from pipelines.evaluation.tasks import Task
 
 
 def baselines_stage(
@@ -69,7 +43,7 @@ def baselines_stage(
         {**{role: sources[role] for role in sorted(roles)}, **tokenizer},
         version=3,
         resources=Resources(num_cpus=1.0),
-        code=("momo.evaluation", "pipelines.tasks"),
+        code=("momo.evaluation", "pipelines.evaluation"),
     )
 
 
@@ -80,7 +54,7 @@ def run_baselines(
     the untrained model's by the same protocol (None where it is not measured)."""
     import torch
 
-    from pipelines.tasks.trivial import Baselines
+    from pipelines.evaluation.trivial import Baselines
 
     torch.set_num_threads(1)
     found = {}

@@ -13,7 +13,8 @@ import numpy as np
 from momo.evaluation.vqa import normalise_answer
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.tasks.items import Captioned, Items, Pictures, Texts
+from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.items import Captioned, Items, Pictures, Texts
 
 _ANSWERS = 3129  # as many as the models that VQAv2's papers compare
 _QUESTION_TOKENS, _HYPOTHESIS_TOKENS, _MEME_TOKENS = 24, 48, 64
@@ -45,7 +46,7 @@ def _by_picture(keys: list[Any]) -> np.ndarray:
     return np.array([rows.setdefault(k, len(rows)) for k in keys], dtype=np.int64)
 
 
-def vqav2(argument: str, roots: Mapping[str, Path]) -> Items:
+def vqav2(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """train2014, a tenth of whose pictures is the validation part; val2014 is the test part, since
     the test parts' answers are not public. The commonest 3,129 answers of the training part are the
     classes; a question whose commonest answer is none of them is not trained on."""
@@ -85,7 +86,7 @@ def vqav2(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def snli_ve(argument: str, roots: Mapping[str, Path]) -> Items:
+def snli_ve(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Visual entailment (arXiv 1901.06706): train, dev and test, pictures of Flickr30k."""
     classes = ("entailment", "neutral", "contradiction")
     folder, images = roots["data"] / "snli_ve", roots["data"] / "flickr30k" / "flickr30k-images"
@@ -113,7 +114,7 @@ def snli_ve(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def hateful_memes(argument: str, roots: Mapping[str, Path]) -> Items:
+def hateful_memes(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Hateful Memes (arXiv 2005.04790): train, dev_seen and test_seen."""
     folder = roots["data"] / "hateful_memes"
     texts, labels, split, places = [], [], [], []
@@ -134,13 +135,14 @@ def hateful_memes(argument: str, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def karpathy(argument: str, roots: Mapping[str, Path]) -> Items:
+def karpathy(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The test part of Karpathy's split, five captions a picture (arXiv 1412.2306)."""
-    folder = roots["data"] / argument
-    document = _json(folder / f"dataset_{argument}.json")
+    folder = roots["data"] / data.argument
+    file = folder / f"dataset_{data.argument}.json"
+    document = _json(file)
     chosen = [row for row in document["images"] if row["split"] == "test"]
     if not chosen:
-        raise UserError(f"{folder / f'dataset_{argument}.json'}: no picture has split test")
+        raise UserError(f"{file}: no picture has split test")
     places, captions, groups = [], [], []
     for number, row in enumerate(chosen):
         below = row.get("filepath", "flickr30k-images")
