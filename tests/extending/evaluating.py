@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pages import PAGES
+from extending.pages import PAGES
 
 from momo.config import ModelConfig
 from momo.export import save

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "extending"
 _FILE = re.compile(r"^`([^`\n]+)`:\n\n?```[a-z]*\n(.*?)^```$", re.M | re.S)
 
 
@@ -11,7 +11,7 @@ def lay_out(page: str, folder: Path) -> list[Path]:
     """Each fenced block that directly follows a line `` `path/of/file.py`: `` is written to
     `folder`/path; the paths in order. Raises ValueError for a page (its name below docs/extending)
     that has none."""
-    text = (ROOT / "docs" / "extending" / page).read_text(encoding="utf-8")
+    text = (PAGES / page).read_text(encoding="utf-8")
     written = []
     for path, code in _FILE.findall(text):
         file = folder / path

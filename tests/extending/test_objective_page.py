@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from extending.pages import PAGES, lay_out
 
-from tests.extending.pages import ROOT, lay_out
+ROOT = PAGES.parents[1]
 
 LINE = re.compile(r'^```text\n(    "\w+",\n)```$', re.M)
 TRAINED = """
@@ -77,7 +78,7 @@ def copy(tmp_path_factory):
     assert [file.name for file in written] == [
         *("replaced_words.py", "cyclip.py", "test_replaced_words.py")
     ]
-    page = (ROOT / "docs" / "extending" / "objective.md").read_text(encoding="utf-8")
+    page = (PAGES / "objective.md").read_text(encoding="utf-8")
     registry = folder / "momo" / "objectives" / "__init__.py"
     before, bracket, after = registry.read_text(encoding="utf-8").partition("\n)\n")
     lines = LINE.findall(page)
@@ -114,7 +115,7 @@ def test_it_trains_beside_the_others_whole_and_in_parts(copy):
 
 
 def test_the_command_line_and_the_report_know_it(copy):
-    page = (ROOT / "docs" / "extending" / "objective.md").read_text(encoding="utf-8")
+    page = (PAGES / "objective.md").read_text(encoding="utf-8")
     options = re.search(r"^momo train (.+)$", page, re.M)
     assert options is not None
     found = json.loads(run(copy, "-c", TOLD, *options[1].split()))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluating import SHAPE, made, rows, tiny_model
-from pages import lay_out
+from extending.evaluating import SHAPE, made, rows, tiny_model
+from extending.pages import lay_out
 from PIL import Image
 
 from momo_platform.stages import fingerprint

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from evaluating import made, rows, tiny_model
-from pages import lay_out
+from extending.evaluating import made, rows, tiny_model
+from extending.pages import lay_out
 
 from momo_platform.stages import UserError
 from pipelines.config import EvaluationConfig
