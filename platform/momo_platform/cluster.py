@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.private_ray import keep_signals, ray_folder, start_private, take_token
+from momo_platform.ray_watch import watch_ray
 from momo_platform.stages.errors import UserError
 
 _PROBE_SECONDS = 1.0
@@ -207,6 +208,9 @@ def _connect(address: str, options: Mapping[str, Any]) -> None:
     try:
         with keep_signals():
             ray.init(address, runtime_env={"env_vars": _HIDES_GPUS}, **options)
+        if not address.startswith("ray://"):  # there, a server beside the head is the driver
+            head = ray.get_runtime_context().gcs_address
+            watch_ray(lambda: answers(head))
     except (ConnectionError, RuntimeError, RayError) as error:
         ray.shutdown()
         ours = f"Ray {ray.__version__} and Python {platform.python_version()}"

@@ -313,6 +313,15 @@ class _Onlooker(io.TextIOWrapper):
         os.close(null)
 
 
+def tell(text: str) -> None:
+    """A line to the person, on the standard error that `silence` found; from any thread."""
+    with contextlib.suppress(OSError):
+        os.write((_terminals or [2])[0], f"\n{text}\n".encode(errors="replace"))
+
+
+_terminals: list[int] = []  # where standard error went before it was sent to a log
+
+
 @contextlib.contextmanager
 def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
     """Send this process' output, Ray's chatter included, to `log_path`; yield the real stdout.
@@ -331,6 +340,7 @@ def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
             yield stream
         return
     saved_out, saved_err = os.dup(1), os.dup(2)
+    _terminals.append(saved_err)
     try:
         with log_path.open("ab") as log:
             os.dup2(log.fileno(), 1)
@@ -343,6 +353,7 @@ def silence(log_path: Path, *, verbose: bool = False) -> Iterator[TextIO]:
             sys.stderr.flush()
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
+        _terminals.remove(saved_err)
         os.close(saved_out)
         os.close(saved_err)
         stream.close()

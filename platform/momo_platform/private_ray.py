@@ -14,6 +14,7 @@ from typing import Any
 
 from momo_platform.cores import usable_cores
 from momo_platform.machine import ensure_home
+from momo_platform.ray_watch import watch_ray
 from momo_platform.stages.errors import UserError
 
 _STARTS = 2  # Ray gives a start 30 s: on a busy machine the second finds its files in memory
@@ -50,6 +51,7 @@ def start_private(*, num_cpus: int | None, **options: Any) -> str:
                     _temp_dir=str(folder),
                     **options,
                 )
+            watch_ray()
             return str(getattr(context, "dashboard_url", "") or "")
         except OSError as error:
             ray.shutdown()

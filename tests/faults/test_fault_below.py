@@ -1,10 +1,12 @@
 """What lies below a run fails: its storage for a moment or for good, its Ray, its clock."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,17 +14,24 @@ import pytest
 import shims
 from processes import descendants
 
-DRIVER = Path(__file__).with_name("storage_driver.py")
+from momo_platform.cluster import answers
+from momo_platform.machine import free_ports
+
+HERE = Path(__file__).parent
+
+
+def driver(storage, seconds, *names, faults=(), clock=None):
+    more = shims.environment(*faults, clock=clock) if faults or clock else {}
+    return started("storage_driver.py", storage, seconds, *names, more=more)
 
 
 @contextlib.contextmanager
-def driver(storage, seconds, *names, faults=(), clock=None):
-    paths = os.pathsep.join(dict.fromkeys([str(DRIVER.parent), *(p for p in sys.path if p)]))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    if faults or clock:
-        environment |= shims.environment(*faults, clock=clock)
+def started(script, *arguments, more=None):
+    """A script of this folder; it and what it started end with the block."""
+    paths = os.pathsep.join(dict.fromkeys([str(HERE), *(p for p in sys.path if p)]))
+    environment = {**os.environ, "PYTHONPATH": paths, **(more or {})}
     process = subprocess.Popen(
-        [sys.executable, str(DRIVER), str(storage), str(seconds), *names],
+        [sys.executable, str(HERE / script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -57,14 +66,47 @@ def test_what_may_pass_is_tried_again_and_what_stays_is_told_in_a_line(tmp_path)
     assert "Traceback" not in output
 
 
-def wait_for_begun(process, storage):
-    """The folder of the artifact whose stage has begun."""
-    deadline = time.monotonic() + 60
-    while not (begun := list(storage.glob("*/*/begun"))):
+# As Ray Data tells of an error in its tasks.
+MAPPED = """  File "rows.py", line 119, in _prepare_row
+    raw = raw_picture(row, embedded)
+OSError: [Errno {0}] Failed stat()ing path '/a/b.svg'. Detail: [errno {0}] {1}
+
+The above exception was the direct cause of the following exception:
+
+ray::MapBatches(PrepareImages)() (pid=14853, ip=127.0.0.1)
+ray.exceptions.UserCodeException: UDF failed to process a data block.
+To change retry attempts, backoff, or which errors are retried, configure `DataContext`.
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ESTALE, "Stale file handle"), (errno.EINVAL, "")]
+)
+def test_what_may_pass_is_known_below_ray_datas_own_words(number, words):
+    from momo_platform.stages.run_faults import passing
+
+    assert passing(RuntimeError(MAPPED.format(number, os.strerror(number)))) == words
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 90
+    while not (found := condition()):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return begun[0].parent
+    return found
+
+
+def wait_for_begun(process, storage):
+    """The folder of the artifact whose stage has begun."""
+    return wait_for(lambda: list(storage.glob("*/*/begun")), process)[0].parent
+
+
+def kill_below(process, name):
+    """One of Ray's own processes."""
+    found = descendants(process.pid)
+    (pid,) = [p for p, command in found.items() if f"/{name} " in command.partition("--")[0]]
+    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", [pytest.param("raylet", marks=pytest.mark.slow), "gcs_server"])
@@ -72,14 +114,51 @@ def test_where_ray_itself_dies_a_line_says_so_and_the_lease_is_given_back(tmp_pa
     storage = tmp_path / "runs"
     with driver(storage, 60, "slow") as process:
         wait_for_begun(process, storage)
-        found = descendants(process.pid)
-        (pid,) = [p for p, command in found.items() if f"/{name} " in command.partition("--")[0]]
-        os.kill(pid, signal.SIGKILL)
+        kill_below(process, name)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in output
     assert "\nRay ended under the run" in output
     assert not list(storage.glob("slow/*/lease.json"))
+
+
+@pytest.mark.slow
+def test_where_a_call_waits_for_a_dead_ray_a_line_still_says_so(tmp_path):
+    ready = tmp_path / "ready"
+    with started("ray_driver.py", "local", ready) as process:
+        wait_for(ready.exists, process)
+        kill_below(process, "gcs_server")
+        ready.unlink()
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "\nRay ended under the run (its gcs_server died)" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_where_the_head_of_a_cluster_dies_a_line_says_so(tmp_path):
+    (port,), ready = free_ports(1), tmp_path / "ready"
+    with tempfile.TemporaryDirectory() as short:
+        options = ["--head", "--block", "--num-cpus=1", f"--port={port}", f"--temp-dir={short}"]
+        options += ["--include-dashboard=false", "--object-store-memory=100000000"]
+        ray = Path(sys.executable).parent / "ray"
+        head = subprocess.Popen([ray, "start", *options], stdout=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: answers(f"127.0.0.1:{port}"), process=head)
+            with started("ray_driver.py", f"127.0.0.1:{port}", ready) as process:
+                wait_for(ready.exists, process)
+                kill_below(head, "gcs_server")
+                ready.unlink()
+                output, _ = process.communicate(timeout=120)
+        finally:
+            below = descendants(head.pid)
+            head.terminate()
+            head.wait(30)
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    assert process.returncode == 1
+    assert "\nthe cluster's head does not answer" in output
 
 
 @pytest.mark.slow

@@ -154,6 +154,7 @@ def test_every_way_to_read_gives_the_same_bits(task, inputs, expected, scaling):
     assert_equal_batches(fed(task, loaders_of(inputs, **scaling)), expected)
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bits(ray_local, task, inputs, expected):
     for scaling in ({"crop": "device"}, {"resident": True}):
         loaders = {"image": loaders_of(inputs, ingest="ray", **scaling)["image"]}

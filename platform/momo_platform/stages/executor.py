@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from momo_platform.ray_watch import dead_process
 from momo_platform.stages.board import MACHINE, Board, InputResolver, Reporter
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical
@@ -16,7 +17,6 @@ from momo_platform.stages.plan import NOT_CHOSEN, RERUN, Plan, changed_input
 from momo_platform.stages.run_faults import (
     WallClock,
     clock_went_back,
-    dead_process,
     passing,
     ray_was_lost,
     told,

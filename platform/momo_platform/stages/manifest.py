@@ -239,8 +239,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            # a network file system's handle of a file that was replaced: the next one is fresh
-            if error.errno != errno.ESTALE or attempt == _TRIES - 1:
+            # a network file system's handle of a file that was replaced, a device that fails once
+            if error.errno not in (errno.ESTALE, errno.EIO) or attempt == _TRIES - 1:
                 raise UserError(
                     f"{path}: can't be read ({error.strerror}); make it readable, or remove the "
                     "folder that it is in"

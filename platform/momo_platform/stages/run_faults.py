@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from momo_platform.machine_faults import fault_of_machine
+from momo_platform.ray_watch import AGAIN
 from momo_platform.stages.errors import StageFailed
 
 # A file server that comes back, a device that fails once: the same call may go well a moment later.
@@ -18,19 +19,22 @@ _PASSING = frozenset(
         *(errno.EREMOTEIO, errno.ENOLCK, errno.EROFS, errno.EHOSTUNREACH, errno.ENETDOWN),
     }
 )
-# How Python and Rust write them into the text of other errors.
+# How Python and Rust write them into the text of other errors, and a line that such a text has for
+# an error below it.
+_BELOW = re.compile(r"^(?:OSError|TimeoutError|ConnectionError): ")
 _WRITTEN = re.compile(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]+)')?|\(os error (\d+)\)")
 _CLOCK_BACK_SECONDS, _LOOK_SECONDS, _WAITS_SECONDS = 10.0, 2.0, 20.0
-_AGAIN = "run the same command again: it goes on where it was"
 
 
 def storage_error(error: BaseException) -> OSError | None:
     """What the file system said, if that is what `error` is about: an `OSError` as it is, or one
-    that only the last line of another error's text tells of."""
+    that only the text of another error tells of: its last line, or that of an error which Ray Data
+    wrapped."""
     if isinstance(error, OSError) and error.errno is not None:  # Ray's wrappers have none
         return error
     lines = str(error).strip().splitlines()
-    found = _WRITTEN.search(lines[-1]) if lines else None
+    told = [*lines[-1:], *(line for line in lines if _BELOW.match(line))]
+    found = next((match for line in told if (match := _WRITTEN.search(line))), None)
     if found is None:
         return None
     number = int(found[1] or found[3])
@@ -49,24 +53,11 @@ def told(error: BaseException) -> str | None:
     return None if found is None else fault_of_machine(found)
 
 
-def dead_process() -> str:
-    """Which process of the Ray that this one started has died; '' while all live that matter.
-
-    Ray itself notices by the wall clock, after a minute without its GCS, and then ends the driver
-    without a word.
-    """
-    from ray._private import worker
-
-    node: Any = worker._global_node
-    dead = [] if node is None else [name for name, _ in node.dead_processes()]
-    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
-
-
 def ray_was_lost(reason: str) -> StageFailed:
     """For an error of Ray itself in the driver: a process of its own died."""
     lines = [line.strip() for line in reason.strip().splitlines()]
     first = lines[0] if lines else "no reason given"
-    return StageFailed(f"Ray ended under the run ({first[:200]}); {_AGAIN}")
+    return StageFailed(f"Ray ended under the run ({first[:200]}); {AGAIN}")
 
 
 class WallClock:
@@ -106,5 +97,5 @@ def clock_went_back(seconds: float) -> StageFailed:
     """For a run that would wait so long for workers."""
     return StageFailed(
         f"this machine's clock went back by {seconds:.0f} s, and until it has caught up Ray starts "
-        f"no training workers: {_AGAIN}"
+        f"no training workers: {AGAIN}"
     )

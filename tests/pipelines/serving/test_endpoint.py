@@ -494,6 +494,7 @@ def test_a_classifier_names_classes_beside_the_embeddings(endpoint, folders, noi
         deploy(options)
 
 
+@pytest.mark.slow
 def test_in_bf16_vectors_are_near_and_float32_and_the_listing_says_so(endpoint, direct, noise):
     options, url = endpoint
     card = send(url, "/v1/models", None)[1]["data"][0]

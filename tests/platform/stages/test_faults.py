@@ -97,7 +97,8 @@ def break_and_go_on(root, target, delay, undisturbed):
 
 
 @pytest.mark.parametrize(
-    "target", ["driver", "worker", pytest.param("ray", marks=pytest.mark.slow)]
+    "target",
+    ["worker", *(pytest.param(name, marks=pytest.mark.slow) for name in ("driver", "ray"))],
 )
 def test_after_a_kill_the_next_run_ends_with_the_same_bytes(tmp_path, undisturbed, target):
     break_and_go_on(tmp_path / "runs", target, 1.5, undisturbed)

@@ -137,6 +137,7 @@ def test_a_dead_drivers_lease_is_taken_and_its_late_task_is_fenced(storage, monk
     dead.close()
 
 
+@pytest.mark.slow
 def test_a_killed_driver_on_s3_is_followed_by_the_same_bytes(storage, s3_environment, tmp_path):
     local = Storage(tmp_path / "runs")
     end = build(80)

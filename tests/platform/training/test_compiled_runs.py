@@ -39,40 +39,47 @@ def train_in_this_process(folder):
     print(*cache_use(), trainer.seconds_compiling())
 
 
-def test_the_next_process_compiles_from_the_cache_and_a_stage_says_how_long(
-    tmp_path, ray_local, monkeypatch
-):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # and as it was after the test
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def train_in_a_new_process(folder):
+    """(graphs out of the cache, graphs compiled, seconds)"""
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "platform", "tests"))
     name = "tests.platform.training.test_compiled_runs"
     code = f"import sys, {name} as t; t.train_in_this_process(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "first")],
+        [sys.executable, "-c", code, str(folder)],
         env=dict(os.environ, PYTHONPATH=paths),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    _, misses, seconds = map(float, done.stdout.split()[-3:])
+    return tuple(map(float, done.stdout.split()[-3:]))
+
+
+def test_the_next_process_compiles_from_the_cache_and_a_stage_says_how_long(
+    tmp_path, ray_local, monkeypatch
+):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # and as it was after the test
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    _, misses, seconds = train_in_a_new_process(tmp_path / "first")
     assert misses > 0
     assert seconds > 0
     assert (tmp_path / "cache" / "momo" / "compiled").is_dir()
 
-    torch._dynamo.reset()
-    counters.clear()
-    messages = []
-    (tmp_path / "second").mkdir()
-    (tmp_path / "second" / "flag").touch()  # nobody is asked to leave
-    try:
-        result = run(tmp_path / "second", COMPILED, messages)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    hits, misses = cache_use()
+    # A new process, as a run's next stage has: the cache's keys hold what tests before this one
+    # left in theirs.
+    hits, misses, _ = train_in_a_new_process(tmp_path / "second")
     assert hits > 0
     assert misses == 0
+
+    torch._dynamo.reset()
+    messages = []
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "flag").touch()  # nobody is asked to leave
+    try:
+        result = run(tmp_path / "third", COMPILED, messages)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert result["seconds_compiling"] > 0
     assert any("compiled for" in message.get("message", "") for message in messages)
 

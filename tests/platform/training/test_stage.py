@@ -161,6 +161,7 @@ def save_weights(task, folder):
     torch.save(task.state_dict(), folder / "weights.pt")
 
 
+@pytest.mark.slow
 def test_a_broken_device_restarts_the_group_at_the_checkpoint(tmp_path, ray_local):
     train = config(12, 2, scaling=TRAIN.scaling)
     messages = []

@@ -49,6 +49,7 @@ def points(folder):
     return {tag: [p.step for p in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_is_one_run_without_a_gap_or_a_double_point(tmp_path):
     folder, output = tmp_path / "checkpoints", tmp_path / "output"
     output.mkdir()
