@@ -13,7 +13,6 @@ from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
 from experiments.design import Design, RunPlan
-from momo_platform.data.config import Kind
 from momo_platform.exit_codes import exit_code
 from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
@@ -24,6 +23,7 @@ from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
 from pipelines.graph.corpora import is_own
+from pipelines.modalities import by_corpus
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,8 +61,8 @@ class ExperimentOptions(SweepOptions):
     of that day."""
 
     @property
-    def sources(self) -> dict[Kind, SourceOptions]:
-        return {"images": self.images, "text": self.text, "pairs": self.pairs}
+    def sources(self) -> dict[str, SourceOptions]:
+        return {corpus: getattr(self, corpus) for corpus in by_corpus()}
 
     @property
     def is_own(self) -> bool:

@@ -33,6 +33,7 @@ from pipelines.config import PictureOptions, RunOptions, SourceOptions
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
+from pipelines.modalities import IMAGE, PAIR
 from pipelines.presets import PRESETS
 
 _THUMBNAIL = 96
@@ -117,7 +118,7 @@ def index_stage(options: IndexOptions) -> Stage:
     if options.pairs.source and options.images.source:
         raise UserError("--images.source and --pairs.source: give one of them to index")
     _, model = given_model(f"index={options.model}")
-    kind = "images" if options.images.source else "pairs"
+    corpus = (IMAGE if options.images.source else PAIR).corpus
     config = replace(
         PRESETS[options.preset](),
         images=options.images,
@@ -125,16 +126,16 @@ def index_stage(options: IndexOptions) -> Stage:
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
-    if kind not in prepared:
+    if corpus not in prepared:
         raise UserError(
             f"preset {options.preset} brings no pairs: give --pairs.source or --images.source"
         )
-    splits = () if kind in own else ("test",)
+    splits = () if corpus in own else ("test",)
     return Stage(
         "index",
         run_index,
         IndexConfig(splits, options.limit, options.precision, "cuda" if options.gpus else "cpu"),
-        {"model": model, "rows": prepared[kind]},
+        {"model": model, "rows": prepared[corpus]},
         resources=Resources(num_cpus=options.cpus, num_gpus=options.gpus),
         code=("pipelines.index", "momo.export"),
     )

@@ -18,6 +18,7 @@ from momo_platform.stages import Artifact, Context, Stage, UserError, open_stora
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
 from pipelines.config import PipelineConfig
+from pipelines.modalities import MODALITIES
 
 _OPTION = "--initial-model"
 _ARTIFACT = re.compile(r"[A-Za-z0-9._-]+(/[0-9a-f]+)?")
@@ -112,7 +113,9 @@ def _checked(place: str, model: ModelConfig) -> tuple[str, bool, tuple[str, ...]
         parts += [f"{p.name} {sha256_of(p)}" for p in others if p.is_file()]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     trained = source.config.get("modalities") or ("text",)
-    has_words = found.brings_words and bool({"text", "pair"} & set(trained))
+    has_words = found.brings_words and any(
+        m.texts for m in MODALITIES.values() if m.name in trained
+    )
     return digest, has_words, (found.summary(), *found.notes)
 
 

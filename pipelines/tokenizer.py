@@ -9,6 +9,7 @@ from typing import Any
 
 from momo_platform.data.config import DATA
 from momo_platform.stages import Artifact, Context, UserError
+from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
                     if row["split"] == "train" and (count := count + 1) <= most:
                         yield row[column]
 
-    if "text" in inputs:
-        yield from rows("text", "text", config.max_documents)
-    if "pairs" in inputs:
-        for captions in rows("pairs", "captions", config.max_captions):
-            yield from captions
+    for modality in MODALITIES.values():
+        captioned = modality.pictured  # a row has a list of captions, not a document
+        most = config.max_captions if captioned else config.max_documents
+        if modality.texts and modality.corpus in inputs:
+            for found in rows(modality.corpus, modality.texts, most):
+                yield from found if captioned else [found]
     if not inputs:  # pictures only: characters, until a stage with words learns its own
         yield from string.printable
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pipelines.modalities import by_corpus
+
 LOSSES: Mapping[str, str] = {
     "mim": "masked patches (MIM)",
     "mlm": "masked words (MLM)",
@@ -14,7 +16,6 @@ LOSSES: Mapping[str, str] = {
     "pair_mlm": "masked words beside a picture (pair MLM)",
     "total": "all objectives, weighted sum",
 }
-_KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
 _DIRECTIONS: Mapping[str, str] = {
     "image_to_text": "picture to caption",
     "text_to_image": "caption to picture",
@@ -38,6 +39,7 @@ def metric_in_words(name: str) -> str:
     return _MEASURES.get(rest, name.replace("/", ", ").replace("_", " "))
 
 
-def kind_in_words(kind: str) -> str:
+def corpus_in_words(corpus: str) -> str:
     """'pairs' → 'captioned pictures'."""
-    return _KINDS.get(kind, kind)
+    known = by_corpus().get(corpus)
+    return corpus if known is None else known.words
