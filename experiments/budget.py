@@ -19,7 +19,7 @@ from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, S
 from pipelines.estimates import estimate_stage
 from pipelines.evaluation.tasks import choose
 from pipelines.graph.corpora import is_own
-from pipelines.modalities import MODALITIES
+from pipelines.modalities import by_corpus
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
@@ -74,10 +74,8 @@ def on_sources(
     """The config on the user's own sources, where some are given: scored by the tasks own/…, and by
     those of the demo's tasks whose corpora are still the demo's, unless `tasks` are named."""
     own = {kind for kind, source in sources.items() if is_own(source)}
-    for modality in MODALITIES.values():  # pairs give what has no source of its own
-        giver = MODALITIES.get(modality.given_by)
-        if giver is not None and giver.corpus in own and not sources[modality.corpus].source:
-            own.add(modality.corpus)
+    # Pairs give what has no source of its own.
+    own |= {c for c, s in sources.items() if not s.source and by_corpus()[c].giver in own}
     named, tasks = tasks, tuple(tasks) or config.evaluation.tasks
     if own and not named:
         kept = [t.name for t in choose(tasks) if t.data_set.kind not in own]

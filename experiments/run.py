@@ -23,7 +23,6 @@ from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
 from pipelines.graph.corpora import is_own
-from pipelines.modalities import by_corpus
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,7 +61,7 @@ class ExperimentOptions(SweepOptions):
 
     @property
     def sources(self) -> dict[str, SourceOptions]:
-        return {corpus: getattr(self, corpus) for corpus in by_corpus()}
+        return {n: value for n, value in vars(self).items() if isinstance(value, SourceOptions)}
 
     @property
     def is_own(self) -> bool:

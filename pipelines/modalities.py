@@ -72,6 +72,11 @@ class Modality:
         """The corpus's name, which is also the role of the input that has its rows."""
         return self.kind.name
 
+    @property
+    def giver(self) -> str:
+        """The corpus whose rows serve where this one has no source of its own; "": none."""
+        return MODALITIES[self.given_by].corpus if self.given_by else ""
+
     def text_length(self, packed: int, captions: int) -> int:
         """Of `packed` documents and of `captions` the length of this modality's texts."""
         return captions if self.pictured and self.texts else packed

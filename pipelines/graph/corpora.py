@@ -84,15 +84,9 @@ def own_rows(prepared: Mapping[str, Stage], own: Collection[str]) -> dict[str, S
     pairs."""
     found = {corpus: prepared[corpus] for corpus in by_corpus() if corpus in own}
     for corpus, modality in by_corpus().items():
-        giver = _giver(modality)
-        if corpus not in prepared and giver in own:
-            found[corpus] = prepared[giver]
+        if corpus not in prepared and modality.giver in own:
+            found[corpus] = prepared[modality.giver]
     return found
-
-
-def _giver(modality: Modality) -> str:
-    """The corpus whose rows serve where this modality has no source; "": none."""
-    return MODALITIES[modality.given_by].corpus if modality.given_by else ""
 
 
 def demo_rows(corpus: str, config: PipelineConfig, name: str = "") -> Stage:
@@ -132,7 +126,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     for corpus in needed:
         modality = by_corpus()[corpus]
         # Without a source of their own, pictures and text are those of one's own pairs.
-        rows = prepared.get(corpus) or prepared[_giver(modality)]
+        rows = prepared.get(corpus) or prepared[modality.giver]
         inputs = {"prepared": rows}
         if modality.tokenized:
             inputs["tokenizer"] = tokenizer
@@ -155,7 +149,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
 
 def _own_option(modality: Modality, prepared: Mapping[str, Stage], own: Collection[str]) -> str:
     """The option that named the modality's rows, where they are the user's own."""
-    named = modality.corpus if modality.corpus in prepared else _giver(modality)
+    named = modality.corpus if modality.corpus in prepared else modality.giver
     return by_corpus()[named].kind.option if named in own else ""
 
 
@@ -190,7 +184,7 @@ def sources_of(
 
     Raises UserError for a source that does not exist or is missing.
     """
-    corpus, giver = modality.corpus, _giver(modality)
+    corpus, giver = modality.corpus, modality.giver
     options: SourceOptions = getattr(config, corpus)
     if not options.source and giver and is_own(getattr(config, giver)):
         return (), False
