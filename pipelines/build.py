@@ -24,6 +24,7 @@ from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
+from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.initial_model import history
 from pipelines.modalities import MODALITIES, Reading
 from pipelines.training import StageRecipe, rows_together
@@ -41,10 +42,9 @@ def build_setup(
     model = build_model(recipe.model, train.seed)
     passed_on: dict[str, Any] = {}
     if "previous" in inputs:
-        previous = inputs["previous"] / "model"
+        previous = ModelFolder(inputs["previous"]).path
         model.load_state_dict(load_model(previous).state_dict())
         passed_on = history(previous)
-    tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
         *(rank, world_size, cores),
@@ -53,11 +53,12 @@ def build_setup(
 
     def save_finished(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, MoMoTask)
-        tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
+        tokenizer_json = TokenizerFile(inputs["tokenizer"]).path.read_text(encoding="utf-8")
         trained = {*passed_on.get("modalities", ()), *recipe.task.modalities}
         extra = {"text_length": recipe.pair_text_length, "modalities": sorted(trained)}
-        save(task.model, folder / "model", tokenizer_json, passed_on | extra)
-        assert (folder / "model" / WEIGHTS).exists()
+        place = ModelFolder(folder).path
+        save(task.model, place, tokenizer_json, passed_on | extra)
+        assert (place / WEIGHTS).exists()
 
     task = MoMoTask(model, recipe.task)
     if "pair" in loaders:
@@ -96,7 +97,7 @@ def build_held_out(
     units: Mapping[str, int],
 ) -> dict[str, HeldOutRows]:
     """The rows of split `valid` of each modality that has some; arguments as `build_loaders`."""
-    tokenizer = inputs["tokenizer"] / "tokenizer.json"
+    tokenizer = TokenizerFile(inputs["tokenizer"])
     form = _picture_form(train.scaling)
     reading = Reading(config, tokenizer, pair_text_length, form, augment=False)
     found = {}
@@ -130,7 +131,7 @@ def build_loaders(
     """
     scaling = train.scaling
     pictured = [m for m in modalities if MODALITIES[m].pictured]
-    tokenizer = inputs["tokenizer"] / "tokenizer.json"
+    tokenizer = TokenizerFile(inputs["tokenizer"])
     reading = Reading(config, tokenizer, pair_text_length, _picture_form(scaling))
 
     def dataset(modality: str) -> Dataset:

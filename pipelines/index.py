@@ -27,6 +27,7 @@ from momo_platform.stages import (
     open_storage,
 )
 from momo_platform.training.config import MECHANICS
+from pipelines.artifacts import ModelFolder
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
@@ -90,7 +91,8 @@ def run_index(
         inputs["rows"].path / DATA, columns=["image", "captions", "label", "key"], filters=chosen
     )
     rows = table.slice(0, config.limit).to_pylist()
-    embedder = load(inputs["model"].path / "model", config.device, config.precision)
+    model = ModelFolder(inputs["model"].path).path
+    embedder = load(model, config.device, config.precision)
     vectors, entries = [], []
     for start in range(0, len(rows), 256):
         part = rows[start : start + 256]
@@ -104,7 +106,7 @@ def run_index(
             entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
         context.progress({"step": start + len(part), "total": len(rows)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
-    name = model_name(inputs["model"].path / "model")
+    name = model_name(model)
     write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)
     return {"entries": len(entries)}
 

@@ -17,6 +17,7 @@ from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Stage, UserError, open_storage
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
+from pipelines.artifacts import ModelFolder
 from pipelines.config import PipelineConfig
 from pipelines.modalities import MODALITIES
 
@@ -51,7 +52,7 @@ def locate(config: PipelineConfig) -> str:
 
         storage = open_storage(config.run.storage)
         try:
-            return str(storage.attempt_path(Catalog(storage).find(given)) / "model")
+            return str(ModelFolder(storage.attempt_path(Catalog(storage).find(given))).path)
         except UserError as error:
             told = f", and no artifact of {config.run.storage} ({error})"
     if given.startswith("hf://") or re.fullmatch(r"[\w.-]+/[\w.-]+", given):
@@ -143,5 +144,5 @@ def run_initial_model(
         raise UserError(f"{_OPTION} {error}") from error
     trained = find_source(config.place).config.get("modalities")
     extra = {"origin": origin.chain()} | ({"modalities": trained} if trained else {})
-    save(model, context.output / "model", words, extra)
+    save(model, ModelFolder(context.output).path, words, extra)
     return {"origin": origin.chain()[-1], "notes": list(config.notes)}

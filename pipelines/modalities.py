@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from momo.config import ModelConfig
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
 from momo_platform.stages import Artifact, Context
+from pipelines.artifacts import TokenizerFile
 
 if TYPE_CHECKING:
     from momo.transforms import PictureForm
@@ -27,11 +27,11 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """How a training worker reads rows: for which model, with the tokenizer in `tokenizer`, which
-    `form` pictures have; without `augment` they are cut in the middle."""
+    """How a training worker reads rows: for which model, with which tokenizer, which `form`
+    pictures have; without `augment` they are cut in the middle."""
 
     model: ModelConfig
-    tokenizer: Path
+    tokenizer: TokenizerFile
     caption_length: int
     form: PictureForm = "cropped"
     augment: bool = True
@@ -159,12 +159,10 @@ def _documents(reading: Reading) -> Callable[..., dict[str, Any]]:
 
 
 def _pairs(reading: Reading) -> Callable[..., dict[str, Any]]:
-    from momo.tokenizer import load_tokenizer
     from momo.transforms import pair_batch
 
-    tokenizer = load_tokenizer(reading.tokenizer)
-    length = reading.caption_length
-    return partial(pair_batch, tokenizer=tokenizer, length=length, **_pictures(reading))
+    words = {"tokenizer": reading.tokenizer.load(), "length": reading.caption_length}
+    return partial(pair_batch, **words, **_pictures(reading))
 
 
 IMAGE = Modality(

@@ -9,6 +9,7 @@ from typing import Any
 
 from momo_platform.data.config import DATA
 from momo_platform.stages import Artifact, Context, UserError
+from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.modalities import MODALITIES
 
 
@@ -55,7 +56,7 @@ def run_tokenizer(
             f"model.vocab_size={config.vocab_size} is too small: the corpus' alphabet alone needs "
             f"{tokenizer.get_vocab_size()}; raise it"
         )
-    tokenizer.save(str(context.output / "tokenizer.json"))
+    tokenizer.save(str(TokenizerFile(context.output).path))
     return {"vocabulary": tokenizer.get_vocab_size()}
 
 
@@ -74,12 +75,12 @@ def run_given_tokenizer(
 
     from tokenizers import Tokenizer
 
-    file = inputs["model"].path / "model" / "tokenizer.json"
+    file = ModelFolder(inputs["model"].path).tokenizer
     count = Tokenizer.from_file(str(file)).get_vocab_size()
     if count > config.vocab_size:
         raise UserError(
             f"model.vocab_size={config.vocab_size} is smaller than the {count} words of the model "
             "that training starts from: give --model.vocab-size so many"
         )
-    shutil.copyfile(file, context.output / "tokenizer.json")
+    shutil.copyfile(file, TokenizerFile(context.output).path)
     return {"vocabulary": count}

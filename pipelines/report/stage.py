@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
+from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.scores import Summary, summaries
 from pipelines.evaluation.tasks import Task
 from pipelines.modalities import PAIR, by_corpus
@@ -50,7 +50,7 @@ def run_report(
     """Stage: everything that was measured → `report/` and `model/`."""
     output = context.output / "report"
     output.mkdir()
-    shutil.copytree(inputs["export"].path / "model", context.output / "model")
+    ModelFolder(context.output).copy_from(ModelFolder(inputs["export"].path).path)
     stages = summaries(config.evaluations, config.missing, inputs, config.given)
     last = list(stages)[-1]
     corpora = {name: dict(rows.metrics) for name, rows in _prepared(inputs).items()}
@@ -92,7 +92,7 @@ def _page(
         places = {n: place_in_words(uri) for n, uri in config.places.get(corpus, {}).items()}
         corpora.append(read_corpus(rows.path, places, mixed.get(corpus)))
     reconstructions, nearest = shown_pictures(
-        inputs["export"].path / "model",
+        ModelFolder(inputs["export"].path).path,
         prepared[PAIR.corpus].path if PAIR.corpus in prepared else None,
         (config.reconstructions, config.captions, config.nearest),
     )
