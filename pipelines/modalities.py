@@ -43,8 +43,8 @@ class Modality:
     (`--images.source`), in the names of stages (`prepare-images`) and in their roles. `words`: what
     its rows are called for people.
 
-    `prepare`, `mix`: the functions of its stages of data; where `tokenized`, the latter has the
-    input `tokenizer`. `transform` makes batches out of a table of rows and a seed for each (see
+    `prepare`, `mix`: the functions of its stages of data; where `tokenized`, the latter packs
+    documents with the input `tokenizer`. `transform` makes batches out of a table of rows and a seed for each (see
     `momo_platform.data.loader.Transform`). `pictured`: rows have a picture that readers decode.
     `texts`: the column of prepared rows that holds texts, which the tokenizer is learnt from.
 
@@ -77,9 +77,14 @@ class Modality:
         """The corpus whose rows serve where this one has no source of its own; "": none."""
         return MODALITIES[self.given_by].corpus if self.given_by else ""
 
+    @property
+    def captioned(self) -> bool:
+        """Whether a row has a list of captions, which are no documents to be packed."""
+        return bool(self.texts) and not self.tokenized
+
     def text_length(self, packed: int, captions: int) -> int:
         """Of `packed` documents and of `captions` the length of this modality's texts."""
-        return captions if self.pictured and self.texts else packed
+        return captions if self.captioned else packed
 
 
 def run_prepare_images(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:

@@ -34,11 +34,10 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
                         yield row[column]
 
     for modality in MODALITIES.values():
-        captioned = modality.pictured  # a row has a list of captions, not a document
-        most = config.max_captions if captioned else config.max_documents
+        most = config.max_captions if modality.captioned else config.max_documents
         if modality.texts and modality.corpus in inputs:
             for found in rows(modality.corpus, modality.texts, most):
-                yield from found if captioned else [found]
+                yield from found if modality.captioned else [found]
     if not inputs:  # pictures only: characters, until a stage with words learns its own
         yield from string.printable
 
