@@ -44,9 +44,10 @@ class Modality:
     its rows are called for people.
 
     `prepare`, `mix`: the functions of its stages of data; where `tokenized`, the latter packs
-    documents with the input `tokenizer`. `transform` makes batches out of a table of rows and a seed for each (see
-    `momo_platform.data.loader.Transform`). `pictured`: rows have a picture that readers decode.
-    `texts`: the column of prepared rows that holds texts, which the tokenizer is learnt from.
+    documents with the input `tokenizer`. `transform` makes batches of a table of rows and a seed
+    for each (see `momo_platform.data.loader.Transform`). `pictured`: rows have a picture that
+    readers decode. `texts`: the column of prepared rows that holds texts, which the tokenizer is
+    learnt from.
 
     `demo`: (source, file, weight) of the demo's corpora. `given_by`: the modality whose own source
     serves where this has none. `leaves_out`: the modality whose held-out rows its mixture leaves
