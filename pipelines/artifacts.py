@@ -26,15 +26,10 @@ class ModelFolder:
     def tokenizer(self) -> Path:
         return self.path / "tokenizer.json"
 
-    @property
-    def files(self) -> list[str]:
-        """Names of its files."""
-        return sorted(file.name for file in self.path.iterdir())
-
-    def copy_from(self, source: Path) -> ModelFolder:
-        """Copy a folder with a model here; returns this one."""
+    def copy_from(self, source: Path | str) -> dict[str, list[str]]:
+        """Copy a folder with a model here; returns the names of its `files`, for the metrics."""
         shutil.copytree(source, self.path)
-        return self
+        return {"files": sorted(file.name for file in self.path.iterdir())}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def run_given_model(
     config: GivenModel, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: a copy of the folder as `model/`, so that results stay with what they are of."""
-    return {"files": ModelFolder(context.output).copy_from(Path(config.path)).files}
+    return ModelFolder(context.output).copy_from(config.path)
 
 
 def given_model(text: str) -> tuple[str, Stage]:

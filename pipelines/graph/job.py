@@ -27,13 +27,14 @@ def run_export(
     config: ExportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: the last training stage's model with its tokenizer → `model/`, for `momo.load`."""
-    model = ModelFolder(context.output).copy_from(ModelFolder(inputs["model"].path).path)
+    model = ModelFolder(context.output)
+    copied = model.copy_from(ModelFolder(inputs["model"].path).path)
     file = model.path / "config.json"
     made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
     file.write_text(
         json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"artifact": made_by}, indent=1)
     )
-    return {"files": model.files}
+    return copied
 
 
 def build_graph(config: PipelineConfig, command: str = "") -> dict[str, Stage]:

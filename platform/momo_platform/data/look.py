@@ -25,7 +25,6 @@ from momo_platform.data.tables import (
     lines,
     parse_json,
 )
-from momo_platform.data.webdataset import is_tar
 from momo_platform.stages.errors import UserError
 
 _BYTES = 2**18
@@ -137,9 +136,7 @@ def _look_at_tables(
 
 def look_at_text(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind: Kind) -> None:
     """Raise UserError, which names option, file and remedy, for a local listing of which nothing
-    can be used. Tars are taken as they are, and so is what lies elsewhere: it is slow to read."""
-    if _is_taken(uri, files):
-        return
+    can be used."""
     tables = [file.path for file in files if file.path.endswith(TABLES)]
     texts = [file for file in files if file.path.endswith(".txt")]
     if any(file.size for file in texts):
@@ -155,8 +152,6 @@ def look_at_text(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind
 
 def look_at_pictures(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind: Kind) -> None:
     """The same for pictures, with captions where the kind needs them."""
-    if _is_taken(uri, files):
-        return
     paths = [file.path for file in files]
     tables = [path for path in paths if path.endswith(TABLES)]
     if tables:
@@ -176,8 +171,3 @@ def look_at_pictures(uri: str, files: Sequence[pafs.FileInfo], field_name: str, 
             f"{posixpath.splitext(name)[0]}.txt beside {name} and so on, or give a table with the "
             "columns image and caption"
         )
-
-
-def _is_taken(uri: str, files: Sequence[pafs.FileInfo]) -> bool:
-    """Whether a listing is taken as it is."""
-    return "://" in uri or any(is_tar(file.path) for file in files)

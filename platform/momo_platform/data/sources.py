@@ -75,7 +75,9 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
         digest.update(f"{name.config}@{name.split}\n".encode())
         uri = name.folder
     files = list_files(uri, field_name, kind.hint)
-    if kind.look is not None and not hub_set:
+    # Tars are taken as they are, and so is what lies elsewhere: it is slow to read.
+    taken = hub_set or "://" in uri or any(is_tar(file.path) for file in files)
+    if kind.look is not None and not taken:
         kind.look(uri, files, field_name, kind)
     _, root = open_uri(uri)
     for file in files:
