@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from momo_platform.data.config import Kind
 from momo_platform.overrides import with_settings
 from momo_platform.training.config import LoggingConfig, ScalingConfig
 from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, SourceOptions
 from pipelines.estimates import estimate_stage
 from pipelines.evaluation.tasks import choose
 from pipelines.graph.corpora import is_own
+from pipelines.modalities import by_corpus
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
@@ -67,15 +67,15 @@ def base_config(budget: Budget) -> PipelineConfig:
 
 def on_sources(
     config: PipelineConfig,
-    sources: Mapping[Kind, SourceOptions],
+    sources: Mapping[str, SourceOptions],
     picture: PictureOptions,
     tasks: Sequence[str],
 ) -> PipelineConfig:
     """The config on the user's own sources, where some are given: scored by the tasks own/…, and by
     those of the demo's tasks whose corpora are still the demo's, unless `tasks` are named."""
     own = {kind for kind, source in sources.items() if is_own(source)}
-    if "pairs" in own:  # they give what has no source of its own
-        own |= {kind for kind, source in sources.items() if not source.source}
+    # Pairs give what has no source of its own.
+    own |= {c for c, s in sources.items() if not s.source and by_corpus()[c].giver in own}
     named, tasks = tasks, tuple(tasks) or config.evaluation.tasks
     if own and not named:
         kept = [t.name for t in choose(tasks) if t.data_set.kind not in own]

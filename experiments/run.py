@@ -13,7 +13,6 @@ from typing import Any
 
 from experiments.budget import Budget, base_config, equal_compute, on_sources, training_flops
 from experiments.design import Design, RunPlan
-from momo_platform.data.config import Kind
 from momo_platform.exit_codes import exit_code
 from momo_platform.files import write_whole
 from momo_platform.overrides import with_settings
@@ -62,8 +61,8 @@ class ExperimentOptions(SweepOptions):
     of that day."""
 
     @property
-    def sources(self) -> dict[Kind, SourceOptions]:
-        return {"images": self.images, "text": self.text, "pairs": self.pairs}
+    def sources(self) -> dict[str, SourceOptions]:
+        return {n: value for n, value in vars(self).items() if isinstance(value, SourceOptions)}
 
     @property
     def is_own(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,21 @@ from momo.decoding import EncodedPicture
 from momo.export import WEIGHTS, load_model, save
 from momo.model import build_model
 from momo.tasks import MoMoTask
-from momo.tokenizer import load_tokenizer
-from momo.transforms import PictureForm, image_batch, pair_batch, text_batch
+from momo.transforms import PictureForm
 from momo_platform.cores import readers_from_cores
 from momo_platform.data.held_out_rows import HeldOutRows
 from momo_platform.data.loader import Dataset, Loader
 from momo_platform.data.mix import SHARDS, VALID
-from momo_platform.data.order import uniform
 from momo_platform.data.resident import SHARE, ResidentShards
 from momo_platform.data.shards import INDEX, ShardDataset
 from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
+from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.initial_model import history
-from pipelines.training import ROLES, StageRecipe, rows_together
+from pipelines.modalities import MODALITIES, Reading
+from pipelines.training import StageRecipe, rows_together
 
 
 def build_setup(
@@ -43,10 +42,9 @@ def build_setup(
     model = build_model(recipe.model, train.seed)
     passed_on: dict[str, Any] = {}
     if "previous" in inputs:
-        previous = inputs["previous"] / "model"
+        previous = ModelFolder(inputs["previous"]).path
         model.load_state_dict(load_model(previous).state_dict())
         passed_on = history(previous)
-    tokenizer_file = inputs["tokenizer"] / "tokenizer.json"
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
         *(rank, world_size, cores),
@@ -55,11 +53,12 @@ def build_setup(
 
     def save_finished(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, MoMoTask)
-        tokenizer_json = tokenizer_file.read_text(encoding="utf-8")
+        tokenizer_json = TokenizerFile(inputs["tokenizer"]).path.read_text(encoding="utf-8")
         trained = {*passed_on.get("modalities", ()), *recipe.task.modalities}
         extra = {"text_length": recipe.pair_text_length, "modalities": sorted(trained)}
-        save(task.model, folder / "model", tokenizer_json, passed_on | extra)
-        assert (folder / "model" / WEIGHTS).exists()
+        place = ModelFolder(folder).path
+        save(task.model, place, tokenizer_json, passed_on | extra)
+        assert (place / WEIGHTS).exists()
 
     task = MoMoTask(model, recipe.task)
     if "pair" in loaders:
@@ -87,24 +86,6 @@ def _picture_form(scaling: ScalingConfig) -> PictureForm:
     return "encoded" if scaling.decode == "nvjpeg" else "decoded"
 
 
-def _transforms(
-    inputs: Mapping[str, Path],
-    scaling: ScalingConfig,
-    config: ModelConfig,
-    pair_text_length: int,
-    augment: bool = True,
-) -> dict[str, Any]:
-    """What makes a modality's batch of rows; without `augment` pictures are cut in the middle."""
-    pictures = {"uniform": uniform, "config": config, "form": _picture_form(scaling)}
-    pictures["augment"] = augment
-    tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
-    return {
-        "image": partial(image_batch, **pictures),
-        "text": partial(text_batch, uniform=uniform),
-        "pair": partial(pair_batch, tokenizer=tokenizer, length=pair_text_length, **pictures),
-    }
-
-
 def build_held_out(
     modalities: Sequence[str],
     inputs: Mapping[str, Path],
@@ -116,13 +97,15 @@ def build_held_out(
     units: Mapping[str, int],
 ) -> dict[str, HeldOutRows]:
     """The rows of split `valid` of each modality that has some; arguments as `build_loaders`."""
-    transforms = _transforms(inputs, train.scaling, config, pair_text_length, augment=False)
+    tokenizer = TokenizerFile(inputs["tokenizer"])
+    form = _picture_form(train.scaling)
+    reading = Reading(config, tokenizer, pair_text_length, form, augment=False)
     found = {}
     for modality in modalities:
-        folder = inputs[ROLES[modality]] / VALID
+        folder = inputs[MODALITIES[modality].corpus] / VALID
         if (folder / INDEX).exists():
             found[modality] = HeldOutRows(
-                *(ShardDataset(folder), transforms[modality]),
+                *(ShardDataset(folder), MODALITIES[modality].transform(reading)),
                 rank=rank,
                 world_size=world_size,
                 unit=units.get(modality, 1),
@@ -147,11 +130,12 @@ def build_loaders(
     `units`: rows of a modality that stay on one worker.
     """
     scaling = train.scaling
-    pictured = [m for m in modalities if m != "text"]
-    transforms = _transforms(inputs, scaling, config, pair_text_length)
+    pictured = [m for m in modalities if MODALITIES[m].pictured]
+    tokenizer = TokenizerFile(inputs["tokenizer"])
+    reading = Reading(config, tokenizer, pair_text_length, _picture_form(scaling))
 
     def dataset(modality: str) -> Dataset:
-        folder = inputs[ROLES[modality]] / SHARDS
+        folder = inputs[MODALITIES[modality].corpus] / SHARDS
         if scaling.resident and modality in pictured:
             share = SHARE / len(pictured)
             return ResidentShards(folder, EncodedPicture.of, share=share, cores=cores)
@@ -169,7 +153,7 @@ def build_loaders(
     return {
         modality: Loader(
             dataset(modality),
-            transforms[modality],
+            MODALITIES[modality].transform(reading),
             global_batch_size=train.batch_sizes[modality],
             rank=rank,
             world_size=world_size,

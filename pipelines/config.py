@@ -14,6 +14,7 @@ from momo_platform.data.config import MAX_BITS, NEAR_BITS, ImageConfig
 from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
 from pipelines.demo.corpora import DemoCorpora
+from pipelines.modalities import by_corpus
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class SourceOptions:
             self._refuse("max-bad-fraction", "a share from 0 to 1")
 
     def _refuse(self, option: str, wanted: str) -> NoReturn:
-        """Options of the three kinds come here; which one it was isn't known."""
+        """Options of all corpora come here; which one it was isn't known."""
         value = getattr(self, option.replace("-", "_"))
-        options = ", ".join(f"--{kind}.{option}" for kind in ("images", "text", "pairs"))
+        options = ", ".join(f"--{corpus}.{option}" for corpus in by_corpus())
         raise UserError(f"{option} {value}: give {wanted} ({options})")
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from momo_platform.stages import Plan, PlanEntry, Storage
 from momo_platform.training.config import ONE_AT_A_TIME
-from pipelines.training import ROLES, StageRecipe
+from pipelines.modalities import MODALITIES
+from pipelines.training import StageRecipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,9 +96,8 @@ def source_epochs(plan: Plan, storage: Storage) -> list[SourceEpochs]:
         for entry in plan.entries
         if isinstance(entry.stage.config, StageRecipe)
         for modality in entry.stage.config.task.modalities
-        for found in _of_mix(
-            entry, modality, by_name[entry.stage.inputs[ROLES[modality]].name], storage
-        )
+        for mix in [entry.stage.inputs[MODALITIES[modality].corpus].name]
+        for found in _of_mix(entry, modality, by_name[mix], storage)
     ]
 
 

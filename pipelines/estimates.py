@@ -26,6 +26,7 @@ from momo_platform.stages import Plan, UserError
 from momo_platform.training.config import ONE_AT_A_TIME, ScalingConfig
 from momo_platform.training.hardware import ACCELERATORS, Accelerator
 from pipelines.config import PipelineConfig
+from pipelines.modalities import MODALITIES
 from pipelines.training import StageRecipe
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class StageEstimate:
     def pictures_a_second(self, device: Accelerator, mfu: float) -> float:
         """That one device takes, of the modality that has most; 0 where hours are not known."""
         hours = self.hours(device, mfu)
-        most = max(self.samples.get("image", 0), self.samples.get("pair", 0))
+        most = max([0, *(n for m, n in self.samples.items() if MODALITIES[m].pictured)])
         return most / hours / 3600 / self.devices if hours else 0.0
 
     def readers_needed(self, device: Accelerator, mfu: float) -> int:
@@ -104,7 +105,7 @@ class StageEstimate:
 def _readers(scaling: ScalingConfig, modalities: Sequence[str]) -> int:
     if scaling.reader_processes >= 0:
         return scaling.reader_processes
-    with_pictures = len({"image", "pair"}.intersection(modalities))
+    with_pictures = sum(MODALITIES[modality].pictured for modality in modalities)
     return readers_from_cores(1, with_pictures, int(scaling.cpus_per_worker))
 
 
@@ -128,7 +129,7 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
     }
     for modality in task.modalities:
         size = train.batch_sizes[modality]
-        length = recipe.pair_text_length if modality == "pair" else packed_text_length
+        length = MODALITIES[modality].text_length(packed_text_length, recipe.pair_text_length)
         passes = passes_of(task, modality, size, length, model.num_patches)
         flops += training_flops(model, passes) * train.steps / turns
         executed += executed_flops(model, passes, **recomputed) * train.steps / turns

@@ -46,8 +46,9 @@ from pipelines.evaluation.scores import read_run
 from pipelines.evaluation.tasks import TASKS
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
-from pipelines.graph.corpora import KINDS, prepared_rows
+from pipelines.graph.corpora import prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
+from pipelines.modalities import by_corpus
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 
@@ -159,7 +160,7 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
-    chosen = choose_tasks(config, prepared, own, () if own else KINDS)
+    chosen = choose_tasks(config, prepared, own, () if own else by_corpus())
     models = [given_model(m) for m in options.model]
     check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}

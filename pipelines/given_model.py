@@ -11,6 +11,7 @@ from typing import Any
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
+from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.scores import split_name
 
 
@@ -26,10 +27,7 @@ def run_given_model(
     config: GivenModel, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: a copy of the folder as `model/`, so that results stay with what they are of."""
-    import shutil
-
-    shutil.copytree(config.path, context.output / "model")
-    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
+    return ModelFolder(context.output).copy_from(config.path)
 
 
 def given_model(text: str) -> tuple[str, Stage]:

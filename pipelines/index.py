@@ -27,12 +27,14 @@ from momo_platform.stages import (
     open_storage,
 )
 from momo_platform.training.config import MECHANICS
+from pipelines.artifacts import ModelFolder
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PictureOptions, RunOptions, SourceOptions
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
+from pipelines.modalities import IMAGE, PAIR
 from pipelines.presets import PRESETS
 
 _THUMBNAIL = 96
@@ -89,7 +91,8 @@ def run_index(
         inputs["rows"].path / DATA, columns=["image", "captions", "label", "key"], filters=chosen
     )
     rows = table.slice(0, config.limit).to_pylist()
-    embedder = load(inputs["model"].path / "model", config.device, config.precision)
+    model = ModelFolder(inputs["model"].path).path
+    embedder = load(model, config.device, config.precision)
     vectors, entries = [], []
     for start in range(0, len(rows), 256):
         part = rows[start : start + 256]
@@ -103,7 +106,7 @@ def run_index(
             entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
         context.progress({"step": start + len(part), "total": len(rows)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
-    name = model_name(inputs["model"].path / "model")
+    name = model_name(model)
     write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)
     return {"entries": len(entries)}
 
@@ -117,7 +120,7 @@ def index_stage(options: IndexOptions) -> Stage:
     if options.pairs.source and options.images.source:
         raise UserError("--images.source and --pairs.source: give one of them to index")
     _, model = given_model(f"index={options.model}")
-    kind = "images" if options.images.source else "pairs"
+    corpus = (IMAGE if options.images.source else PAIR).corpus
     config = replace(
         PRESETS[options.preset](),
         images=options.images,
@@ -125,16 +128,16 @@ def index_stage(options: IndexOptions) -> Stage:
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
-    if kind not in prepared:
+    if corpus not in prepared:
         raise UserError(
             f"preset {options.preset} brings no pairs: give --pairs.source or --images.source"
         )
-    splits = () if kind in own else ("test",)
+    splits = () if corpus in own else ("test",)
     return Stage(
         "index",
         run_index,
         IndexConfig(splits, options.limit, options.precision, "cuda" if options.gpus else "cpu"),
-        {"model": model, "rows": prepared[kind]},
+        {"model": model, "rows": prepared[corpus]},
         resources=Resources(num_cpus=options.cpus, num_gpus=options.gpus),
         code=("pipelines.index", "momo.export"),
     )

@@ -17,7 +17,9 @@ from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Stage, UserError, open_storage
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
+from pipelines.artifacts import ModelFolder
 from pipelines.config import PipelineConfig
+from pipelines.modalities import MODALITIES
 
 _OPTION = "--initial-model"
 _ARTIFACT = re.compile(r"[A-Za-z0-9._-]+(/[0-9a-f]+)?")
@@ -50,7 +52,7 @@ def locate(config: PipelineConfig) -> str:
 
         storage = open_storage(config.run.storage)
         try:
-            return str(storage.attempt_path(Catalog(storage).find(given)) / "model")
+            return str(ModelFolder(storage.attempt_path(Catalog(storage).find(given))).path)
         except UserError as error:
             told = f", and no artifact of {config.run.storage} ({error})"
     if given.startswith("hf://") or re.fullmatch(r"[\w.-]+/[\w.-]+", given):
@@ -112,7 +114,9 @@ def _checked(place: str, model: ModelConfig) -> tuple[str, bool, tuple[str, ...]
         parts += [f"{p.name} {sha256_of(p)}" for p in others if p.is_file()]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     trained = source.config.get("modalities") or ("text",)
-    has_words = found.brings_words and bool({"text", "pair"} & set(trained))
+    has_words = found.brings_words and any(
+        m.texts for m in MODALITIES.values() if m.name in trained
+    )
     return digest, has_words, (found.summary(), *found.notes)
 
 
@@ -140,5 +144,5 @@ def run_initial_model(
         raise UserError(f"{_OPTION} {error}") from error
     trained = find_source(config.place).config.get("modalities")
     extra = {"origin": origin.chain()} | ({"modalities": trained} if trained else {})
-    save(model, context.output / "model", words, extra)
+    save(model, ModelFolder(context.output).path, words, extra)
     return {"origin": origin.chain()[-1], "notes": list(config.notes)}

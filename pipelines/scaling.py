@@ -17,6 +17,7 @@ from momo.cost import passes_of, trained_parameters, training_flops
 from momo_platform.training.config import ONE_AT_A_TIME
 from momo_platform.training.hardware import Accelerator
 from pipelines.estimates import estimate_stage
+from pipelines.modalities import MODALITIES
 from pipelines.training import StageRecipe
 
 _GRADIENT_BYTES = 4
@@ -102,7 +103,7 @@ def project(
     by_modality = {
         m: _flops(
             *(model, task, m, train.batch_sizes[m]),
-            recipe.pair_text_length if m == "pair" else packed_text_length,
+            MODALITIES[m].text_length(packed_text_length, recipe.pair_text_length),
         )
         for m in task.modalities
     }

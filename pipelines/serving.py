@@ -16,6 +16,7 @@ from momo.precision import Precision
 from momo.tokenizer import load_tokenizer, padded, token_ids
 from momo.transforms import stack_pictures, upright
 from momo_platform.serving.encoder import Loaders, Tokens
+from pipelines.modalities import MODALITIES
 
 _WARM = (1, 64)  # items of a batch
 
@@ -91,8 +92,8 @@ class MoMoClassifierReader(MoMoReader):
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         entry = config["classifier"]
         self.classes: Sequence[str] = tuple(entry["classes"])
-        self.takes_texts = entry["inputs"] in ("text", "pair")
-        self.takes_pictures = entry["inputs"] in ("image", "pair")
+        self.takes_texts = bool(MODALITIES[entry["inputs"]].texts)
+        self.takes_pictures = MODALITIES[entry["inputs"]].pictured
         self.image_size = ModelConfig.from_dict(config["model"]).image_size
         self.text_length = entry["text_length"]
         if self.takes_texts:

@@ -9,6 +9,8 @@ from typing import Any
 
 from momo_platform.data.config import DATA
 from momo_platform.stages import Artifact, Context, UserError
+from pipelines.artifacts import ModelFolder, TokenizerFile
+from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
                     if row["split"] == "train" and (count := count + 1) <= most:
                         yield row[column]
 
-    if "text" in inputs:
-        yield from rows("text", "text", config.max_documents)
-    if "pairs" in inputs:
-        for captions in rows("pairs", "captions", config.max_captions):
-            yield from captions
+    for modality in MODALITIES.values():
+        most = config.max_captions if modality.captioned else config.max_documents
+        if modality.texts and modality.corpus in inputs:
+            for found in rows(modality.corpus, modality.texts, most):
+                yield from found if modality.captioned else [found]
     if not inputs:  # pictures only: characters, until a stage with words learns its own
         yield from string.printable
 
@@ -53,7 +55,7 @@ def run_tokenizer(
             f"model.vocab_size={config.vocab_size} is too small: the corpus' alphabet alone needs "
             f"{tokenizer.get_vocab_size()}; raise it"
         )
-    tokenizer.save(str(context.output / "tokenizer.json"))
+    tokenizer.save(str(TokenizerFile(context.output).path))
     return {"vocabulary": tokenizer.get_vocab_size()}
 
 
@@ -72,12 +74,12 @@ def run_given_tokenizer(
 
     from tokenizers import Tokenizer
 
-    file = inputs["model"].path / "model" / "tokenizer.json"
+    file = ModelFolder(inputs["model"].path).tokenizer
     count = Tokenizer.from_file(str(file)).get_vocab_size()
     if count > config.vocab_size:
         raise UserError(
             f"model.vocab_size={config.vocab_size} is smaller than the {count} words of the model "
             "that training starts from: give --model.vocab-size so many"
         )
-    shutil.copyfile(file, context.output / "tokenizer.json")
+    shutil.copyfile(file, TokenizerFile(context.output).path)
     return {"vocabulary": count}

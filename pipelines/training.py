@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig, TaskConfig
-from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.stage import run_torch_trainer
-
-ROLES: Mapping[str, Kind] = {"image": "images", "text": "text", "pair": "pairs"}
-"""A modality → the role of the input with its shards."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ def rows_together(task: TaskConfig) -> dict[str, int]:
 def run_training(
     config: StageRecipe, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: inputs images, text, pairs (shards), tokenizer, previous (weights); those it needs.
+    """Stage: inputs of each modality's corpus (shards), tokenizer, previous (weights).
 
     Writes `model/` (weights, config, tokenizer), `metrics.jsonl` and what trackers leave; where an
     earlier model than the last was kept, `last/model/` too.

@@ -15,7 +15,7 @@ from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.tasks import Task
 from pipelines.graph import build_graph
-from pipelines.graph.corpora import needed_kinds, prepared_rows
+from pipelines.graph.corpora import needed_corpora, prepared_rows
 from pipelines.graph.evaluation import choose_tasks
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
@@ -125,7 +125,7 @@ def build_trial(base: TrialBase, history: Sequence[Settings], seed: int) -> Stag
 def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) -> Stage:
     """The stage that scores a trained model by the config's tasks; `earlier` are the training
     stages before it."""
-    needed = needed_kinds(config)
+    needed = needed_corpora(config)
     prepared, own = prepared_rows(config, needed)
     chosen = choose_tasks(config, prepared, own, needed)
     suite: Suite = build_suite(model, model.name, chosen.tasks, config.evaluation, chosen.sources)

@@ -44,9 +44,9 @@ from momo_platform.data.images import prepare_image
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.packages import fetch
-from momo_platform.data.prepare import run_prepare_images
 from momo_platform.data.shards import ShardDataset, write_shards
 from pipelines.demo.corpora import REQUIREMENTS
+from pipelines.modalities import run_prepare_images
 
 BATCH, PROCESSES = 128, 2
 

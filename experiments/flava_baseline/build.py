@@ -16,9 +16,9 @@ from experiments.flava_baseline.task import FlavaTask, build_flava
 from momo.config import ModelConfig
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD
 from momo.hf.processing import make_tokenizer
-from momo.tokenizer import load_tokenizer
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.task import TrainingSetup
+from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.build import build_loaders
 
 
@@ -33,7 +33,7 @@ def build_setup(
     """The same batches as MoMo's, in the same order."""
     shape = recipe.shape
     if "previous" in inputs:
-        model = FlavaForPreTraining.from_pretrained(inputs["previous"] / "model")
+        model = FlavaForPreTraining.from_pretrained(ModelFolder(inputs["previous"]).path)
     else:
         model = build_flava(shape, train.seed)
     codes = torch.from_numpy(np.load(inputs["codebook"] / CODES, allow_pickle=False))
@@ -47,9 +47,9 @@ def build_setup(
 
     def save(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, FlavaTask)
-        output = folder / "model"
+        output = ModelFolder(folder).path
         task.model.requires_grad_(True).save_pretrained(output)
-        tokenizer = load_tokenizer(inputs["tokenizer"] / "tokenizer.json")
+        tokenizer = TokenizerFile(inputs["tokenizer"]).load()
         make_tokenizer(tokenizer, shape.max_text_length).save_pretrained(output)
         size = {"height": shape.image_size, "width": shape.image_size}
         FlavaImageProcessor(

@@ -11,6 +11,7 @@ from momo.config import ModelConfig, TaskConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo_platform.training.config import TrainConfig
+from pipelines.modalities import MODALITIES
 
 _ROWS = 16  # enough that hard negatives are a part of the batch
 
@@ -49,17 +50,17 @@ def momo_flops(
 ) -> dict[str, float]:
     """Modality → FLOP a row, of the modalities that the task has; texts at their full length."""
     ours = MoMoTask(build_model(model), task)
-    lengths = {"image": 0, "text": packed_length, "pair": text_length}
+    lengths = {m: MODALITIES[m].text_length(packed_length, text_length) for m in task.modalities}
     size = (model.image_size, model.num_patches, model.vocab_size)
     return {m: _counted(ours, m, _batch(m, *size, lengths[m])) for m in task.modalities}
 
 
 def flava_flops(shape: FlavaShape, text_length: int, packed_length: int) -> dict[str, float]:
     """As `momo_flops`, for FLAVA's joint stage."""
-    modalities = ("image", "text", "pair")
+    modalities = tuple(MODALITIES)
     recipe = FlavaRecipe(shape, modalities, TrainConfig(1, {}), text_length)
     codes = torch.zeros(shape.codebook_size, 3 * shape.patch_size**2)
     theirs = FlavaTask(build_flava(shape, 0), recipe, codes)
-    lengths = {"image": 0, "text": packed_length, "pair": text_length}
+    lengths = {m: MODALITIES[m].text_length(packed_length, text_length) for m in modalities}
     size = (shape.image_size, shape.num_patches, shape.vocab_size)
     return {m: _counted(theirs, m, _batch(m, *size, lengths[m])) for m in modalities}

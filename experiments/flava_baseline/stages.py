@@ -33,8 +33,9 @@ def run_codebook(
     from momo.transforms import decode, stack_pictures
     from momo_platform.data.mix import SHARDS
     from momo_platform.data.shards import ShardDataset
+    from pipelines.modalities import IMAGE
 
-    shards = ShardDataset(inputs["images"].path / SHARDS)
+    shards = ShardDataset(inputs[IMAGE.corpus].path / SHARDS)
     rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
     pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))

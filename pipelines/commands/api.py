@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from momo_platform.stages import Plan, UserError
 from momo_platform.stages.manifest import Manifest
+from pipelines.artifacts import ModelFolder
 
 if TYPE_CHECKING:
     import os
@@ -57,7 +58,7 @@ class Run:
         """The trained model, loaded when it is first asked for."""
         import momo
 
-        return momo.load(self.folder / "model")
+        return momo.load(ModelFolder(self.folder).path)
 
 
 def _options(given: Mapping[str, Any], settings: Mapping[str, Any] | None) -> list[str]:

@@ -20,19 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
-from momo_platform.data.config import Kind
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, TEXT_NAMES, named
+from momo_platform.data.listing import named
 from momo_platform.data.look import columns_of, wrong_separator
 from momo_platform.data.sources import identify, list_files
-from momo_platform.data.tables import IMAGE_NAMES, TABLES, open_uri
+from momo_platform.data.tables import TABLES, open_uri
 from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.protocol import Given, Protocol
 from pipelines.evaluation.protocols import protocols
 from pipelines.evaluation.tasks import AUTO, Task, suites
+from pipelines.modalities import IMAGE, by_corpus
 
 _EPOCHS = 5
 
@@ -46,7 +47,7 @@ class Holding:
     needed: str
     group: str
     protocol: str
-    listed: Kind = "images"
+    listed: str = "images"
 
 
 HOLDINGS = {
@@ -111,7 +112,7 @@ def _task(entry: str) -> Task:
     protocol, asked = words[word or next(iter(words))]
     how = "divided" if protocol.trains else "all"
     uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-    digest = identify(uri, field_name, HOLDINGS[kind].listed)
+    digest = identify(uri, field_name, by_corpus()[HOLDINGS[kind].listed].kind)
     data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
     return Task(
         name,
@@ -162,11 +163,11 @@ def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
             f"{place}: data sets of the hub's library can't be named here; save it as "
             "Parquet (Dataset.to_parquet) and give that file"
         )
-    files = list_files(uri, field_name, "images", f"give {_ANY}")
+    files = list_files(uri, field_name, f"give {_ANY}")
     _, root = open_uri(uri)
     for file in files:
         if is_tar(file.path):
-            row = next(list_tar("given", uri, file.path, "given", "images"))
+            row = next(list_tar("given", uri, file.path, "given", IMAGE.kind))
             held = ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
             return held, ()
     if table := next((f.path for f in files if f.path.endswith(TABLES)), None):

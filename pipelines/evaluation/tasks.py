@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DATA_SETS, DataSet
+from pipelines.modalities import by_corpus
 
 GROUPS = ("image", "text", "multimodal")
-KINDS = ("images", "text", "pairs")
+KINDS = tuple(by_corpus())
 AUTO = "auto"
 """Stands for the tasks on the user's own sources, and the demo's that come with its corpora."""
 

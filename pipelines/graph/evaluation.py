@@ -6,13 +6,13 @@ import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from momo_platform.data.config import Kind
 from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.tasks import Task, choose
-from pipelines.graph.corpora import KINDS, Corpora, demo_corpora, demo_rows, own_rows
+from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
+from pipelines.modalities import by_corpus
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Chosen:
 
 def choose_tasks(
     config: PipelineConfig,
-    prepared: Mapping[Kind, Stage],
-    own: Collection[Kind],
-    trained_on: Collection[Kind] = KINDS,
+    prepared: Mapping[str, Stage],
+    own: Collection[str],
+    trained_on: Collection[str],
 ) -> Chosen:
     """The tasks that the config names. `auto` stands for those on the user's `own` kinds, and the
     demo's that come with the kinds that are `trained_on` and the demo's.
@@ -88,7 +88,7 @@ def choose_tasks(
     tasks = choose(named, of_user.keys(), demo, given)
     roles = {role for task in tasks for role in task.data_set.inputs}
     found = {f"own-{kind}": stage for kind, stage in of_user.items()}
-    for kind in KINDS:
+    for kind in by_corpus():
         if f"demo-{kind}" in roles:
             is_demo = kind in prepared and kind not in own
             name = f"prepare-demo-{kind}"

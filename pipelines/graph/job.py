@@ -9,6 +9,7 @@ from typing import Any
 
 from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.stages.stage import all_stages
+from pipelines.artifacts import ModelFolder
 from pipelines.config import PipelineConfig
 from pipelines.graph.corpora import Corpora, prepare
 from pipelines.graph.evaluation import Evaluation, evaluate
@@ -26,15 +27,14 @@ def run_export(
     config: ExportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: the last training stage's model with its tokenizer → `model/`, for `momo.load`."""
-    import shutil
-
-    shutil.copytree(inputs["model"].path / "model", context.output / "model")
-    file = context.output / "model" / "config.json"
+    model = ModelFolder(context.output)
+    copied = model.copy_from(ModelFolder(inputs["model"].path).path)
+    file = model.path / "config.json"
     made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
     file.write_text(
         json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"artifact": made_by}, indent=1)
     )
-    return {"files": sorted(p.name for p in (context.output / "model").iterdir())}
+    return copied
 
 
 def build_graph(config: PipelineConfig, command: str = "") -> dict[str, Stage]:

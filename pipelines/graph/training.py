@@ -8,7 +8,8 @@ from momo_platform.stages import Resources, Stage, UserError
 from momo_platform.training.config import ScalingConfig
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph.corpora import Corpora
-from pipelines.training import ROLES, StageRecipe, rows_together, run_training
+from pipelines.modalities import MODALITIES
+from pipelines.training import StageRecipe, rows_together, run_training
 
 
 def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> dict[str, Stage]:
@@ -17,7 +18,8 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
     trained: dict[str, Stage] = {}
     previous = initial
     for name, stage in config.trained.items():
-        inputs = {ROLES[m]: corpora.mixed[ROLES[m]] for m in stage.task.modalities}
+        roles = [MODALITIES[m].corpus for m in stage.task.modalities]
+        inputs = {role: corpora.mixed[role] for role in roles}
         inputs |= {"tokenizer": corpora.tokenizer}
         if previous is not None:
             inputs["previous"] = previous

@@ -12,7 +12,7 @@ from typing import Any
 from momo_platform.charts import bar_chart
 from momo_platform.data.card import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
-from pipelines.report.words import kind_in_words
+from pipelines.report.words import corpus_in_words
 
 _HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
 
@@ -55,7 +55,7 @@ class Corpus:
 
     @property
     def title(self) -> str:
-        return kind_in_words(self.kind)
+        return corpus_in_words(self.kind)
 
     @property
     def trained(self) -> int | None:

@@ -16,7 +16,7 @@ from pipelines.evaluation.tasks import GROUPS
 from pipelines.report.cells import CELLS
 from pipelines.report.corpora import Corpus
 from pipelines.report.trainings import Training
-from pipelines.report.words import kind_in_words
+from pipelines.report.words import corpus_in_words
 
 if TYPE_CHECKING:
     from pipelines.report.pictures import Nearest, Reconstruction
@@ -50,7 +50,7 @@ class Page:
             groups=GROUPS,
             cells=CELLS,
             duration=duration,
-            kind_in_words=kind_in_words,
+            corpus_in_words=corpus_in_words,
         )
 
 

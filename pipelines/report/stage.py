@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from momo_platform.data.config import Kind
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
+from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.scores import Summary, summaries
 from pipelines.evaluation.tasks import Task
+from pipelines.modalities import PAIR, by_corpus
 from pipelines.report.tables import markdown_table, text_table
-
-KINDS: tuple[Kind, ...] = ("images", "text", "pairs")
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,8 @@ class ReportConfig:
     `evaluations` is model → task → the stage that ran it, `missing` model → task → why not,
     `given` the tasks from the command line.
 
-    `command` is what a person typed; `places` kind (`images`, `text`, `pairs`) → source → where it
-    lies. Neither is part of the fingerprint: the page has those of the run that made it.
+    `command` is what a person typed; `places` corpus → source → where it lies. Neither
+    is part of the fingerprint: the page has those of the run that made it.
     """
 
     preset: str
@@ -41,9 +39,9 @@ class ReportConfig:
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=MECHANICS)
 
 
-def _kinds(inputs: Mapping[str, Artifact]) -> list[Kind]:
-    """Of the prepared corpora that this job had."""
-    return [kind for kind in KINDS if f"prepare-{kind}" in inputs]
+def _prepared(inputs: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """By name the prepared corpora that this job had."""
+    return {c: inputs[f"prepare-{c}"] for c in by_corpus() if f"prepare-{c}" in inputs}
 
 
 def run_report(
@@ -52,10 +50,10 @@ def run_report(
     """Stage: everything that was measured → `report/` and `model/`."""
     output = context.output / "report"
     output.mkdir()
-    shutil.copytree(inputs["export"].path / "model", context.output / "model")
+    ModelFolder(context.output).copy_from(ModelFolder(inputs["export"].path).path)
     stages = summaries(config.evaluations, config.missing, inputs, config.given)
     last = list(stages)[-1]
-    corpora = {kind: dict(inputs[f"prepare-{kind}"].metrics) for kind in _kinds(inputs)}
+    corpora = {name: dict(rows.metrics) for name, rows in _prepared(inputs).items()}
     metrics = {
         **stages[last],
         "stages": stages,
@@ -81,7 +79,7 @@ def _page(
     from pipelines.report.pictures import shown_pictures
     from pipelines.report.trainings import CURVES, Training, rows_seen
 
-    mixed = {k: inputs[f"mix-{k}"].metrics for k in KINDS if f"mix-{k}" in inputs}
+    mixed = {c: inputs[f"mix-{c}"].metrics for c in by_corpus() if f"mix-{c}" in inputs}
     trainings = []
     for name in config.training_stages:
         artifact = inputs[name]
@@ -89,12 +87,13 @@ def _page(
         seen = rows_seen(artifact.manifest.config, mixed)
         trainings.append(Training(name, artifact.metrics, curves, seen))
     corpora = []
-    for kind in _kinds(inputs):
-        places = {n: place_in_words(uri) for n, uri in config.places.get(kind, {}).items()}
-        corpora.append(read_corpus(inputs[f"prepare-{kind}"].path, places, mixed.get(kind)))
+    prepared = _prepared(inputs)
+    for corpus, rows in prepared.items():
+        places = {n: place_in_words(uri) for n, uri in config.places.get(corpus, {}).items()}
+        corpora.append(read_corpus(rows.path, places, mixed.get(corpus)))
     reconstructions, nearest = shown_pictures(
-        inputs["export"].path / "model",
-        inputs["prepare-pairs"].path if "prepare-pairs" in inputs else None,
+        ModelFolder(inputs["export"].path).path,
+        prepared[PAIR.corpus].path if PAIR.corpus in prepared else None,
         (config.reconstructions, config.captions, config.nearest),
     )
     first = inputs[config.training_stages[0]].manifest
@@ -110,5 +109,5 @@ def _page(
         markdown,
         reconstructions,
         nearest,
-        [kind for kind in mixed if f"prepare-{kind}" not in inputs],
+        [corpus for corpus in mixed if corpus not in prepared],
     ).render()

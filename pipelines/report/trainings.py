@@ -9,8 +9,8 @@ from typing import Any
 from momo_platform.charts import Points, line_chart
 from momo_platform.training.config import ONE_AT_A_TIME
 from pipelines.epochs import epochs_by_source
+from pipelines.modalities import MODALITIES
 from pipelines.report.words import loss_in_words, metric_in_words
-from pipelines.training import ROLES
 
 CURVES = ("loss/*", "valid/*", "gradient_cosine/*")
 """The records that are drawn."""
@@ -100,15 +100,15 @@ def _svg(series: Mapping[str, Points], label: str) -> str:
 
 
 def rows_seen(config: Any, mixed: Mapping[str, Mapping[str, Any]]) -> tuple[Seen, ...]:
-    """`config`: a training stage's recipe as its manifest has it; `mixed`: role (`images`, `text`,
-    `pairs`) → what the `mix-*` stage returned; modalities without one are left out."""
+    """`config`: a training stage's recipe as its manifest has it; `mixed`: corpus → what its
+    `mix-*` stage returned; modalities without one are left out."""
     found: list[Seen] = []
     train, modalities = config["train"], config["task"]["modalities"]
     steps = train["steps"]
     if train["gradient_schedule"] in ONE_AT_A_TIME:
         steps /= len(modalities)
     for modality in modalities:
-        mix = mixed.get(ROLES[modality])
+        mix = mixed.get(MODALITIES[modality].corpus)
         if mix is None:
             continue
         by_source = epochs_by_source(mix, steps * train["batch_sizes"][modality])

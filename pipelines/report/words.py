@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 
 from momo.objectives import OBJECTIVES
+from pipelines.modalities import by_corpus
 
 _LOSSES: Mapping[str, str] = {
     **{name: one.title for name, one in OBJECTIVES.items() if one.title},
     "total": "all objectives, weighted sum",
 }
-_KINDS: Mapping[str, str] = {"images": "pictures", "text": "texts", "pairs": "captioned pictures"}
 _DIRECTIONS: Mapping[str, str] = {
     "image_to_text": "picture to caption",
     "text_to_image": "caption to picture",
@@ -35,6 +35,7 @@ def metric_in_words(name: str) -> str:
     return _MEASURES.get(rest, name.replace("/", ", ").replace("_", " "))
 
 
-def kind_in_words(kind: str) -> str:
+def corpus_in_words(corpus: str) -> str:
     """'pairs' → 'captioned pictures'."""
-    return _KINDS.get(kind, kind)
+    known = by_corpus().get(corpus)
+    return corpus if known is None else known.words

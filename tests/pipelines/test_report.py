@@ -15,6 +15,7 @@ from momo_platform.data.rows import TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
 from pipelines.evaluation.scores import verdict
+from pipelines.modalities import TEXT
 from pipelines.report.cells import others
 from pipelines.report.corpora import Corpus, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
@@ -51,7 +52,7 @@ def test_a_card_is_read_for_the_page(tmp_path):
         {"source": "s", "key": str(n), "split": "train", "text": f"document <{n}> of the corpus"}
         for n in range(20)
     ]
-    sink = Sink(tmp_path, "text", TEXT_SCHEMA)
+    sink = Sink(tmp_path, TEXT.kind, TEXT_SCHEMA)
     sink.add(pa.Table.from_pylist(rows, schema=TEXT_SCHEMA))
     sink.close((SourceConfig("s", "", licence="MIT"),), 0.5)
     corpus = read_corpus(tmp_path)

@@ -26,6 +26,7 @@ from momo_platform.data.images import prepare_image
 from momo_platform.data.mix import SHARDS
 from momo_platform.data.shards import write_shards
 from pipelines.build import build_loaders
+from pipelines.modalities import IMAGE
 
 _REPEATED = 32
 _MOST_WAITING, _TRAINER = 3.0, 0.99
@@ -39,12 +40,12 @@ def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
     stored = setting.preset.picture.stored(setting.preset.model.image_size)
     made = [prepare_image(raw, stored) for raw in photographs(setting.pictures)]
     table = pa.table({"image": pa.array(made, pa.binary())})
-    shards = folder / "images" / SHARDS
+    shards = folder / IMAGE.corpus / SHARDS
     write_shards(iter([table] * _REPEATED), shards, rows_per_shard=_REPEATED * setting.pictures)
     (folder / "tokenizer").mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
     (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    return {"images": folder / "images", "tokenizer": folder / "tokenizer"}
+    return {IMAGE.corpus: folder / IMAGE.corpus, "tokenizer": folder / "tokenizer"}
 
 
 def _loader(setting: Setting, inputs: Mapping[str, Path], readers: int, **others: Any) -> Any:

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from momo.transforms import to_rgb, upright
+from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.listing import SPLITS, TEXT_NAMES, first
+from momo_platform.data.listing import SPLITS, first
 from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
 from momo_platform.data.sources import list_files, list_rows
 from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
@@ -31,6 +32,7 @@ from pipelines.evaluation.items import (
     classes_of,
     divided,
 )
+from pipelines.modalities import IMAGE, PAIR, TEXT
 
 _ANSWERS = 3129  # as many as VQAv2's models have
 _TEXT_TOKENS, _QUESTION_TOKENS = 128, 24
@@ -97,7 +99,7 @@ def _check_classes(uri: str, count: int, what: str) -> None:
 
 def classes(uri: str, divide: bool) -> Items:
     """Pictures with labels, in a folder a class or by a column."""
-    rows = _listed(uri, "images")
+    rows = _listed(uri, IMAGE.kind)
     for row in rows:
         if not row["label"]:
             raise _bad(
@@ -111,7 +113,7 @@ def classes(uri: str, divide: bool) -> Items:
 
 def _text_rows(uri: str) -> list[dict[str, Any]]:
     rows = []
-    for file in list_files(uri, "--tasks", "text"):
+    for file in list_files(uri, "--tasks", TEXT.kind.hint):
         if not file.path.endswith(TABLES):
             continue
         name = file.path.rpartition("/")[2]
@@ -161,7 +163,7 @@ def texts(uri: str, divide: bool) -> Items:
 
 def pairs(uri: str, divide: bool) -> Items:
     """Pictures with captions: the test rows; rows of one group belong together."""
-    rows = _listed(uri, "pairs")
+    rows = _listed(uri, PAIR.kind)
     split = _split(uri, rows, divide)
     rows = [row for row, part in zip(rows, split, strict=True) if part == "test"]
     shown: dict[tuple[str, Any], dict[str, Any]] = {}
@@ -192,7 +194,7 @@ def _answer(uri: str, row: dict[str, Any]) -> str:
 
 def questions(uri: str, divide: bool) -> Items:
     """Questions about pictures; the commonest answers of the training part are the classes."""
-    rows = _listed(uri, "images", ("question", "answer", "answers"))
+    rows = _listed(uri, IMAGE.kind, ("question", "answer", "answers"))
     for row in rows:
         question = row["more"]["question"]
         if not isinstance(question, str) or not question.strip():

@@ -152,7 +152,7 @@ class CardBuilder:
             self._kept += 1
 
     def _measure(self, row: dict[str, Any]) -> None:
-        values = [(n, row[n]) for n in ("width", "height") if row.get(n) is not None]
+        values = [(n, row[n]) for n in self.kind.measured if row.get(n) is not None]
         what, texts = "caption", row.get("captions", ())
         if "text" in row:
             what, texts = "document", (row["text"],)
@@ -163,7 +163,7 @@ class CardBuilder:
 
     def _sample(self, row: dict[str, Any], number: int, output: Path) -> dict[str, Any]:
         """One sample's entry; a picture is written to its file."""
-        texts = row["captions"][:_SAMPLE_CAPTIONS] if "captions" in row else [row["text"]]
+        texts = row.get("captions", [row["text"]] if "text" in row else [])[:_SAMPLE_CAPTIONS]
         entry = {n: row[n] for n in ("source", "key", "split")}
         entry["texts"] = [t[:_SAMPLE_TEXT] + "…" * (len(t) > _SAMPLE_TEXT) for t in texts]
         if row.get("image") is not None:
@@ -183,8 +183,8 @@ class CardBuilder:
         steps = [s for s in STEPS if s != "near_duplicates" or near_duplicate_bits is not None]
         document = {
             "format": FORMAT,
-            "name": f"prepare-{self.kind}",
-            "kind": self.kind,
+            "name": f"prepare-{self.kind.name}",
+            "kind": self.kind.name,
             "steps": _after_each(self.total, steps),
             "by_source": _in_order(self.by_source, steps),
             "by_split": _in_order(self.by_split, steps, SPLIT_NAMES),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from momo_platform.bounds import check_bounds
 from momo_platform.stages.errors import UserError
 
-Kind = Literal["images", "text", "pairs"]
 DATA = "data.parquet"
 """The prepared rows in a stage's output."""
 NEAR_BITS = 4  # drops 1.1 % of the demo's training pictures
@@ -38,6 +37,34 @@ class ImageConfig:
             raise ValueError(
                 f"background={self.background!r}: give a colour such as white or #ffffff"
             ) from None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the readers and the stages of data are told of a modality's corpus.
+
+    `name`: in options, stages and messages. `hint`: what to give as its source. `columns`: what a
+    table needs columns for, each with the names that it may have. `content`: the column of prepared
+    rows by which a row repeats another. `measured`: columns of whole numbers that the card shows.
+    `look`, where there is one, is given place, listing, name of the option and kind before anything
+    runs; it raises UserError for a listing of which nothing can be used (see look.py).
+    """
+
+    name: str
+    hint: str
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+    content: str
+    measured: tuple[str, ...] = ()
+    look: Callable[[str, Sequence[Any], str, Kind], None] | None = None
+
+    @property
+    def option(self) -> str:
+        """The option that names its source."""
+        return f"--{self.name}.source"
+
+    def needs(self, what: str) -> bool:
+        """Whether a row has to have a `caption`, a `picture` …"""
+        return any(word == what for word, _ in self.columns)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from momo_platform.data.config import SourceConfig
+from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.hub import HubName, data_files, is_hub
 from momo_platform.data.sources import list_files
 from momo_platform.data.tables import filesystem_of, open_uri
@@ -30,7 +30,7 @@ def shown_path(root: str, path: str) -> str:
     return path
 
 
-def blocks_to_hash(source: SourceConfig, uri: str, kind: str) -> list[pa.Table]:
+def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]:
     """A block for each table and text file of a source; pictures are hashed when they are read."""
     hub_set = is_hub(uri)
     if hub_set and not (folder := HubName.of(uri).folder):
@@ -40,7 +40,7 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: str) -> list[pa.Table]:
         ]
         return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
     uri = folder if hub_set else uri  # type: ignore[possibly-unbound]
-    files = [f.path for f in list_files(uri, f"--{kind}.source", kind)]  # type: ignore[arg-type]
+    files = [f.path for f in list_files(uri, kind.option, kind.hint)]
     rows = [{"source": source.name, "root": uri, "path": p} for p in files if p.endswith(_TABLES)]
     return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
 

@@ -15,10 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind
 from momo_platform.data.images import LARGEST_FILE, BadImage
-from momo_platform.data.listing import CAPTION_NAMES, SPLITS, TEXT_NAMES, make_row
-from momo_platform.data.tables import IMAGE_NAMES, batch_rows, is_binary
+from momo_platform.data.listing import SPLITS, make_row
+from momo_platform.data.tables import batch_rows, is_binary
 from momo_platform.stages.errors import UserError
 
 SCHEME = "hf://"
@@ -151,12 +152,10 @@ def list_hub(source: str, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
         image = _image_column(data)
         names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
         columns = _columns(data, names)
-        for what, known in [("picture", IMAGE_NAMES), ("caption", CAPTION_NAMES)][
-            : 1 + (kind == "pairs")
-        ]:
+        for what, known in kind.columns:
             if not set(known) & {*columns, image}:
                 raise UserError(
-                    f"--{kind}.source {uri}: no column with the {what} in split {split}; it has "
+                    f"{kind.option} {uri}: no column with the {what} in split {split}; it has "
                     f"{', '.join(data.column_names)!r}, rename one to {known[0]}"
                 )
         for number, values in enumerate(_iterate(data, columns)):
@@ -202,13 +201,13 @@ def read_pictures(uri: str, split: str, rows: list[int]) -> dict[int, bytes | Ba
     return found
 
 
-def text_places(uri: str) -> list[dict[str, Any]]:
+def text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
     """Shares of a text data set for Ray tasks: root, path (the split), start, stop."""
     places = []
     for split, data in splits_of(uri).items():
         if not _columns(data, TEXT_NAMES):
             raise UserError(
-                f"--text.source {uri}: no column with the text in split {split}; it has "
+                f"{kind.option} {uri}: no column with the text in split {split}; it has "
                 f"{', '.join(data.column_names)!r}, rename one to {TEXT_NAMES[0]}"
             )
         places += [

@@ -8,11 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from momo_platform.data.tables import IMAGE_NAMES
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
 from momo_platform.data.text import LONGEST_CAPTION
 
-TEXT_NAMES = ("text", "content", "document", "sentence")
-CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences", "title", "alt")
 SPLITS = {
     "": "",
     "train": "train",
@@ -22,14 +20,6 @@ SPLITS = {
     "validation": "valid",
     "dev": "valid",
     "test": "test",
-}
-HINT = {
-    "images": "give a folder of pictures, a Parquet file, JSONL/CSV with picture paths, WebDataset "
-    "tars or hf://<data set>",
-    "text": "give a .txt file (one document a line), a folder of them, JSONL, CSV, Parquet, "
-    "WebDataset tars or hf://<data set>",
-    "pairs": "give Parquet, JSONL or CSV with a picture and a caption a row, a folder of them, "
-    "WebDataset tars or hf://<data set>",
 }
 ROW_SCHEMA = pa.schema(
     {

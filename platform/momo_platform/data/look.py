@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 
 from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, HINT, TEXT_NAMES, named
+from momo_platform.data.listing import named
 from momo_platform.data.tables import (
-    IMAGE_NAMES,
     TABLES,
     csv_rows,
     embedded_column,
@@ -26,7 +25,6 @@ from momo_platform.data.tables import (
     lines,
     parse_json,
 )
-from momo_platform.data.webdataset import is_tar
 from momo_platform.stages.errors import UserError
 
 _BYTES = 2**18
@@ -91,14 +89,11 @@ def wrong_separator(names: Sequence[str]) -> str:
 def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool = False) -> None:
     """Raise UserError for a table that lacks what its kind needs; `what` names option and file."""
     names = [str(n) for n in names]
-    needed = {
-        "images": [("picture", IMAGE_NAMES)],
-        "pairs": [("picture", IMAGE_NAMES), ("caption", CAPTION_NAMES)],
-        "text": [("text", TEXT_NAMES)],
-    }[kind]
-    if embedded:
-        needed = [one for one in needed if one[0] != "picture"]
-    missing = [(word, known) for word, known in needed if not set(names) & set(known)]
+    missing = [
+        (word, known)
+        for word, known in kind.columns
+        if not set(names) & set(known) and not (embedded and word == "picture")
+    ]
     if not missing:
         return
     lacks = ", ".join(f"no column with the {word}" for word, _ in missing)
@@ -109,7 +104,9 @@ def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool
     raise UserError(f"{what}: {lacks}; it has {', '.join(names)!r}{remedy}")
 
 
-def _look_at_tables(uri: str, tables: Sequence[str], field_name: str, kind: Kind) -> None:
+def _look_at_tables(
+    uri: str, tables: Sequence[str], field_name: str, kind: Kind, *, all_needed: bool
+) -> None:
     refused: UserError | None = None
     for path in tables[:_TABLES_LOOKED_AT]:
         what = named(field_name, path)
@@ -124,7 +121,7 @@ def _look_at_tables(uri: str, tables: Sequence[str], field_name: str, kind: Kind
         try:
             check_columns(what, names, kind, embedded=bool(embedded))
         except UserError as error:
-            if kind != "text" and not path.endswith(".jsonl"):
+            if all_needed and not path.endswith(".jsonl"):
                 raise  # preparation refuses the corpus for this one table
             refused = refused or error
             continue
@@ -137,35 +134,35 @@ def _look_at_tables(uri: str, tables: Sequence[str], field_name: str, kind: Kind
     )
 
 
-def look_at(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind: Kind) -> None:
+def look_at_text(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind: Kind) -> None:
     """Raise UserError, which names option, file and remedy, for a local listing of which nothing
-    can be used. Tars are taken as they are, and so is what lies elsewhere: it is slow to read."""
-    paths = [file.path for file in files]
-    if "://" in uri or any(is_tar(path) for path in paths):
+    can be used."""
+    tables = [file.path for file in files if file.path.endswith(TABLES)]
+    texts = [file for file in files if file.path.endswith(".txt")]
+    if any(file.size for file in texts):
         return
-    tables = [path for path in paths if path.endswith(TABLES)]
     source = named(field_name, uri)
-    if kind == "text":
-        texts = [file for file in files if file.path.endswith(".txt")]
-        if any(file.size for file in texts):
-            return
-        if tables:
-            _look_at_tables(uri, tables, field_name, kind)
-        elif texts:
-            raise UserError(f"{source}: no text in it, its .txt files are empty; {HINT[kind]}")
-        else:
-            raise UserError(
-                f"{source}: no .txt, .jsonl, .csv, .parquet or .tar in it; {HINT[kind]}"
-            )
-        return
     if tables:
-        _look_at_tables(uri, tables, field_name, kind)
+        _look_at_tables(uri, tables, field_name, kind, all_needed=False)
+    elif texts:
+        raise UserError(f"{source}: no text in it, its .txt files are empty; {kind.hint}")
+    else:
+        raise UserError(f"{source}: no .txt, .jsonl, .csv, .parquet or .tar in it; {kind.hint}")
+
+
+def look_at_pictures(uri: str, files: Sequence[pafs.FileInfo], field_name: str, kind: Kind) -> None:
+    """The same for pictures, with captions where the kind needs them."""
+    paths = [file.path for file in files]
+    tables = [path for path in paths if path.endswith(TABLES)]
+    if tables:
+        _look_at_tables(uri, tables, field_name, kind, all_needed=True)
         return
+    source = named(field_name, uri)
     pictures = [path for path in paths if path.lower().endswith(EXTENSIONS)]
     if not pictures:
-        raise UserError(f"{source}: no picture and no table in it; {HINT[kind]}")
+        raise UserError(f"{source}: no picture and no table in it; {kind.hint}")
     beside = {path for path in paths if path.endswith(".txt")}
-    if kind == "pairs" and not any(
+    if kind.needs("caption") and not any(
         posixpath.splitext(path)[0] + ".txt" in beside for path in pictures
     ):
         name = posixpath.basename(pictures[0])

@@ -192,47 +192,48 @@ def _check_enough(path: Path, config: MixConfig) -> None:
     )
 
 
-def _mix_pictures(
-    config: MixConfig, inputs: Mapping[str, Artifact], context: Context, columns: list[str]
+def mix_rows(
+    config: MixConfig,
+    inputs: Mapping[str, Artifact],
+    context: Context,
+    columns: Sequence[str],
+    what: str,
+    keep: Callable[[pa.Table], pa.Table] = lambda table: table,
+    keep_valid: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> dict[str, Any]:
+    """Stage: the input `prepared` → shards with `columns`, of the training rows that `keep` leaves
+    and the rows of split `valid` that `keep_valid` leaves. `what` the rows are is for messages."""
     path = inputs["prepared"].path / DATA
-    _check_enough(path, config)
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    others = next((inputs[r].path / DATA for r in ("pairs", "images") if r in inputs), None)
-    # Of pictures only the test part goes from the pairs: it is what their labels are tested on.
-    splits = ("test",) if "images" in inputs else ()
-    held_out = HeldOutPictures(others, config.near_duplicate_bits, *splits)
-    weighted = _weighted(_training(path, columns, held_out.without), tally, generator)
+    weighted = _weighted(_training(path, columns, keep), tally, generator)
     tables = (table.drop_columns("source") for table in weighted)
-    metrics = _write(tables, *_size(path, config), config, context, generator, "pictures")
-    # What the others hold out for testing is not looked at while training either.
-    tested = HeldOutPictures(others, config.near_duplicate_bits, "test")
+    metrics = _write(tables, *_size(path, config), config, context, generator, what)
     chosen = config.weights, config.valid_rows, config.seed
-    valid = valid_rows(path, columns, *chosen, tested.without)
-    metrics |= _write_valid(valid, config, context)
-    return metrics | {"sources": tally.document(), "held_out": held_out.gone}
+    metrics |= _write_valid(valid_rows(path, columns, *chosen, keep_valid), config, context)
+    return metrics | {"sources": tally.document()}
 
 
-def run_mix_images(
-    config: MixConfig, inputs: Mapping[str, Artifact], context: Context
+def mix_pictures(
+    config: MixConfig,
+    inputs: Mapping[str, Artifact],
+    context: Context,
+    columns: Sequence[str],
+    others: str,
+    split: str | None = None,
 ) -> dict[str, Any]:
-    """Stage: prepared pictures → shards with the column `image`.
+    """Stage: prepared pictures → shards with `columns`, the `image` and perhaps more.
 
-    Pictures that the input `pairs`, where given, holds out for evaluation are left out, and so are
-    those that look like them.
+    Pictures that the input named `others`, where given, holds out (in `split`, or at all) are left
+    out, and so are those that look like them.
     """
-    return _mix_pictures(config, inputs, context, ["image"])
-
-
-def run_mix_pairs(
-    config: MixConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`.
-
-    Pictures that the input `images`, where given, holds out for testing are left out, and so are
-    those that look like them.
-    """
-    return _mix_pictures(config, inputs, context, ["image", "captions", "group"])
+    _check_enough(inputs["prepared"].path / DATA, config)
+    path = inputs[others].path / DATA if others in inputs else None
+    held_out = HeldOutPictures(path, config.near_duplicate_bits, split)
+    # What the others hold out for testing is not looked at while training either.
+    tested = HeldOutPictures(path, config.near_duplicate_bits, "test")
+    keep = held_out.without, tested.without
+    metrics = mix_rows(config, inputs, context, columns, "pictures", *keep)
+    return metrics | {"held_out": held_out.gone}
 
 
 def _slices(tables: Iterator[pa.Table], rows: int = 1024) -> Iterator[pa.Table]:
@@ -282,18 +283,18 @@ def _valid_text(path: Path, tokenizer: Any, config: MixConfig) -> pa.Table:
     return pa.concat_tables(packed).slice(0, config.valid_rows) if packed else pa.table({"ids": []})
 
 
-def run_mix_text(
-    config: MixConfig, inputs: Mapping[str, Artifact], context: Context
+def mix_text(
+    config: MixConfig, inputs: Mapping[str, Artifact], context: Context, others: str
 ) -> dict[str, Any]:
     """Stage: prepared text, or pairs for their captions, and `tokenizer.json` → shards with the
-    column `ids`. Documents that are captions which the input `pairs`, where given, holds out are
-    left out."""
+    column `ids`. Documents that are captions which the input named `others`, where given, holds out
+    are left out."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
     path = inputs["prepared"].path / DATA
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    held_out = HeldOutCaptions(inputs["pairs"].path / DATA if "pairs" in inputs else None)
+    held_out = HeldOutCaptions(inputs[others].path / DATA if others in inputs else None)
     training = _training(path, [_text_column(path)])
     texts = (held_out.without(_documents(table)) for table in training)
     documents = _weighted(texts, tally, generator)

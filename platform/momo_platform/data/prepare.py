@@ -34,14 +34,7 @@ from momo_platform.data.splits import divide_rows, estimate_documents, shares
 from momo_platform.data.tables import filesystem_of
 from momo_platform.stages.stage import Artifact, Context
 
-__all__ = [
-    "DATA",
-    "QUARANTINE",
-    "PrepareConfig",
-    "run_prepare_images",
-    "run_prepare_pairs",
-    "run_prepare_text",
-]
+__all__ = ["DATA", "QUARANTINE", "PrepareConfig", "in_blocks", "prepare_rows", "resolve"]
 _TASK_ROWS = 256  # fewer are all overhead (docs/experiments.md); more leave the last task alone
 # Ray Data's reservation of resources starts a task only a second after the one before and idles
 # 0.2 s between tasks (Ray 2.60, docs/experiments.md). It is there to hold tasks back when nobody
@@ -54,14 +47,16 @@ _PLACE_SCHEMA = pa.schema(
 )
 
 
-def _resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
+def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
+    """The place of a source, which may lie in an input."""
     if not source.uri.startswith("input:"):
         return source.uri
     role, _, rest = source.uri.removeprefix("input:").partition("/")
     return str(inputs[role].path / rest)
 
 
-def _blocks(rows: list[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
+def in_blocks(rows: list[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
+    """Rows in the order of the list, as many together as a Ray task takes."""
     return [
         pa.Table.from_pylist(rows[i : i + _TASK_ROWS], schema=schema)
         for i in range(0, len(rows), _TASK_ROWS)
@@ -84,42 +79,54 @@ def _through_ray(blocks: list[pa.Table], function: Any) -> Iterator[pa.Table]:
 
 
 def _to_hash(config: PrepareConfig, inputs: Mapping[str, Artifact], kind: Kind) -> list[pa.Table]:
-    return [b for s in config.sources for b in blocks_to_hash(s, _resolve(s, inputs), kind)]
+    return [b for s in config.sources for b in blocks_to_hash(s, resolve(s, inputs), kind)]
 
 
-def _run_pictures(
-    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
+def prepare_rows(
+    blocks: list[pa.Table],
+    function: Any,
+    sink: Sink,
+    config: PrepareConfig,
+    inputs: Mapping[str, Artifact],
+    context: Context,
+    total: int | None = None,
 ) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
-    for source in config.sources:
-        context.progress({"message": f"listing {source.name}"})
-        rows += list_rows(source, _resolve(source, inputs), kind)
-    divide_rows(rows, config.held_out, config.valid)
-    rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
-    sink = Sink(context.output, kind, IMAGE_SCHEMA, config.near_duplicate_bits)
-    schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
-    function = PrepareImages(config.image, kind == "pairs")
-    done = 0
-    for table in _through_ray(_blocks(rows, schema), function):
+    """Blocks of raw rows through `function`, in Ray tasks and in order, into the sink, and the
+    checksums of the sources' files; returns the metrics. `total`: how many rows there are."""
+    for table in _through_ray(blocks, function):
         sink.add(table)
-        done += len(table)
-        context.progress({"step": done, "total": len(rows)})
-    sink.add_files(_through_ray(_to_hash(config, inputs, kind), hash_files))
-    return _close(sink, config, context)
-
-
-def _close(sink: Sink, config: PrepareConfig, context: Context) -> dict[str, Any]:
+        read = sink.card.total["read"]
+        known = {"step": read, "total": total}
+        context.progress(known if total is not None else {"message": f"{read} documents"})
+    sink.add_files(_through_ray(_to_hash(config, inputs, sink.kind), hash_files))
     metrics = sink.close(config.sources, config.max_bad_fraction)
     if left_out := sink.left_out():
         context.progress({"note": left_out})
     return metrics
 
 
-def _text_places(uri: str) -> list[dict[str, Any]]:
+def prepare_pictures(
+    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
+) -> dict[str, Any]:
+    """Stage: pictures, with captions where the kind needs them → `data.parquet` by IMAGE_SCHEMA."""
+    rows: list[dict[str, Any]] = []
+    for source in config.sources:
+        context.progress({"message": f"listing {source.name}"})
+        rows += list_rows(source, resolve(source, inputs), kind)
+    divide_rows(rows, config.held_out, config.valid)
+    rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
+    sink = Sink(context.output, kind, IMAGE_SCHEMA, config.near_duplicate_bits)
+    schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
+    function = PrepareImages(config.image, kind.needs("caption"))
+    blocks = in_blocks(rows, schema)
+    return prepare_rows(blocks, function, sink, config, inputs, context, len(rows))
+
+
+def _text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
     """What a Ray task reads at a time: a file, or a share of a data set."""
     if is_hub(uri):
-        return text_places(uri)
-    return [{"root": uri, "path": path} for path in list_text_files(uri)]
+        return text_places(uri, kind)
+    return [{"root": uri, "path": path} for path in list_text_files(uri, kind)]
 
 
 def _count_documents(places: list[dict[str, Any]]) -> int:
@@ -134,35 +141,17 @@ def _count_documents(places: list[dict[str, Any]]) -> int:
     return count + sum(estimate_documents(filesystem_of(r), paths) for r, paths in files.items())
 
 
-def run_prepare_images(
-    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: pictures → `data.parquet` by IMAGE_SCHEMA."""
-    return _run_pictures(config, inputs, context, "images")
-
-
-def run_prepare_pairs(
-    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: pictures with captions → `data.parquet` by IMAGE_SCHEMA."""
-    return _run_pictures(config, inputs, context, "pairs")
-
-
-def run_prepare_text(
-    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context
+def prepare_text(
+    config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
 ) -> dict[str, Any]:
     """Stage: text → `data.parquet` with columns source, key, text, split."""
     places = [
         {"source": source.name} | place
         for source in config.sources
-        for place in _text_places(_resolve(source, inputs))
+        for place in _text_places(resolve(source, inputs), kind)
     ]
     blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
-    sink = Sink(context.output, "text", TEXT_SCHEMA)
+    sink = Sink(context.output, kind, TEXT_SCHEMA)
     documents = _count_documents(places) if config.held_out is None else 0
     function = PrepareText(config.min_text_length, shares(documents, config.held_out, config.valid))
-    for table in _through_ray(blocks, function):
-        sink.add(table)
-        context.progress({"message": f"{sink.card.total['read']} documents"})
-    sink.add_files(_through_ray(_to_hash(config, inputs, "text"), hash_files))
-    return _close(sink, config, context)
+    return prepare_rows(blocks, function, sink, config, inputs, context)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.digests import shown_path
 from momo_platform.data.hub import is_hub, read_pictures, read_texts
 from momo_platform.data.images import LARGEST_FILE, BadImage, prepare_picture
-from momo_platform.data.listing import ROW_SCHEMA, SPLITS, TEXT_NAMES
+from momo_platform.data.listing import ROW_SCHEMA, SPLITS
 from momo_platform.data.splits import Shares
 from momo_platform.data.tables import (
     LONGEST_LINE,

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from momo_platform.data.card import STEPS, CardBuilder
+from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import DATA, Kind, SourceConfig
 from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
-from momo_platform.data.listing import TEXT_NAMES
 from momo_platform.data.near import LookIndex
 from momo_platform.stages.errors import UserError
 
@@ -63,7 +63,6 @@ class Sink:
         self, output: Path, kind: Kind, schema: pa.Schema, near_duplicate_bits: int | None = None
     ) -> None:
         self.output, self.kind, self.bits = output, kind, near_duplicate_bits
-        self.content = "text" if kind == "text" else "image"
         self.card = CardBuilder(kind)
         kept = pa.schema([field for field in schema if field.name not in _NOT_KEPT])
         self._kept = _Writer(output / DATA, kept, compression="zstd")
@@ -98,7 +97,7 @@ class Sink:
 
     def _is_duplicate(self, row: dict[str, Any]) -> bool:
         """Exact repeats go; so does a training row whose picture is held out."""
-        value = row[self.content]
+        value = row[self.kind.content]
         raw = value if isinstance(value, bytes) else value.encode()
         captions = "\0".join(row.get("captions", [])).encode()
         digest = hashlib.sha256(raw).digest()[:16]
@@ -147,13 +146,13 @@ class Sink:
         }
 
     def _check(self, sources: Sequence[SourceConfig], max_bad_fraction: float) -> None:
-        total, kind = self.card.total, self.kind
+        total, kind = self.card.total, self.kind.name
         reasons = self.card.reasons
         places = ", ".join(s.name if s.uri.startswith("input:") else s.uri for s in sources)
         if not total["read"]:
-            raise UserError(f"{kind}: {places} holds no rows; check --{kind}.source")
+            raise UserError(f"{kind}: {places} holds no rows; check {self.kind.option}")
         if not total["kept"] or total["quarantined"] > max_bad_fraction * total["read"]:
-            remedies = [remedy for reason in reasons for remedy in _remedy(self.kind, reason)]
+            remedies = [remedy for reason in reasons for remedy in _remedy(reason)]
             if total["kept"]:
                 remedies.append(f"or raise --{kind}.max-bad-fraction")
             key, reason = next(iter(self.card.examples.values()))
@@ -188,7 +187,7 @@ def _common(reasons: Counter[str]) -> str:
     return "; ".join(parts)
 
 
-def _remedy(kind: str, reason: str) -> Iterator[str]:
+def _remedy(reason: str) -> Iterator[str]:
     """What most likely mends rows that can't be used for this reason."""
     if reason == "the caption is empty":
         yield "put name.txt beside name.jpg, or fill the table's column caption"
@@ -200,5 +199,5 @@ def _remedy(kind: str, reason: str) -> Iterator[str]:
         yield "fill the table's column image"
     if reason == "the row has no text":
         yield f"call the column with the text {TEXT_NAMES[0]}"
-    if kind == "text" and reason.startswith("shorter than"):
+    if reason.startswith("shorter than"):
         yield "put each document on a line of its own"

@@ -16,13 +16,13 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import CAPTION_NAMES, HINT, make_row, named
-from momo_platform.data.look import check_columns, look_at
+from momo_platform.data.listing import make_row, named
+from momo_platform.data.look import check_columns
 from momo_platform.data.tables import (
-    IMAGE_NAMES,
     TABLES,
     embedded_column,
     filesystem_of,
@@ -36,10 +36,10 @@ from momo_platform.stages.errors import UserError
 _TEXTS = (".txt", *TABLES)
 
 
-def list_files(uri: str, field_name: str, kind: Kind, hint: str = "") -> list[pafs.FileInfo]:
+def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
     """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
     when there are none."""
-    source, hint = named(field_name, uri), hint or HINT[kind]
+    source = named(field_name, uri)
     try:
         filesystem, path = open_uri(uri)
         info = filesystem.get_file_info(path)
@@ -74,9 +74,11 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
             return identify_remote(uri)
         digest.update(f"{name.config}@{name.split}\n".encode())
         uri = name.folder
-    files = list_files(uri, field_name, kind)
-    if not hub_set:
-        look_at(uri, files, field_name, kind)
+    files = list_files(uri, field_name, kind.hint)
+    # Tars are taken as they are, and so is what lies elsewhere: it is slow to read.
+    taken = hub_set or "://" in uri or any(is_tar(file.path) for file in files)
+    if kind.look is not None and not taken:
+        kind.look(uri, files, field_name, kind)
     _, root = open_uri(uri)
     for file in files:
         name = posixpath.relpath(file.path, root)
@@ -88,7 +90,7 @@ def _table_rows(
     source: str, root: str, path: str, kind: Kind, more: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     filesystem, folder = filesystem_of(root), posixpath.dirname(path)
-    what = f"--{kind}.source {path}"
+    what = f"{kind.option} {path}"
     columns: set[str] | None = None
     embedded = None
     if path.endswith(".parquet"):
@@ -132,8 +134,7 @@ def list_rows(
     if is_hub(uri):
         yield from list_hub(source.name, uri, kind)
         return
-    field_name = f"--{kind}.source"
-    files = list_files(uri, field_name, kind)
+    files = list_files(uri, kind.option, kind.hint)
     filesystem, root = open_uri(uri)
     shards = [f.path for f in files if is_tar(f.path)]
     for shard in shards:
@@ -148,14 +149,14 @@ def list_rows(
             yield from _table_rows(source.name, uri, table, kind, more)
         return
     if not pictures:
-        raise UserError(f"{field_name} {uri}: no picture and no table in it; {HINT[kind]}")
+        raise UserError(f"{kind.option} {uri}: no picture and no table in it; {kind.hint}")
     beside = {f.path for f in files if f.path.endswith(".txt")}
     keys = [posixpath.relpath(p, root) if p != root else posixpath.basename(p) for p in pictures]
     for path, key, (split, label) in zip(pictures, keys, splits_and_labels(keys), strict=True):
         values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
         text_path = posixpath.splitext(path)[0] + ".txt"
         reason = None
-        if kind == "pairs" and text_path in beside:
+        if kind.needs("caption") and text_path in beside:
             try:
                 with filesystem.open_input_stream(text_path) as file:
                     values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
@@ -165,12 +166,12 @@ def list_rows(
         yield row | {"reason": reason or row["reason"]}
 
 
-def list_text_files(uri: str) -> list[str]:
+def list_text_files(uri: str, kind: Kind) -> list[str]:
     """Paths of a corpus's text files in its file system. Raises UserError without any."""
-    found = [f.path for f in list_files(uri, "--text.source", "text")]
+    found = [f.path for f in list_files(uri, kind.option, kind.hint)]
     files = [p for p in found if is_tar(p)] or [p for p in found if p.endswith(_TEXTS)]
     if not files:
         raise UserError(
-            f"--text.source {uri}: no .txt, .jsonl, .parquet or .tar in it; {HINT['text']}"
+            f"{kind.option} {uri}: no .txt, .jsonl, .parquet or .tar in it; {kind.hint}"
         )
     return files

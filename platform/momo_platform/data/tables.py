@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from momo_platform.data.columns import IMAGE_NAMES
 from momo_platform.stages.errors import UserError
 
 TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
 LONGEST_LINE = 2**26
 _LONGEST_FIELD = 2**22  # of CSV: an unclosed quote makes one field of all that follows
-IMAGE_NAMES = ("image", "path", "file", "file_name", "filename", "image_path", "img", "jpg", "png")
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:

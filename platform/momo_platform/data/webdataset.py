@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
-from momo_platform.data.listing import TEXT_NAMES, first, make_row
-from momo_platform.data.tables import IMAGE_NAMES, LONGEST_LINE, filesystem_of, parse_json
+from momo_platform.data.listing import first, make_row
+from momo_platform.data.tables import LONGEST_LINE, filesystem_of, parse_json
 from momo_platform.data.text import BadText, decode_caption
 
 _BLOCK = 512
@@ -207,7 +208,7 @@ def list_tar(source: str, root: str, path: str, name: str, kind: Kind) -> Iterat
             reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
         else:
             row |= {"offset": picture.offset, "size": picture.size}
-        if kind == "pairs" and row["captions"] == [""]:
+        if kind.needs("caption") and row["captions"] == [""]:
             reason = reason or "the sample has no caption"
         yield row | {"reason": reason or row["reason"]}
 

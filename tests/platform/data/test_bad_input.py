@@ -21,19 +21,20 @@ from test_prepare_and_mix import Folder
 from momo_platform.data import tables
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import (
-    QUARANTINE,
-    PrepareConfig,
-    run_prepare_images,
-    run_prepare_pairs,
-    run_prepare_text,
-)
+from momo_platform.data.prepare import QUARANTINE, PrepareConfig
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
 from momo_platform.data.splits import Shares
 from momo_platform.data.tables import lines, parse_json
 from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
 from momo_platform.stages import UserError
+from pipelines.modalities import (
+    TEXT,
+    by_corpus,
+    run_prepare_images,
+    run_prepare_pairs,
+    run_prepare_text,
+)
 
 CONFIG = ImageConfig(size_cap=16)
 LARGEST_MB = 300  # of a process that lists and prepares the hostile corpora; 168 were measured
@@ -156,14 +157,16 @@ def hostile_pairs(folder):
 
 
 def prepared(path, kind):
-    found = list(list_rows(SourceConfig("s", str(path)), str(path), kind))
+    found = list(list_rows(SourceConfig("s", str(path)), str(path), by_corpus()[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
     return PrepareImages(CONFIG, kind == "pairs")(block).to_pylist()
 
 
 def documents(path):
-    places = [{"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path))]
+    places = [
+        {"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path), TEXT.kind)
+    ]
     blocks = PrepareText(1, Shares(0, 0))(pa.Table.from_pylist(places))
     return [row for block in blocks for row in block.to_pylist()]
 

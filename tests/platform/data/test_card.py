@@ -15,6 +15,7 @@ from momo_platform.data.digests import DIGEST_SCHEMA, listing_digest
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
+from pipelines.modalities import by_corpus
 
 SOURCES = (SourceConfig("a", "/secret/place", licence="CC-BY 4.0"), SourceConfig("b", ""))
 
@@ -39,7 +40,7 @@ def picture_row(number, **changes):
 
 def card_of(output, rows, kind="pairs", schema=IMAGE_SCHEMA, bits=4):
     output.mkdir()
-    sink = Sink(output, kind, schema, bits)
+    sink = Sink(output, by_corpus()[kind].kind, schema, bits)
     for start in range(0, len(rows), 7):
         sink.add(pa.Table.from_pylist(rows[start : start + 7], schema=schema))
     sink.close(SOURCES, 0.9)

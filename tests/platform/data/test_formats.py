@@ -17,6 +17,7 @@ from momo_platform.data.sources import SourceConfig, identify, list_rows, list_t
 from momo_platform.data.tables import lines, read_embedded, read_picture
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.stages import UserError
+from pipelines.modalities import IMAGE, PAIR, TEXT, by_corpus
 
 CONFIG = ImageConfig(size_cap=32)
 
@@ -107,7 +108,7 @@ def test_text():
 
 
 def rows(folder, kind="pairs"):
-    return list(list_rows(SourceConfig("s", str(folder)), str(folder), kind))
+    return list(list_rows(SourceConfig("s", str(folder)), str(folder), by_corpus()[kind].kind))
 
 
 def test_jsonl_csv_and_parquet_rows(tmp_path):
@@ -155,7 +156,7 @@ def test_a_remote_corpus_keeps_its_file_system(tmp_path, monkeypatch):
     for uri, kind in (("store://bucket/in", "images"), ("store://bucket/rows.csv", "pairs")):
         (row,) = rows(uri, kind)
         assert read_picture(row["root"], row["path"]) == encoded()
-    path = list_text_files("store://bucket")[-1]
+    path = list_text_files("store://bucket", TEXT.kind)[-1]
     assert read_picture("store://bucket", path) == b"words"
 
 
@@ -168,9 +169,9 @@ def test_streamed_lines_are_those_of_the_whole(tmp_path):
 
 def test_a_missing_or_useless_source_names_option_path_and_remedy(tmp_path):
     with pytest.raises(UserError, match=r"--images.source .*no such.*give a folder"):
-        identify(str(tmp_path / "none"), "--images.source", "images")
+        identify(str(tmp_path / "none"), "--images.source", IMAGE.kind)
     with pytest.raises(UserError, match="empty"):
-        identify(str(tmp_path), "--images.source", "images")
+        identify(str(tmp_path), "--images.source", IMAGE.kind)
     (tmp_path / "x.bin").write_bytes(b"x")
     with pytest.raises(UserError, match="no picture"):
         rows(tmp_path, "images")
@@ -183,10 +184,10 @@ def test_a_table_without_the_needed_column_names_those_it_has(tmp_path):
     with pytest.raises(
         UserError, match=r"pairs.csv: no column with the picture, .*a;caption.*commas"
     ):
-        list(list_rows(source, str(table), "pairs"))
+        list(list_rows(source, str(table), PAIR.kind))
     pq.write_table(pa.table({"image": ["a.png"], "words": ["a tree"]}), tmp_path / "p.parquet")
     with pytest.raises(UserError, match="no column with the caption; it has 'image, words'"):
-        list(list_rows(source, str(tmp_path / "p.parquet"), "pairs"))
+        list(list_rows(source, str(tmp_path / "p.parquet"), PAIR.kind))
 
 
 def test_identity_follows_content_not_place(tmp_path):
@@ -197,10 +198,10 @@ def test_identity_follows_content_not_place(tmp_path):
 
     os.utime(tmp_path / "one/a.txt", (1, 1))
     os.utime(tmp_path / "two/a.txt", (1, 1))
-    same = [identify(str(tmp_path / n), "--text.source", "text") for n in ("one", "two")]
+    same = [identify(str(tmp_path / n), "--text.source", TEXT.kind) for n in ("one", "two")]
     assert same[0] == same[1]
     (tmp_path / "two/a.txt").write_text("other words")
-    assert identify(str(tmp_path / "two"), "--text.source", "text") != same[0]
+    assert identify(str(tmp_path / "two"), "--text.source", TEXT.kind) != same[0]
 
 
 SIX = Requirement(

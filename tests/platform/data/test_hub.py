@@ -14,16 +14,12 @@ from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
 from momo_platform.data.hub import HubName, is_hub
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import (
-    PrepareConfig,
-    _text_places,
-    run_prepare_pairs,
-    run_prepare_text,
-)
+from momo_platform.data.prepare import PrepareConfig, _text_places
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows
 from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
+from pipelines.modalities import IMAGE, PAIR, TEXT, by_corpus, run_prepare_pairs, run_prepare_text
 
 datasets = pytest.importorskip("datasets")
 
@@ -51,14 +47,14 @@ def table(*numbers):
 
 
 def prepared(uri, kind="pairs"):
-    found = list(list_rows(SourceConfig("s", uri), uri, kind))
+    found = list(list_rows(SourceConfig("s", uri), uri, by_corpus()[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
     return PrepareImages(ImageConfig(size_cap=8), kind == "pairs")(block).to_pylist()
 
 
 def documents(uri):
-    places = [{"source": "s"} | place for place in _text_places(uri)]
+    places = [{"source": "s"} | place for place in _text_places(uri, TEXT.kind)]
     return [
         row
         for place in places
@@ -124,12 +120,12 @@ def test_what_save_to_disk_wrote(tmp_path, as_uri):
     assert [bool(row["reason"]) for row in found] == [False, False, True, True, False]
     assert "names no picture" in found[3]["reason"]
     assert len(prepared(f"{tmp_path}/one")) == 4
-    hashed = [hash_files(b) for b in blocks_to_hash(SourceConfig("s", uri), uri, "pairs")]
+    hashed = [hash_files(b) for b in blocks_to_hash(SourceConfig("s", uri), uri, PAIR.kind)]
     assert sorted(t.to_pylist()[0]["path"] for t in hashed)[0].endswith(".arrow")
-    before = identify(uri, "--pairs.source", "pairs")
-    assert identify(uri, "--pairs.source", "pairs") == before
+    before = identify(uri, "--pairs.source", PAIR.kind)
+    assert identify(uri, "--pairs.source", PAIR.kind) == before
     data.select([1]).save_to_disk(tmp_path / "s" / "test")
-    assert identify(uri, "--pairs.source", "pairs") != before
+    assert identify(uri, "--pairs.source", PAIR.kind) != before
 
 
 def test_through_ray(ray_local, tmp_path):
@@ -151,7 +147,7 @@ def test_text_comes_in_shares(tmp_path, monkeypatch):
     folder = tmp_path / "x"
     folder.mkdir()
     pq.write_table(pa.table({"text": texts, "id": range(10)}), folder / "train.parquet")
-    assert [p["stop"] for p in hub.text_places(f"hf://{folder}")] == [4, 8, 10]
+    assert [p["stop"] for p in hub.text_places(f"hf://{folder}", TEXT.kind)] == [4, 8, 10]
     found = documents(f"hf://{folder}")
     assert [row["text"] for row in found[:9]] == texts[:9]
     assert [row["key"] for row in found[:2]] == ["train:1", "train:2"]
@@ -162,13 +158,13 @@ def test_missing_columns_and_splits_are_named(tmp_path):
     pq.write_table(pa.table({"words": ["a"]}), tmp_path / "train.parquet")
     uri = f"hf://{tmp_path}"
     with pytest.raises(UserError, match="no column with the text in split train; it has 'words'"):
-        hub.text_places(uri)
+        hub.text_places(uri, TEXT.kind)
     with pytest.raises(UserError, match="no column with the picture in split train"):
-        list(list_rows(SourceConfig("s", uri), uri, "images"))
+        list(list_rows(SourceConfig("s", uri), uri, IMAGE.kind))
     with pytest.raises(UserError, match="can't be loaded.*nope"):
-        hub.text_places(f"{uri}@nope")
+        hub.text_places(f"{uri}@nope", TEXT.kind)
     with pytest.raises(UserError, match="no such file"):
-        identify("hf:///none/such", "--text.source", "text")
+        identify("hf:///none/such", "--text.source", TEXT.kind)
 
 
 def test_a_remote_set_is_known_by_its_revision(monkeypatch):
@@ -177,11 +173,11 @@ def test_a_remote_set_is_known_by_its_revision(monkeypatch):
         info = datasets.DatasetInfo(version="1.0.0")
 
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: Builder)
-    before = identify("hf://a/b", "--text.source", "text")
+    before = identify("hf://a/b", "--text.source", TEXT.kind)
     assert len(before) == 16
-    assert identify("hf://a/b@train", "--text.source", "text") != before
+    assert identify("hf://a/b@train", "--text.source", TEXT.kind) != before
     Builder.hash = "def"
-    assert identify("hf://a/b", "--text.source", "text") != before
+    assert identify("hf://a/b", "--text.source", TEXT.kind) != before
 
 
 def test_without_the_library_the_remedy_is_named(monkeypatch):
@@ -194,4 +190,4 @@ def test_without_the_library_the_remedy_is_named(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match="pip install datasets"):
-        hub.text_places("hf://a/b")
+        hub.text_places("hf://a/b", TEXT.kind)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from momo_platform.data.prepare import PrepareConfig, run_prepare_images
+from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.sources import SourceConfig
 from momo_platform.stages.manifest import describe_files
+from pipelines.modalities import run_prepare_images
 
 PICTURES = 3000
 

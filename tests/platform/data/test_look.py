@@ -8,15 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from momo_platform.data.mix import MixConfig, run_mix_pairs
+from momo_platform.data.mix import MixConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, Sink
 from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import UserError
+from pipelines.modalities import PAIR, by_corpus, run_mix_pairs
 
 
 def look(path, kind):
-    return identify(str(path), f"--{kind}.source", kind)
+    return identify(str(path), f"--{kind}.source", by_corpus()[kind].kind)
 
 
 def written(folder, files):
@@ -108,7 +109,7 @@ def rows(reasons, key="p.csv"):
 
 
 def test_rows_that_cannot_be_used_are_told_with_place_example_and_remedy(tmp_path):
-    sink = Sink(tmp_path, "pairs", IMAGE_SCHEMA, 3)
+    sink = Sink(tmp_path, PAIR.kind, IMAGE_SCHEMA, 3)
     sink.add(rows(["the picture does not exist: /photos/gone.png", "the caption is empty"]))
     with pytest.raises(UserError) as error:
         sink.close([SourceConfig("own", "/photos/p.csv")], 1.0)
@@ -121,7 +122,7 @@ def test_rows_that_cannot_be_used_are_told_with_place_example_and_remedy(tmp_pat
 
 
 def test_rows_left_out_are_one_line(tmp_path):
-    sink = Sink(tmp_path, "pairs", IMAGE_SCHEMA, 3)
+    sink = Sink(tmp_path, PAIR.kind, IMAGE_SCHEMA, 3)
     sink.add(rows([None, None, "the picture does not exist: /photos/gone.png"]))
     sink.add(rows([None]))
     sink.close([SourceConfig("own", "/photos/p.csv")], 0.5)
@@ -130,7 +131,7 @@ def test_rows_left_out_are_one_line(tmp_path):
         "quarantine.parquet; p.csv:4: the picture does not exist: /photos/gone.png"
     )
     (tmp_path / "all").mkdir()
-    sink = Sink(tmp_path / "all", "pairs", IMAGE_SCHEMA, 3)
+    sink = Sink(tmp_path / "all", PAIR.kind, IMAGE_SCHEMA, 3)
     sink.add(rows([None]))
     assert sink.left_out() == ""
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from momo_platform.data.held_out import HeldOutPictures
-from momo_platform.data.mix import MixConfig, run_mix_images
+from momo_platform.data.mix import MixConfig
 from momo_platform.data.near import LOOK_BYTES, LookIndex, look_of
-from momo_platform.data.prepare import PrepareConfig, run_prepare_pairs
+from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, NEAR, Sink
 from momo_platform.data.sources import SourceConfig
+from pipelines.modalities import PAIR, run_mix_images, run_prepare_pairs
 
 
 def drawing(seed, colour="red", size=64):
@@ -136,7 +137,7 @@ def rows_of(*rows):
 
 def poured(output, bits, *rows):
     output.mkdir()
-    sink = Sink(output, "pairs", IMAGE_SCHEMA, bits)
+    sink = Sink(output, PAIR.kind, IMAGE_SCHEMA, bits)
     sink.add(rows_of(*rows))
     metrics = sink.close((SourceConfig("s", ""),), 0.5)
     return metrics, [r["key"] for r in pq.read_table(output / DATA).to_pylist()]

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from batches_process import GLOBAL_BATCH, batches
 
-from momo_platform.data.mix import MixConfig, run_mix_images
+from momo_platform.data.mix import MixConfig
 from momo_platform.data.order import SampleOrder, permuted
 from momo_platform.data.shards import ShardDataset, write_shards
+from pipelines.modalities import run_mix_images
 
 HERE = Path(__file__).parent
 ROWS = 48 * 70 + 13

@@ -13,19 +13,20 @@ import pytest
 from PIL import Image
 
 from momo_platform.data.digests import FILES
-from momo_platform.data.mix import MixConfig, run_mix_images, run_mix_pairs, run_mix_text, shuffled
-from momo_platform.data.prepare import (
-    DATA,
-    QUARANTINE,
-    PrepareConfig,
-    run_prepare_images,
-    run_prepare_pairs,
-    run_prepare_text,
-)
+from momo_platform.data.mix import MixConfig, shuffled
+from momo_platform.data.prepare import DATA, QUARANTINE, PrepareConfig
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.sources import SourceConfig
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages import UserError
+from pipelines.modalities import (
+    run_mix_images,
+    run_mix_pairs,
+    run_mix_text,
+    run_prepare_images,
+    run_prepare_pairs,
+    run_prepare_text,
+)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.rows import ROWS_HELD, PrepareImages
 from momo_platform.data.sources import SourceConfig, list_rows
+from pipelines.modalities import IMAGE
 
 
 def test_a_task_holds_few_embedded_pictures_at_once(tmp_path, monkeypatch):
@@ -24,7 +25,7 @@ def test_a_task_holds_few_embedded_pictures_at_once(tmp_path, monkeypatch):
     pq.write_table(pa.table({"image": [picture(i) for i in range(count)]}), path)
     asked, read = [], rows.read_embedded
     monkeypatch.setattr(rows, "read_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
-    found = list(list_rows(SourceConfig("s", str(path)), str(path), "images"))
+    found = list(list_rows(SourceConfig("s", str(path)), str(path), IMAGE.kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     prepared = PrepareImages(ImageConfig(size_cap=8), False)(
         pa.Table.from_pylist(found, schema=schema)

@@ -6,6 +6,7 @@ import pytest
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.sources import SourceConfig, list_rows
 from momo_platform.data.splits import Shares, divide, divide_rows, estimate_documents, shares
+from pipelines.modalities import IMAGE
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,6 @@ def test_a_folder_a_class_labels_its_pictures(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(b"")
-    rows = list(list_rows(SourceConfig("own", str(tmp_path)), str(tmp_path), "images"))
+    rows = list(list_rows(SourceConfig("own", str(tmp_path)), str(tmp_path), IMAGE.kind))
     assert [(r["key"], r["label"], r["split"]) for r in rows] == [
         ("cat/1.png", "cat", ""), ("dog/1.png", "dog", "")]  # fmt: skip

@@ -17,6 +17,7 @@ from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
 from momo_platform.data.splits import Shares
 from momo_platform.data.webdataset import BadTar, Member, read_member, walk
+from pipelines.modalities import IMAGE, TEXT, by_corpus
 
 
 def picture(colour="red", kind="PNG"):
@@ -35,7 +36,7 @@ def write_tar(path, members, **options):
 
 
 def rows(path, kind="pairs"):
-    return list(list_rows(SourceConfig("s", str(path)), str(path), kind))
+    return list(list_rows(SourceConfig("s", str(path)), str(path), by_corpus()[kind].kind))
 
 
 def reasons(path, kind="pairs"):
@@ -49,7 +50,9 @@ def prepared(path, kind="pairs"):
 
 
 def documents(path):
-    places = [{"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path))]
+    places = [
+        {"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path), TEXT.kind)
+    ]
     table = pa.Table.from_pylist(places)
     return [row for block in PrepareText(3, Shares(0, 0))(table) for row in block.to_pylist()]
 
@@ -224,9 +227,9 @@ def test_text_documents(tmp_path):
 
 def test_identity_follows_a_shards_change(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("a.png", picture())])
-    before = identify(str(tmp_path), "--images.source", "images")
+    before = identify(str(tmp_path), "--images.source", IMAGE.kind)
     write_tar(path, [("a.png", picture()), ("b.png", picture())])
-    assert identify(str(tmp_path), "--images.source", "images") != before
+    assert identify(str(tmp_path), "--images.source", IMAGE.kind) != before
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,0 +1,185 @@
+"""A fourth modality, made here: nothing of the platform knows it."""
+
+import wave
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from momo_platform.data.config import Kind
+from momo_platform.data.loader import Loader
+from momo_platform.data.mix import SHARDS, mix_rows
+from momo_platform.data.prepare import resolve
+from momo_platform.data.shards import ShardDataset
+from momo_platform.data.sink import Sink
+from momo_platform.data.sources import list_files
+from momo_platform.stages import UserError, make_plan, open_storage
+from momo_platform.training.config import TrainConfig
+from pipelines.config import PipelineConfig, RunOptions, SourceOptions, TrainingStage
+from pipelines.epochs import source_epochs
+from pipelines.graph import build_graph
+from pipelines.graph.corpora import prepare
+from pipelines.graph.training import train
+from pipelines.modalities import MODALITIES, Modality, by_corpus
+from pipelines.presets import PRESETS
+from pipelines.report.words import corpus_in_words
+
+SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "key", "group", "split", "reason")}
+    | {"samples": pa.binary(), "length": pa.int32()}
+)
+
+
+def prepare_sounds(config, inputs, context):
+    sink = Sink(context.output, AUDIO.kind, SCHEMA)
+    for source in config.sources:
+        for file in list_files(resolve(source, inputs), AUDIO.kind.option, AUDIO.kind.hint):
+            with wave.open(file.path) as sound:
+                samples = sound.readframes(sound.getnframes())
+            key = Path(file.path).name
+            row = {"source": source.name, "key": key, "group": key, "split": "train"}
+            row |= {"samples": samples, "length": len(samples) // 2, "reason": None}
+            sink.add(pa.Table.from_pylist([row], schema=SCHEMA))
+    return sink.close(config.sources, config.max_bad_fraction)
+
+
+def mix_sounds(config, inputs, context):
+    return mix_rows(config, inputs, context, ["samples"], "sounds")
+
+
+def batch(table, seeds, most):
+    rows = [np.frombuffer(raw, np.int16)[:most] for raw in table["samples"].to_pylist()]
+    return {"samples": np.stack(rows), "seeds": seeds}
+
+
+AUDIO = Modality(
+    "audio",
+    Kind(
+        "sounds",
+        hint="give a folder of WAV files",
+        columns=(("sound", ("audio", "wav")),),
+        content="samples",
+        measured=("length",),
+    ),
+    "recorded sounds",
+    prepare_sounds,
+    mix_sounds,
+    lambda reading: partial(batch, most=reading.model.width),
+)
+
+
+@dataclass(frozen=True)
+class Listening:
+    modalities: tuple[str, ...] = ("audio",)
+    objectives: dict[str, float] = field(default_factory=lambda: {"masked_sound": 1.0})
+    contrastive_chunk: int = 0
+
+
+@dataclass(frozen=True)
+class Config(PipelineConfig):
+    sounds: SourceOptions = SourceOptions()
+
+
+@pytest.fixture(autouse=True)
+def audio(monkeypatch):
+    monkeypatch.setitem(MODALITIES, "audio", AUDIO)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    for number in range(6):
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(np.full(400, number, np.int16).tobytes())
+    return folder
+
+
+def config_of(source, **changes):
+    stage = TrainingStage(Listening(), TrainConfig(2, {"audio": 4}))  # type: ignore[arg-type]
+    own = {"training": {"listen": stage}, "sounds": SourceOptions(str(source) if source else "")}
+    return Config(**vars(PRESETS["smoke"]()) | own | changes)
+
+
+def test_it_goes_through_the_graph_and_the_plan(tmp_path, recorded):
+    config = config_of(recorded)
+    corpora = prepare(config)
+    assert corpora.own == {"sounds"}
+    assert corpora.needed == ("sounds",)
+    assert [stage.name for stage in corpora.stages] == ["prepare-sounds", "tokenizer", "mix-sounds"]
+    model = train(config, corpora, None)["listen"]
+    assert {role: stage.name for role, stage in model.inputs.items()} == {
+        "sounds": "mix-sounds",
+        "tokenizer": "tokenizer",
+    }
+    mixed = model.inputs["sounds"]
+    assert mixed.run is mix_sounds
+    assert mixed.inputs["prepared"].run is prepare_sounds
+    assert mixed.config.own == "--sounds.source"
+    (source,) = mixed.inputs["prepared"].config.sources
+    assert (source.uri, len(source.content)) == (str(recorded), 16)
+    storage = open_storage(str(tmp_path / "runs"))
+    plan = make_plan([build_graph(config)["report"]], storage)
+    names = {entry.name for entry in plan.to_run}
+    assert names >= {"prepare-sounds", "mix-sounds", "tokenizer", "listen", "export", "report"}
+    assert not names & {"corpora", "prepare-images", "prepare-text", "prepare-pairs"}
+    (epochs,) = source_epochs(plan, storage)
+    assert (epochs.modality, epochs.mix, epochs.epochs) == ("audio", "mix-sounds", None)
+    assert corpus_in_words("sounds") == "recorded sounds"
+
+
+def test_it_joins_the_others(recorded):
+    stages = PRESETS["smoke"]().training | config_of(recorded).training
+    corpora = prepare(config_of(recorded, training=stages))
+    assert corpora.needed == ("images", "text", "pairs", "sounds")
+    assert set(corpora.mixed) == set(by_corpus())
+    assert "sounds" not in corpora.tokenizer.inputs
+
+
+def test_a_source_that_is_missing_is_asked_for(tmp_path):
+    with pytest.raises(UserError, match="listen needs sounds: give --sounds.source"):
+        prepare(config_of(""))
+    with pytest.raises(UserError, match="no such file or folder; give a folder of WAV files"):
+        prepare(config_of(tmp_path / "none"))
+    with pytest.raises(UserError, match="--pairs.weight, --sounds.weight"):
+        SourceOptions(weight=-1.0)
+    planned = prepare(config_of("", run=RunOptions(plan=True)))
+    assert planned.mixed["sounds"].inputs["prepared"].name == "prepare-sounds"
+
+
+def test_its_rows_become_batches(tmp_path, recorded):
+    @dataclass(frozen=True)
+    class Folder:
+        path: Path
+
+        @property
+        def output(self):
+            self.path.mkdir(exist_ok=True)
+            return self.path
+
+    config = config_of(recorded)
+    mixed = prepare(config).mixed["sounds"]
+    prepared = mixed.inputs["prepared"]
+    rows, shards = Folder(tmp_path / "rows"), Folder(tmp_path / "shards")
+    assert prepared.run(prepared.config, {}, rows)["kept"] == 6  # type: ignore[arg-type]
+    card = (rows.path / "card.json").read_text()
+    assert '"name": "prepare-sounds"' in card
+    assert '"length"' in card
+    metrics = mixed.run(mixed.config, {"prepared": rows}, shards)  # type: ignore[arg-type]
+    assert metrics["rows"] == 6
+    assert metrics["valid_rows"] == 0
+
+    @dataclass(frozen=True)
+    class Read:
+        model: object
+
+    transform = AUDIO.transform(Read(config.model))  # type: ignore[arg-type]
+    loader = Loader(ShardDataset(shards.path / SHARDS), transform, global_batch_size=6)
+    (values,) = np.unique(loader.batch(0)["samples"], axis=1).T[:1]
+    assert sorted(values) == list(range(6))
