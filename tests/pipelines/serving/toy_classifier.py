@@ -1,8 +1,8 @@
 """A classifier of random weights, for the endpoint."""
 
 import momo
-from momo.evaluation.encoder import MoMoEncoder
 from momo.evaluation.finetune import Classifier
+from momo.evaluation.momo_encoder import MoMoEncoder
 
 
 def make_classifier(folder, inputs):
