@@ -55,18 +55,6 @@ class Task(Protocol):
     def __call__(self, modality: str, batch: Mapping[str, Tensor]) -> Mapping[str, Loss]: ...
 
 
-class BatchSource(Protocol):
-    """Batches by step: `batch(step)` is a pure function of the step.
-
-    Optional: `resident(device, report)` gives tensors that are part of every batch, on the device.
-    """
-
-    seconds_waiting: float
-
-    def iterate(self, start: int) -> Any: ...
-    def close(self) -> None: ...
-
-
 class HeldOut(Protocol):
     """A modality's held-out rows. `unit`: rows that stay together on one rank."""
 
