@@ -316,7 +316,7 @@ class _Onlooker(io.TextIOWrapper):
 def tell(text: str) -> None:
     """A line to the person, on the standard error that `silence` found; from any thread."""
     with contextlib.suppress(OSError):
-        os.write((_terminals or [2])[0], f"\n{text}\n".encode(errors="replace"))
+        os.write(next(iter(_terminals), 2), f"\n{text}\n".encode(errors="replace"))
 
 
 _terminals: list[int] = []  # where standard error went before it was sent to a log

@@ -32,7 +32,10 @@ def dead_processes() -> list[str]:
     driver without a word; `ray.is_initialized` stays true until then.
     """
     node = connection()
-    return [] if node is None else [name for name, _ in node.dead_processes()]
+    try:
+        return [] if node is None else [name for name, _ in node.dead_processes()]
+    except RuntimeError:  # another thread is just ending it
+        return []
 
 
 def connection() -> Any:

@@ -54,5 +54,7 @@ def _watch(ours: object, answers: Callable[[], bool] | None) -> None:
 def _end(ours: object, name: str) -> None:
     time.sleep(_GRACE_SECONDS)
     if connection() is ours:
-        tell(f"Ray ended under the run (its {name} died); {AGAIN}")
-        os._exit(1)
+        try:
+            tell(f"Ray ended under the run (its {name} died); {AGAIN}")
+        finally:
+            os._exit(1)

@@ -54,7 +54,7 @@ def damaged_by_size(manifest: bytes, size_of: Callable[[str], int | None]) -> st
 
 
 def checkpoints_below(files: Files, place: str, without: Collection[int] = ()) -> Checkpoints:
-    """Of a storage's folder `place`, by its listing and the checkpoints' manifests; `without` some
+    """Of a folder `place` in a bucket, by its listing and the checkpoints' manifests; `without` some
     steps."""
     sizes: dict[int, dict[str, int | None]] = {}
     for entry in files.below(place):
@@ -63,15 +63,16 @@ def checkpoints_below(files: Files, place: str, without: Collection[int] = ()) -
             sizes.setdefault(step, {})[file] = entry.size
 
     def damage(step: int) -> str | None:
-        try:
-            manifest = files.get(f"{place}/step-{step:08d}/{FILE_NAME}") or b""
-        except OSError as error:
-            if error.errno is None:  # the store is away: so would all others be
-                raise
-            return FILE_NAME
+        manifest = files.get(f"{place}/step-{step:08d}/{FILE_NAME}") or b""
         return damaged_by_size(manifest, sizes[step].get)
 
     return whole_and_damaged((s for s, there in sizes.items() if FILE_NAME in there), damage)
+
+
+def checkpoints_in(folder: Path, without: Collection[int] = ()) -> Checkpoints:
+    """As `checkpoints_below`, of a folder on this machine, where links may lead elsewhere."""
+    steps = {step: path for step, path in finished(folder) if step not in without}
+    return whole_and_damaged(steps, lambda step: damaged_file(steps[step]))
 
 
 def finished(folder: Path) -> list[tuple[int, Path]]:

@@ -54,8 +54,9 @@ class Collection:
             if not self.dry_run and (self.catalog.manifests or unfinished):
                 stack.enter_context(collecting(storage))
                 unfinished = self._unfinished()
-            self.leases = storage.leases()
-            stack.callback(self.leases.close)
+            if not self.dry_run:  # to ask for leases may write
+                self.leases = storage.leases()
+                stack.callback(self.leases.close)
             in_use = set(self._in_use(unfinished))
             for manifest in self.catalog.to_delete(self.keep_last, in_use):
                 self._artifact(manifest)

@@ -21,6 +21,7 @@ _PASSING = frozenset(
 )
 # How Python and Rust write them into the text of other errors, and a line that such a text has for
 # an error below it.
+_ANOTHER = "During handling of the above exception, another exception occurred:"
 _BELOW = re.compile(r"^(?:OSError|TimeoutError|ConnectionError): ")
 _WRITTEN = re.compile(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]+)')?|\(os error (\d+)\)")
 _CLOCK_BACK_SECONDS, _LOOK_SECONDS, _WAITS_SECONDS = 10.0, 2.0, 20.0
@@ -32,7 +33,7 @@ def storage_error(error: BaseException) -> OSError | None:
     wrapped."""
     if isinstance(error, OSError) and error.errno is not None:  # Ray's wrappers have none
         return error
-    lines = str(error).strip().splitlines()
+    lines = str(error).rpartition(_ANOTHER)[2].strip().splitlines()
     told = [*lines[-1:], *(line for line in lines if _BELOW.match(line))]
     found = next((match for line in told if (match := _WRITTEN.search(line))), None)
     if found is None:

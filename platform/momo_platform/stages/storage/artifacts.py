@@ -13,7 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages.checkpoints import CHECKPOINTS, Checkpoints, checkpoints_below
+from momo_platform.stages.checkpoints import (
+    CHECKPOINTS,
+    Checkpoints,
+    checkpoints_below,
+    checkpoints_in,
+)
 from momo_platform.stages.errors import UserError, unreadable
 from momo_platform.stages.fingerprint import is_fingerprint
 from momo_platform.stages.manifest import (
@@ -203,7 +208,10 @@ class Storage:
     ) -> Checkpoints:
         """Of an unfinished artifact, by their manifests and their files' sizes; `without` some
         steps."""
-        return checkpoints_below(self.files, f"{name}/{fingerprint}/{CHECKPOINTS}", without)
+        place = f"{name}/{fingerprint}/{CHECKPOINTS}"
+        if self.is_local:
+            return checkpoints_in(self.local_root / place, without)
+        return checkpoints_below(self.files, place, without)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
         """Forget what an unfinished artifact could be resumed from."""

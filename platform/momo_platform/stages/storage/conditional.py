@@ -47,10 +47,13 @@ class ConditionalLeases(ObjectLeases):
         path = self._path(folder)
         if (found := self._objects.get(path)) is None:
             return None
-        return claim_of(path, json.loads(found[0]), 0.0), found[1]
+        try:
+            return claim_of(path, json.loads(found[0]), 0.0), found[1]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError(f"{path}: no lease of ours ({error}); delete it") from error
 
-    def _write(self, folder: str, number: int, tag: str | None) -> bool:
-        """Ours from now on, if it is as it was seen."""
+    def _write(self, folder: str, number: int, tag: str | None) -> str | None:
+        """Ours from now on, if it is as it was seen: its new tag; else None."""
         own = {"token": self._token, "number": number, "beat": uuid.uuid4().hex}
         content = ProcessIdentity.own().asdict() | own
         path = self._path(folder)
@@ -59,12 +62,11 @@ class ConditionalLeases(ObjectLeases):
             if written is None:
                 found = self._look(folder)
                 if found is None or found[0].token != self._token:
-                    return False
+                    return None
                 tag = found[1]  # ours from before, where the store had too much to do at once
                 written = tag if found[0].sign == claim_of(path, content, 0.0).sign else None
             if written is not None:  # perhaps by a try whose answer was lost
-                self._tags[folder] = written
-                return True
+                return written
         raise OSError(f"{path}: conflicting writes")
 
     def _take(self, folder: str) -> str | None:
@@ -73,14 +75,18 @@ class ConditionalLeases(ObjectLeases):
             claim, _ = found
             if claim.token != self._token and not self._is_dead(folder, claim):
                 return str(claim.process)
-        if not self._write(folder, _CHOOSES, None if found is None else found[1]):
+        tag = self._write(folder, _CHOOSES, None if found is None else found[1])
+        if tag is None:
             return self._faster(folder)
         if found is not None:
             self._watch.forget((folder, found[0].token))
         if others := self._others(folder):
             self._give_back(folder)
             return str(min(others, key=lambda c: c.order).process)
-        return None if self._write(folder, _HOLDS, self._tags[folder]) else self._faster(folder)
+        if (held := self._write(folder, _HOLDS, tag)) is None:
+            return self._faster(folder)
+        self._tags[folder] = held
+        return None
 
     def _faster(self, folder: str) -> str:
         """Another driver was."""
@@ -95,11 +101,13 @@ class ConditionalLeases(ObjectLeases):
 
     def _renew(self, folder: str) -> bool:
         tag = self._tags.get(folder)
-        if tag is None or not self._write(folder, _HOLDS, tag):
+        if tag is None or (written := self._write(folder, _HOLDS, tag)) is None:
             return False
-        if not self._is_held(folder):  # given back while we wrote
+        if self._is_held(folder):
+            self._tags[folder] = written
+        else:  # given back while we wrote; perhaps taken again, which changes the tag
             with contextlib.suppress(OSError):
-                self._give_back(folder)
+                self._objects.delete(self._path(folder), written)
         return True
 
 

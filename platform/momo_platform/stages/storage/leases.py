@@ -10,7 +10,7 @@ Here is what all kinds share: `local_leases.py` has them in a folder, `condition
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 import uuid
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS, Watch
+
+logger = logging.getLogger(__name__)
 
 
 class Leases(ABC):
@@ -104,12 +106,17 @@ class Leases(ABC):
             with self._lock:
                 held = list(self._held)
             for folder in held:
-                with contextlib.suppress(OSError):  # the next beat tries again
-                    if not self._renew(folder):
-                        with self._lock:
-                            if folder in self._held:  # else given back just now
-                                self._held.discard(folder)
-                                self._lost.add(folder)
+                try:
+                    renewed = self._renew(folder)
+                except OSError:  # the next beat tries again
+                    continue
+                except Exception:  # without a heartbeat all leases would be lost unseen
+                    logger.exception("heartbeat of %s", folder)
+                    continue
+                with self._lock:
+                    if not renewed and folder in self._held:  # else given back just now
+                        self._held.discard(folder)
+                        self._lost.add(folder)
 
     def _is_held(self, folder: Any) -> bool:
         with self._lock:
