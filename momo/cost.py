@@ -229,7 +229,8 @@ def activation_bytes(
             *(config.width, config.mlp_ratio, value, checkpointing), packed=not config.tower_depth
         )
         in_chunk += sum(_encoder_bytes(config, part, block))
-    pictures = max(p.decoded or p.rows * (p.length == 1 + config.num_patches) for p in passes)
+    whole = 1 + config.num_patches
+    pictures = max((p.decoded or p.rows * (p.length == whole) for p in passes), default=0)
     always = pictures * 3 * config.image_size**2 * (1 + 4)  # uint8 and normalised
     if half:
         always += value * _matrix_parameters(config, any(p.decoded for p in passes))

@@ -154,7 +154,7 @@ class MoMoTask(nn.Module):
                 rows = len(batch["noise"] if "noise" in batch else batch["ids"])
                 loss = loss.of_whole(one.whole_count(loss, part, rows))
             losses[one.name] = loss
-            kept |= one.rows(views)
+            kept |= {f"{one.name}/{name}": rows for name, rows in one.rows(views).items()}
         if part is not None and part.chunk:
             self._leave(views, part)
         return losses, kept
@@ -163,7 +163,9 @@ class MoMoTask(nn.Module):
         """What `rows` of `with_rows`, of all held-out ones, show (`Objective.measure`)."""
         found: dict[str, float] = {}
         for one in self.config.in_use(modality):
-            found |= one.measure(rows)
+            own = f"{one.name}/"
+            its = {n.removeprefix(own): all_of for n, all_of in rows.items() if n.startswith(own)}
+            found |= one.measure(its)
         return found
 
     def _views(self, modality: str, batch: Batch) -> Views:

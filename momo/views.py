@@ -198,7 +198,9 @@ class PairViews(Views):
             stop = part.start + len(self.batch[TEXTS].of)
             return part.drawn.negatives.of_rows(part.start, stop, group)
         similar: tuple[Tensor, Tensor] | None = None
-        if any(isinstance(view, Apart) for one in self.objectives for view in one.reads):
+        # Of a batch in parts only those that compare have all rows at once.
+        comparing = (one for one in self.objectives if one.compares)
+        if any(isinstance(view, Apart) for one in comparing for view in one.reads):
             image, text = self.embeddings
             similar = (self.log_scale.exp() * image).detach(), text.detach()
         return draw_negatives(

@@ -130,7 +130,13 @@ def _fitting(kind: str) -> dict[str, tuple[Protocol, Given]]:
     """The protocols that take what holds `kind`, by word; the first where none is named."""
     first = HOLDINGS[kind].protocol
     known = sorted(protocols(), key=lambda protocol: protocol.name != first)
-    return {g.word: (p, g) for p in known for g in p.given if g.holds == kind}
+    found: dict[str, tuple[Protocol, Given]] = {}
+    for protocol, given in ((p, g) for p in known for g in p.given if g.holds == kind):
+        if given.word in found:
+            taken = f"{found[given.word][0].name} and {protocol.name}"
+            raise ValueError(f"{taken} both take {kind} by the word {given.word!r}: rename one")
+        found[given.word] = protocol, given
+    return found
 
 
 def _words() -> list[str]:

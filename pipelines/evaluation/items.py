@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
-from momo.transforms import stack_pictures
-from momo_platform.data.splits import Shares, divide
 
 _HELD_PIXELS = 2**31  # bytes: fewer are decoded once and kept
 
@@ -28,6 +27,9 @@ class Pictures:
 
     def pixels(self, rows: Sequence[int] | np.ndarray, size: int, threads: int = 1) -> np.ndarray:
         """uint8 [rows, 3, size, size]; decoders let other threads run."""
+        import numpy as np
+
+        from momo.transforms import stack_pictures
 
         def one(row: int) -> np.ndarray:
             return stack_pictures([self.open(self.items[row])], size)
@@ -118,6 +120,8 @@ Items = Usable | NotAvailable
 
 def carve(split: np.ndarray, share: float = 0.1, most: int = 10_000, seed: int = 0) -> np.ndarray:
     """Give a part of the training rows to `valid`, where there is none."""
+    import numpy as np
+
     if "valid" in split:
         return split
     rows = np.flatnonzero(split == "train")
@@ -133,6 +137,8 @@ def classes_of(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Numbers int64 [N] of the labels in their order, and the classes' names as `shown` writes
     them; no names where all are bare numbers, which say nothing to a text encoder."""
+    import numpy as np
+
     classes, numbers = np.unique(np.array(labels, dtype=str), return_inverse=True)
     names = tuple(shown(str(c)) for c in classes)
     named = any(any(c.isalpha() for c in name) for name in names)
@@ -142,6 +148,10 @@ def classes_of(
 def divided(groups: Sequence[str], strata: np.ndarray | None = None) -> np.ndarray:
     """train 70 %, valid 10 %, test 20 % of the groups [N] by their hash; of each class where
     `strata` [N] are given (a group's is that of its first row). Groups are never divided."""
+    import numpy as np
+
+    from momo_platform.data.splits import Shares, divide
+
     stratum = dict[str, Any]()
     for i, group in enumerate(groups):
         stratum.setdefault(group, None if strata is None else strata[i])
@@ -153,6 +163,8 @@ def divided(groups: Sequence[str], strata: np.ndarray | None = None) -> np.ndarr
 
 def evenly(split: np.ndarray, limit: int) -> np.ndarray:
     """Rows [≤ N] of which each part keeps `limit`, evenly spread (0: all)."""
+    import numpy as np
+
     if not limit:
         return np.arange(len(split))
     kept = []

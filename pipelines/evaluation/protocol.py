@@ -11,11 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-import numpy as np
-
-from momo.evaluation.metrics import Metric, metric_named
 from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import ProtocolConfig, Tuning
@@ -25,12 +22,15 @@ from pipelines.evaluation.results import Result, result_of, scored
 from pipelines.evaluation.tasks import Task
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from momo.evaluation.encoder import Encoder
+    from momo.evaluation.metrics import Metric
     from pipelines.evaluation.trivial import Trivial
 
-Arrays = Mapping[str, np.ndarray]
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 """A model's features of a data set, as `features.arrays_of` gives them."""
-Part = tuple[np.ndarray, np.ndarray]
+Part: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 """Features [N, D] and labels [N] of one part."""
 Baseline = tuple[float | None, dict[str, float]]
 """What a trivial method reaches, and details of it."""
@@ -135,6 +135,8 @@ class ClassPredictor(OnFeatures):
         """Of the test part, in order; or why it can't."""
 
     def measure(self, config: ProtocolConfig, arrays: Arrays) -> Result:
+        from momo.evaluation.metrics import metric_named
+
         test = arrays["split"] == "test"
         truth, groups = arrays["labels"][test], arrays["groups"][test]
         if not len(truth):
@@ -156,6 +158,8 @@ class FeatureClassifier(ClassPredictor):
         as the detail `validation`), predict the test part, whose labels decide nothing."""
 
     def predict(self, arrays: Arrays, metric: Metric) -> Predicted | str:
+        import numpy as np
+
         rows = [arrays["split"] == part for part in ("train", "valid", "test")]
         train, valid, test = ((arrays["features"][r], arrays["labels"][r]) for r in rows)
         if len(np.unique(train[1])) < 2 or not len(valid[1]):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from momo.evaluation.bootstrap import interval, interval_of_mean
-from momo.evaluation.metrics import metric_named, soft_vqa_scores
 from pipelines.evaluation.configs import ProtocolConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Result = dict[str, Any]
 """Values by metric with intervals and chance, `n`, `details`, `seed`, `limit`; or {"not_available":
@@ -32,6 +31,11 @@ def scored(
     chance: float | None = None,
 ) -> Value:
     """The metric with its interval; by the mean of scores where it is one."""
+    import numpy as np
+
+    from momo.evaluation.bootstrap import interval, interval_of_mean
+    from momo.evaluation.metrics import metric_named, soft_vqa_scores
+
     if config.metric in ("accuracy", "vqa_accuracy"):
         if config.metric == "accuracy":
             scores = np.asarray(predictions) == np.asarray(truth)
@@ -65,6 +69,8 @@ def first_captions(
     image_groups: np.ndarray, text_groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the pictures that have a caption, and of the first caption of each: int64 [M]."""
+    import numpy as np
+
     row_of: dict[Any, int] = {}
     for row, group in enumerate(text_groups.tolist()):
         row_of.setdefault(group, row)

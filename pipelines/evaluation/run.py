@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from momo_platform.stages import Artifact, Context, UserError
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.items import NotAvailable, Usable
@@ -22,6 +20,8 @@ def features(
     config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: inputs model and what the data needs → arrays, `.npy`; once for all tasks."""
+    import numpy as np
+
     from pipelines.evaluation.features import arrays_of
 
     started = _start(config, inputs)
@@ -39,6 +39,7 @@ def on_features(config: ProtocolConfig, inputs: Mapping[str, Artifact], context:
     low and high: 95 % bootstrap; chance: what a guess reaches, or None; n: test examples. Or
     {"not_available": why}.
     """
+    import numpy as np
     import torch
 
     artifact = inputs["features"]

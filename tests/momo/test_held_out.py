@@ -97,7 +97,7 @@ def test_what_is_measured_is_what_the_task_says_of_all_rows(tmp_path):
         assert found["valid/loss/mim"] == pytest.approx(float(whole.sum / whole.count), rel=1e-5)
         batch = make_batch("pair", 24, seed=77)
         _, rows = task.with_rows("pair", batch)
-    assert torch.equal(rows["keys"], pair_keys(batch["ids"]))
+    assert torch.equal(rows["contrastive/keys"], pair_keys(batch["ids"]))
     expected = task.measure("pair", rows)
     assert {k: found[f"valid/{k}"] for k in expected} == pytest.approx(expected)
 

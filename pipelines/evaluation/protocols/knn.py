@@ -1,7 +1,13 @@
 """The weighted vote of the nearest training examples by cosine; how many is chosen."""
 
-from momo.evaluation.metrics import Metric
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pipelines.evaluation.protocol import FeatureClassifier, Part, Predicted
+
+if TYPE_CHECKING:
+    from momo.evaluation.metrics import Metric
 
 
 class NearestNeighbours(FeatureClassifier):

@@ -1,7 +1,13 @@
 """Logistic regression on frozen features; its regularisation is chosen."""
 
-from momo.evaluation.metrics import Metric
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pipelines.evaluation.protocol import FeatureClassifier, Given, Part, Predicted
+
+if TYPE_CHECKING:
+    from momo.evaluation.metrics import Metric
 
 
 class LinearProbe(FeatureClassifier):

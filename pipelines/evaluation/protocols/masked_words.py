@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from momo.evaluation.bootstrap import interval_of_mean
 from pipelines.evaluation.items import Texts, Usable, evenly
 from pipelines.evaluation.protocol import Baseline, OnModel, Subject
 from pipelines.evaluation.results import Result, result_of, value_of
@@ -24,6 +23,7 @@ class MaskedWords(OnModel):
         return 1 / classes
 
     def measure(self, subject: Subject) -> Result:
+        from momo.evaluation.bootstrap import interval_of_mean
         from momo.evaluation.heads import masked_words
 
         config, encoder, items = subject.config, subject.encoder, subject.items

@@ -1,13 +1,16 @@
 """Whether the matching head tells true pairs from false ones."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from momo.evaluation.metrics import metric_named
 from pipelines.evaluation.items import Captioned, Usable, limited
 from pipelines.evaluation.protocol import OnModel, Subject
 from pipelines.evaluation.results import Result, first_captions, result_of, scored
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class OnPairs(OnModel):
@@ -19,6 +22,8 @@ class OnPairs(OnModel):
         return ("aligned", "matching")
 
     def measure(self, subject: Subject) -> Result:
+        import numpy as np
+
         config, encoder, items = subject.config, subject.encoder, subject.items
         assert isinstance(items, Captioned)
         items = limited(items, config.limit)
@@ -45,7 +50,10 @@ class Matching(OnPairs):
     def judge(
         self, subject: Subject, items: Captioned, pixels: np.ndarray, ids: np.ndarray
     ) -> Result:
+        import numpy as np
+
         from momo.evaluation.heads import matching_scores
+        from momo.evaluation.metrics import metric_named
 
         config, encoder = subject.config, subject.encoder
         shown, own = first_captions(items.image_groups, items.text_groups)

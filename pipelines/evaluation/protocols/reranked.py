@@ -1,6 +1,8 @@
 """Retrieval, the nearest of each query ordered again by the matching head."""
 
-import numpy as np
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pipelines.evaluation.configs import ProtocolConfig
 from pipelines.evaluation.datasets import Place
@@ -9,6 +11,9 @@ from pipelines.evaluation.protocol import Subject
 from pipelines.evaluation.protocols.matching import OnPairs
 from pipelines.evaluation.protocols.retrieval import ranking, retrieved
 from pipelines.evaluation.results import Result
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Reranked(OnPairs):

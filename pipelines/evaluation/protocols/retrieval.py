@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from momo.evaluation.bootstrap import interval_of_mean, interval_of_means, interval_of_median
 from pipelines.evaluation.configs import ProtocolConfig
 from pipelines.evaluation.datasets import Place
 from pipelines.evaluation.protocol import Arrays, Given, OnFeatures
@@ -42,6 +39,9 @@ def ranking(config: ProtocolConfig) -> ProtocolConfig:
 def retrieved(config: ProtocolConfig, arrays: Arrays, rerank: Rerank | None = None) -> Result:
     """Both ways R@k, the mean reciprocal rank and the median rank; `mrr`, the mean of both
     directions. Whole groups are drawn for the intervals; n is how many there are."""
+    import numpy as np
+
+    from momo.evaluation.bootstrap import interval_of_mean, interval_of_means, interval_of_median
     from momo.evaluation.chance import chance_recall, chance_reciprocal_rank, fitting_ks
     from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
     from momo.evaluation.retrieval import places, reciprocal_ranks, zero_shot_retrieval

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from momo.evaluation.metrics import Metric
-from momo.evaluation.zero_shot import classify
 from pipelines.evaluation.protocol import Arrays, Baseline, ClassPredictor, Given, Predicted
 
 if TYPE_CHECKING:
+    from momo.evaluation.metrics import Metric
     from pipelines.evaluation.trivial import Trivial
 
 
@@ -18,6 +17,8 @@ class ZeroShot(ClassPredictor):
     given = (Given("classes", "zero-shot", "majority"),)
 
     def predict(self, arrays: Arrays, metric: Metric) -> Predicted | str:
+        from momo.evaluation.zero_shot import classify
+
         if "class_embeddings" not in arrays:
             return "needs names of classes and a space of texts and pictures"
         test = arrays["split"] == "test"

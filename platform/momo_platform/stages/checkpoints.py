@@ -54,8 +54,7 @@ def damaged_by_size(manifest: bytes, size_of: Callable[[str], int | None]) -> st
 
 
 def checkpoints_below(files: Files, place: str, without: Collection[int] = ()) -> Checkpoints:
-    """Of a folder `place` in a bucket, by its listing and the checkpoints' manifests; `without` some
-    steps."""
+    """Of a folder `place` in a bucket, by its listing and the manifests; `without` some steps."""
     sizes: dict[int, dict[str, int | None]] = {}
     for entry in files.below(place):
         folder, _, file = entry.name.partition("/")
