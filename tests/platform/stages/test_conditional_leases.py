@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from s3_server import S3Server
 
 from momo_platform.stages import open_storage
@@ -212,6 +213,52 @@ def test_where_conditions_are_not_kept_the_bakery_is_used(storage, monkeypatch, 
     leases = storage.leases()
     assert isinstance(leases, BakeryLeases)
     assert [e.name for e in storage.files.entries("") if e.name.startswith(".cond")] == []
+    leases.close()
+
+
+@pytest.mark.parametrize(("call", "status"), [("put_object", 501), ("delete_object", 405)])
+def test_a_store_that_refuses_conditions_is_not_waited_for(storage, monkeypatch, call, status):
+    client = writing._client(storage.files)
+
+    class Refusing:
+        def __getattr__(self, name):
+            return self._refuse if name == call else getattr(client, name)
+
+        def _refuse(self, **given):
+            told = {"Error": {}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(told, call)
+
+    monkeypatch.setattr(writing, "_client", lambda _: Refusing())
+    monkeypatch.setattr(writing, "patiently", lambda ask: pytest.fail("waited"))
+    leases = storage.leases()
+    assert isinstance(leases, BakeryLeases)
+    leases.close()
+
+
+def test_an_endpoint_may_lack_its_scheme(storage, monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "127.0.0.1:9")
+    assert writing._client(storage.files).meta.endpoint_url == "https://127.0.0.1:9"
+
+
+def test_a_heartbeat_goes_on_after_an_error_of_any_kind(storage, monkeypatch):
+    monkeypatch.setattr(shared, "HEARTBEAT_SECONDS", 0.05)
+    leases, folder = storage.leases(), storage.folder("beats", "0" * 12)
+    renew, failed = leases._renew, []
+
+    def sometimes(folder):
+        if len(failed) < 2:
+            failed.append(folder)
+            raise RuntimeError("expired credentials")
+        return renew(folder)
+
+    monkeypatch.setattr(leases, "_renew", sometimes)
+    assert leases.acquire(folder) is None
+    first, deadline = leases._tags[folder], time.monotonic() + 30
+    while leases._tags[folder] == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert leases.holds(folder)
     leases.close()
 
 
