@@ -77,6 +77,9 @@ class Listening:
     objectives: dict[str, float] = field(default_factory=lambda: {"masked_sound": 1.0})
     contrastive_chunk: int = 0
 
+    def rows_together(self, modality):
+        return 1
+
 
 @dataclass(frozen=True)
 class Config(PipelineConfig):
