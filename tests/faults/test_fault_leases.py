@@ -217,7 +217,8 @@ def test_a_stage_ends_itself_when_its_lease_is_anothers(tmp_path):
             stopped.wait()
 
 
-@pytest.mark.parametrize("hours", [-1, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_set_while_a_stage_backs_off_delays_nothing(tmp_path, hours):
     """The worker dies, the driver's clock is set, the stage is tried again within seconds."""
     clock, started = tmp_path / "clock", tmp_path / "started"

@@ -112,7 +112,7 @@ def run_and_kill(uri, stage, step):
         process.wait()
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize("place", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_an_interrupted_stage_says_that_its_code_has_changed(place, tmp_path, request, monkeypatch):
     uri = tmp_path / "runs" if place == "folder" else request.getfixturevalue("bucket")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -111,9 +111,8 @@ def test_compiled_with_elementwise_it_is_equal_to_eager():
     assert_equal_in_all_ways(task, eager, ALL)
 
 
-@pytest.mark.parametrize(
-    "modalities", [("text",), pytest.param(ALL, marks=pytest.mark.slow)], ids=["text", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("modalities", [("text",), ALL], ids=["text", "all"])
 def test_inductors_code_with_elementwise_is_equal_to_eager(modalities):
     config = TaskConfig(modalities=modalities, matching_group=2)
     eager, task = make_task(config), make_task(config, checkpointing="elementwise")

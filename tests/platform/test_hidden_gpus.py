@@ -12,7 +12,8 @@ from momo_platform.machine import with_our_modules
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("kind", ["local", pytest.param("start", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "start"])
 def test_a_task_sees_the_gpus_it_asked_for_and_no_others(kind, tmp_path):
     env = with_our_modules(RAY_OVERRIDE_RESOURCES='{"GPU": 1}' if kind == "local" else "{}")
     env["PYTHONPATH"] += f":{HERE}:{HERE / 'serving'}"

@@ -150,6 +150,7 @@ def train_until_killed(folder, started):
     trainer.run()
 
 
+@pytest.mark.slow
 def test_kills_while_checkpoints_are_written_never_lead_to_a_wrong_resume(tmp_path):
     """A checkpoint a step: most of the time one is being written."""
     seed = int(os.environ.get("MOMO_TEST_SEED", "20261125"))
