@@ -166,6 +166,7 @@ def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finishe
     assert not tested & trained
 
 
+@pytest.mark.slow
 def test_stage_three_alone_from_the_model_before_it_is_equal_to_the_bit(finished):
     _, storage, _, _ = finished
     export = storage.parent / "second-stage"

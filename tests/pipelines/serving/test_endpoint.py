@@ -441,6 +441,7 @@ def test_a_new_model_replaces_the_old_one_without_a_failed_request(endpoint, fol
     assert send(url, "/v1/models", None)[1]["data"][0]["id"] == "momo-1"
 
 
+@pytest.mark.slow
 def test_a_classifier_names_classes_beside_the_embeddings(endpoint, folders, noise, tmp_path):
     options, url = endpoint
     _, answer, _ = send(url, "/v1/classify", {"input": "an apple"})
@@ -509,6 +510,7 @@ def test_gpus_that_the_cluster_has_not_are_refused_and_change_nothing(endpoint):
     assert Client(url).embed(texts=["a"]).shape == (1, 24)
 
 
+@pytest.mark.slow
 def test_a_model_that_can_not_be_loaded_leaves_the_old_one(endpoint, folders, tmp_path):
     options, url = endpoint
     with pytest.raises(UserError, match="no exported model there"):

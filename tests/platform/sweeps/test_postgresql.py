@@ -33,7 +33,8 @@ def values(database, name):
         return [value for (value,) in connection.execute(query, (name,))]
 
 
-@pytest.mark.parametrize("search", ["optuna", pytest.param("random", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["optuna", "random"])
 def test_trials_come_to_the_server_once_and_are_forgotten_with_fresh(
     database, search, tmp_path, ray_local
 ):

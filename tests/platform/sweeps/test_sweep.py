@@ -120,6 +120,7 @@ def test_no_more_trials_run_at_once_than_asked(tmp_path, ray_local):
     assert kinds == ["start", "done"] * 2
 
 
+@pytest.mark.slow
 def test_asha_stops_trials_and_their_processes(tmp_path, ray_local):
     before = ray_local.available_resources()["CPU"]
     sweep = Sweep(
