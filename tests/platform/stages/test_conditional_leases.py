@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from s3_server import S3Server
 
 from momo_platform.stages import open_storage
-from momo_platform.stages.liveness import HEARTBEAT_SECONDS, SILENT_SECONDS, Watch
+from momo_platform.stages.liveness import HEARTBEAT_SECONDS, SILENT_SECONDS
 from momo_platform.stages.storage import conditional_objects as writing
 from momo_platform.stages.storage import leases as shared
 from momo_platform.stages.storage.bakery import BakeryLeases
@@ -47,18 +47,6 @@ def drivers(storage):
     yield made
     for leases in made:
         leases.close()
-
-
-@pytest.fixture
-def looks(monkeypatch):
-    """Every look is a heartbeat's time after the one before, and thirty seconds pass soon."""
-    now = [0.0]
-
-    def clock():
-        now[0] += HEARTBEAT_SECONDS
-        return now[0]
-
-    monkeypatch.setattr(Watch.__init__, "__defaults__", (clock,))
 
 
 @contextlib.contextmanager

@@ -46,18 +46,6 @@ def write(folder, process=None):
     (folder / lease.FILE_NAME).write_text(json.dumps(process.asdict() | {"token": "other"}))
 
 
-@pytest.fixture
-def looks(monkeypatch):
-    """Every look is a heartbeat's time after the one before, and thirty seconds pass soon."""
-    now = [0.0]
-
-    def clock():
-        now[0] += HEARTBEAT_SECONDS
-        return now[0]
-
-    monkeypatch.setattr(Watch.__init__, "__defaults__", (clock,))
-
-
 def test_one_holder_at_a_time(tmp_path, drivers):
     one, two = drivers
     assert one.acquire(tmp_path) is None
