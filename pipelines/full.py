@@ -115,7 +115,8 @@ def execute_plan(
     """Run the plan on Ray; Ray's own messages go to a log file below the storage, which has the
     preset's name, and how far it is to a record beside it, which names `command`."""
     from momo_platform.cluster import cluster_cores, growth, start_ray
-    from momo_platform.console import View, silence
+    from momo_platform.console import View
+    from momo_platform.silence import silence
     from momo_platform.stages.executor import execute
     from momo_platform.stages.run_record import RunRecord
     from momo_platform.stages.time_left import Forecast

@@ -30,8 +30,8 @@ from ray import tune
 
 from experiments.benchmarks.harness import compare, document
 from momo_platform.cluster import start_ray
-from momo_platform.console import silence
 from momo_platform.overrides import with_settings
+from momo_platform.silence import silence
 from momo_platform.stages import Stage, Storage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 from momo_platform.stages.status import StageStatus

@@ -208,7 +208,7 @@ def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
 def torch_trainer_rows(runs: int) -> list[Row]:
     """Steady steps/s under TorchTrainer beside the bare loop."""
     from momo_platform.cluster import start_ray
-    from momo_platform.console import silence
+    from momo_platform.silence import silence
 
     steps = 12
     ours, bare = [], []

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from momo_platform.console import tell
 from momo_platform.ray_internals import connection, dead_processes
+from momo_platform.silence import tell
 
 AGAIN = "run the same command again: it goes on where it was"
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from momo_platform.cluster import start_ray
-from momo_platform.console import silence
+from momo_platform.silence import silence
 
 if __name__ == "__main__":
     address, ready = sys.argv[1], Path(sys.argv[2])

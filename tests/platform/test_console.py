@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from momo_platform.console import View, bar, duration, progress_text, silence
+from momo_platform.console import View, bar, duration, progress_text
+from momo_platform.silence import silence
 
 
 def status(name, state="queued", **fields):
@@ -122,7 +123,7 @@ def test_silence_gives_the_descriptors_back_after_an_error(tmp_path):
     log = tmp_path / "logs" / "ray.log"
     code = f"""
 import os, sys, pathlib
-from momo_platform.console import silence
+from momo_platform.silence import silence
 try:
     with silence(pathlib.Path({str(log)!r})) as stream:
         print("python chatter"); os.write(1, b"native chatter\\n"); os.system("echo child chatter")

@@ -153,7 +153,7 @@ def _trainer_rows(setting: Setting) -> Iterator[Row]:
     """The bare loop before and after, TorchTrainer's between: windows of the same process."""
     from experiments.benchmarks.training import build, ray_marks, train_config
     from momo_platform.cluster import start_ray
-    from momo_platform.console import silence
+    from momo_platform.silence import silence
     from momo_platform.training.loop import Trainer
 
     free_memory()

@@ -88,7 +88,7 @@ def run_sweep(
     _check_begun(sweep, storage, folder, options)
     storage.create()
     folder.mkdir(parents=True, exist_ok=True)
-    from momo_platform.console import silence
+    from momo_platform.silence import silence
 
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -6,7 +6,8 @@ from pathlib import Path
 from toy_stages import Toy, add, chain, count_steps
 
 from momo_platform.cluster import start_ray
-from momo_platform.console import View, silence
+from momo_platform.console import View
+from momo_platform.silence import silence
 from momo_platform.stages import Stage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 
