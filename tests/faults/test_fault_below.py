@@ -48,6 +48,7 @@ def started(script, *arguments, more=None):
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_what_may_pass_is_tried_again_and_what_stays_is_told_in_a_line(tmp_path):
     """A write that fails once, a process that dies once; a write that always fails."""
     once = shims.times(1, ("write",), "EIO", "/passes.txt", tmp_path / "struck")
@@ -109,7 +110,8 @@ def kill_below(process, name):
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", [pytest.param("raylet", marks=pytest.mark.slow), "gcs_server"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_where_ray_itself_dies_a_line_says_so_and_the_lease_is_given_back(tmp_path, name):
     storage = tmp_path / "runs"
     with driver(storage, 60, "slow") as process:

@@ -86,6 +86,7 @@ def test_what_does_not_fit_is_said_before_anything_starts(tmp_path, ray_local):
     assert lines(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_another_sweep_of_the_same_name_is_refused(tmp_path, ray_local):
     with pytest.raises(UserError, match="--resume: no sweep toys"):
         run_sweep(arms(tmp_path), options(tmp_path, resume=True))

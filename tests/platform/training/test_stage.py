@@ -81,6 +81,7 @@ def run(folder, train, messages, builder="build_setup"):
 TRAIN = config(12, scaling=ScalingConfig(num_workers=2, threads_per_worker=1))
 
 
+@pytest.mark.slow
 def test_a_worker_with_sigterm_saves_and_the_group_goes_on(tmp_path, ray_local):
     messages = []
     # Rates above which the toy loses again what it learnt: the last model is not the best.
@@ -186,7 +187,7 @@ def build_too_large(recipe, inputs, train, rank, world_size, cores):
     return TrainingSetup(ToyTask(), {n: TooLarge(n, 12) for n in "ab"}, save_weights)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_little_memory_is_the_users_error_and_restarts_nothing(tmp_path, ray_local, workers):
     scaling = dataclasses.replace(TRAIN.scaling, num_workers=workers)
     messages = []

@@ -123,9 +123,8 @@ def train_until(rank, world_size, folder, train_config, until):
         trainer.run()
 
 
-@pytest.mark.parametrize(
-    "schedule", ["accumulate", pytest.param("alternate", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["accumulate", "alternate"])
 def test_two_workers_then_one_then_two_go_on(tmp_path, schedule):
     train_config = config(gradient_schedule=schedule)
     run_ranks(train, 2, str(tmp_path / "whole"), train_config)

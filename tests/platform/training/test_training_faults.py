@@ -124,7 +124,7 @@ def train_to_the_end(rank, world_size, folder, start):
     torch.save(weights(trainer), f"{folder}/weights-{rank}.pt")
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_sigterm_saves_the_step_on_all_ranks_and_the_next_run_goes_on(tmp_path, world_size):
     run_ranks(train_taken_back, world_size, str(tmp_path / "cut"))
     run_ranks(train_to_the_end, world_size, str(tmp_path / "cut"), 6)

@@ -105,7 +105,7 @@ def clip_sharded(rank, world_size):
     assert not math.isfinite(clip_gradients(module, 1.0))
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_sharded_gradients_are_clipped_as_whole_ones(world_size):
     run_ranks(clip_sharded, world_size)
 

@@ -106,6 +106,7 @@ def train_sharded(rank, world_size, folder, rows):
         torch.save(weights(trainer), f"{folder}/weights.pt")
 
 
+@pytest.mark.slow
 def test_a_sharded_run_is_the_same_to_the_bit_with_and_without(tmp_path):
     for name, rows in (("with", ROWS), ("without", {})):
         run_ranks(train_sharded, 2, str(tmp_path / name), rows)
