@@ -19,12 +19,12 @@ from pipelines.config import EvaluationConfig, PictureOptions, PipelineConfig, S
 from pipelines.estimates import estimate_stage
 from pipelines.evaluation.tasks import choose
 from pipelines.graph.corpora import is_own
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
 Budget = Literal["smoke", "hour", "demo"]
-STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
+STAGES = ("stage1-image", "stage2-joint", "stage3-pair")
 # A trial trains in its stage's own process, on one core: no group of workers to start.
 _SCALING = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
 _STEPS: Mapping[Budget, tuple[int, int, int]] = {"smoke": (10, 10, 10), "hour": (120, 150, 180)}
@@ -75,13 +75,13 @@ def on_sources(
     those of the demo's tasks whose corpora are still the demo's, unless `tasks` are named."""
     own = {kind for kind, source in sources.items() if is_own(source)}
     # Pairs give what has no source of its own.
-    own |= {c for c, s in sources.items() if not s.source and by_corpus()[c].giver in own}
+    own |= {c for c, s in sources.items() if not s.source and MODALITIES[c].given_by in own}
     named, tasks = tasks, tuple(tasks) or config.evaluation.tasks
     if own and not named:
         kept = [t.name for t in choose(tasks) if t.data_set.kind not in own]
         tasks = (*(t.name for t in choose(("own",)) if t.data_set.kind in own), *kept)
     evaluation = replace(config.evaluation, tasks=tasks)
-    return replace(config, **sources, picture=picture, evaluation=evaluation)
+    return replace(config, corpora=sources, picture=picture, evaluation=evaluation)
 
 
 def training_flops(config: PipelineConfig) -> dict[str, float]:
@@ -115,7 +115,7 @@ def equal_compute(base: PipelineConfig, settings: Mapping[str, Any]) -> dict[str
 
 
 def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict[str, Any]:
-    """The same change in several stages: `train.steps` → `training.stage1-images.train.steps`"""
+    """The same change in several stages: `train.steps` → `training.stage1-image.train.steps`"""
     return {f"training.{stage}.{path}": value for stage in stages}
 
 

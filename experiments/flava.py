@@ -75,7 +75,7 @@ from momo_platform.sweeps import Settings
 from momo_platform.training.config import TrainConfig
 from pipelines.config import PipelineConfig
 from pipelines.graph import build_graph, training_resources
-from pipelines.modalities import IMAGE, MODALITIES
+from pipelines.modalities import IMAGE
 from pipelines.trials import TrialBase, build_trial, scores_of, with_seed
 
 FLAVA = "flava"
@@ -193,13 +193,13 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
         "flava-codebook",
         run_codebook,
         CodebookConfig(shape.codebook_size, shape.image_size, shape.patch_size, seed=seed),
-        {IMAGE.corpus: graph[f"mix-{IMAGE.corpus}"]},
+        {IMAGE.name: graph[f"mix-{IMAGE.name}"]},
         code=("experiments.flava_baseline",),
     )
     trained: list[Stage] = []
     for name, recipe in zip(NAMES, recipes(config, rate, steps), strict=True):
         inputs = {"codebook": codebook, "tokenizer": graph["tokenizer"]}
-        read = [MODALITIES[m].corpus for m in recipe.modalities]
+        read = recipe.modalities
         inputs |= {corpus: graph[f"mix-{corpus}"] for corpus in read}
         if trained:
             inputs["previous"] = trained[-1]

@@ -32,7 +32,7 @@ from pipelines.config import PipelineConfig
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """The schedules; a step of one modality costs a part, so there are more of them."""
-    stages = ("stage2-joint", "stage3-pairs")
+    stages = ("stage2-joint", "stage3-pair")
     names = ("accumulate", "alternate", "joint", "sequential")
     return {
         name: every_stage("train.gradient_schedule", name, stages) if name != "accumulate" else {}

@@ -31,8 +31,8 @@ from pipelines.config import PipelineConfig
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """At equal compute: with pictures there are fewer steps."""
     with_images = {
-        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pairs.train.batch_sizes.image": base.training[
+        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pair.train.batch_sizes.image": base.training[
             "stage2-joint"
         ].train.batch_sizes["image"]
         // 2,

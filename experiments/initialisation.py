@@ -35,11 +35,11 @@ from pipelines.config import PipelineConfig
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """Not at equal compute: stages 2 and 3 are the same in all arms."""
-    twice = 2 * base.training["stage1-images"].train.steps
+    twice = 2 * base.training["stage1-image"].train.steps
     return {
         "stage 1": {},
-        "random": {"training.stage1-images.train.steps": 0},
-        "stage 1 twice as long": {"training.stage1-images.train.steps": twice},
+        "random": {"training.stage1-image.train.steps": 0},
+        "stage 1 twice as long": {"training.stage1-image.train.steps": twice},
         "stage 1, normal 0.02": with_model(linear_init="normal"),
     }
 

@@ -41,13 +41,13 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     words; stages 2 and 3 as one."""
     whole = {
         "training.stage2-joint.train.optimizer.learning_rate": base.training[
-            "stage1-images"
+            "stage1-image"
         ].train.optimizer.learning_rate,
     }
     joined = {
         "training.stage2-joint.train.steps": 0,
-        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pairs.train.batch_sizes.image": base.training[
+        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pair.train.batch_sizes.image": base.training[
             "stage2-joint"
         ].train.batch_sizes["image"],
     }

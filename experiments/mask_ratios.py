@@ -41,17 +41,13 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """One ratio changed each, at equal compute."""
     return {
         "base": {},
-        "patches 50 %": every_stage(
-            "task.image_mask_ratio", 0.5, ("stage1-images", "stage2-joint")
-        ),
-        "patches 90 %": every_stage(
-            "task.image_mask_ratio", 0.9, ("stage1-images", "stage2-joint")
-        ),
-        "words 30 %": every_stage("task.text_mask_ratio", 0.3, ("stage2-joint", "stage3-pairs")),
-        "pairs' patches 25 %": {"training.stage3-pairs.task.pair_image_mask_ratio": 0.25},
-        "pairs' patches 75 %": {"training.stage3-pairs.task.pair_image_mask_ratio": 0.75},
-        "pairs' words 15 %": {"training.stage3-pairs.task.pair_text_mask_ratio": 0.15},
-        "pairs' words 50 %": {"training.stage3-pairs.task.pair_text_mask_ratio": 0.5},
+        "patches 50 %": every_stage("task.image_mask_ratio", 0.5, ("stage1-image", "stage2-joint")),
+        "patches 90 %": every_stage("task.image_mask_ratio", 0.9, ("stage1-image", "stage2-joint")),
+        "words 30 %": every_stage("task.text_mask_ratio", 0.3, ("stage2-joint", "stage3-pair")),
+        "pairs' patches 25 %": {"training.stage3-pair.task.pair_image_mask_ratio": 0.25},
+        "pairs' patches 75 %": {"training.stage3-pair.task.pair_image_mask_ratio": 0.75},
+        "pairs' words 15 %": {"training.stage3-pair.task.pair_text_mask_ratio": 0.15},
+        "pairs' words 50 %": {"training.stage3-pair.task.pair_text_mask_ratio": 0.5},
     }
 
 

@@ -31,16 +31,16 @@ from pipelines.config import PipelineConfig
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """One weight changed each."""
-    both = ("stage2-joint", "stage3-pairs")
+    both = ("stage2-joint", "stage3-pair")
     masked = {
-        "training.stage3-pairs.task.pair_mlm": 0.25,
-        "training.stage3-pairs.task.pair_mim": 0.25,
+        "training.stage3-pair.task.pair_mlm": 0.25,
+        "training.stage3-pair.task.pair_mim": 0.25,
     }
     return {
         "equal": {},
         "words x 4": every_stage("task.mlm", 4.0, both),
         "words x 1/4": every_stage("task.mlm", 0.25, both),
-        "contrastive x 4": {"training.stage3-pairs.task.contrastive": 4.0},
+        "contrastive x 4": {"training.stage3-pair.task.contrastive": 4.0},
         "masked pairs x 1/4": masked,
     }
 

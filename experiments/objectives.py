@@ -35,7 +35,7 @@ def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     names = ("contrastive", "matching", "pair_mlm", "pair_mim")
     return {
         "all four": {},
-        **{f"without {name}": {f"training.stage3-pairs.task.{name}": 0.0} for name in names},
+        **{f"without {name}": {f"training.stage3-pair.task.{name}": 0.0} for name in names},
     }
 
 

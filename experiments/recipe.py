@@ -34,10 +34,10 @@ from experiments.run import Experiment, main
 from momo_platform.sweeps import Choice, Interval
 
 SPACE = {
-    "training.stage1-images.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
+    "training.stage1-image.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
     "training.stage2-joint.train.optimizer.learning_rate": Interval(5e-4, 8e-3, log=True),
-    "training.stage3-pairs.train.optimizer.learning_rate": Interval(4e-4, 6e-3, log=True),
-    "training.stage3-pairs.task.mlm": Choice((0.25, 1.0, 4.0)),
+    "training.stage3-pair.train.optimizer.learning_rate": Interval(4e-4, 6e-3, log=True),
+    "training.stage3-pair.task.mlm": Choice((0.25, 1.0, 4.0)),
     "model.linear_init": Choice(("xavier", "normal")),
 }
 DESIGN = Design(metric="validation_mean", seeds=1)

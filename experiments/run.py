@@ -22,8 +22,9 @@ from momo_platform.sweeps.driver import SweepOptions, run_sweep
 from momo_platform.sweeps.folder import sweep_folder
 from pipelines.commands.help_pages import SWEEP
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import PictureOptions, PipelineConfig, SourceOptions
+from pipelines.config import PictureOptions, PipelineConfig, SourceOptions, no_sources
 from pipelines.graph.corpora import is_own
+from pipelines.option_names import todays_settings, with_whole_names
 from pipelines.trials import TrialBase, build_trial, command_of
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,9 +43,7 @@ class ExperimentOptions(SweepOptions):
     only: tuple[str, ...] = ()
     """Run these arms only; the first arm, which the others are compared with, always runs. Some
     arms run only when they are named: `--plan` lists them."""
-    images: SourceOptions = SourceOptions()
-    text: SourceOptions = SourceOptions()
-    pairs: SourceOptions = SourceOptions()
+    corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
     picture: PictureOptions = PictureOptions()
     tasks: tuple[str, ...] = ()
     """What trials are scored by; default: the budget's tasks of the demo, and own/… in place of
@@ -61,13 +60,9 @@ class ExperimentOptions(SweepOptions):
     of that day."""
 
     @property
-    def sources(self) -> dict[str, SourceOptions]:
-        return {n: value for n, value in vars(self).items() if isinstance(value, SourceOptions)}
-
-    @property
     def is_own(self) -> bool:
         """Whether a corpus is the user's own."""
-        return any(is_own(source) for source in self.sources.values())
+        return any(is_own(source) for source in self.corpora.values())
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
             return 0
         options = tyro.cli(
             ExperimentOptions,
-            args=for_parser(given),
+            args=with_whole_names(for_parser(given)),
             description=doc,
             prog=f"momo sweep {experiment.name}",
         )
@@ -121,8 +116,8 @@ def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | Non
 def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
     """The sweep. Raises UserError for an arm that is none."""
     base = experiment.base(options.budget)
-    base = on_sources(base, options.sources, options.picture, options.tasks)
-    arms = dict(experiment.arms(base))
+    base = on_sources(base, options.corpora, options.picture, options.tasks)
+    arms = {name: todays_settings(arm) for name, arm in experiment.arms(base).items()}
     if options.only and not arms:
         raise UserError(f"--only: {experiment.name} has no arms, it searches a space")
     if unknown := [name for name in options.only if name not in arms]:
@@ -138,7 +133,7 @@ def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
         metric=options.metric or experiment.fixed.metric,
         mode=experiment.mode,
         arms=arms,
-        space=experiment.space,
+        space=todays_settings(experiment.space),
         search="optuna" if experiment.space else "grid",
         samples=experiment.samples,
         seeds=options.seeds or tuple(range(experiment.fixed.seeds)),

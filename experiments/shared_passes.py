@@ -31,8 +31,8 @@ from pipelines.config import PipelineConfig
 
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """With a pass each, once at equal compute, once with as many steps."""
-    apart = {"training.stage3-pairs.task.shared_passes": False}
-    same = {**apart, "training.stage3-pairs.train.steps": base.training["stage3-pairs"].train.steps}
+    apart = {"training.stage3-pair.task.shared_passes": False}
+    same = {**apart, "training.stage3-pair.train.steps": base.training["stage3-pair"].train.steps}
     scaled = equal_compute(base, apart)
     return {"shared pass": {}, "a pass each": scaled, "a pass each, equal steps": same}
 

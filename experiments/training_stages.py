@@ -37,16 +37,16 @@ from pipelines.config import PipelineConfig
 def arms(base: PipelineConfig) -> Mapping[str, Settings]:
     """Steps of a stage that is left out go to the others."""
     at_once = {
-        "training.stage1-images.train.steps": 0,
+        "training.stage1-image.train.steps": 0,
         "training.stage2-joint.train.steps": 0,
-        "training.stage3-pairs.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pairs.train.batch_sizes.image": base.training[
+        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pair.train.batch_sizes.image": base.training[
             "stage2-joint"
         ].train.batch_sizes["image"],
     }
     return {
         "three stages": {},
-        "without stage 1": {"training.stage1-images.train.steps": 0},
+        "without stage 1": {"training.stage1-image.train.steps": 0},
         "without stage 2": {"training.stage2-joint.train.steps": 0},
         "all at once": at_once,
     }

@@ -102,7 +102,7 @@ def build_held_out(
     reading = Reading(config, tokenizer, pair_text_length, form, augment=False)
     found = {}
     for modality in modalities:
-        folder = inputs[MODALITIES[modality].corpus] / VALID
+        folder = inputs[modality] / VALID
         if (folder / INDEX).exists():
             found[modality] = HeldOutRows(
                 *(ShardDataset(folder), MODALITIES[modality].transform(reading)),
@@ -135,7 +135,7 @@ def build_loaders(
     reading = Reading(config, tokenizer, pair_text_length, _picture_form(scaling))
 
     def dataset(modality: str) -> Dataset:
-        folder = inputs[MODALITIES[modality].corpus] / SHARDS
+        folder = inputs[modality] / SHARDS
         if scaling.resident and modality in pictured:
             share = SHARE / len(pictured)
             return ResidentShards(folder, EncodedPicture.of, share=share, cores=cores)

@@ -14,7 +14,7 @@ from momo_platform.data.config import MAX_BITS, NEAR_BITS, ImageConfig
 from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
 from pipelines.demo.corpora import DemoCorpora
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,15 @@ class SourceOptions:
             self._refuse("max-bad-fraction", "a share from 0 to 1")
 
     def _refuse(self, option: str, wanted: str) -> NoReturn:
-        """Options of all corpora come here; which one it was isn't known."""
+        """Options of all modalities come here; which one it was isn't known."""
         value = getattr(self, option.replace("-", "_"))
-        options = ", ".join(f"--{corpus}.{option}" for corpus in by_corpus())
+        options = ", ".join(f"--{name}.{option}" for name in MODALITIES)
         raise UserError(f"{option} {value}: give {wanted} ({options})")
+
+
+def no_sources() -> dict[str, SourceOptions]:
+    """Nothing given, for any modality."""
+    return dict.fromkeys(MODALITIES, SourceOptions())
 
 
 @dataclass(frozen=True)
@@ -177,9 +182,8 @@ class PipelineConfig:
     (an export, an artifact, transformers' save_pretrained), NAME or NAME/FINGERPRINT of an artifact
     in the storage, a weights file of timm, or hf://<name> on the hub. Weights only: what was
     interrupted is resumed by the same command without it."""
-    images: SourceOptions = SourceOptions()
-    text: SourceOptions = SourceOptions()
-    pairs: SourceOptions = SourceOptions()
+    corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
+    """Modality → where its rows come from."""
     demo: DemoCorpora = DemoCorpora()
     has_corpora: bool = True
     """Whether the preset brings corpora of its own; without them all sources must be given."""
@@ -200,6 +204,15 @@ class PipelineConfig:
                     f"training stage {name!r}: names hold small letters, digits and -, a letter "
                     "first"
                 )
+            if name in MODALITIES:
+                raise UserError(
+                    f"training stage {name!r}: --{name}.source is a corpus's; name the stage "
+                    f"otherwise, as train-{name}"
+                )
+
+    def source(self, modality: str) -> SourceOptions:
+        """What was given for a modality."""
+        return self.corpora.get(modality, SourceOptions())
 
     @property
     def trained(self) -> dict[str, TrainingStage]:

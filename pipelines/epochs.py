@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from momo_platform.stages import Plan, PlanEntry, Storage
 from momo_platform.training.config import ONE_AT_A_TIME
-from pipelines.modalities import MODALITIES
 from pipelines.training import StageRecipe
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def source_epochs(plan: Plan, storage: Storage) -> list[SourceEpochs]:
         for entry in plan.entries
         if isinstance(entry.stage.config, StageRecipe)
         for modality in entry.stage.config.task.modalities
-        for mix in [entry.stage.inputs[MODALITIES[modality].corpus].name]
+        for mix in [entry.stage.inputs[modality].name]
         for found in _of_mix(entry, modality, by_name[mix], storage)
     ]
 

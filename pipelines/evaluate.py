@@ -2,7 +2,7 @@
 
     momo evaluate --model runs/latest/model
     momo evaluate --model ours=runs/latest/model clip=models/clip \\
-        --pairs.source captions.csv --tasks auto birds=pictures/birds
+        --pair.source captions.csv --tasks auto birds=pictures/birds
     momo evaluate --model ours=runs/latest/model clip=models/clip \\
         --tasks image 'glue/*' multimodal --data ~/data --against flava-paper last-week=old/report
     momo evaluate --list
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from momo.config import ModelConfig
@@ -39,6 +39,7 @@ from pipelines.config import (
     PipelineConfig,
     RunOptions,
     SourceOptions,
+    no_sources,
 )
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite, check_unique
@@ -48,7 +49,8 @@ from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
 from pipelines.graph.evaluation import Chosen, choose_tasks
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
+from pipelines.option_names import with_whole_names
 from pipelines.presets import PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 
@@ -63,9 +65,7 @@ class Options:
     tasks: tuple[str, ...] = ("auto",)
     """Suites, task names or patterns of them; NAME=FOLDER_OR_TABLE[:PROTOCOL] for data of your own;
     auto: own/… for each source that is given, without any the demo's tasks."""
-    images: SourceOptions = SourceOptions()
-    text: SourceOptions = SourceOptions()
-    pairs: SourceOptions = SourceOptions()
+    corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
     picture: PictureOptions = PictureOptions()
     save_classifiers: bool = False
     """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
@@ -154,13 +154,11 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
     config = replace(
         preset,
         evaluation=options.evaluation(preset.model.width),
-        images=options.images,
-        text=options.text,
-        pairs=options.pairs,
+        corpora=options.corpora,
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
-    chosen = choose_tasks(config, prepared, own, () if own else by_corpus())
+    chosen = choose_tasks(config, prepared, own, () if own else MODALITIES)
     models = [given_model(m) for m in options.model]
     check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
@@ -219,7 +217,12 @@ def parse(arguments: Sequence[str]) -> Options:
     """The options from the command line."""
     import tyro
 
-    return tyro.cli(Options, args=for_parser(arguments), prog="momo evaluate", description=__doc__)
+    return tyro.cli(
+        Options,
+        args=with_whole_names(for_parser(arguments)),
+        prog="momo evaluate",
+        description=__doc__,
+    )
 
 
 def run(options: Options, arguments: Sequence[str]) -> Path:

@@ -2,9 +2,9 @@
 
     python pipelines/full.py --preset demo
     python pipelines/full.py --preset demo --plan
-    python pipelines/full.py --preset demo --pairs.source my_pairs.csv
+    python pipelines/full.py --preset demo --pair.source my_pairs.csv
 
-Any field of the config can be set, e.g. --stage1-images.train.steps 1000, or --every.train.seed 1
+Any field of the config can be set, e.g. --stage1-image.train.steps 1000, or --every.train.seed 1
 for every stage; --help-all lists them.
 """
 

@@ -1,7 +1,7 @@
 """An index of captioned pictures for the endpoint's search and its page.
 
-    python pipelines/index.py [--model runs/latest/model] [--pairs.source captions.csv]
-    python pipelines/index.py --images.source pictures
+    python pipelines/index.py [--model runs/latest/model] [--pair.source captions.csv]
+    python pipelines/index.py --image.source pictures
 
 The demo's held-out pairs by default; a source of your own whole, pictures without captions by their
 label or file. A node of the graph: the same
@@ -30,11 +30,12 @@ from momo_platform.training.config import MECHANICS
 from pipelines.artifacts import ModelFolder
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import PictureOptions, RunOptions, SourceOptions
+from pipelines.config import PictureOptions, RunOptions, SourceOptions, no_sources
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
-from pipelines.modalities import IMAGE, PAIR
+from pipelines.modalities import MODALITIES, PAIR
+from pipelines.option_names import with_whole_names
 from pipelines.presets import PRESETS
 
 _THUMBNAIL = 96
@@ -56,8 +57,7 @@ class IndexOptions:
 
     model: str = "runs/latest/model"
     preset: str = "demo"
-    pairs: SourceOptions = SourceOptions()
-    images: SourceOptions = SourceOptions()
+    corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
     picture: PictureOptions = PictureOptions()
     limit: int = 100_000
     """Entries at most."""
@@ -117,20 +117,24 @@ def _caption(row: Mapping[str, Any]) -> str:
 
 def index_stage(options: IndexOptions) -> Stage:
     """The stage, behind the corpus's preparation. Raises UserError for bad input."""
-    if options.pairs.source and options.images.source:
-        raise UserError("--images.source and --pairs.source: give one of them to index")
+    named = [name for name, given in options.corpora.items() if given.source]
+    if len(named) > 1:
+        both = " and ".join(f"--{name}.source" for name in named)
+        raise UserError(f"{both}: give one of them to index")
+    corpus = named[0] if named else PAIR.name
+    if not MODALITIES[corpus].pictured:
+        raise UserError(f"--{corpus}.source: an index is of pictures; give --pair.source")
     _, model = given_model(f"index={options.model}")
-    corpus = (IMAGE if options.images.source else PAIR).corpus
     config = replace(
         PRESETS[options.preset](),
-        images=options.images,
-        pairs=options.pairs,
+        corpora=options.corpora,
         picture=options.picture,
     )
     prepared, own = prepared_rows(config)
     if corpus not in prepared:
         raise UserError(
-            f"preset {options.preset} brings no pairs: give --pairs.source or --images.source"
+            f"preset {options.preset} brings no captioned pictures: give --pair.source or "
+            "--image.source"
         )
     splits = () if corpus in own else ("test",)
     return Stage(
@@ -162,7 +166,10 @@ def parse(arguments: Sequence[str]) -> IndexOptions:
     import tyro
 
     return tyro.cli(
-        IndexOptions, args=for_parser(arguments), prog="momo index", description=__doc__
+        IndexOptions,
+        args=with_whole_names(for_parser(arguments)),
+        prog="momo index",
+        description=__doc__,
     )
 
 

@@ -39,9 +39,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Modality:
-    """`name`: in tasks, batches and records. `kind`: its corpus, whose name stands in options
-    (`--images.source`), in the names of stages (`prepare-images`) and in their roles. `words`: what
-    its rows are called for people.
+    """`kind`: its name and what readers are told. The name stands in tasks, batches and records, in
+    options (`--image.source`), in the names of stages (`prepare-image`) and in their roles.
+    `words`: what its rows are called for people.
 
     `prepare`, `mix`: the functions of its stages of data; where `tokenized`, the latter packs
     documents with the input `tokenizer`. `transform` makes batches of a table of rows and a seed
@@ -54,7 +54,6 @@ class Modality:
     out; `of_own`: only where both have sources of the user's.
     """
 
-    name: str
     kind: Kind
     words: str
     prepare: Callable[[PrepareConfig, Inputs, Context], Metrics]
@@ -69,14 +68,8 @@ class Modality:
     of_own: bool = False
 
     @property
-    def corpus(self) -> str:
-        """The corpus's name, which is also the role of the input that has its rows."""
+    def name(self) -> str:
         return self.kind.name
-
-    @property
-    def giver(self) -> str:
-        """The corpus whose rows serve where this one has no source of its own; "": none."""
-        return MODALITIES[self.given_by].corpus if self.given_by else ""
 
     @property
     def captioned(self) -> bool:
@@ -88,7 +81,7 @@ class Modality:
         return captions if self.captioned else packed
 
 
-def run_prepare_images(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
+def run_prepare_image(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
     """Stage: pictures → `data.parquet`."""
     from momo_platform.data.prepare import prepare_pictures
 
@@ -102,34 +95,34 @@ def run_prepare_text(config: PrepareConfig, inputs: Inputs, context: Context) ->
     return prepare_text(config, inputs, context, TEXT.kind)
 
 
-def run_prepare_pairs(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
+def run_prepare_pair(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
     """Stage: pictures with captions → `data.parquet`."""
     from momo_platform.data.prepare import prepare_pictures
 
     return prepare_pictures(config, inputs, context, PAIR.kind)
 
 
-def run_mix_images(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+def run_mix_image(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
     """Stage: prepared pictures → shards with the column `image`."""
     from momo_platform.data.mix import mix_pictures
 
-    return mix_pictures(config, inputs, context, ["image"], PAIR.corpus)
+    return mix_pictures(config, inputs, context, ["image"], PAIR.name)
 
 
 def run_mix_text(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
     """Stage: prepared text, or pairs for their captions → shards with the column `ids`."""
     from momo_platform.data.mix import mix_text
 
-    return mix_text(config, inputs, context, PAIR.corpus)
+    return mix_text(config, inputs, context, PAIR.name)
 
 
-def run_mix_pairs(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+def run_mix_pair(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
     """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`."""
     from momo_platform.data.mix import mix_pictures
 
     # Of pictures only the test part is left out: it is what their labels are tested on.
     columns = ["image", "captions", "group"]
-    return mix_pictures(config, inputs, context, columns, IMAGE.corpus, "test")
+    return mix_pictures(config, inputs, context, columns, IMAGE.name, "test")
 
 
 def _look_at_pictures(*listing: Any) -> None:
@@ -172,9 +165,8 @@ def _pairs(reading: Reading) -> Callable[..., dict[str, Any]]:
 
 
 IMAGE = Modality(
-    "image",
     Kind(
-        "images",
+        "image",
         hint="give a folder of pictures, a Parquet file, JSONL/CSV with picture paths, WebDataset "
         "tars or hf://<data set>",
         columns=(("picture", IMAGE_NAMES),),
@@ -183,8 +175,8 @@ IMAGE = Modality(
         look=_look_at_pictures,
     ),
     "pictures",
-    run_prepare_images,
-    run_mix_images,
+    run_prepare_image,
+    run_mix_image,
     _images,
     pictured=True,
     demo=(("emoji", "images.jsonl", 1.0),),
@@ -192,7 +184,6 @@ IMAGE = Modality(
     leaves_out="pair",
 )
 TEXT = Modality(
-    "text",
     Kind(
         "text",
         hint="give a .txt file (one document a line), a folder of them, JSONL, CSV, Parquet, "
@@ -217,9 +208,8 @@ TEXT = Modality(
     of_own=True,
 )
 PAIR = Modality(
-    "pair",
     Kind(
-        "pairs",
+        "pair",
         hint="give Parquet, JSONL or CSV with a picture and a caption a row, a folder of them, "
         "WebDataset tars or hf://<data set>",
         columns=(("picture", IMAGE_NAMES), ("caption", CAPTION_NAMES)),
@@ -228,8 +218,8 @@ PAIR = Modality(
         look=_look_at_pictures,
     ),
     "captioned pictures",
-    run_prepare_pairs,
-    run_mix_pairs,
+    run_prepare_pair,
+    run_mix_pair,
     _pairs,
     pictured=True,
     texts="captions",
@@ -239,8 +229,3 @@ PAIR = Modality(
 )
 MODALITIES: dict[str, Modality] = {each.name: each for each in (IMAGE, TEXT, PAIR)}
 """By name, in the order in which plans and reports show them."""
-
-
-def by_corpus() -> dict[str, Modality]:
-    """The modalities by the names of their corpora."""
-    return {modality.corpus: modality for modality in MODALITIES.values()}

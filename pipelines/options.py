@@ -10,12 +10,13 @@ from dataclasses import replace
 from momo_platform.stages import UserError
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import with_shape_of_initial
+from pipelines.option_names import with_whole_names
 from pipelines.presets import PRESETS
 from pipelines.quick_options import parse_quickly
 
 ABOUT = """The whole job: corpora, training stages, evaluation, export, report.
 
-Any field of the config can be set, e.g. --stage1-images.train.steps 1000, or --every.train.seed 1
+Any field of the config can be set, e.g. --stage1-image.train.steps 1000, or --every.train.seed 1
 for every stage.
 """
 DEFAULT_PRESET = "demo"  # MOMO_PRESET in the environment names another
@@ -85,7 +86,7 @@ def with_stages(config: PipelineConfig, chosen: Sequence[str]) -> PipelineConfig
 
 def parse(arguments: Sequence[str]) -> PipelineConfig:
     """The config from the command line. Unknown options end the program with the nearest name."""
-    name, rest = preset_of(arguments)
+    name, rest = preset_of(with_whole_names(arguments))
     stages, rest = _taken(rest, "--stages")
     default = with_stages(PRESETS[name](), stages)
     rest = _short_options(_for_every_stage(rest, default), default)

@@ -25,7 +25,6 @@ from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
     PipelineConfig,
-    SourceOptions,
     TrainingStage,
 )
 from pipelines.demo.corpora import DemoCorpora
@@ -63,7 +62,7 @@ def demo() -> PipelineConfig:
         preset="demo",
         model=model,
         training={
-            "stage1-images": TrainingStage(
+            "stage1-image": TrainingStage(
                 _STAGE1,
                 _train(300, {"image": 256}, _LAPTOP, logging, learning_rate=2e-3, warmup_steps=40),
             ),
@@ -78,7 +77,7 @@ def demo() -> PipelineConfig:
                     warmup_steps=40,
                 ),
             ),
-            "stage3-pairs": TrainingStage(
+            "stage3-pair": TrainingStage(
                 _STAGE3,
                 _train(
                     320,
@@ -105,9 +104,9 @@ def smoke() -> PipelineConfig:
         preset="smoke",
         model=model,
         training={
-            "stage1-images": TrainingStage(_STAGE1, train({"image": 32})),
+            "stage1-image": TrainingStage(_STAGE1, train({"image": 32})),
             "stage2-joint": TrainingStage(_STAGE2, train({"image": 16, "text": 16})),
-            "stage3-pairs": TrainingStage(
+            "stage3-pair": TrainingStage(
                 replace(_STAGE3, matching_group=8), train({"text": 16, "pair": 16})
             ),
         },
@@ -157,11 +156,11 @@ def _full_size(
         preset=name,
         model=SIZES[name],
         training={
-            "stage1-images": TrainingStage(_STAGE1, train(250_000, {"image": image})),
+            "stage1-image": TrainingStage(_STAGE1, train(250_000, {"image": image})),
             "stage2-joint": TrainingStage(
                 _STAGE2, train(150_000, {"image": image // 2, "text": text})
             ),
-            "stage3-pairs": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
+            "stage3-pair": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
         },
         has_corpora=False,
         evaluation=EvaluationConfig(
@@ -174,7 +173,6 @@ def _full_size(
             cpus=8,
             gpus=1,
         ),
-        images=SourceOptions(),
         picture=PictureOptions(encoding="jpeg"),
         packed_text_length=128,
         pair_text_length=64,

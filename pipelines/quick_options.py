@@ -33,29 +33,30 @@ def parse_quickly(arguments: Sequence[str], default: PipelineConfig) -> Pipeline
         else:
             current.append(argument)
     changes: dict[str, Any] = {}
-    training = dict(default.training)
+    named = {"training": dict(default.training), "corpora": dict(default.corpora)}
     try:
         for group, rest in groups.items():
             if len(group) == 2:
-                training[group[1]] = _part(training[group[1]], rest)
+                field, name = group
+                named[field][name] = _part(named[field][name], rest)
             else:
                 changes[group[0]] = _part(getattr(default, group[0]), rest)
-        return replace(default, training=training, **changes)
+        return replace(default, **named, **changes)
     except (SystemExit, UserError, ValueError, TypeError):
         return None
 
 
 def _group_of(option: str, default: PipelineConfig) -> tuple[tuple[str, ...], str] | None:
-    """(`("run",)`, `--plan`) of `--run.plan`, (`("training", NAME)`, `--train.steps`) of a
-    stage's; None for what is in no group."""
+    """(`("run",)`, `--plan`) of `--run.plan`, (`("training", NAME)`, `--train.steps`) of a stage's,
+    (`("corpora", NAME)`, `--source`) of a modality's; None for what is in no group."""
     name, equals, value = option.removeprefix("--").partition("=")
     head, _, path = name.partition(".")
     group: tuple[str, ...] = (head,)
-    if head == "training":
-        stage, _, path = path.partition(".")
-        if stage not in default.training:
+    if head in ("training", "corpora"):
+        below, _, path = path.partition(".")
+        if below not in getattr(default, head):
             return None
-        group = (head, stage)
+        group = (head, below)
     elif not is_dataclass(getattr(default, head, None)):
         return None
     return (group, f"--{path}{equals}{value}") if path else None

@@ -33,10 +33,10 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
                     if row["split"] == "train" and (count := count + 1) <= most:
                         yield row[column]
 
-    for modality in MODALITIES.values():
+    for name, modality in MODALITIES.items():
         most = config.max_captions if modality.captioned else config.max_documents
-        if modality.texts and modality.corpus in inputs:
-            for found in rows(modality.corpus, modality.texts, most):
+        if modality.texts and name in inputs:
+            for found in rows(name, modality.texts, most):
                 yield from found if modality.captioned else [found]
     if not inputs:  # pictures only: characters, until a stage with words learns its own
         yield from string.printable

@@ -165,5 +165,9 @@ def command_of(base: PipelineConfig, settings: Settings) -> str:
     """What trains and evaluates these settings, on `base`, as a whole job of its own."""
     preset = PRESETS[base.preset]()
     config = with_settings(base, settings)
-    options = as_options(differences(config, preset))
+    options = [
+        # As people write it.
+        option.replace("--corpora.", "--", 1) if option.startswith("--") else option
+        for option in as_options(differences(config, preset))
+    ]
     return shlex.join(["python", "pipelines/full.py", "--preset", base.preset, *options])

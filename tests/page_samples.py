@@ -19,10 +19,10 @@ from pipelines.report.page import Page
 from pipelines.report.tables import markdown_table
 from pipelines.report.trainings import Seen, Training
 
-STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
+STAGES = ("stage1-image", "stage2-joint", "stage3-pair")
 COMMAND = (
-    "momo train --preset demo --images.source /data/collections/herbarium/pictures "
-    "--pairs.source /data/collections/herbarium/captions.csv --text.source notes.txt"
+    "momo train --preset demo --image.source /data/collections/herbarium/pictures "
+    "--pair.source /data/collections/herbarium/captions.csv --text.source notes.txt"
 )
 
 
@@ -134,7 +134,7 @@ def trainings():
 def corpora():
     """Pictures, texts and pairs, one of them with a long place and every reason to leave rows."""
     found = []
-    for kind, rows in (("images", 305), ("text", 6012), ("pairs", 300)):
+    for kind, rows in (("image", 305), ("text", 6012), ("pair", 300)):
         steps = ["read", "quarantined", "duplicates", "near_duplicates", "kept"]
         tally = dict(zip(steps, (rows, 2, 3, 1, rows - 6), strict=True))
         document = {
@@ -194,14 +194,14 @@ class Found:
 def report():
     """The report's page."""
     stages = {name: summary(0.02 * n - 0.04) for n, name in enumerate(STAGES)}
-    names = [*STAGES, "fine-tune-demo-questions-stage3-pairs", "prepare-images"]
+    names = [*STAGES, "fine-tune-demo-questions-stage3-pair", "prepare-image"]
     graph = [
         {
             "name": name,
             "fingerprint": "0123456789ab",
             "seconds": 12.3,
             "megabytes": 4.5,
-            "inputs": "mix-images, mix-text, mix-pairs, tokenizer, stage2-joint",
+            "inputs": "mix-image, mix-text, mix-pair, tokenizer, stage2-joint",
         }
         for name in names
     ]
@@ -255,7 +255,7 @@ def results(seeds=3, arms=False):
     rows = sweep_rows(seeds=seeds)
     names = [row.label for row in rows]
     rows.append(Row("x", "stopped early", {}, [{}], "stopped", steps=120))
-    error = "stage stage3-pairs failed: Traceback\n  File x\nValueError: " + "far too large " * 9
+    error = "stage stage3-pair failed: Traceback\n  File x\nValueError: " + "far too large " * 9
     rows.append(Row("y", "failed", {}, [{}], "failed", error=error))
     definition = {
         "arms": {name: {} for name in names} if arms else {},
@@ -273,7 +273,7 @@ def sweep_report(arms):
     found = results(arms=arms)
     curves = {row.label: _falling(5 + n, 2 + n / 10) for n, row in enumerate(found.ranked[:6])}
     charts = [
-        (name, line_chart(curves, name)) for name in ("stage3-pairs: loss/contrastive", "loss/mim")
+        (name, line_chart(curves, name)) for name in ("stage3-pair: loss/contrastive", "loss/mim")
     ]
     shares = {"stage1.train.optimizer.learning_rate": 0.8, "gradient_schedule": 0.2}
     return render(
@@ -288,7 +288,7 @@ def sweep_report(arms):
 def _working(trial=""):
     text = "step 120/600  mim 0.931  contrastive 2.13  pair_mlm 5.02  1,812 samples/s  40 s left"
     return [
-        Working("stage3-pairs", "gpu-node-17.cluster.internal", 0.2, text, trial),
+        Working("stage3-pair", "gpu-node-17.cluster.internal", 0.2, text, trial),
         Working("fine-tune-demo-questions-stage2-joint", "", None, "for 12.1 s", trial),
     ]
 
@@ -298,8 +298,8 @@ def dashboard():
     both = {"training": _falling(1.05, 0.98), "held-out": _falling(1.05, 0.99)[::5]}
     keys = (("training", colour_class(0)), ("held-out", colour_class(1)))
     svg = line_chart(both, "loss", {"training": 0, "held-out": 1}, dashed=("held-out",))
-    charts = [Small(f"stage3-pairs, loss {n}", svg, keys) for n in ("mim", "contrastive")]
-    job = "19 of 43 stages done, at least 12 min left, not counting stage3-pairs, report"
+    charts = [Small(f"stage3-pair, loss {n}", svg, keys) for n in ("mim", "contrastive")]
+    job = "19 of 43 stages done, at least 12 min left, not counting stage3-pair, report"
     going = RunView(
         *("demo-20261130-092432", COMMAND, "running", "2026-11-30 09:24", job, 19, 43, "host"),
         *(_working(), (), charts),
@@ -307,7 +307,7 @@ def dashboard():
     why = "UserError: /data/collections/herbarium/captions.csv has no column image, url or path"
     failed = RunView(
         *("demo-20261129-181200", COMMAND, "failed", "2026-11-29 18:12", "2 of 43 stages done"),
-        *(2, 43, "host", (), [("prepare-pairs", why)]),
+        *(2, 43, "host", (), [("prepare-pair", why)]),
     )
     rows = sweep_rows()
     best = best_of(rows, "macro", "max").in_words("macro", "max")
@@ -315,7 +315,7 @@ def dashboard():
     small = Small("macro by trial", line_chart(trials, "x", dots=("each trial",), x_name="trial"))
     labels = {row.label: _falling(5 + n, 2) for n, row in enumerate(rows[:4])}
     keys = tuple((label, colour_class(n)) for n, label in enumerate(labels))
-    curves = Small("stage3-pairs, loss contrastive", line_chart(labels, "x"), keys)
+    curves = Small("stage3-pair, loss contrastive", line_chart(labels, "x"), keys)
     sweep = SweepView(
         *("objectives-hour", "running", "2026-11-30 08:00", 24, 8, 3, 1, 2, "macro", best),
         *("about 1 h 45 min left", False, _working(rows[0].label + ", seed 2"), [small, curves]),
@@ -338,9 +338,9 @@ def side_by_side():
     runs = [
         Run(
             f"objectives-hour:without matching:{n}",
-            {f"stage3-pairs: task.{name}": f"0.{n}" for name in ("matching", "pair_mlm")},
+            {f"stage3-pair: task.{name}": f"0.{n}" for name in ("matching", "pair_mlm")},
             {f"tasks/demo/task_number_{t}": 0.1 * t + n for t in range(4)},
-            {f"stage3-pairs: {name}": _falling(5 + n, 2) for name in ("loss/mim", "loss/mlm")},
+            {f"stage3-pair: {name}": _falling(5 + n, 2) for name in ("loss/mim", "loss/mlm")},
         )
         for n in range(3)
     ]

@@ -180,7 +180,7 @@ def trained(place):
         PreTrainedTokenizerFast,
     )
 
-    command = "rm -r runs && momo train --pairs.source photos/ --cluster local"
+    command = "rm -r runs && momo train --pair.source photos/ --cluster local"
     done = subprocess.run(
         command, shell=True, cwd=place, env=environment(place), capture_output=True, text=True
     )

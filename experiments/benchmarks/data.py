@@ -46,7 +46,7 @@ from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.packages import fetch
 from momo_platform.data.shards import ShardDataset, write_shards
 from pipelines.demo.corpora import REQUIREMENTS
-from pipelines.modalities import run_prepare_images
+from pipelines.modalities import run_prepare_image
 
 BATCH, PROCESSES = 128, 2
 
@@ -319,7 +319,7 @@ class _Out:
 
 
 def preparation_seconds(source: Path, cpus: int) -> float:
-    """Stage prepare-images over a folder, all of it on `cpus` cores, this process included."""
+    """Stage prepare-image over a folder, all of it on `cpus` cores, this process included."""
     config = PrepareConfig((SourceConfig("own", str(source)),), ImageConfig(256, "jpeg"))
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(everywhere)[:cpus]))  # processes started below inherit it
@@ -328,7 +328,7 @@ def preparation_seconds(source: Path, cpus: int) -> float:
             for run in range(2):  # the first starts Ray's workers
                 started = time.perf_counter()
                 out: Any = _Out(Path(scratch) / str(run))
-                run_prepare_images(config, {}, out)
+                run_prepare_image(config, {}, out)
             return time.perf_counter() - started
     finally:
         os.sched_setaffinity(0, everywhere)

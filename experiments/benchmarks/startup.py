@@ -63,7 +63,7 @@ def plain_seconds(folder: str, config: PipelineConfig) -> float:
     """A whole run with an empty loop, in a Ray task as our stages are."""
     import ray
 
-    scaling = config.training["stage1-images"].train.scaling
+    scaling = config.training["stage1-image"].train.scaling
     task = ray.remote(num_cpus=0)(_fit_plain)
     started = time.perf_counter()
     ray.get(task.remote(folder, scaling.num_workers, scaling.cpus_per_worker))
@@ -103,7 +103,7 @@ def benchmark_config(steps: int) -> PipelineConfig:
 def _trials(config: PipelineConfig, arms: range) -> Sweep:
     """Trials that each train stage 1 for two steps, with a rate that no other has."""
     rates = {
-        f"rate {i}": {"training.stage1-images.train.optimizer.learning_rate": 1e-4 * (i + 1)}
+        f"rate {i}": {"training.stage1-image.train.optimizer.learning_rate": 1e-4 * (i + 1)}
         for i in arms
     }
     return Sweep(f"fixed-{arms.start}", _stage1, "steps", base=config, arms=rates)
@@ -112,11 +112,11 @@ def _trials(config: PipelineConfig, arms: range) -> Sweep:
 def _stage1(base: PipelineConfig, history: Sequence[Settings], seed: int) -> Stage:
     scaling = ScalingConfig(num_workers=0, cpus_per_worker=1.0, threads_per_worker=1)
     changes = {
-        "training.stage1-images.train.steps": 2,
-        "training.stage1-images.train.scaling": scaling,
+        "training.stage1-image.train.steps": 2,
+        "training.stage1-image.train.scaling": scaling,
         **history[-1],
     }
-    return build_graph(with_settings(base, changes))["stage1-images"]
+    return build_graph(with_settings(base, changes))["stage1-image"]
 
 
 class Ends(tune.Callback):
@@ -179,7 +179,7 @@ def main() -> int:
         graph = build_graph(config)
         target = graph[names[-1]]
         inputs = [s for s in target.inputs.values() if s.name not in names]
-        inputs.append(graph["mix-images"])
+        inputs.append(graph["mix-image"])
         # `silence` sends standard error to the log: progress goes to a copy of it.
         progress = os.fdopen(os.dup(sys.stderr.fileno()), "w")
         with silence(Path(folder) / "ray.log"), start_ray("local"):

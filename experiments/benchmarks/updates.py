@@ -133,7 +133,7 @@ def momo_pair_updater(rows: int, real: int, *, recompute: bool = False) -> Calla
     image; no gradient caching at this batch. `recompute`: `activation_checkpointing=elementwise`,
     which repeats no product."""
     recipe = replace(
-        PRESETS["base"]().training["stage3-pairs"].task, modalities=("pair",), contrastive_chunk=0
+        PRESETS["base"]().training["stage3-pair"].task, modalities=("pair",), contrastive_chunk=0
     )
     task = on_device(lambda: MoMoTask(build_model(BASE), recipe))
     if recompute:

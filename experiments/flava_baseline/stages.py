@@ -35,7 +35,7 @@ def run_codebook(
     from momo_platform.data.shards import ShardDataset
     from pipelines.modalities import IMAGE
 
-    shards = ShardDataset(inputs[IMAGE.corpus].path / SHARDS)
+    shards = ShardDataset(inputs[IMAGE.name].path / SHARDS)
     rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
     pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))

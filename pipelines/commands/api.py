@@ -2,13 +2,15 @@
 
     import momo_ray
 
-    run = momo_ray.train(pairs="captions.csv", settings={"stage3-pairs.train.steps": 500})
+    run = momo_ray.train(pair="captions.csv", settings={"stage3-pair.train.steps": 500})
     run.numbers["tasks"]["own/retrieval"]["value"]
     run.model.similarity(["a red apple"], ["apple.png"])
 
-`preset` is demo unless it is named. `settings` takes any field of the config by its dotted path, as
-`--help-all` lists them (with `_` or `-`); `every.…` sets a field of every training stage. Raises
-UserError for bad input and StageFailed where a stage fails; what was finished is not done again.
+`image`, `text`, `pair`: where rows of a modality come from, as `--image.source`; another's by its
+name. `preset` is demo unless it is named. `settings` takes any field of the config by its dotted
+path, as `--help-all` lists them (with `_` or `-`); `every.…` sets a field of every training stage.
+Raises UserError for bad input and StageFailed where a stage fails; what was finished is not done
+again.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from momo_platform.stages import Plan, UserError
 from momo_platform.stages.manifest import Manifest
 from pipelines.artifacts import ModelFolder
+from pipelines.modalities import MODALITIES
+from pipelines.option_names import todays_path
 
 if TYPE_CHECKING:
     import os
@@ -71,12 +75,20 @@ def _options(given: Mapping[str, Any], settings: Mapping[str, Any] | None) -> li
     )
 
 
+def _sources(**given: Place) -> dict[str, Place]:
+    """Options of the modalities' sources. Raises TypeError for a name that is no modality's."""
+    if unknown := [name for name in given if todays_path(name) not in MODALITIES]:
+        known = ", ".join(MODALITIES)
+        raise TypeError(f"{unknown[0]}=: no such argument, and none of the modalities {known}")
+    return {f"{name}.source": place for name, place in given.items()}
+
+
 def train(
     *,
     preset: str = "",
-    images: Place = "",
+    image: Place = "",
     text: Place = "",
-    pairs: Place = "",
+    pair: Place = "",
     stages: Sequence[str] = (),
     initial_model: Place = "",
     tasks: Sequence[str] = (),
@@ -84,6 +96,7 @@ def train(
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
     verbose: bool = False,
+    **others: Place,
 ) -> Run:
     """`momo train`: prepare, train, evaluate, export, report."""
     from momo_platform.stages import open_storage
@@ -93,9 +106,7 @@ def train(
         "storage": storage,
         "cluster": cluster,
         "preset": preset,
-        "images.source": images,
-        "text.source": text,
-        "pairs.source": pairs,
+        **_sources(image=image, text=text, pair=pair, **others),
         "stages": tuple(stages),
         "initial-model": initial_model,
         "tasks": tuple(tasks),
@@ -113,14 +124,15 @@ def train(
 def plan(
     *,
     preset: str = "",
-    images: Place = "",
+    image: Place = "",
     text: Place = "",
-    pairs: Place = "",
+    pair: Place = "",
     stages: Sequence[str] = (),
     initial_model: Place = "",
     tasks: Sequence[str] = (),
     storage: Place = "runs",
     settings: Mapping[str, Any] | None = None,
+    **others: Place,
 ) -> Plan:
     """`momo plan`: what `train` would run and why. Without Ray and torch."""
     from pipelines import full
@@ -128,9 +140,7 @@ def plan(
     given = {
         "storage": storage,
         "preset": preset,
-        "images.source": images,
-        "text.source": text,
-        "pairs.source": pairs,
+        **_sources(image=image, text=text, pair=pair, **others),
         "stages": tuple(stages),
         "initial-model": initial_model,
         "tasks": tuple(tasks),
@@ -143,13 +153,14 @@ def evaluate(
     models: Mapping[str, Place] | Place,
     *,
     tasks: Sequence[str] = (),
-    images: Place = "",
+    image: Place = "",
     text: Place = "",
-    pairs: Place = "",
+    pair: Place = "",
     data: Place = "",
     storage: Place = "runs",
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
+    **others: Place,
 ) -> Mapping[str, Any]:
     """`momo evaluate`: the report's numbers; `models` of them maps a name to its tasks."""
     from pipelines import evaluate as command
@@ -160,9 +171,7 @@ def evaluate(
         "storage": storage,
         "cluster": cluster,
         "data": data,
-        "images.source": images,
-        "text.source": text,
-        "pairs.source": pairs,
+        **_sources(image=image, text=text, pair=pair, **others),
         "tasks": tuple(tasks),
     }
     arguments = _options(given, settings)
@@ -185,15 +194,22 @@ def embed(
 def index(
     *,
     model: Place = DEFAULT_MODEL,
-    pairs: Place = "",
+    pair: Place = "",
     storage: Place = "runs",
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
+    **others: Place,
 ) -> Path:
     """`momo index`: the index's folder, for `serve`."""
     from pipelines import index as command
 
-    given = {"model": model, "storage": storage, "cluster": cluster, "pairs.source": pairs}
+    given = {
+        "model": model,
+        "storage": storage,
+        "cluster": cluster,
+        "pair.source": pair,
+        **_sources(**others),
+    }
     arguments = _options(given, settings)
     return Path(command.make_index(_parsed(command.parse, arguments), arguments))
 

@@ -39,7 +39,7 @@ def overview() -> str:
         *(f"  {name:<{wide}}{told}" for name, (_, told) in _COMMANDS.items()),
         "",
         "    momo train                                the demo: real corpora, about ten minutes",
-        "    momo train --pairs.source captions.csv    your own pictures with captions",
+        "    momo train --pair.source captions.csv    your own pictures with captions",
         '    momo embed --text "a red apple" --image apple.png',
         "",
         "momo COMMAND --help shows a command's options.",

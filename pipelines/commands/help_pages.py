@@ -5,9 +5,9 @@ from __future__ import annotations
 from pipelines.commands.short_help import ShortHelp
 
 _SOURCES = {
-    "--images.source PLACE": "pictures: a folder, Parquet, JSONL, CSV, .tar, a URI or hf://…",
+    "--image.source PLACE": "pictures: a folder, Parquet, JSONL, CSV, .tar, a URI or hf://…",
     "--text.source PLACE": "text: the same, or .txt with a document a line",
-    "--pairs.source PLACE": "pictures with captions: the same, or a folder with x.jpg and x.txt",
+    "--pair.source PLACE": "pictures with captions: the same, or a folder with x.jpg and x.txt",
 }
 _RUNNING = {
     "--plan": "show what would run, why and what it costs; then end (no Ray)",
@@ -20,13 +20,13 @@ TRAIN = ShortHelp(
     "done again; the same command goes on after an interruption.",
     (
         "momo train --preset demo",
-        "momo train --pairs.source captions.csv --images.source photos/ --text.source notes.txt",
-        "momo train --stages stage3-pairs --initial-model runs/latest/model --pairs.source new.csv",
+        "momo train --pair.source captions.csv --image.source photos/ --text.source notes.txt",
+        "momo train --stages stage3-pair --initial-model runs/latest/model --pair.source new.csv",
     ),
     {
         "your data (what you don't give comes from the preset)": {
             **_SOURCES,
-            "--pairs.held-out SHARE": "of the rows without a split, for evaluation (also images, "
+            "--pair.held-out SHARE": "of the rows without a split, for evaluation (also image, "
             "text)",
         },
         "model and training": {
@@ -36,7 +36,7 @@ TRAIN = ShortHelp(
             "transformers or timm model, hf://…",
             "--model.image-size PIXELS": "of the square picture that the model takes",
             "--model.width N": "of its vectors; also --model.depth, --model.heads, …",
-            "--<stage>.train.steps N": "of one stage, e.g. --stage3-pairs.train.steps; --every.… "
+            "--<stage>.train.steps N": "of one stage, e.g. --stage3-pair.train.steps; --every.… "
             "sets it for all",
             "--<stage>.train.batch-sizes.pair N": "samples of a modality an update",
             "--<stage>.train.optimizer.learning-rate X": "at its peak",
@@ -61,7 +61,7 @@ TRAIN = ShortHelp(
 EVALUATE = ShortHelp(
     "Run the evaluation suite on any model, beside others: exported MoMos and transformers models.",
     (
-        "momo evaluate --model runs/latest/model --pairs.source captions.csv",
+        "momo evaluate --model runs/latest/model --pair.source captions.csv",
         "momo evaluate --model ours=runs/latest/model clip=models/clip --tasks image --data ~/data",
         "momo evaluate --list",
     ),
@@ -87,12 +87,12 @@ EVALUATE = ShortHelp(
 )
 INDEX = ShortHelp(
     "Embed a corpus with a model into an index that `momo serve --index` searches.",
-    ("momo index --model runs/latest/model --pairs.source captions.csv",),
+    ("momo index --model runs/latest/model --pair.source captions.csv",),
     {
         "what": {
             "--model FOLDER": "an exported model (default: runs/latest/model)",
-            "--pairs.source PLACE": "pictures with captions; by default the demo's held-out ones",
-            "--images.source PLACE": "or pictures without",
+            "--pair.source PLACE": "pictures with captions; by default the demo's held-out ones",
+            "--image.source PLACE": "or pictures without",
             "--limit N": "so many rows at most",
             "--gpus N": "of the task that embeds",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
@@ -126,7 +126,7 @@ SWEEP = ShortHelp(
     (
         "momo sweep objectives --budget smoke",
         "momo sweep objectives --plan",
-        "momo sweep my_experiment.py --pairs.source captions.csv",
+        "momo sweep my_experiment.py --pair.source captions.csv",
     ),
     {
         "what": {

@@ -33,7 +33,7 @@ from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.protocol import Given, Protocol
 from pipelines.evaluation.protocols import protocols
 from pipelines.evaluation.tasks import AUTO, Task, suites
-from pipelines.modalities import IMAGE, by_corpus
+from pipelines.modalities import IMAGE, MODALITIES
 
 _EPOCHS = 5
 
@@ -47,7 +47,7 @@ class Holding:
     needed: str
     group: str
     protocol: str
-    listed: str = "images"
+    listed: str = "image"
 
 
 HOLDINGS = {
@@ -112,7 +112,7 @@ def _task(entry: str) -> Task:
     protocol, asked = words[word or next(iter(words))]
     how = "divided" if protocol.trains else "all"
     uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-    digest = identify(uri, field_name, by_corpus()[HOLDINGS[kind].listed].kind)
+    digest = identify(uri, field_name, MODALITIES[HOLDINGS[kind].listed].kind)
     data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
     return Task(
         name,

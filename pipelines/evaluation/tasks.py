@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DATA_SETS, DataSet
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 
 GROUPS = ("image", "text", "multimodal")
-KINDS = tuple(by_corpus())
+KINDS = tuple(MODALITIES)
 AUTO = "auto"
 """Stands for the tasks on the user's own sources, and the demo's that come with its corpora."""
 
@@ -58,21 +58,21 @@ TASKS = {
     task.name: task
     for task in (
         Task("own/labels", "image", "own-labels", _PROBE, baseline="raw pixels"),
-        Task("own/retrieval", "multimodal", "own-pairs", "retrieval", "mrr", baseline="chance"),
+        Task("own/retrieval", "multimodal", "own-pair", "retrieval", "mrr", baseline="chance"),
         Task("own/labels_zero_shot", "diagnostic", "own-labels", "zero_shot", baseline="majority"),
-        Task("own/matching", "diagnostic", "own-pairs", "matching", baseline="chance"),
+        Task("own/matching", "diagnostic", "own-pair", "matching", baseline="chance"),
         Task("own/masked_words", "diagnostic", "own-text", "masked_words", baseline="commonest word"),
         Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
         Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
         Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF", set_by=(("epochs", "sentiment_epochs"),)),
-        Task("demo/image_to_text", "multimodal", "demo-pairs", "retrieval", "image_to_text_r@10", baseline="chance"),
-        Task("demo/text_to_image", "multimodal", "demo-pairs", "retrieval", "text_to_image_r@10", baseline="chance"),
+        Task("demo/image_to_text", "multimodal", "demo-pair", "retrieval", "image_to_text_r@10", baseline="chance"),
+        Task("demo/text_to_image", "multimodal", "demo-pair", "retrieval", "text_to_image_r@10", baseline="chance"),
         Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"', set_by=(("epochs", "question_epochs"), ("limit", "question_limit"))),
         Task("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
         Task("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
-        Task("demo/image_to_text_matching", "diagnostic", "demo-pairs", "reranked", "image_to_text_r@10", baseline="chance"),
-        Task("demo/text_to_image_matching", "diagnostic", "demo-pairs", "reranked", "text_to_image_r@10", baseline="chance"),
-        Task("demo/matching", "diagnostic", "demo-pairs", "matching", baseline="chance"),
+        Task("demo/image_to_text_matching", "diagnostic", "demo-pair", "reranked", "image_to_text_r@10", baseline="chance"),
+        Task("demo/text_to_image_matching", "diagnostic", "demo-pair", "reranked", "text_to_image_r@10", baseline="chance"),
+        Task("demo/matching", "diagnostic", "demo-pair", "matching", baseline="chance"),
         Task("demo/masked_words", "diagnostic", "demo-reviews", "masked_words", baseline="commonest word"),
         *(Task(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
         *(Task(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions
 from pipelines.demo.corpora import LICENCES, run_demo_corpora
-from pipelines.modalities import MODALITIES, Modality, by_corpus
+from pipelines.modalities import MODALITIES, Modality
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
 DEMO = "demo"
@@ -50,7 +50,7 @@ def demo_corpora(config: PipelineConfig) -> Stage:
 def needed_corpora(config: PipelineConfig) -> list[str]:
     """Of the training stages that have steps, in the order of MODALITIES."""
     used = {name for stage in config.trained.values() for name in stage.task.modalities}
-    return [m.corpus for m in MODALITIES.values() if m.name in used]
+    return [name for name in MODALITIES if name in used]
 
 
 def prepared_rows(
@@ -61,11 +61,11 @@ def prepared_rows(
     missing."""
     prepared: dict[str, Stage] = {}
     own: set[str] = set()
-    for corpus, modality in by_corpus().items():
+    for corpus, modality in MODALITIES.items():
         sources, given = sources_of(modality, config, needed)
         if given:
             own.add(corpus)
-            options: SourceOptions = getattr(config, corpus)
+            options = config.source(corpus)
             rows = PrepareConfig(
                 sources,
                 config.picture.stored(config.model.image_size),
@@ -82,16 +82,16 @@ def prepared_rows(
 def own_rows(prepared: Mapping[str, Stage], own: Collection[str]) -> dict[str, Stage]:
     """The corpora that are the user's own; pictures and text without a source are those of the own
     pairs."""
-    found = {corpus: prepared[corpus] for corpus in by_corpus() if corpus in own}
-    for corpus, modality in by_corpus().items():
-        if corpus not in prepared and modality.giver in own:
-            found[corpus] = prepared[modality.giver]
+    found = {corpus: prepared[corpus] for corpus in MODALITIES if corpus in own}
+    for corpus, modality in MODALITIES.items():
+        if corpus not in prepared and modality.given_by in own:
+            found[corpus] = prepared[modality.given_by]
     return found
 
 
 def demo_rows(corpus: str, config: PipelineConfig, name: str = "") -> Stage:
     """The stage that prepares the demo's rows of a corpus."""
-    modality = by_corpus()[corpus]
+    modality = MODALITIES[corpus]
     rows = PrepareConfig(
         _demo_sources(modality),
         config.picture.stored(config.model.image_size),
@@ -117,21 +117,21 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     needed = needed_corpora(config)
     prepared, own = prepared_rows(config, needed)
     seen = {*needed, *own}  # what this job is about: the rest need not be fetched for it
-    words = [m.corpus for m in MODALITIES.values() if m.texts]
+    words = [name for name, m in MODALITIES.items() if m.texts]
     if not own and not seen.intersection(words):
         seen |= {*words}  # pictures of the demo only: later stages want its words
     learnt_from = {c: prepared[c] for c in words if c in seen & prepared.keys()}
     tokenizer = _tokenizer(config, learnt_from, initial)
     mixed: dict[str, Stage] = {}
     for corpus in needed:
-        modality = by_corpus()[corpus]
+        modality = MODALITIES[corpus]
         # Without a source of their own, pictures and text are those of one's own pairs.
-        rows = prepared.get(corpus) or prepared[modality.giver]
+        rows = prepared.get(corpus) or prepared[modality.given_by]
         inputs = {"prepared": rows}
         if modality.tokenized:
             inputs["tokenizer"] = tokenizer
         if modality.leaves_out:
-            others = MODALITIES[modality.leaves_out].corpus
+            others = modality.leaves_out
             if {corpus, others} <= own or (
                 not modality.of_own and others in seen and corpus in prepared
             ):
@@ -149,8 +149,8 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
 
 def _own_option(modality: Modality, prepared: Mapping[str, Stage], own: Collection[str]) -> str:
     """The option that named the modality's rows, where they are the user's own."""
-    named = modality.corpus if modality.corpus in prepared else modality.giver
-    return by_corpus()[named].kind.option if named in own else ""
+    named = modality.name if modality.name in prepared else modality.given_by
+    return MODALITIES[named].kind.option if named in own else ""
 
 
 def _tokenizer(
@@ -184,9 +184,9 @@ def sources_of(
 
     Raises UserError for a source that does not exist or is missing.
     """
-    corpus, giver = modality.corpus, modality.giver
-    options: SourceOptions = getattr(config, corpus)
-    if not options.source and giver and is_own(getattr(config, giver)):
+    corpus, giver = modality.name, modality.given_by
+    options = config.source(corpus)
+    if not options.source and giver and is_own(config.source(giver)):
         return (), False
     if is_own(options):
         from momo_platform.data.sources import identify
@@ -199,9 +199,8 @@ def sources_of(
         source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), True
     if modality.demo and (config.has_corpora or options.source == DEMO):
-        defaults = {f.name: f.default for f in fields(config)}[corpus]
         for option in ("weight", "licence", "held_out"):
-            if getattr(options, option) != getattr(defaults, option):
+            if getattr(options, option) != getattr(SourceOptions(), option):
                 raise UserError(
                     f"--{corpus}.{option.replace('_', '-')} holds for your own source only: give "
                     f"--{corpus}.source too, or leave it out"
@@ -213,7 +212,7 @@ def sources_of(
         return (SourceConfig("own", "", "not given yet"),), True
     stages = [n for n, s in config.trained.items() if modality.name in s.task.modalities]
     raise UserError(
-        f"preset {config.preset} brings no corpora, and {', '.join(stages)} needs {corpus}: give "
-        f"--{corpus}.source (a folder, Parquet, JSONL or CSV; local or a URI), leave the stage out "
-        "with --stages, or try --preset demo"
+        f"preset {config.preset} brings no corpora, and {', '.join(stages)} needs "
+        f"{modality.words}: give --{corpus}.source (a folder, Parquet, JSONL or CSV; "
+        "local or a URI), leave the stage out with --stages, or try --preset demo"
     )

@@ -12,7 +12,7 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.tasks import Task, choose
 from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def choose_tasks(
     tasks = choose(named, of_user.keys(), demo, given)
     roles = {role for task in tasks for role in task.data_set.inputs}
     found = {f"own-{kind}": stage for kind, stage in of_user.items()}
-    for kind in by_corpus():
+    for kind in MODALITIES:
         if f"demo-{kind}" in roles:
             is_demo = kind in prepared and kind not in own
             name = f"prepare-demo-{kind}"

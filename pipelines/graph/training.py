@@ -8,7 +8,6 @@ from momo_platform.stages import Resources, Stage, UserError
 from momo_platform.training.config import ScalingConfig
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph.corpora import Corpora
-from pipelines.modalities import MODALITIES
 from pipelines.training import StageRecipe, rows_together, run_training
 
 
@@ -18,8 +17,7 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
     trained: dict[str, Stage] = {}
     previous = initial
     for name, stage in config.trained.items():
-        roles = [MODALITIES[m].corpus for m in stage.task.modalities]
-        inputs = {role: corpora.mixed[role] for role in roles}
+        inputs = {modality: corpora.mixed[modality] for modality in stage.task.modalities}
         inputs |= {"tokenizer": corpora.tokenizer}
         if previous is not None:
             inputs["previous"] = previous

@@ -54,7 +54,7 @@ def shown_pictures(
     `counts`: pictures to restore, captions to look for, pictures of each. On the CPU: the report's
     stage asks for no GPU.
     """
-    items = load_items("demo-pairs", {"demo-pairs": prepared}) if prepared else None
+    items = load_items("demo-pair", {"demo-pair": prepared}) if prepared else None
     if not isinstance(items, Captioned):
         return [], []
     embedder = load(model, "cpu")

@@ -13,7 +13,7 @@ from momo_platform.training.records import FILE_NAME, read_curves
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.scores import Summary, summaries
 from pipelines.evaluation.tasks import Task
-from pipelines.modalities import PAIR, by_corpus
+from pipelines.modalities import MODALITIES, PAIR
 from pipelines.report.tables import markdown_table, text_table
 
 
@@ -41,7 +41,7 @@ class ReportConfig:
 
 def _prepared(inputs: Mapping[str, Artifact]) -> dict[str, Artifact]:
     """By name the prepared corpora that this job had."""
-    return {c: inputs[f"prepare-{c}"] for c in by_corpus() if f"prepare-{c}" in inputs}
+    return {c: inputs[f"prepare-{c}"] for c in MODALITIES if f"prepare-{c}" in inputs}
 
 
 def run_report(
@@ -79,7 +79,7 @@ def _page(
     from pipelines.report.pictures import shown_pictures
     from pipelines.report.trainings import CURVES, Training, rows_seen
 
-    mixed = {c: inputs[f"mix-{c}"].metrics for c in by_corpus() if f"mix-{c}" in inputs}
+    mixed = {c: inputs[f"mix-{c}"].metrics for c in MODALITIES if f"mix-{c}" in inputs}
     trainings = []
     for name in config.training_stages:
         artifact = inputs[name]
@@ -93,7 +93,7 @@ def _page(
         corpora.append(read_corpus(rows.path, places, mixed.get(corpus)))
     reconstructions, nearest = shown_pictures(
         ModelFolder(inputs["export"].path).path,
-        prepared[PAIR.corpus].path if PAIR.corpus in prepared else None,
+        prepared[PAIR.name].path if PAIR.name in prepared else None,
         (config.reconstructions, config.captions, config.nearest),
     )
     first = inputs[config.training_stages[0]].manifest

@@ -9,7 +9,6 @@ from typing import Any
 from momo_platform.charts import Points, line_chart
 from momo_platform.training.config import ONE_AT_A_TIME
 from pipelines.epochs import epochs_by_source
-from pipelines.modalities import MODALITIES
 from pipelines.report.words import loss_in_words, metric_in_words
 
 CURVES = ("loss/*", "valid/*", "gradient_cosine/*")
@@ -108,7 +107,7 @@ def rows_seen(config: Any, mixed: Mapping[str, Mapping[str, Any]]) -> tuple[Seen
     if train["gradient_schedule"] in ONE_AT_A_TIME:
         steps /= len(modalities)
     for modality in modalities:
-        mix = mixed.get(MODALITIES[modality].corpus)
+        mix = mixed.get(modality)
         if mix is None:
             continue
         by_source = epochs_by_source(mix, steps * train["batch_sizes"][modality])

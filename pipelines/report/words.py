@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from momo.objectives import OBJECTIVES
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 
 _LOSSES: Mapping[str, str] = {
     **{name: one.title for name, one in OBJECTIVES.items() if one.title},
@@ -36,6 +36,6 @@ def metric_in_words(name: str) -> str:
 
 
 def corpus_in_words(corpus: str) -> str:
-    """'pairs' → 'captioned pictures'."""
-    known = by_corpus().get(corpus)
+    """'pair' → 'captioned pictures'."""
+    known = MODALITIES.get(corpus)
     return corpus if known is None else known.words

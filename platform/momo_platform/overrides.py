@@ -1,4 +1,4 @@
-"""Frozen dataclasses changed by dotted paths: `training.stage3-pairs.task.matching` → 0.0."""
+"""Frozen dataclasses changed by dotted paths: `training.stage3-pair.task.matching` → 0.0."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """The same changes as options: `--training.stage3-pairs.task.matching 0.0`; of a mapping its
+    """The same changes as options: `--training.stage3-pair.task.matching 0.0`; of a mapping its
     keys and values by turns."""
     options: list[str] = []
     for path, value in settings.items():

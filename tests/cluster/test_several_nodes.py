@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # Two workers of 0.6 CPU never fit on one node of 1 CPU.
 STAGES = ("stage1", "stage2", "stage3")
-TRAINED = ("stage1-images", "stage2-joint", "stage3-pairs")
+TRAINED = ("stage1-image", "stage2-joint", "stage3-pair")
 LONG = {"stage1": 30, "stage2": 200, "stage3": 300}
 OPTIONS = ["--preset", "smoke"]
-UNTIL = ["--run.until", "stage3-pairs"]
+UNTIL = ["--run.until", "stage3-pair"]
 for _name in STAGES:
     OPTIONS += [f"--{_name}.train.steps", str(LONG[_name])]
     OPTIONS += [f"--{_name}.train.scaling.cpus-per-worker", "0.6"]
@@ -131,7 +131,7 @@ def test_a_run_outlives_its_store_a_node_and_its_driver(undisturbed, cluster, s3
 
     driver = Driver(cluster.address, storage, tmp_path / "log")
     try:
-        driver.wait_for(has_checkpoint("stage1-images"))
+        driver.wait_for(has_checkpoint("stage1-image"))
         s3.kill()
         time.sleep(3)
         s3.start()
@@ -142,7 +142,7 @@ def test_a_run_outlives_its_store_a_node_and_its_driver(undisturbed, cluster, s3
         cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(num_cpus=1)
 
-        driver.wait_for(has_checkpoint("stage3-pairs"))
+        driver.wait_for(has_checkpoint("stage3-pair"))
         os.killpg(driver.process.pid, signal.SIGKILL)
         driver.process.wait()
         driver = Driver(cluster.address, storage, tmp_path / "log-again")
@@ -155,4 +155,4 @@ def test_a_run_outlives_its_store_a_node_and_its_driver(undisturbed, cluster, s3
     metrics = {n: storage.manifest(n, keys[n]).metrics for n in TRAINED}
     assert [m["world_size"] for m in metrics.values()] == [2, 2, 2]
     assert metrics["stage2-joint"]["resumed_at_step"] >= 10
-    assert metrics["stage3-pairs"]["resumed_at_step"] >= 10
+    assert metrics["stage3-pair"]["resumed_at_step"] >= 10

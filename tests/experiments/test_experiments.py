@@ -18,7 +18,7 @@ from momo_platform.overrides import with_settings
 from momo_platform.stages import UserError
 from momo_platform.stages.stage import all_stages
 from momo_platform.sweeps.rows import read_results
-from pipelines.config import SourceOptions
+from pipelines.config import SourceOptions, no_sources
 from pipelines.trials import command_of
 
 NAMES = (
@@ -53,10 +53,10 @@ def test_arms_build_and_cost_the_same(name):
 
 def test_a_change_in_a_late_stage_leaves_the_early_ones_alone():
     base = base_config("hour")
-    settings = equal_compute(base, {"training.stage3-pairs.task.matching": 0.0})
-    assert settings["training.stage3-pairs.train.steps"] > base.training["stage3-pairs"].train.steps
+    settings = equal_compute(base, {"training.stage3-pair.task.matching": 0.0})
+    assert settings["training.stage3-pair.train.steps"] > base.training["stage3-pair"].train.steps
     assert not any(name.startswith(("training.stage1", "training.stage2")) for name in settings)
-    without = equal_compute(base, {"training.stage1-images.train.steps": 0})
+    without = equal_compute(base, {"training.stage1-image.train.steps": 0})
     assert {n.split(".")[1] for n in without} == set(STAGES)
 
 
@@ -65,16 +65,18 @@ def test_own_sources_are_trained_on_and_scored_by(tmp_path):
     (tmp_path / "words.txt").write_text("a line of words\n")
     module = experiment("objectives")
     demo, pairs = SourceOptions(source="demo"), SourceOptions(source=str(tmp_path / "pairs.jsonl"))
-    options = ExperimentOptions(budget="hour", pairs=pairs, metric="tasks/own/retrieval")
+    options = ExperimentOptions(
+        budget="hour", corpora={**no_sources(), "pair": pairs}, metric="tasks/own/retrieval"
+    )
     sweep = sweep_of(module.EXPERIMENT, options)
     assert (sweep.name, sweep.metric) == ("objectives-hour-own", "tasks/own/retrieval")
     scores = sweep.build(sweep.base, [{}], 1)
     assert {name.partition("/")[0] for name in scores.config.tasks} == {"own"}
     names = {stage.name for stage in all_stages([scores])}
-    assert "prepare-pairs" in names
+    assert "prepare-pair" in names
     assert "corpora" not in names
-    assert f"--pairs.source {tmp_path / 'pairs.jsonl'}" in command_of(sweep.base.config, {})
-    mixed = dataclasses.replace(options, images=demo, text=demo)
+    assert f"--pair.source {tmp_path / 'pairs.jsonl'}" in command_of(sweep.base.config, {})
+    mixed = dataclasses.replace(options, corpora={**options.corpora, "image": demo, "text": demo})
     tasks = sweep_of(module.EXPERIMENT, mixed).base.config.evaluation.tasks
     assert {"own/retrieval", "demo/mnist", "demo/movie_sentiment"} <= set(tasks)
     assert not {"demo/image_to_text", "own/labels", "own/masked_words"} & set(tasks)
@@ -137,7 +139,7 @@ def test_a_plan_needs_no_ray(tmp_path, capsys):
     assert run(module.EXPERIMENT, options, []) == 0
     printed = capsys.readouterr().out
     assert "without matching" in printed
-    assert "stage3-pairs.task.matching=0.0" in printed.replace("\n", "")
+    assert "stage3-pair.task.matching=0.0" in printed.replace("\n", "")
 
 
 def test_a_power_law_is_found_and_foretells():

@@ -117,7 +117,7 @@ def test_it_has_more_than_twice_the_parameters_and_sees_the_same_samples():
         return stage.train.steps * stage.train.batch_sizes[modality]
 
     assert images.steps * images.batch_sizes["image"] == samples(
-        base.training["stage1-images"], "image"
+        base.training["stage1-image"], "image"
     )
     assert text.steps * text.batch_sizes["text"] == samples(base.training["stage2-joint"], "text")
     order = [
@@ -125,8 +125,8 @@ def test_it_has_more_than_twice_the_parameters_and_sees_the_same_samples():
         for step in range(joint.steps)
     ]
     used = {m: order.count(m) * joint.batch_sizes[m] for m in ("image", "text", "pair")}
-    assert used["text"] == samples(base.training["stage3-pairs"], "text")
-    assert used["pair"] == samples(base.training["stage3-pairs"], "pair")
+    assert used["text"] == samples(base.training["stage3-pair"], "text")
+    assert used["pair"] == samples(base.training["stage3-pair"], "pair")
     assert used["image"] == pytest.approx(samples(base.training["stage2-joint"], "image"), rel=0.01)
     equal = arms(base)["FLAVA, equal compute"]["steps"]
     assert compute(base, recipes(base, steps=equal)) == pytest.approx(compute(base), rel=0.02)
@@ -148,7 +148,7 @@ def codebook_of(folder, pictures, size=8):
     write_shards([pa.table({"image": raw})], folder / SHARDS, rows_per_shard=1000)
     config = CodebookConfig(size=size, image_size=16, patch_size=8)
     shards, output = SimpleNamespace(path=folder), SimpleNamespace(output=folder)
-    reported = run_codebook(config, {"images": shards}, output)
+    reported = run_codebook(config, {"image": shards}, output)
     return np.load(folder / FILE), reported
 
 

@@ -64,7 +64,7 @@ print(json.dumps({
     "objectives": task.objectives,
     "words": loss_in_words("replaced_words"),
     "saved": canonical(task),
-    "others": canonical(config.training["stage1-images"].task),
+    "others": canonical(config.training["stage1-image"].task),
 }))
 """
 

@@ -24,7 +24,7 @@ def pictures(folder, count=12):
 
 def job(folder, storage, *more):
     """A stage that needs none of the demo's corpora."""
-    own = ["--images.source", str(pictures(folder / "own")), "--only", "prepare-images"]
+    own = ["--image.source", str(pictures(folder / "own")), "--only", "prepare-image"]
     return ["train", "--preset", "smoke", *own, "--cluster", "local", "--storage", storage, *more]
 
 

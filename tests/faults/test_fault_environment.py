@@ -57,7 +57,7 @@ def test_a_private_ray_needs_no_home_and_takes_the_cores_it_may(prefix, changes)
 )
 def test_what_ray_can_not_start_with_is_one_line(tmp_path, changes, words):
     (tmp_path / "a.txt").write_text("a line\nanother line\n")
-    only = ["--images.source", str(tmp_path), "--only", "prepare-images"]
+    only = ["--image.source", str(tmp_path), "--only", "prepare-image"]
     picture(tmp_path / "a.png")
     done = momo("train", "--preset", "smoke", *only, "--storage", str(tmp_path / "runs"), **changes)
     one_line(done, *words)
@@ -168,7 +168,7 @@ def test_a_cluster_of_another_version_is_one_line_with_both(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         picture(tmp_path / "a.png")
-        only = ["--images.source", str(tmp_path), "--only", "prepare-images"]
+        only = ["--image.source", str(tmp_path), "--only", "prepare-image"]
         to = ["--cluster", f"127.0.0.1:{port}", "--storage", str(tmp_path / "runs")]
         done = momo("train", "--preset", "smoke", *only, *to, **scratch)
         one_line(done, "2.40.0", f"127.0.0.1:{port}")

@@ -155,14 +155,14 @@ def test_a_plan_of_the_demo_loads_no_arrays_pictures_or_parsers(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "stage3-pairs" in done.stdout
+    assert "stage3-pair" in done.stdout
     assert "loaded []" in done.stderr
 
 
 COMMANDS = [
     ["--plan"],
     ["--run.storage=/x y", "--plan", "--verbose"],
-    ["--every.train.seed", "3", "--images.source", "/x", "--images.weight", "2.5"],
+    ["--every.train.seed", "3", "--image.source", "/x", "--image.weight", "2.5"],
     ["--stage1.train.optimizer.learning-rate", "1e-5", "--tasks", "mnist/probe"],
     ["--run.mfu", "7"],
     ["--stroage", "x"],

@@ -26,7 +26,7 @@ from pipelines.estimates import StageEstimate, estimate_stage
 from pipelines.presets import PRESETS
 from pipelines.training import StageRecipe
 
-STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
+STAGES = ("stage1-image", "stage2-joint", "stage3-pair")
 
 
 @dataclass(frozen=True)

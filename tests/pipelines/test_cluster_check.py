@@ -32,8 +32,8 @@ def changed(tmp_path):
 def test_the_checked_in_file_holds_base_and_large(capsys):
     assert main([str(FILE)]) == 0
     found = capsys.readouterr().out
-    assert "base stage3-pairs: 1 gpu-spot" in found
-    assert "large stage3-pairs: 4 gpu-spot" in found
+    assert "base stage3-pair: 1 gpu-spot" in found
+    assert "large stage3-pair: 4 gpu-spot" in found
 
 
 def test_costs_are_hours_times_nodes_and_head():
@@ -91,7 +91,7 @@ def test_a_preset_that_fits_nowhere_names_its_stage(changed):
 
     config = read(changed(fewer))
     assert check_preset(config, "base", Options())
-    with pytest.raises(UserError, match="preset large, stage stage1-images: 32 times"):
+    with pytest.raises(UserError, match="preset large, stage stage1-image: 32 times"):
         check_preset(config, "large", Options())
 
     def small(config):

@@ -49,7 +49,7 @@ def test_every_option_of_the_short_help_is_one(command, capsys):
         for option in group:
             name = option.split()[0].replace("<stage>", "every")
             name = name.replace("--keep", "--every.train.keep")
-            name = name.replace("--every.", "--training.stage3-pairs.")
+            name = name.replace("--every.", "--training.stage3-pair.")
             forms = {name, name.replace("--", "--run.", 1), name.replace("--", "--evaluation.", 1)}
             assert forms & known, name
 
@@ -77,7 +77,7 @@ def test_a_plan_needs_no_torch_and_no_ray(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("False False")
-    assert "stage3-pairs" in done.stdout
+    assert "stage3-pair" in done.stdout
 
 
 def test_the_python_call_plans_what_the_command_plans(tmp_path):
@@ -85,13 +85,13 @@ def test_the_python_call_plans_what_the_command_plans(tmp_path):
     (tmp_path / "a.txt").write_text("a black square")
     plan = api.plan(
         preset="smoke",
-        pairs=tmp_path,
-        stages=["stage3-pairs"],
+        pair=tmp_path,
+        stages=["stage3-pair"],
         storage=tmp_path / "runs",
-        settings={"stage3-pairs.train.steps": 7, "every.train.seed": 3},
+        settings={"stage3-pair.train.steps": 7, "every.train.seed": 3},
     )
-    recipe = plan["stage3-pairs"].stage.config
+    recipe = plan["stage3-pair"].stage.config
     assert (recipe.train.steps, recipe.train.seed) == (7, 3)
     assert "corpora" not in {e.name for e in plan.entries if e.name.startswith("prepare")}
     with pytest.raises(UserError, match="no/such"):
-        api.plan(preset="smoke", pairs="no/such", storage=tmp_path)
+        api.plan(preset="smoke", pair="no/such", storage=tmp_path)

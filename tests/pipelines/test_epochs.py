@@ -61,17 +61,17 @@ def test_epochs_are_samples_by_share_over_rows(tmp_path):
     storage = Mixed(mix_images=PICTURES, mix_text=TEXT)
     found = by_name(source_epochs(plan_of(tmp_path), storage))
     one, two = (
-        PRESETS["demo"]().training["stage1-images"].train,
+        PRESETS["demo"]().training["stage1-image"].train,
         PRESETS["demo"]().training["stage2-joint"].train,
     )
     for name, source in PICTURES["sources"].items():
         expected = one.steps * one.batch_sizes["image"] * source["share"] / source["available"]
-        assert found["stage1-images", "image", name].epochs == pytest.approx(expected)
+        assert found["stage1-image", "image", name].epochs == pytest.approx(expected)
     passes = two.steps * two.batch_sizes["text"] / TEXT["rows"]  # of the mixture, with each review
     assert found["stage2-joint", "text", "reviews"].epochs == pytest.approx(3 * passes)  # thrice
     assert found["stage2-joint", "text", "wikipedia"].epochs == pytest.approx(passes)
-    unknown = found["stage3-pairs", "pair", "emoji"]
-    assert (unknown.epochs, unknown.mix, unknown.warning) == (None, "mix-pairs", None)
+    unknown = found["stage3-pair", "pair", "emoji"]
+    assert (unknown.epochs, unknown.mix, unknown.warning) == (None, "mix-pair", None)
 
 
 def test_alternate_sees_a_modality_in_some_steps_only(tmp_path):
@@ -100,7 +100,7 @@ def test_a_source_repeated_too_often_is_warned_of(tmp_path):
     plan = plan_of(tmp_path, training={**PRESETS["demo"]().training, "stage2-joint": more})
     found = source_epochs(plan, Mixed(mix_images=PICTURES, mix_text=TEXT))
     text = printed(found)
-    assert "known after mix-pairs" in text
+    assert "known after mix-pair" in text
     assert text.count("warning:") == sum(f.warning is not None for f in found) > 0
     assert "stage2-joint sees each of the 100 text rows of source reviews 43 times" in text
     assert "--stage2-joint.train.steps" in text
@@ -111,8 +111,8 @@ def test_a_plan_up_to_a_stage_tells_of_its_stages_only(tmp_path):
     from momo_platform.stages import open_storage
 
     graph = build_graph(PRESETS["demo"]())
-    plan = make_plan([graph["report"]], open_storage(str(tmp_path / "none")), until="stage1-images")
-    assert {f.stage for f in source_epochs(plan, Mixed())} == {"stage1-images"}
+    plan = make_plan([graph["report"]], open_storage(str(tmp_path / "none")), until="stage1-image")
+    assert {f.stage for f in source_epochs(plan, Mixed())} == {"stage1-image"}
     plan = make_plan([graph["report"]], open_storage(str(tmp_path / "none")), until="mix-text")
     assert source_epochs(plan, Mixed()) == []
 
@@ -128,4 +128,4 @@ def test_the_plan_is_quick_and_loads_nothing_that_computes(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - started < 5  # under a second alone; machines are shared
-    assert "known after mix-images" in done.stdout
+    assert "known after mix-image" in done.stdout

@@ -85,7 +85,7 @@ def place(tmp_path_factory):
     pairs.write_text("\n".join(["image,caption", *(f"{r['image']},{r['caption']}" for r in rows)]))
     birds = root / "data" / "kitti" / "train"
     arguments = ["--model", root / "one", f"other={root / 'two'}", root / "clip"]
-    arguments += ["--data", root / "data", "--pairs.source", pairs, "--preset", "smoke"]
+    arguments += ["--data", root / "data", "--pair.source", pairs, "--preset", "smoke"]
     arguments += ["--tasks", "image/kitti", "glue/sst2", "glue/rte", "own/retrieval"]
     arguments += [f"mine={birds}:fine-tune", "--save-classifiers", "--learning-rate", "0.003"]
     arguments += ["--storage", root / "runs", "--cluster", "local", "--against", "flava-paper"]

@@ -45,7 +45,7 @@ def finished(smoke_runs):
         Image.fromarray(pixels).save(own / f"{index}.png")
     (own / "cut.png").write_bytes((own / "0.png").read_bytes()[:700])
     (own / "words.jpg").write_text("not a picture")
-    extra = ["--images.source", str(own), "--stage2.train.steps", "60"]
+    extra = ["--image.source", str(own), "--stage2.train.steps", "60"]
     first = subprocess.Popen(
         command(storage, *extra),
         stdout=subprocess.PIPE,
@@ -71,7 +71,7 @@ def test_the_interrupted_run_goes_on_from_its_checkpoint(finished):
     _, storage, _, _ = finished
     manifest = json.loads(next(storage.glob("stage2-joint/*/manifest.json")).read_text())
     assert manifest["metrics"]["resumed_at_step"] > 0
-    assert len(list(storage.glob("stage1-images/*/attempt-*"))) == 1
+    assert len(list(storage.glob("stage1-image/*/attempt-*"))) == 1
     (attempt,) = storage.glob("stage2-joint/*/attempt-*")
     records = read_records(attempt / "metrics.jsonl")
     steps = [r["step"] for r in records]
@@ -97,7 +97,7 @@ def test_running_again_when_all_is_done_takes_seconds(finished):
 def test_broken_pictures_are_counted_and_the_rest_is_used(finished):
     _, storage, _, _ = finished
     metrics = json.loads((storage / "latest" / "report" / "metrics.json").read_text())
-    images = metrics["corpora"]["images"]
+    images = metrics["corpora"]["image"]
     assert images["quarantined"] == 2
     assert images["kept"] == 60
     page = (storage / "latest" / "report" / "index.html").read_text()
@@ -105,7 +105,7 @@ def test_broken_pictures_are_counted_and_the_rest_is_used(finished):
     assert page.count('class="bar"') > 10
     assert page.count('class="sample"') == 36
     assert "CC-BY 4.0 (Twemoji)" in page
-    card = next(storage.glob("prepare-images/*/attempt-*/card.md")).read_text()
+    card = next(storage.glob("prepare-image/*/attempt-*/card.md")).read_text()
     assert "damaged or truncated" in card
 
 
@@ -137,10 +137,8 @@ def test_the_report_is_whole(finished):
 
 def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finished):
     _, storage, _, _ = finished
-    pairs = pq.read_table(next(storage.glob("prepare-pairs/*/attempt-*/data.parquet"))).to_pylist()
-    images = pq.read_table(
-        next(storage.glob("prepare-images/*/attempt-*/data.parquet"))
-    ).to_pylist()
+    pairs = pq.read_table(next(storage.glob("prepare-pair/*/attempt-*/data.parquet"))).to_pylist()
+    images = pq.read_table(next(storage.glob("prepare-image/*/attempt-*/data.parquet"))).to_pylist()
     held_out = [r for r in (*pairs, *images) if r["split"] != "train"]
     index = LookIndex(NEAR_BITS)
     for row in held_out:
@@ -150,7 +148,7 @@ def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finishe
     groups = {r["group"] for r in held_out}
     captions = {c for r in held_out for c in r.get("captions", ())}
     read = 0
-    for kind in ("images", "pairs"):  # what training reads
+    for kind in ("image", "pair"):  # what training reads
         for file in storage.glob(f"mix-{kind}/*/attempt-*/shards/*.parquet"):
             for row in pq.read_table(file).to_pylist():
                 read += 1
@@ -171,18 +169,18 @@ def test_stage_three_alone_from_the_model_before_it_is_equal_to_the_bit(finished
     _, storage, _, _ = finished
     export = storage.parent / "second-stage"
     shutil.copytree(next(storage.glob("stage2-joint/*/attempt-*/model")), export)
-    weights = {f.read_bytes() for f in storage.glob("stage3-pairs/*/attempt-*/model/*.safetensors")}
+    weights = {f.read_bytes() for f in storage.glob("stage3-pair/*/attempt-*/model/*.safetensors")}
     assert len(weights) == 1
-    only = ["--stages", "stage3-pairs", "--until", "stage3-pairs"]
+    only = ["--stages", "stage3-pair", "--until", "stage3-pair"]
     for given in (str(export), "stage2-joint"):  # a folder, an artifact by its name
         done = subprocess.run(
             command(storage, *only, "--initial-model", given), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    made = list(storage.glob("stage3-pairs/*/attempt-*/model/*.safetensors"))
+    made = list(storage.glob("stage3-pair/*/attempt-*/model/*.safetensors"))
     assert len(made) == 2  # one more stage: the second command found it done
     assert {f.read_bytes() for f in made} == weights
-    assert "stage1-images" not in done.stdout
+    assert "stage1-image" not in done.stdout
 
 
 def test_the_model_embeds(finished, tmp_path, capsys):

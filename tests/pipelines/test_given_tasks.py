@@ -167,7 +167,7 @@ def test_full_runs_them_after_training_and_reports_them(tmp_path):
     graph = build_graph(full.parse([*arguments, "--evaluation.save-classifiers"]))
     report = graph["report"].config
     assert [task.name for task in report.given] == ["mine"]
-    node = graph[report.evaluations["stage3-pairs"]["mine"]]
+    node = graph[report.evaluations["stage3-pair"]["mine"]]
     assert node.config.save_classifier
     assert node.config.tuning.epochs == 5
     assert "mine" in {task.name for task in graph["baselines"].config.tasks}

@@ -25,7 +25,7 @@ def test_an_update_hardly_waits_for_the_device(stage, precision, diagnose):
 
 
 def test_chunks_and_checkpointing_make_no_waits():
-    stage = on_gpus("demo", "stage3-pairs", chunk=16, checkpointing="elementwise")
+    stage = on_gpus("demo", "stage3-pair", chunk=16, checkpointing="elementwise")
     measured = measure_update(stage, shortest=0.25)
     assert measured.waits.total() <= MOST_WAITS, f"\n{measured}"
 
@@ -57,8 +57,8 @@ def test_the_demos_memory_is_what_the_plan_says(stage, precision):
     ("checkpointing", "chunk"), [("elementwise", 16), ("blocks", 0), ("blocks", 16)]
 )
 def test_what_is_computed_again_is_what_is_executed_more(checkpointing, chunk):
-    once = on_gpus("demo", "stage3-pairs", checkpointing="none")
-    again = on_gpus("demo", "stage3-pairs", checkpointing=checkpointing, chunk=chunk)
+    once = on_gpus("demo", "stage3-pair", checkpointing="none")
+    again = on_gpus("demo", "stage3-pair", checkpointing=checkpointing, chunk=chunk)
     more = (again.plan.executed_flops - once.plan.executed_flops) / again.updates
     counted = measure_update(again).flops - measure_update(once).flops
     assert more == pytest.approx(counted, rel=0.1)  # the last of four blocks makes fewer tokens
@@ -71,13 +71,13 @@ def costs_what_the_plan_says(stage: GPUStage) -> None:
 
 
 def test_base_on_pairs_costs_what_the_plan_says():
-    costs_what_the_plan_says(on_gpus("base", "stage3-pairs"))
+    costs_what_the_plan_says(on_gpus("base", "stage3-pair"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "stage"),
-    [(p, s) for p in ("base", "large") for s in STAGES if (p, s) != ("base", "stage3-pairs")],
+    [(p, s) for p in ("base", "large") for s in STAGES if (p, s) != ("base", "stage3-pair")],
 )
 def test_presets_cost_what_the_plan_says(preset, stage):
     costs_what_the_plan_says(on_gpus(preset, stage))

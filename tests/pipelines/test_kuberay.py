@@ -26,8 +26,8 @@ def cluster(job):
 def test_the_checked_in_file_holds_base_and_large(capsys):
     assert main([str(FILE)]) == 0
     found = capsys.readouterr().out
-    assert "base stage3-pairs: 1 gpu;" in found
-    assert "large stage3-pairs: 4 gpu;" in found
+    assert "base stage3-pair: 1 gpu;" in found
+    assert "large stage3-pair: 4 gpu;" in found
 
 
 def test_images_and_versions_are_pinned_and_agree(job):

@@ -1,7 +1,7 @@
 """A fourth modality, made here: nothing of the platform knows it."""
 
 import wave
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from momo_platform.data.sink import Sink
 from momo_platform.data.sources import list_files
 from momo_platform.stages import UserError, make_plan, open_storage
 from momo_platform.training.config import TrainConfig
-from pipelines.config import PipelineConfig, RunOptions, SourceOptions, TrainingStage
+from pipelines.config import RunOptions, SourceOptions, TrainingStage
 from pipelines.epochs import source_epochs
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import prepare
 from pipelines.graph.training import train
-from pipelines.modalities import MODALITIES, Modality, by_corpus
+from pipelines.modalities import MODALITIES, Modality
 from pipelines.presets import PRESETS
 from pipelines.report.words import corpus_in_words
 
@@ -47,7 +47,7 @@ def prepare_sounds(config, inputs, context):
 
 
 def mix_sounds(config, inputs, context):
-    return mix_rows(config, inputs, context, ["samples"], "sounds")
+    return mix_rows(config, inputs, context, ["samples"], "audio")
 
 
 def batch(table, seeds, most):
@@ -56,9 +56,8 @@ def batch(table, seeds, most):
 
 
 AUDIO = Modality(
-    "audio",
     Kind(
-        "sounds",
+        "audio",
         hint="give a folder of WAV files",
         columns=(("sound", ("audio", "wav")),),
         content="samples",
@@ -81,11 +80,6 @@ class Listening:
         return 1
 
 
-@dataclass(frozen=True)
-class Config(PipelineConfig):
-    sounds: SourceOptions = SourceOptions()
-
-
 @pytest.fixture(autouse=True)
 def audio(monkeypatch):
     monkeypatch.setitem(MODALITIES, "audio", AUDIO)
@@ -106,54 +100,55 @@ def recorded(tmp_path):
 
 def config_of(source, **changes):
     stage = TrainingStage(Listening(), TrainConfig(2, {"audio": 4}))  # type: ignore[arg-type]
-    own = {"training": {"listen": stage}, "sounds": SourceOptions(str(source) if source else "")}
-    return Config(**vars(PRESETS["smoke"]()) | own | changes)
+    sources = {"audio": SourceOptions(str(source) if source else "")}
+    own = {"training": {"listen": stage}, "corpora": sources} | changes
+    return replace(PRESETS["smoke"](), **own)
 
 
 def test_it_goes_through_the_graph_and_the_plan(tmp_path, recorded):
     config = config_of(recorded)
     corpora = prepare(config)
-    assert corpora.own == {"sounds"}
-    assert corpora.needed == ("sounds",)
-    assert [stage.name for stage in corpora.stages] == ["prepare-sounds", "tokenizer", "mix-sounds"]
+    assert corpora.own == {"audio"}
+    assert corpora.needed == ("audio",)
+    assert [stage.name for stage in corpora.stages] == ["prepare-audio", "tokenizer", "mix-audio"]
     model = train(config, corpora, None)["listen"]
     assert {role: stage.name for role, stage in model.inputs.items()} == {
-        "sounds": "mix-sounds",
+        "audio": "mix-audio",
         "tokenizer": "tokenizer",
     }
-    mixed = model.inputs["sounds"]
+    mixed = model.inputs["audio"]
     assert mixed.run is mix_sounds
     assert mixed.inputs["prepared"].run is prepare_sounds
-    assert mixed.config.own == "--sounds.source"
+    assert mixed.config.own == "--audio.source"
     (source,) = mixed.inputs["prepared"].config.sources
     assert (source.uri, len(source.content)) == (str(recorded), 16)
     storage = open_storage(str(tmp_path / "runs"))
     plan = make_plan([build_graph(config)["report"]], storage)
     names = {entry.name for entry in plan.to_run}
-    assert names >= {"prepare-sounds", "mix-sounds", "tokenizer", "listen", "export", "report"}
-    assert not names & {"corpora", "prepare-images", "prepare-text", "prepare-pairs"}
+    assert names >= {"prepare-audio", "mix-audio", "tokenizer", "listen", "export", "report"}
+    assert not names & {"corpora", "prepare-image", "prepare-text", "prepare-pair"}
     (epochs,) = source_epochs(plan, storage)
-    assert (epochs.modality, epochs.mix, epochs.epochs) == ("audio", "mix-sounds", None)
-    assert corpus_in_words("sounds") == "recorded sounds"
+    assert (epochs.modality, epochs.mix, epochs.epochs) == ("audio", "mix-audio", None)
+    assert corpus_in_words("audio") == "recorded sounds"
 
 
 def test_it_joins_the_others(recorded):
     stages = PRESETS["smoke"]().training | config_of(recorded).training
     corpora = prepare(config_of(recorded, training=stages))
-    assert corpora.needed == ("images", "text", "pairs", "sounds")
-    assert set(corpora.mixed) == set(by_corpus())
-    assert "sounds" not in corpora.tokenizer.inputs
+    assert corpora.needed == ("image", "text", "pair", "audio")
+    assert set(corpora.mixed) == set(MODALITIES)
+    assert "audio" not in corpora.tokenizer.inputs
 
 
 def test_a_source_that_is_missing_is_asked_for(tmp_path):
-    with pytest.raises(UserError, match="listen needs sounds: give --sounds.source"):
+    with pytest.raises(UserError, match="listen needs recorded sounds: give --audio.source"):
         prepare(config_of(""))
     with pytest.raises(UserError, match="no such file or folder; give a folder of WAV files"):
         prepare(config_of(tmp_path / "none"))
-    with pytest.raises(UserError, match="--pairs.weight, --sounds.weight"):
+    with pytest.raises(UserError, match="--pair.weight, --audio.weight"):
         SourceOptions(weight=-1.0)
     planned = prepare(config_of("", run=RunOptions(plan=True)))
-    assert planned.mixed["sounds"].inputs["prepared"].name == "prepare-sounds"
+    assert planned.mixed["audio"].inputs["prepared"].name == "prepare-audio"
 
 
 def test_its_rows_become_batches(tmp_path, recorded):
@@ -167,12 +162,12 @@ def test_its_rows_become_batches(tmp_path, recorded):
             return self.path
 
     config = config_of(recorded)
-    mixed = prepare(config).mixed["sounds"]
+    mixed = prepare(config).mixed["audio"]
     prepared = mixed.inputs["prepared"]
     rows, shards = Folder(tmp_path / "rows"), Folder(tmp_path / "shards")
     assert prepared.run(prepared.config, {}, rows)["kept"] == 6  # type: ignore[arg-type]
     card = (rows.path / "card.json").read_text()
-    assert '"name": "prepare-sounds"' in card
+    assert '"name": "prepare-audio"' in card
     assert '"length"' in card
     metrics = mixed.run(mixed.config, {"prepared": rows}, shards)  # type: ignore[arg-type]
     assert metrics["rows"] == 6

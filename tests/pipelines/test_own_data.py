@@ -11,7 +11,7 @@ import pytest
 
 from momo_platform.stages import fingerprint
 from pipelines import evaluate, full
-from pipelines.config import SourceOptions
+from pipelines.config import SourceOptions, no_sources
 from pipelines.graph import build_graph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,8 +22,8 @@ NOTE = "only 60 examples: the figure says little"
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("own")
     pictures = captioned_pictures.write(root / "pictures")
-    stage = "--stage3-pairs.train"
-    arguments = ["--preset", "smoke", "--stages", "stage3-pairs", "--pairs.source", str(pictures)]
+    stage = "--stage3-pair.train"
+    arguments = ["--preset", "smoke", "--stages", "stage3-pair", "--pair.source", str(pictures)]
     arguments += [f"{stage}.steps", "6", f"{stage}.scaling.num-workers", "0"]
     command = [sys.executable, str(ROOT / "pipelines" / "full.py"), *arguments]
     command += ["--cluster", "local", "--storage", str(root / "runs")]
@@ -65,11 +65,11 @@ def test_nothing_of_the_demo_is_fetched_and_the_parts_are_apart(trained):
     storage = root / "runs"
     assert not (storage / "corpora").exists()
     assert not list(storage.glob("*demo*"))
-    rows = pq.read_table(next(storage.glob("prepare-pairs/*/attempt-*/data.parquet"))).to_pylist()
+    rows = pq.read_table(next(storage.glob("prepare-pair/*/attempt-*/data.parquet"))).to_pylist()
     counts = {s: sum(r["split"] == s for r in rows) for s in ("test", "valid")}
     assert counts == {"test": 60, "valid": 30}
     held_out = {c for r in rows if r["split"] != "train" for c in r["captions"]}
-    for file in storage.glob("mix-pairs/*/attempt-*/shards/*.parquet"):
+    for file in storage.glob("mix-pair/*/attempt-*/shards/*.parquet"):
         assert not held_out & {
             c for row in pq.read_table(file).to_pylist() for c in row["captions"]
         }
@@ -81,9 +81,9 @@ def test_evaluate_takes_what_training_prepared(trained):
     options = evaluate.Options(
         model=(str(root / "runs" / "latest" / "model"),),
         preset="smoke",
-        pairs=SourceOptions(source=str(root / "pictures")),
+        corpora={**no_sources(), "pair": SourceOptions(source=str(root / "pictures"))},
     )
     ours = evaluate.build_graph(options)
-    assert fingerprint(ours["prepare-pairs"]) == fingerprint(graph["prepare-pairs"])
+    assert fingerprint(ours["prepare-pair"]) == fingerprint(graph["prepare-pair"])
     assert "corpora" not in ours
-    assert "retrieval-own-pairs-latest" in ours
+    assert "retrieval-own-pair-latest" in ours

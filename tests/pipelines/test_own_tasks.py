@@ -44,10 +44,11 @@ def own_folder(root, count=12):
     return root
 
 
-def own_config(root, *kinds, **evaluation) -> PipelineConfig:
-    files = {"images": root, "pairs": root / "pairs.jsonl", "text": root / "words.txt"}
+def own_config(root, *kinds, demo=(), **evaluation) -> PipelineConfig:
+    files = {"image": root, "pair": root / "pairs.jsonl", "text": root / "words.txt"}
     sources = {kind: SourceOptions(source=str(files[kind])) for kind in kinds}
-    config = replace(PRESETS["smoke"](), **sources)
+    sources |= {kind: SourceOptions(source="demo") for kind in demo}
+    config = replace(PRESETS["smoke"](), corpora=sources)
     return replace(config, evaluation=replace(config.evaluation, **evaluation))
 
 
@@ -57,46 +58,45 @@ def evaluated(graph):
 
 
 def test_with_own_sources_only_nothing_of_the_demo_is_in_the_graph(tmp_path):
-    graph = build_graph(own_config(own_folder(tmp_path / "own"), "images", "text", "pairs"))
+    graph = build_graph(own_config(own_folder(tmp_path / "own"), "image", "text", "pair"))
     assert "corpora" not in graph
     tasks = {"retrieval", "matching", "labels", "labels_zero_shot", "masked_words"}
     assert evaluated(graph) == {f"own/{name}" for name in tasks}
     assert not [name for name in graph if "demo" in name]
     assert {t.name for t in graph["baselines"].config.tasks} == evaluated(graph)
     # What is tested of one is not trained on with the other.
-    assert graph["mix-images"].inputs["pairs"] is graph["prepare-pairs"]
-    assert graph["mix-text"].inputs["pairs"] is graph["prepare-pairs"]
-    assert graph["mix-pairs"].inputs["images"] is graph["prepare-images"]
+    assert graph["mix-image"].inputs["pair"] is graph["prepare-pair"]
+    assert graph["mix-text"].inputs["pair"] is graph["prepare-pair"]
+    assert graph["mix-pair"].inputs["image"] is graph["prepare-image"]
     assert "tokenizer" in graph["baselines"].inputs
-    for kind in ("images", "text", "pairs"):
+    for kind in ("image", "text", "pair"):
         assert graph[f"prepare-{kind}"].config.held_out is None
 
 
 def test_own_pairs_alone_are_pictures_and_text_too(tmp_path):
-    graph = build_graph(own_config(own_folder(tmp_path / "own"), "pairs"))
+    graph = build_graph(own_config(own_folder(tmp_path / "own"), "pair"))
     assert not [name for name in graph if "demo" in name or name == "corpora"]
     assert {"own/retrieval", "own/labels", "own/masked_words"} <= evaluated(graph)
-    words = graph["masked-words-own-text-stage3-pairs"].inputs["own-text"]
-    assert words is graph["prepare-pairs"]
+    words = graph["masked-words-own-text-stage3-pair"].inputs["own-text"]
+    assert words is graph["prepare-pair"]
 
 
 def test_the_demos_tasks_come_with_its_corpora_or_when_they_are_named(tmp_path):
     root = own_folder(tmp_path / "own")
-    demo = SourceOptions(source="demo")
-    graph = build_graph(replace(own_config(root, "pairs"), images=demo, text=demo))
+    graph = build_graph(own_config(root, "pair", demo=("image", "text")))
     found = evaluated(graph)
     assert {"own/retrieval", "demo/mnist", "demo/movie_sentiment"} <= found
     assert not found & {"demo/image_to_text", "demo/easy_vqa", "own/labels"}
-    named = own_config(root, "images", "text", "pairs", tasks=("auto", "demo/image_to_text"))
+    named = own_config(root, "image", "text", "pair", tasks=("auto", "demo/image_to_text"))
     graph = build_graph(named)
     # One name is one data set: the emoji, prepared for this task alone.
-    node = graph["retrieval-demo-pairs-stage3-pairs"].inputs["features"]
-    assert node.inputs["demo-pairs"].name == "prepare-demo-pairs"
-    assert node.inputs["demo-pairs"].config.sources[0].name == "emoji"
+    node = graph["retrieval-demo-pair-stage3-pair"].inputs["features"]
+    assert node.inputs["demo-pair"].name == "prepare-demo-pair"
+    assert node.inputs["demo-pair"].config.sources[0].name == "emoji"
     assert "corpora" in graph
     assert (
-        graph["retrieval-own-pairs-stage3-pairs"].inputs["features"].inputs["own-pairs"]
-        is (graph["prepare-pairs"])
+        graph["retrieval-own-pair-stage3-pair"].inputs["features"].inputs["own-pair"]
+        is (graph["prepare-pair"])
     )
     assert "demo/mnist" not in evaluated(graph)
 
@@ -115,12 +115,12 @@ def test_own_tasks_without_a_source_say_which_option_to_give():
             config, evaluation=replace(config.evaluation, tasks=("own/retrieval", "demo/mnist"))
         )
     )
-    missing = graph["report"].config.missing["stage3-pairs"]
-    assert missing == {"own/retrieval": "no --pairs.source was given"}
+    missing = graph["report"].config.missing["stage3-pair"]
+    assert missing == {"own/retrieval": "no --pair.source was given"}
 
 
 def test_auto_chooses_by_kind():
-    names = {t.name for t in choose(("auto",), own={"text"}, demo={"images"})}
+    names = {t.name for t in choose(("auto",), own={"text"}, demo={"image"})}
     demo = {"mnist", "emoji_category", "mnist_knn", "category_zero_shot"}
     assert names == {"own/masked_words", *(f"demo/{name}" for name in demo)}
     assert choose(("auto", "demo/mnist"), own=set(), demo=set()) == (TASKS["demo/mnist"],)
@@ -128,13 +128,13 @@ def test_auto_chooses_by_kind():
 
 def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):
     prepared(
-        tmp_path / "pairs",
+        tmp_path / "pair",
         image=[png(0), png(0), png(1), png(2), png(3), png(4)],
         captions=[["a dog"], ["the dog runs"], ["a cat"], ["A Dog"], ["a tree"], ["seen"]],
         group=["0", "0", "1", "2", "3", "4"],
         split=["test"] * 5 + ["train"],
     )
-    items = load_items("own-pairs", {"own-pairs": tmp_path / "pairs"})
+    items = load_items("own-pair", {"own-pair": tmp_path / "pair"})
     assert isinstance(items, Captioned)
     assert len(items.pictures) == 4  # the picture of two rows comes once
     assert items.captions == ["a dog", "the dog runs", "a cat", "a tree"]
@@ -145,9 +145,9 @@ def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):
     none = prepared(
         tmp_path / "none", image=[png(0)], captions=[["x"]], group=["0"], split=["train"]
     )
-    found = load_items("own-pairs", {"own-pairs": none})
+    found = load_items("own-pair", {"own-pair": none})
     assert isinstance(found, NotAvailable)
-    assert "--pairs.held-out" in found.reason
+    assert "--pair.held-out" in found.reason
 
 
 def test_own_labels_need_labels_and_parts(tmp_path):
@@ -158,7 +158,7 @@ def test_own_labels_need_labels_and_parts(tmp_path):
         "group": [str(i) for i in range(count)],
     }
     labels = [("big_cat", "dog")[i % 2] for i in range(count - 1)] + [""]
-    roots = {"own-images": prepared(tmp_path / "a", label=labels, **columns)}
+    roots = {"own-image": prepared(tmp_path / "a", label=labels, **columns)}
     items = load_items("own-labels", roots)
     assert isinstance(items, Labelled)
     assert items.class_names == ("big cat", "dog")
@@ -167,13 +167,13 @@ def test_own_labels_need_labels_and_parts(tmp_path):
         ("none", [""] * count, "<class>/<picture>"),
         ("one", ["dog"] * count, "one label only"),
     ):
-        roots = {"own-images": prepared(tmp_path / name, label=labels, **columns)}
+        roots = {"own-image": prepared(tmp_path / name, label=labels, **columns)}
         found = load_items("own-labels", roots)
         assert isinstance(found, NotAvailable)
         assert words in found.reason
     columns["split"] = ["train"] * 30 + ["test"] * 10
     numbers = [str(i % 3) for i in range(count)]
-    roots = {"own-images": prepared(tmp_path / "numbers", label=numbers, **columns)}
+    roots = {"own-image": prepared(tmp_path / "numbers", label=numbers, **columns)}
     items = load_items("own-labels", roots)
     assert isinstance(items, Labelled)
     assert items.class_names == ()  # numbers say nothing to a text encoder
@@ -199,7 +199,7 @@ def test_own_text_is_the_held_out_documents(tmp_path):
 def test_held_out_is_a_share(share):
     from momo_platform.stages import UserError
 
-    with pytest.raises(UserError, match=r"held-out .*--pairs.held-out"):
+    with pytest.raises(UserError, match=r"held-out .*--pair.held-out"):
         SourceOptions(held_out=share)
 
 
@@ -217,15 +217,15 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     config = ModelConfig(width=16, depth=1, heads=1, image_size=16, vocab_size=60, embed_dim=8)
     save(build_model(config, 0), tmp_path / "model" / "model", words.to_str())
     common = ["--model", str(tmp_path / "model" / "model"), "--preset", "smoke"]
-    ours = index.index_stage(index.parse([*common, "--images.source", str(root)]))
-    assert ours.inputs["rows"].name == "prepare-images"
+    ours = index.index_stage(index.parse([*common, "--image.source", str(root)]))
+    assert ours.inputs["rows"].name == "prepare-image"
     assert ours.config.splits == ()
-    pairs = ["--pairs.source", str(root / "pairs.jsonl")]
-    assert index.index_stage(index.parse([*common, *pairs])).inputs["rows"].name == "prepare-pairs"
+    pairs = ["--pair.source", str(root / "pairs.jsonl")]
+    assert index.index_stage(index.parse([*common, *pairs])).inputs["rows"].name == "prepare-pair"
     demo = index.index_stage(index.parse(common))
     assert demo.config.splits == ("test",)
     with pytest.raises(UserError, match="give one of them"):
-        index.index_stage(index.parse([*common, *pairs, "--images.source", str(root)]))
+        index.index_stage(index.parse([*common, *pairs, "--image.source", str(root)]))
 
     class Made:
         def __init__(self, path):

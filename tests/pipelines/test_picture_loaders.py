@@ -48,16 +48,16 @@ def inputs(tmp_path_factory):
     g = np.random.default_rng(0)
     words = ["red", "blue", "green", "apple", "tree", "house", "river", "cloud", "with", "without"]
     captions = [[" ".join(g.choice(words, 5)), str(g.choice(words))] for _ in range(ROWS)]
-    for name in ("images", "pairs"):
+    for name in ("image", "pair"):
         columns = {"image": pa.array([encoded(g, i) for i in range(ROWS)], pa.binary())}
-        if name == "pairs":
+        if name == "pair":
             columns |= {"captions": pa.array(captions), "group": [str(i // 2) for i in range(ROWS)]}
         write_shards([pa.table(columns)], folder / name / "shards", row_group=16, rows_per_shard=48)
     (folder / "tokenizer").mkdir()
     train_wordpiece([c for options in captions for c in options] * 3, 110).save(
         str(folder / "tokenizer" / "tokenizer.json")
     )
-    return {name: folder / name for name in ("images", "pairs", "tokenizer")}
+    return {name: folder / name for name in ("image", "pair", "tokenizer")}
 
 
 def train_config(**scaling):
@@ -177,13 +177,13 @@ def test_a_resident_batch_carries_no_pictures(inputs):
 
 
 def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
-    dataset = ShardDataset(inputs["pairs"] / "shards")
+    dataset = ShardDataset(inputs["pair"] / "shards")
     rows = np.array([99, 0, 17])
     assert dataset.read(rows, ["captions"]).column_names == ["captions"]
     assert dataset.read(rows, ["captions"]).to_pylist() == [
         {"captions": row["captions"]} for row in dataset.read(rows).to_pylist()
     ]
-    resident = ResidentShards(inputs["pairs"] / "shards", EncodedPicture.of)
+    resident = ResidentShards(inputs["pair"] / "shards", EncodedPicture.of)
     resident.load(CPU)
     asked = []
     read = ShardDataset.read
@@ -204,7 +204,7 @@ def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
 
 def test_a_corpus_too_large_for_the_device_says_so_before_it_is_decoded(inputs, monkeypatch):
     monkeypatch.setattr(EncodedPicture, "pixels", lambda self: pytest.fail("decoded"))
-    folder = inputs["images"] / "shards"
+    folder = inputs["image"] / "shards"
     for free, word in ((1_000_000, r"takes 0\.00 GB"), (1000, "takes more than")):
         monkeypatch.setattr("momo_platform.data.resident.free_bytes", lambda _, free=free: free)
         with pytest.raises(UserError, match=rf"{word}.*scaling\.resident to false"):

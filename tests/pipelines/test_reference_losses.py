@@ -18,8 +18,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "smoke-losses.json"
-MADE = ("text", "pairs")
-STAGES = ("stage1-images", "stage2-joint", "stage3-pairs")
+MADE = ("text", "pair")
+STAGES = ("stage1-image", "stage2-joint", "stage3-pair")
 TOLERANCE = 0.02  # relative; after 20 steps the same code is within 0.001 from machine to machine
 
 

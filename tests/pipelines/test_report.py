@@ -90,7 +90,7 @@ def test_every_row_that_was_read_is_trained_on_or_its_absence_is_told():
         "sources": {"own": {"available": 289, "rows": 289, "share": 1.0}},
         "held_out": {"duplicates": 1, "near_duplicates": 2},
     }
-    corpus = Corpus("images", CARD, places={"own": "/data/pictures"}, mixed=mixed)
+    corpus = Corpus("image", CARD, places={"own": "/data/pictures"}, mixed=mixed)
     read, *between, (last, trained, _) = corpus.flow
     assert (read[1], last, trained) == (305, "trained on", 289)
     assert read[1] - sum(rows for _, rows, out in between if out) == trained
@@ -102,7 +102,7 @@ def test_every_row_that_was_read_is_trained_on_or_its_absence_is_told():
     (own,) = corpus.sources
     assert (own.place, own.licence, own.trained) == ("/data/pictures", "not stated", 289)
     assert own.removed == {"unusable": 2, "exact duplicates": 3}
-    assert Corpus("images", CARD).flow[-1] == ("left for training", 292, False)
+    assert Corpus("image", CARD).flow[-1] == ("left for training", 292, False)
 
 
 def test_a_source_in_the_demos_stage_is_not_shown_as_a_path():
@@ -202,10 +202,10 @@ def test_epochs_follow_from_steps_batches_and_the_mixture():
             "batch_sizes": {"image": 10, "text": 4},
         },
     }
-    seen = rows_seen(config, {"images": mix})
+    seen = rows_seen(config, {"image": mix})
     assert [(s.source, s.epochs) for s in seen] == [("a", 2.0), ("b", 1.0)]
     config["train"]["gradient_schedule"] = "alternate"
-    assert [s.epochs for s in rows_seen(config, {"images": mix})] == [1.0, 0.5]
+    assert [s.epochs for s in rows_seen(config, {"image": mix})] == [1.0, 0.5]
 
 
 def test_an_interval_outside_the_rail_is_not_drawn():

@@ -13,7 +13,7 @@ from pipelines.training import StageRecipe
 A100 = device_named("A100")
 
 
-def recipe(preset="base", stage="stage3-pairs"):
+def recipe(preset="base", stage="stage3-pair"):
     config = PRESETS[preset]()
     chosen = config.training[stage]
     return StageRecipe(config.model, chosen.task, chosen.train, config.pair_text_length), config

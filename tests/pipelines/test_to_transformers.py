@@ -20,8 +20,8 @@ def test_the_folder_loads_and_its_card_tells_the_report(tmp_path, capsys):
     save(build_model(CONFIG), model, tokenizer.to_str(), {"text_length": 12})
     report = {
         "tasks": {"mnist": {"metric": "accuracy", "value": 0.9, "n": 200, "baseline": 0.8}},
-        "corpora": {"images": {"sources": {"emoji": {"kept": 7}}}},
-        "training": {"stage1-images": {"steps": 350}},
+        "corpora": {"image": {"sources": {"emoji": {"kept": 7}}}},
+        "training": {"stage1-image": {"steps": 350}},
     }
     command = ["--model", str(model), "--output", str(output), "--licence", "apache-2.0"]
     assert to_transformers.main(command) == 0
@@ -34,7 +34,7 @@ def test_the_folder_loads_and_its_card_tells_the_report(tmp_path, capsys):
         "license: apache-2.0",
         "| mnist | accuracy | 0.900 | 200 | 0.800 |",
         "| images: emoji | CC-BY 4.0",
-        "| steps of stage1-images | 350 |",
+        "| steps of stage1-image | 350 |",
         "| model.width | 32 |",
         "| text_length | 12 |",
     ):

@@ -40,17 +40,17 @@ def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
     stored = setting.preset.picture.stored(setting.preset.model.image_size)
     made = [prepare_image(raw, stored) for raw in photographs(setting.pictures)]
     table = pa.table({"image": pa.array(made, pa.binary())})
-    shards = folder / IMAGE.corpus / SHARDS
+    shards = folder / IMAGE.name / SHARDS
     write_shards(iter([table] * _REPEATED), shards, rows_per_shard=_REPEATED * setting.pictures)
     (folder / "tokenizer").mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
     (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    return {IMAGE.corpus: folder / IMAGE.corpus, "tokenizer": folder / "tokenizer"}
+    return {IMAGE.name: folder / IMAGE.name, "tokenizer": folder / "tokenizer"}
 
 
 def _loader(setting: Setting, inputs: Mapping[str, Path], readers: int, **others: Any) -> Any:
     train = one_device(
-        setting.preset.training["stage1-images"], setting.stage_rows[1], readers=readers, **others
+        setting.preset.training["stage1-image"], setting.stage_rows[1], readers=readers, **others
     )
     arguments = (inputs, train, setting.model, setting.preset.pair_text_length, 0, 1)
     return build_loaders(("image",), *arguments)["image"]
@@ -112,10 +112,10 @@ def _fed_rows(
     config, every = setting.preset, setting.window_steps
     rows = setting.stage_rows[1]
     train = one_device(
-        config.training["stage1-images"], rows, readers=readers, every_steps=every, **others
+        config.training["stage1-image"], rows, readers=readers, every_steps=every, **others
     )
     task = on_device(
-        lambda: MoMoTask(build_model(config.model), config.training["stage1-images"].task)
+        lambda: MoMoTask(build_model(config.model), config.training["stage1-image"].task)
     )
     loaders = {"image": _loader(setting, inputs, readers, **others)}
     records = run_loop(task, train, loaders, (1 + _WINDOWS) * every)[1:]

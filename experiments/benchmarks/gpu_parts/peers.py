@@ -28,9 +28,9 @@ _MAE_GOAL = 1.2
 def _mae_rows(setting: Setting) -> Iterator[Row]:
     free_memory()
     config, rows = setting.preset, {"image": setting.peer_rows}
-    train = one_device(config.training["stage1-images"], rows)
+    train = one_device(config.training["stage1-image"], rows)
     ours = StageUpdate(
-        config, config.training["stage1-images"].task, train, host_batches(config, rows)
+        config, config.training["stage1-image"].task, train, host_batches(config, rows)
     )
     calls = {"ours": ours, "ViT-MAE": mae_updater(setting.peer_rows, config.model)}
     taken = interleaved(setting.runs, calls, warm_ups=2, at_least=setting.run_seconds)
@@ -53,10 +53,10 @@ def vit_mae(setting: Setting) -> Cases:
 def _flava_rows(setting: Setting, real: int) -> Iterator[Row]:
     free_memory()
     config, rows = setting.preset, {"pair": setting.pair_rows}
-    task = replace(config.training["stage3-pairs"].task, modalities=("pair",), contrastive_chunk=0)
+    task = replace(config.training["stage3-pair"].task, modalities=("pair",), contrastive_chunk=0)
     host = host_batches(replace(config, pair_text_length=LONG), rows)
     host["pair"]["ids"] = ids_of(rows["pair"], LONG, real, config.model.vocab_size).cpu().numpy()
-    ours = StageUpdate(config, task, one_device(config.training["stage3-pairs"], rows), host)
+    ours = StageUpdate(config, task, one_device(config.training["stage3-pair"], rows), host)
     theirs = flava_pair_updater(rows["pair"], real, codebook=False, model=config.model)
     calls = {"ours": ours, "FLAVA": theirs}
     taken = interleaved(setting.runs, calls, warm_ups=2, at_least=setting.run_seconds)

@@ -71,13 +71,13 @@ def setting(quick: bool) -> Setting:
         width=32, depth=2, heads=2, vocab_size=256, max_text_length=80, decoder_width=32
     )
     base = PRESETS["base"]()
-    task = replace(base.training["stage3-pairs"].task, contrastive_chunk=4)
+    task = replace(base.training["stage3-pair"].task, contrastive_chunk=4)
     toy = replace(
         base,
         model=model,
         training={
             **base.training,
-            "stage3-pairs": replace(base.training["stage3-pairs"], task=task),
+            "stage3-pair": replace(base.training["stage3-pair"], task=task),
         },
         packed_text_length=16,
         pair_text_length=16,

@@ -38,7 +38,7 @@ def mnist(data: DataSet, roots: Mapping[str, Path]) -> Items:
 def labelled(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The emoji that have a category, split by concept."""
     return labelled_pictures(
-        roots["demo-images"],
+        roots["demo-image"],
         lambda name: name.replace("&", "and").lower(),
         "the demo's pictures have no labels",
     )
@@ -48,7 +48,7 @@ def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
     table = pq.read_table(
-        roots["demo-pairs"] / DATA, columns=columns, filters=[("split", "==", "test")]
+        roots["demo-pair"] / DATA, columns=columns, filters=[("split", "==", "test")]
     )
     rows = table.to_pylist()
     if not rows:

@@ -52,7 +52,7 @@ def labelled_pictures(folder: Path, shown: Callable[[str], str], without: str) -
 def labels(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The own pictures' labels, from a column or a folder a class."""
     return labelled_pictures(
-        roots["own-images"],
+        roots["own-image"],
         lambda name: name.replace("_", " "),
         "the pictures have no labels: lay them out as <class>/<picture>, or give a table with a "
         "column label",
@@ -63,10 +63,10 @@ def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture once, with all its captions. A caption that several pictures have, in
     any case, belongs to all of them: these make one group."""
     columns = ["image", "captions", "group"]
-    rows = _read(roots["own-pairs"], columns, [("split", "==", "test")])
+    rows = _read(roots["own-pair"], columns, [("split", "==", "test")])
     if not rows:
         return NotAvailable(
-            "the pairs have no held-out rows: raise --pairs.held-out, or give rows the split test"
+            "the pairs have no held-out rows: raise --pair.held-out, or give rows the split test"
         )
     root_of = _joined(rows)
     pictures: dict[tuple[str, bytes], bytes] = {}

@@ -39,7 +39,7 @@ ROW_SCHEMA = pa.schema(
 
 
 def named(field_name: str, uri: str) -> str:
-    """How messages name a source: `--images.source photos`, `--tasks mine=photos`."""
+    """How messages name a source: `--image.source photos`, `--tasks mine=photos`."""
     return f"{field_name}{uri}" if field_name.endswith("=") else f"{field_name} {uri}"
 
 

@@ -219,7 +219,7 @@ def _drawn(value: Choice | Interval, draw: random.Random) -> Any:
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
     """Dotted path → the shortest that no other path has: its last part, that and the first part
-    that tells them apart (`stage1-images…learning_rate`), or all of it."""
+    that tells them apart (`stage1-image…learning_rate`), or all of it."""
 
     def forms(path: str) -> tuple[str, ...]:
         *before, last = path.split(".")

@@ -29,10 +29,10 @@ from momo_platform.data.tables import lines, parse_json
 from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
 from momo_platform.stages import UserError
 from pipelines.modalities import (
+    MODALITIES,
     TEXT,
-    by_corpus,
-    run_prepare_images,
-    run_prepare_pairs,
+    run_prepare_image,
+    run_prepare_pair,
     run_prepare_text,
 )
 
@@ -157,10 +157,10 @@ def hostile_pairs(folder):
 
 
 def prepared(path, kind):
-    found = list(list_rows(SourceConfig("s", str(path)), str(path), by_corpus()[kind].kind))
+    found = list(list_rows(SourceConfig("s", str(path)), str(path), MODALITIES[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
-    return PrepareImages(CONFIG, kind == "pairs")(block).to_pylist()
+    return PrepareImages(CONFIG, kind == "pair")(block).to_pylist()
 
 
 def documents(path):
@@ -172,7 +172,7 @@ def documents(path):
 
 
 def test_every_picture_is_kept_or_has_its_reason(tmp_path):
-    found = {row["key"]: row for row in prepared(hostile_folder(tmp_path / "in"), "images")}
+    found = {row["key"]: row for row in prepared(hostile_folder(tmp_path / "in"), "image")}
     assert found.keys() == GOOD.keys() | BAD.keys()
     assert [k for k in GOOD if found[k]["reason"]] == []
     for name, (_, reason) in BAD.items():
@@ -192,7 +192,7 @@ def test_every_picture_is_kept_or_has_its_reason(tmp_path):
 
 def test_every_pair_is_kept_or_has_its_reason(tmp_path):
     path, reasons = hostile_pairs(tmp_path / "in")
-    found = prepared(path, "pairs")
+    found = prepared(path, "pair")
     assert len(found) == len(reasons)
     for row, reason in zip(found, reasons, strict=True):
         assert (row["reason"] is None) if reason is None else reason in row["reason"], row["key"]
@@ -206,7 +206,7 @@ def test_captions_beside_pictures(tmp_path):
     for name, caption in {"a": b"x" * 10**6, "b": b"\xff\xfe", "c": b"good"}.items():
         (tmp_path / f"{name}.png").write_bytes(encoded())
         (tmp_path / f"{name}.txt").write_bytes(caption)
-    a, b, c = prepared(tmp_path, "pairs")
+    a, b, c = prepared(tmp_path, "pair")
     assert "longer than" in a["reason"]
     assert b["reason"] == "the caption is not UTF-8"
     assert c["reason"] is None
@@ -223,7 +223,7 @@ def test_a_csv_with_long_fields_short_rows_and_nul(tmp_path):
         "a.png,two",
     ]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
-    found = prepared(tmp_path / "rows.csv", "pairs")
+    found = prepared(tmp_path / "rows.csv", "pair")
     assert [bool(row["reason"]) for row in found] == [True, True, False, True, False]
 
 
@@ -235,7 +235,7 @@ def test_parquet_with_strings_that_are_not_utf8_and_damaged_pages(tmp_path):
     images = pa.array([encoded(colour=(i, 0, 0)) for i in range(3)], pa.binary())
     table = pa.table({"image": images, "caption": bad_strings(b"one", b"\xff\xfe", b"three")})
     pq.write_table(table, tmp_path / "rows.parquet")
-    found = prepared(tmp_path / "rows.parquet", "pairs")
+    found = prepared(tmp_path / "rows.parquet", "pair")
     assert [row["reason"] for row in found] == [None, "the row is not UTF-8", None]
     pq.write_table(
         pa.table({"text": bad_strings(b"one", b"\xff", b"three")}), tmp_path / "t.parquet"
@@ -248,14 +248,14 @@ def test_parquet_with_strings_that_are_not_utf8_and_damaged_pages(tmp_path):
     raw = bytearray((tmp_path / "rows.parquet").read_bytes())
     raw[4:40] = os.urandom(36)  # the first page's header
     (tmp_path / "damaged.parquet").write_bytes(raw)
-    found = prepared(tmp_path / "damaged.parquet", "pairs")
+    found = prepared(tmp_path / "damaged.parquet", "pair")
     assert {row["reason"].split(":")[0] for row in found} <= {
         "the table is damaged",
         "the row is not UTF-8",
     }
     (tmp_path / "cut.parquet").write_bytes(raw[:200])
     with pytest.raises(UserError, match=r"cut.parquet is not readable Parquet"):
-        prepared(tmp_path / "cut.parquet", "pairs")
+        prepared(tmp_path / "cut.parquet", "pair")
 
 
 def test_text_of_any_bytes(tmp_path):
@@ -279,7 +279,7 @@ def test_a_line_without_end_is_refused_not_kept(monkeypatch):
 def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(encoded())
     with pytest.raises(UserError, match=r"a file's name is not UTF-8 .*xff.*rename"):
-        prepared(tmp_path, "images")
+        prepared(tmp_path, "image")
 
 
 _KINDS = ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO"]
@@ -337,8 +337,8 @@ def test_random_bytes_under_any_name(tmp_path_factory, raw, ending):
     folder = tmp_path_factory.mktemp("noise")
     (folder / f"x.{ending}").write_bytes(raw)
     for read in (
-        lambda: prepared(folder, "images"),
-        lambda: prepared(folder, "pairs"),
+        lambda: prepared(folder, "image"),
+        lambda: prepared(folder, "pair"),
         lambda: documents(folder),
     ):
         problem, rows = None, []
@@ -355,7 +355,7 @@ import sys
 sys.path[:0] = sys.argv[4:]
 from pathlib import Path
 import test_bad_input as t
-for kind, path in (("images", sys.argv[1]), ("pairs", sys.argv[2]), ("pairs", sys.argv[3])):
+for kind, path in (("image", sys.argv[1]), ("pair", sys.argv[2]), ("pair", sys.argv[3])):
     print(len(t.prepared(Path(path), kind)))
 # Not `ru_maxrss`, which a new program inherits from the process that started it.
 status = Path("/proc/self/status").read_text()
@@ -364,7 +364,7 @@ print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 
 
 def test_memory_stays_bounded(tmp_path):
-    pictures, pairs = hostile_folder(tmp_path / "pictures"), tmp_path / "pairs"
+    pictures, pairs = hostile_folder(tmp_path / "pictures"), tmp_path / "pair"
     pairs.mkdir()
     (pairs / "a.png").write_bytes(encoded())
     long = {"image": "a.png", "caption": "word " * 200_000}
@@ -402,10 +402,10 @@ def test_hostile_corpora_through_ray(ray_local, tmp_path):
         return {row["key"] for row in rows}
 
     folder = hostile_folder(tmp_path / "pictures")
-    assert run(run_prepare_images, folder, len(GOOD), len(BAD)) == BAD.keys()
-    path, reasons = hostile_pairs(tmp_path / "pairs")
+    assert run(run_prepare_image, folder, len(GOOD), len(BAD)) == BAD.keys()
+    path, reasons = hostile_pairs(tmp_path / "pair")
     usable = reasons.count(None)
-    run(run_prepare_pairs, path, usable, len(reasons) - usable)
+    run(run_prepare_pair, path, usable, len(reasons) - usable)
     tars = tmp_path / "tars"
     tars.mkdir()
     members = [
@@ -418,5 +418,5 @@ def test_hostile_corpora_through_ray(ray_local, tmp_path):
     (tars / "b.tar").write_bytes(b"")
     (tars / "c.tar").write_bytes(os.urandom(2000))
     bad = {"a.tar:../b.png", "a.tar:b", "a.tar:c", "b.tar", "c.tar"}
-    assert run(run_prepare_pairs, tars, 1, 5) == bad
+    assert run(run_prepare_pair, tars, 1, 5) == bad
     assert run(run_prepare_text, tars, 2, 4) == {"a.tar:../b.png", "a.tar:b", "b.tar", "c.tar"}

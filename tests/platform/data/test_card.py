@@ -15,7 +15,7 @@ from momo_platform.data.digests import DIGEST_SCHEMA, listing_digest
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.modalities import by_corpus
+from pipelines.modalities import MODALITIES
 
 SOURCES = (SourceConfig("a", "/secret/place", licence="CC-BY 4.0"), SourceConfig("b", ""))
 
@@ -38,9 +38,9 @@ def picture_row(number, **changes):
     } | changes
 
 
-def card_of(output, rows, kind="pairs", schema=IMAGE_SCHEMA, bits=4):
+def card_of(output, rows, kind="pair", schema=IMAGE_SCHEMA, bits=4):
     output.mkdir()
-    sink = Sink(output, by_corpus()[kind].kind, schema, bits)
+    sink = Sink(output, MODALITIES[kind].kind, schema, bits)
     for start in range(0, len(rows), 7):
         sink.add(pa.Table.from_pylist(rows[start : start + 7], schema=schema))
     sink.close(SOURCES, 0.9)
@@ -108,7 +108,7 @@ def test_samples_do_not_depend_on_the_order_of_rows(tmp_path, rows):
 def test_the_page_is_markdown_that_no_caption_can_break(tmp_path, rows):
     card_of(tmp_path / "card", rows)
     page = (tmp_path / "card" / CARD_PAGE).read_text()
-    assert page.startswith("# Corpus prepare-pairs\n")
+    assert page.startswith("# Corpus prepare-pair\n")
     assert "| near duplicates of held-out pictures | 0 | 30 |" in page
     assert "![](card_samples/00.png)" in page
     assert "<b>" not in page

@@ -17,7 +17,7 @@ from momo_platform.data.sources import SourceConfig, identify, list_rows, list_t
 from momo_platform.data.tables import lines, read_embedded, read_picture
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.stages import UserError
-from pipelines.modalities import IMAGE, PAIR, TEXT, by_corpus
+from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
 
 CONFIG = ImageConfig(size_cap=32)
 
@@ -107,8 +107,8 @@ def test_text():
             clean_caption(empty)
 
 
-def rows(folder, kind="pairs"):
-    return list(list_rows(SourceConfig("s", str(folder)), str(folder), by_corpus()[kind].kind))
+def rows(folder, kind="pair"):
+    return list(list_rows(SourceConfig("s", str(folder)), str(folder), MODALITIES[kind].kind))
 
 
 def test_jsonl_csv_and_parquet_rows(tmp_path):
@@ -137,7 +137,7 @@ def test_folders(tmp_path):
     (tmp_path / "in" / "b.jpg").write_bytes(encoded(kind="JPEG"))
     (tmp_path / "in" / "b.txt").write_text("a red picture")
     (tmp_path / "a.PNG").write_bytes(encoded())
-    assert [r["key"] for r in rows(tmp_path, "images")] == ["a.PNG", "in/b.jpg"]
+    assert [r["key"] for r in rows(tmp_path, "image")] == ["a.PNG", "in/b.jpg"]
     assert rows(tmp_path)[1]["captions"] == ["a red picture"]
 
 
@@ -153,7 +153,7 @@ def test_a_remote_corpus_keeps_its_file_system(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tables, "open_uri", connect)
     monkeypatch.setattr(sources, "open_uri", connect)
-    for uri, kind in (("store://bucket/in", "images"), ("store://bucket/rows.csv", "pairs")):
+    for uri, kind in (("store://bucket/in", "image"), ("store://bucket/rows.csv", "pair")):
         (row,) = rows(uri, kind)
         assert read_picture(row["root"], row["path"]) == encoded()
     path = list_text_files("store://bucket", TEXT.kind)[-1]
@@ -168,13 +168,13 @@ def test_streamed_lines_are_those_of_the_whole(tmp_path):
 
 
 def test_a_missing_or_useless_source_names_option_path_and_remedy(tmp_path):
-    with pytest.raises(UserError, match=r"--images.source .*no such.*give a folder"):
-        identify(str(tmp_path / "none"), "--images.source", IMAGE.kind)
+    with pytest.raises(UserError, match=r"--image.source .*no such.*give a folder"):
+        identify(str(tmp_path / "none"), "--image.source", IMAGE.kind)
     with pytest.raises(UserError, match="empty"):
-        identify(str(tmp_path), "--images.source", IMAGE.kind)
+        identify(str(tmp_path), "--image.source", IMAGE.kind)
     (tmp_path / "x.bin").write_bytes(b"x")
     with pytest.raises(UserError, match="no picture"):
-        rows(tmp_path, "images")
+        rows(tmp_path, "image")
 
 
 def test_a_table_without_the_needed_column_names_those_it_has(tmp_path):

@@ -19,7 +19,7 @@ from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows
 from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
-from pipelines.modalities import IMAGE, PAIR, TEXT, by_corpus, run_prepare_pairs, run_prepare_text
+from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT, run_prepare_pair, run_prepare_text
 
 datasets = pytest.importorskip("datasets")
 
@@ -46,11 +46,11 @@ def table(*numbers):
     )
 
 
-def prepared(uri, kind="pairs"):
-    found = list(list_rows(SourceConfig("s", uri), uri, by_corpus()[kind].kind))
+def prepared(uri, kind="pair"):
+    found = list(list_rows(SourceConfig("s", uri), uri, MODALITIES[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
-    return PrepareImages(ImageConfig(size_cap=8), kind == "pairs")(block).to_pylist()
+    return PrepareImages(ImageConfig(size_cap=8), kind == "pair")(block).to_pylist()
 
 
 def documents(uri):
@@ -95,11 +95,11 @@ def test_an_image_folder_is_read_from_its_files(tmp_path):
     for i in range(3):
         (folder / f"{i}.png").write_bytes(picture(i))
     (folder / "cut.png").write_bytes(picture(9)[:50])
-    found = prepared(f"hf://{folder}", "images")
+    found = prepared(f"hf://{folder}", "image")
     assert sum(row["reason"] is None for row in found) == 3
     assert sum("truncated" in (row["reason"] or "") for row in found) == 1
     (folder / "2.png").unlink()
-    again = prepared(f"hf://{folder}", "images")
+    again = prepared(f"hf://{folder}", "image")
     assert sum("can't be opened" in (row["reason"] or "") for row in again) == 1
 
 
@@ -122,10 +122,10 @@ def test_what_save_to_disk_wrote(tmp_path, as_uri):
     assert len(prepared(f"{tmp_path}/one")) == 4
     hashed = [hash_files(b) for b in blocks_to_hash(SourceConfig("s", uri), uri, PAIR.kind)]
     assert sorted(t.to_pylist()[0]["path"] for t in hashed)[0].endswith(".arrow")
-    before = identify(uri, "--pairs.source", PAIR.kind)
-    assert identify(uri, "--pairs.source", PAIR.kind) == before
+    before = identify(uri, "--pair.source", PAIR.kind)
+    assert identify(uri, "--pair.source", PAIR.kind) == before
     data.select([1]).save_to_disk(tmp_path / "s" / "test")
-    assert identify(uri, "--pairs.source", PAIR.kind) != before
+    assert identify(uri, "--pair.source", PAIR.kind) != before
 
 
 def test_through_ray(ray_local, tmp_path):
@@ -133,7 +133,7 @@ def test_through_ray(ray_local, tmp_path):
     data = datasets.Dataset.from_dict(values | {"image": [{"bytes": picture(i)} for i in range(3)]})
     data.save_to_disk(tmp_path / "s")
     sources = (SourceConfig("s", f"hf://{tmp_path}/s"),)
-    for run, kept in ((run_prepare_pairs, 2), (run_prepare_text, 1)):
+    for run, kept in ((run_prepare_pair, 2), (run_prepare_text, 1)):
         out = Folder(tmp_path / run.__name__)
         metrics = run(PrepareConfig(sources), {}, out)
         assert (metrics["kept"], metrics["quarantined"]) == (kept, 1)

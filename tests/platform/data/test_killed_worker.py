@@ -14,7 +14,7 @@ from PIL import Image
 from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.sources import SourceConfig
 from momo_platform.stages.manifest import describe_files
-from pipelines.modalities import run_prepare_images
+from pipelines.modalities import run_prepare_image
 
 PICTURES = 3000
 
@@ -49,7 +49,7 @@ def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
         (corpus / f"{number:05d}.jpg").write_bytes(buffer.getvalue())
     config = PrepareConfig((SourceConfig("own", str(corpus)),))
     undisturbed = Out(tmp_path / "undisturbed")
-    metrics = run_prepare_images(config, {}, undisturbed)
+    metrics = run_prepare_image(config, {}, undisturbed)
 
     killed, done = [], threading.Event()
 
@@ -65,7 +65,7 @@ def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
     killer = threading.Thread(target=kill_some)
     killer.start()
     disturbed = Out(tmp_path / "disturbed")
-    again = run_prepare_images(config, {}, disturbed)
+    again = run_prepare_image(config, {}, disturbed)
     done.set()
     killer.join()
     assert killed, "no worker was caught at work"

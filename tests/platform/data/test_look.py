@@ -13,11 +13,11 @@ from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, Sink
 from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import UserError
-from pipelines.modalities import PAIR, by_corpus, run_mix_pairs
+from pipelines.modalities import MODALITIES, PAIR, run_mix_pair
 
 
 def look(path, kind):
-    return identify(str(path), f"--{kind}.source", by_corpus()[kind].kind)
+    return identify(str(path), f"--{kind}.source", MODALITIES[kind].kind)
 
 
 def written(folder, files):
@@ -36,22 +36,22 @@ LONG = json.dumps({"note": "x" * 300_000}) + "\n"
 @pytest.mark.parametrize(
     "kind, files, words",
     [
-        ("pairs", {"p.csv": "image;caption\na.png;b\n"}, ["p.csv", "image;caption", "commas"]),
-        ("pairs", {"p.csv": "image\tcaption\na.png\tb\n"}, [".tsv"]),
-        ("pairs", {"p.csv": "photo,words\na,b\n"}, ["picture", "caption", "photo, words", "image"]),
-        ("pairs", {"p.csv": "image,words\na,b\n"}, ["no column with the caption; it has"]),
-        ("pairs", {"p.csv": ""}, ["p.csv", "no row"]),
-        ("pairs", {"p.csv": "image,caption\n"}, ["p.csv", "no row"]),
-        ("pairs", {"p.csv": b"image,caption\n\xff,b\n"}, ["not UTF-8 at byte 14"]),
-        ("pairs", {"p.jsonl": '{"a": 1}\n{"b": 1}\n'}, ["p.jsonl", "'a, b'"]),
-        ("pairs", {"p.jsonl": "broken\n"}, ["no row that can be read"]),
-        ("pairs", {"p.parquet": {"image": [b"x"]}}, ["no column with the caption"]),
-        ("pairs", {"p.parquet": b"broken"}, ["not readable Parquet"]),
-        ("pairs", {"notes.txt": "words"}, ["no picture and no table", "give Parquet"]),
-        ("pairs", {"a.png": b"", "b.png": b""}, ["2 pictures", "put a.txt beside a.png"]),
-        ("images", {"notes.txt": "words"}, ["no picture and no table"]),
-        ("images", {"i.csv": "caption\nx\n"}, ["no column with the picture"]),
-        ("images", {"a.png": b"", "i.csv": "name\na.png\n"}, ["i.csv", "'name'"]),
+        ("pair", {"p.csv": "image;caption\na.png;b\n"}, ["p.csv", "image;caption", "commas"]),
+        ("pair", {"p.csv": "image\tcaption\na.png\tb\n"}, [".tsv"]),
+        ("pair", {"p.csv": "photo,words\na,b\n"}, ["picture", "caption", "photo, words", "image"]),
+        ("pair", {"p.csv": "image,words\na,b\n"}, ["no column with the caption; it has"]),
+        ("pair", {"p.csv": ""}, ["p.csv", "no row"]),
+        ("pair", {"p.csv": "image,caption\n"}, ["p.csv", "no row"]),
+        ("pair", {"p.csv": b"image,caption\n\xff,b\n"}, ["not UTF-8 at byte 14"]),
+        ("pair", {"p.jsonl": '{"a": 1}\n{"b": 1}\n'}, ["p.jsonl", "'a, b'"]),
+        ("pair", {"p.jsonl": "broken\n"}, ["no row that can be read"]),
+        ("pair", {"p.parquet": {"image": [b"x"]}}, ["no column with the caption"]),
+        ("pair", {"p.parquet": b"broken"}, ["not readable Parquet"]),
+        ("pair", {"notes.txt": "words"}, ["no picture and no table", "give Parquet"]),
+        ("pair", {"a.png": b"", "b.png": b""}, ["2 pictures", "put a.txt beside a.png"]),
+        ("image", {"notes.txt": "words"}, ["no picture and no table"]),
+        ("image", {"i.csv": "caption\nx\n"}, ["no column with the picture"]),
+        ("image", {"a.png": b"", "i.csv": "name\na.png\n"}, ["i.csv", "'name'"]),
         ("text", {"a.png": b"", "b.png": b""}, ["no .txt", "one document a line"]),
         ("text", {"t.csv": "words\na b\n"}, ["no column with the text; it has 'words'"]),
         ("text", {"a.txt": ""}, ["empty"]),
@@ -69,24 +69,24 @@ def test_what_preparation_would_refuse_is_refused(tmp_path, kind, files, words):
 @pytest.mark.parametrize(
     "kind, files",
     [
-        ("pairs", {"p.csv": "file_name,title\na.png,b\n"}),
-        ("pairs", {"p.tsv": "image\tcaption\na.png\tb\n"}),
-        ("pairs", {"a.csv": "", "b.csv": "image,caption\na.png,b\n"}),
-        ("pairs", {"a.jsonl": '{"x": 1}\n', "b.jsonl": '{"image": "a.png", "text": "b"}\n'}),
-        ("pairs", {"p.jsonl": 'broken\n{"x": 1}\n{"image": "a.png", "captions": ["b"]}\n'}),
-        ("pairs", {"p.jsonl": LONG * 3}),  # what comes later isn't known
-        ("pairs", {"p.csv": "image,caption\n" + "a.png,\u00e9\n" * 60_000}),
-        ("pairs", {"p.parquet": {"image": [b"x"], "caption": ["b"]}}),
-        ("pairs", {"a.png": b"", "b.png": b"", "b.txt": "words"}),
-        ("pairs", {"a.tar": b"whatever is in it"}),
-        ("images", {"A.PNG": b"", "notes.txt": "words"}),
+        ("pair", {"p.csv": "file_name,title\na.png,b\n"}),
+        ("pair", {"p.tsv": "image\tcaption\na.png\tb\n"}),
+        ("pair", {"a.csv": "", "b.csv": "image,caption\na.png,b\n"}),
+        ("pair", {"a.jsonl": '{"x": 1}\n', "b.jsonl": '{"image": "a.png", "text": "b"}\n'}),
+        ("pair", {"p.jsonl": 'broken\n{"x": 1}\n{"image": "a.png", "captions": ["b"]}\n'}),
+        ("pair", {"p.jsonl": LONG * 3}),  # what comes later isn't known
+        ("pair", {"p.csv": "image,caption\n" + "a.png,\u00e9\n" * 60_000}),
+        ("pair", {"p.parquet": {"image": [b"x"], "caption": ["b"]}}),
+        ("pair", {"a.png": b"", "b.png": b"", "b.txt": "words"}),
+        ("pair", {"a.tar": b"whatever is in it"}),
+        ("image", {"A.PNG": b"", "notes.txt": "words"}),
         ("text", {"a.png": b"", "a.txt": "words"}),
         ("text", {"t.csv": "words\na b\n", "t.txt": "words"}),
         ("text", {"t.csv": "words\na b\n", "u.jsonl": '{"content": "a b"}\n'}),
     ],
 )
 def test_what_preparation_accepts_passes(tmp_path, kind, files):
-    if kind == "pairs" and "p.jsonl" in files and files["p.jsonl"].startswith('{"note"'):
+    if kind == "pair" and "p.jsonl" in files and files["p.jsonl"].startswith('{"note"'):
         files = {"p.jsonl": files["p.jsonl"] + '{"image": "a.png", "caption": "b"}\n'}
         with pytest.raises(UserError, match="no column with the picture"):
             look(written(tmp_path / "in", files), kind)
@@ -146,5 +146,5 @@ def test_too_few_own_pairs_are_refused(tmp_path, splits, pictures):
 
     groups = [str(i % pictures) for i in range(len(splits))]
     pq.write_table(pa.table({"split": splits, "group": groups}), tmp_path / DATA)
-    with pytest.raises(UserError, match=r"--pairs.source: too few rows.*at least 10"):
-        run_mix_pairs(MixConfig({}, own="--pairs.source"), {"prepared": Made()}, Made())
+    with pytest.raises(UserError, match=r"--pair.source: too few rows.*at least 10"):
+        run_mix_pair(MixConfig({}, own="--pair.source"), {"prepared": Made()}, Made())

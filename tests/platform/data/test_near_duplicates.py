@@ -19,7 +19,7 @@ from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, NEAR, Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.modalities import PAIR, run_mix_images, run_prepare_pairs
+from pipelines.modalities import PAIR, run_mix_image, run_prepare_pair
 
 
 def drawing(seed, colour="red", size=64):
@@ -180,20 +180,20 @@ def test_through_ray_and_into_the_mixture(ray_local, tmp_path):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = SimpleNamespace(output=tmp_path / "out", path=tmp_path / "out", progress=lambda m: None)
     out.output.mkdir()
-    metrics = run_prepare_pairs(PrepareConfig((SourceConfig("s", str(source)),)), {}, out)
+    metrics = run_prepare_pair(PrepareConfig((SourceConfig("s", str(source)),)), {}, out)
     assert metrics["near_duplicates"] == 1
     assert [r["captions"] for r in pq.read_table(out.path / DATA).to_pylist()] == [
         ["held out"],
         ["other"],
     ]
-    images = tmp_path / "images"
+    images = tmp_path / "image"
     images.mkdir()
     block = rows_of(("1", "train", reencoded(drawing(1), 75)), ("2", "train", drawing(2)))
     pq.write_table(block, images / DATA)
     mix = SimpleNamespace(output=tmp_path / "mix", progress=lambda m: None)
     mix.output.mkdir()
-    metrics = run_mix_images(
-        MixConfig({}), {"prepared": SimpleNamespace(path=images), "pairs": out}, mix
+    metrics = run_mix_image(
+        MixConfig({}), {"prepared": SimpleNamespace(path=images), "pair": out}, mix
     )
     assert metrics["rows"] == metrics["sources"]["s"]["available"] == 1
     assert metrics["held_out"] == {"duplicates": 0, "near_duplicates": 1}

@@ -16,7 +16,7 @@ from batches_process import GLOBAL_BATCH, batches
 from momo_platform.data.mix import MixConfig
 from momo_platform.data.order import SampleOrder, permuted
 from momo_platform.data.shards import ShardDataset, write_shards
-from pipelines.modalities import run_mix_images
+from pipelines.modalities import run_mix_image
 
 HERE = Path(__file__).parent
 ROWS = 48 * 70 + 13
@@ -127,7 +127,7 @@ def test_the_mixture_is_within_one_percent_and_no_order_is_kept(tmp_path):
         row_group_size=512,
     )
     out = Out(tmp_path / "out")
-    run_mix_images(MixConfig(weights, seed=3), {"prepared": Prepared(tmp_path)}, out)
+    run_mix_image(MixConfig(weights, seed=3), {"prepared": Prepared(tmp_path)}, out)
     dataset = ShardDataset(out.output / "shards")
     _, rows = SampleOrder(len(dataset), dataset.row_group, seed=1).rows_at(0, 100_000)
     numbers = np.array([int(raw) for raw in dataset.read(rows)["image"].to_pylist()])

@@ -20,11 +20,11 @@ from momo_platform.data.sources import SourceConfig
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages import UserError
 from pipelines.modalities import (
-    run_mix_images,
-    run_mix_pairs,
+    run_mix_image,
+    run_mix_pair,
     run_mix_text,
-    run_prepare_images,
-    run_prepare_pairs,
+    run_prepare_image,
+    run_prepare_pair,
     run_prepare_text,
 )
 
@@ -74,7 +74,7 @@ def test_broken_pictures_among_good_ones_are_quarantined(ray_local, tmp_path):
     (corpus / "nothing.png").write_bytes(b"")
     (corpus / "words.jpg").write_text("not a picture")
     out = Folder(tmp_path / "out")
-    metrics = run_prepare_images(PrepareConfig(sources(corpus)), {}, out)
+    metrics = run_prepare_image(PrepareConfig(sources(corpus)), {}, out)
     assert {k: metrics[k] for k in ("read", "kept", "quarantined", "duplicates")} == {
         "read": 9,
         "kept": 5,
@@ -90,8 +90,8 @@ def test_broken_pictures_among_good_ones_are_quarantined(ray_local, tmp_path):
         *("again.png", "cut.png", "nothing.png", "words.jpg")
     }
     strict = PrepareConfig(sources(corpus), max_bad_fraction=0.1)
-    with pytest.raises(UserError, match=r"images: 3 of 9 rows.*--images.max-bad-fraction"):
-        run_prepare_images(strict, {}, Folder(tmp_path / "strict"))
+    with pytest.raises(UserError, match=r"images: 3 of 9 rows.*--image.max-bad-fraction"):
+        run_prepare_image(strict, {}, Folder(tmp_path / "strict"))
 
 
 def test_pairs_keep_their_fields_and_say_what_is_wrong_with_the_rest(ray_local, tmp_path):
@@ -112,7 +112,7 @@ def test_pairs_keep_their_fields_and_say_what_is_wrong_with_the_rest(ray_local, 
     config = PrepareConfig(
         sources(write_jsonl(tmp_path / "pairs.jsonl", rows)), max_bad_fraction=0.9
     )
-    metrics = run_prepare_pairs(config, {}, out)
+    metrics = run_prepare_pair(config, {}, out)
     assert {row["path"] for row in table(out, FILES)} == {"pairs.jsonl", "a.png", "b.png"}
     first, second = table(out)
     assert first["captions"] == ["one", "two"]
@@ -134,7 +134,7 @@ def test_embedded_pictures_are_read_in_the_tasks(ray_local, tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"image": raw, "caption": captions}), path, row_group_size=90)
     out = Folder(tmp_path / "out")
-    metrics = run_prepare_pairs(PrepareConfig(sources(path)), {}, out)
+    metrics = run_prepare_pair(PrepareConfig(sources(path)), {}, out)
     assert (metrics["kept"], metrics["quarantined"]) == (count - 1, 1)
     for row in table(out):
         number = int(row["captions"][0].split()[1])
@@ -151,7 +151,7 @@ def test_equal_sources_give_equal_bytes_wherever_they_lie(ray_local, tmp_path):
         for i in range(1300):
             (corpus / f"{i}.png").write_bytes(picture(i, (4, 4)))
         out = Folder(tmp_path / f"out-{place}")
-        run_prepare_images(PrepareConfig(sources(corpus), held_out=0.1), {}, out)
+        run_prepare_image(PrepareConfig(sources(corpus), held_out=0.1), {}, out)
         outputs.append((out.path / DATA).read_bytes())
     assert outputs[0] == outputs[1]
     splits = [row["split"] for row in table(out)]
@@ -168,7 +168,7 @@ def test_a_training_row_with_a_held_out_picture_goes(ray_local, tmp_path):
     ]
     out = Folder(tmp_path / "out")
     source = sources(write_jsonl(tmp_path / "pairs.jsonl", rows))
-    run_prepare_pairs(PrepareConfig(source), {}, out)
+    run_prepare_pair(PrepareConfig(source), {}, out)
     assert [row["captions"] for row in table(out)] == [["held out"], ["other"]]
 
 
@@ -216,7 +216,7 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
     inputs = {"prepared": prepared(tmp_path / "prepared", **columns)}
     config = MixConfig({"often": 2.0, "seldom": 0.5, "never": 0.0}, seed=1, valid_rows=50)
     orders, measured = [], []
-    for name, run in (("a", run_mix_pairs), ("b", run_mix_pairs), ("c", run_mix_images)):
+    for name, run in (("a", run_mix_pair), ("b", run_mix_pair), ("c", run_mix_image)):
         out = Folder(tmp_path / name)
         metrics = run(config, inputs, out)
         dataset = ShardDataset(out.path / "shards")
@@ -240,7 +240,7 @@ def test_mixing_follows_weights_and_leaves_held_out_rows_out(tmp_path):
     assert abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) < 0.1
     none = MixConfig({"often": 0.0, "seldom": 0.0, "never": 0.0})
     with pytest.raises(UserError, match="leave no training rows"):
-        run_mix_images(none, inputs, Folder(tmp_path / "none"))
+        run_mix_image(none, inputs, Folder(tmp_path / "none"))
     with pytest.raises(UserError, match="weight of source often: -1"):
         MixConfig({"often": -1.0})
 
@@ -251,7 +251,7 @@ def test_pictures_held_out_among_the_pairs_leave_the_image_corpus(tmp_path):
     ours = prepared(tmp_path / "i", image=images, source=["s"] * 100, split=split)
     pairs = prepared(tmp_path / "p", image=images[:10], split=["test"] * 4 + ["train"] * 6)
     out = Folder(tmp_path / "out")
-    run_mix_images(MixConfig({}), {"prepared": ours, "pairs": pairs}, out)
+    run_mix_image(MixConfig({}), {"prepared": ours, "pair": pairs}, out)
     dataset = ShardDataset(out.path / "shards")
     kept = dataset.read(np.arange(len(dataset)))["image"].to_pylist()
     assert sorted(kept) == sorted(images[4:98])
@@ -271,7 +271,7 @@ def test_pictures_tested_among_the_images_leave_the_pairs(tmp_path):
     )
     other = prepared(tmp_path / "i", image=images[:10], split=["test"] * 4 + ["valid"] * 6)
     out = Folder(tmp_path / "out")
-    metrics = run_mix_pairs(MixConfig({}), {"prepared": pairs, "images": other}, out)
+    metrics = run_mix_pair(MixConfig({}), {"prepared": pairs, "image": other}, out)
     assert metrics["rows"] == 16
 
 
@@ -283,7 +283,7 @@ def test_large_shards_are_cut_by_bytes(tmp_path):
         )
     }
     out = Folder(tmp_path / "out")
-    run_mix_images(MixConfig({}, shard_bytes=600_000), inputs, out)
+    run_mix_image(MixConfig({}, shard_bytes=600_000), inputs, out)
     index = json.loads((out.path / "shards" / "index.json").read_text())
     assert len(index["shards"]) > 2
     assert index["rows"] == sum(s["rows"] for s in index["shards"]) == 2000
@@ -334,10 +334,10 @@ def test_text_is_packed_without_losing_a_token(tmp_path):
     assert measured.tolist() == [[2, *[vocabulary["w48"]] * 7], *measured[1:].tolist()]
     assert set(measured.ravel().tolist()) == {2, 3, vocabulary["w48"]}
     pairs = prepared(
-        tmp_path / "pairs", captions=[[texts[1].upper()], [texts[0]]], split=["test", "train"]
+        tmp_path / "pair", captions=[[texts[1].upper()], [texts[0]]], split=["test", "train"]
     )
     out = Folder(tmp_path / "without")
-    metrics = run_mix_text(MixConfig({}, sequence_length=8), {**inputs, "pairs": pairs}, out)
+    metrics = run_mix_text(MixConfig({}, sequence_length=8), {**inputs, "pair": pairs}, out)
     assert metrics["held_out"] == {"captions": 1}
     dataset = ShardDataset(out.path / "shards")
     ids = np.array(dataset.read(np.arange(len(dataset)))["ids"].to_pylist())

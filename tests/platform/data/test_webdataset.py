@@ -17,7 +17,7 @@ from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
 from momo_platform.data.splits import Shares
 from momo_platform.data.webdataset import BadTar, Member, read_member, walk
-from pipelines.modalities import IMAGE, TEXT, by_corpus
+from pipelines.modalities import IMAGE, MODALITIES, TEXT
 
 
 def picture(colour="red", kind="PNG"):
@@ -35,18 +35,18 @@ def write_tar(path, members, **options):
     return path
 
 
-def rows(path, kind="pairs"):
-    return list(list_rows(SourceConfig("s", str(path)), str(path), by_corpus()[kind].kind))
+def rows(path, kind="pair"):
+    return list(list_rows(SourceConfig("s", str(path)), str(path), MODALITIES[kind].kind))
 
 
-def reasons(path, kind="pairs"):
+def reasons(path, kind="pair"):
     return {row["key"]: row["reason"] for row in rows(path, kind)}
 
 
-def prepared(path, kind="pairs"):
+def prepared(path, kind="pair"):
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(rows(path, kind), schema=schema)
-    return PrepareImages(ImageConfig(size_cap=8), kind == "pairs")(block).to_pylist()
+    return PrepareImages(ImageConfig(size_cap=8), kind == "pair")(block).to_pylist()
 
 
 def documents(path):
@@ -106,7 +106,7 @@ def test_every_format_of_tar_and_long_names(tmp_path, form):
     folder = "/".join(["é" * 10] * 6 if form != tarfile.USTAR_FORMAT else ["e" * 20] * 6)
     members = [(f"{folder}/{i}.png", picture()) for i in range(2)]
     path = write_tar(tmp_path / "a.tar", members, format=form)
-    assert reasons(path, "images") == {f"a.tar:{folder}/{i}": None for i in range(2)}
+    assert reasons(path, "image") == {f"a.tar:{folder}/{i}": None for i in range(2)}
 
 
 def test_shards_written_by_webdataset_itself(tmp_path):
@@ -166,8 +166,8 @@ def test_links_are_refused(tmp_path):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
-    assert all("link" in reason for reason in reasons(tmp_path, "images").values())
-    assert len(reasons(tmp_path, "images")) == 2
+    assert all("link" in reason for reason in reasons(tmp_path, "image").values())
+    assert len(reasons(tmp_path, "image")) == 2
 
 
 def test_broken_shards_cost_what_is_broken(tmp_path):
@@ -199,7 +199,7 @@ def test_broken_shards_cost_what_is_broken(tmp_path):
 
 def test_a_shard_that_shrinks_after_the_listing_costs_its_rows(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("a.png", picture())])
-    found = rows(path, "images")
+    found = rows(path, "image")
     path.write_bytes(path.read_bytes()[:520])
     block = pa.Table.from_pylist(found, schema=ROW_SCHEMA)
     (row,) = PrepareImages(ImageConfig(), False)(block).to_pylist()
@@ -227,9 +227,9 @@ def test_text_documents(tmp_path):
 
 def test_identity_follows_a_shards_change(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("a.png", picture())])
-    before = identify(str(tmp_path), "--images.source", IMAGE.kind)
+    before = identify(str(tmp_path), "--image.source", IMAGE.kind)
     write_tar(path, [("a.png", picture()), ("b.png", picture())])
-    assert identify(str(tmp_path), "--images.source", IMAGE.kind) != before
+    assert identify(str(tmp_path), "--image.source", IMAGE.kind) != before
 
 
 @settings(max_examples=150, deadline=None)

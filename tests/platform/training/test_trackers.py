@@ -24,7 +24,7 @@ TRAIN = replace(
     config(30, validation=ValidationConfig(every_steps=5)),
     logging=LoggingConfig(every_steps=2, checkpoint_every_steps=8, wandb=True, mlflow=True),
 )
-IDENTITY = RunIdentity("stage1-images", FINGERPRINT, TRAIN)
+IDENTITY = RunIdentity("stage1-image", FINGERPRINT, TRAIN)
 
 
 class Slow(ToyLoader):
