@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from momo_platform import application
 from pipelines.modalities import MODALITIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,3 +48,20 @@ def test_the_platform_names_no_modality():
             if isinstance(node, ast.Constant) and node.value in refused:
                 found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.value!r}")
     assert not found
+
+
+def test_the_platform_names_no_momo():
+    """What users see of its name comes from `momo_platform/application.py`; the package's own
+    stays: every import has it."""
+    folder = ROOT / "platform" / "momo_platform"
+    files = [f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in sorted(files)
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if "momo" in line.lower().replace("momo_platform", "")
+    ]
+    assert files
+    assert not found
+    assert application.NAME == "momo"
+    assert application.variable("API_KEY") == "MOMO_API_KEY"
