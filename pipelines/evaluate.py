@@ -58,7 +58,7 @@ _SMALL = 256  # wide: such models are trained in minutes and want larger steps
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """`model`: folders, or NAME=FOLDER; `against`: reports, metrics.json or published figures."""
 
     model: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
     return dict(runs)
 
 
-def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
+def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]:
     """All stages by name; the last is `comparison` and names `command`. Raises UserError for bad
     input."""
     if not options.model:
@@ -213,19 +213,19 @@ def show_tasks() -> None:
     console.print(table)
 
 
-def parse(arguments: Sequence[str]) -> Options:
+def parse(arguments: Sequence[str]) -> EvaluateOptions:
     """The options from the command line."""
     import tyro
 
     return tyro.cli(
-        Options,
+        EvaluateOptions,
         args=with_whole_names(for_parser(arguments)),
         prog="momo evaluate",
         description=__doc__,
     )
 
 
-def run(options: Options, arguments: Sequence[str]) -> Path:
+def run(options: EvaluateOptions, arguments: Sequence[str]) -> Path:
     """Run what is missing; returns the folder that holds `report/`."""
     storage = open_storage(options.storage)
     command = command_line(arguments, "evaluate")
@@ -239,7 +239,7 @@ def run(options: Options, arguments: Sequence[str]) -> Path:
     return artifact.path
 
 
-def _work(options: Options, arguments: Sequence[str]) -> int:
+def _work(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     if options.list:

@@ -11,6 +11,12 @@ from pipelines.modalities import MODALITIES
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def _sources() -> list[Path]:
+    """All Python files but those of tests."""
+    folders = ("momo", "platform", "pipelines", "experiments")
+    return [file for name in folders for file in sorted((ROOT / name).rglob("*.py"))]
+
+
 def test_platform_folder_does_not_hide_the_standard_library():
     """With the root on sys.path, a platform/__init__.py would replace the standard `platform`."""
     assert not (ROOT / "platform" / "__init__.py").exists()
@@ -65,3 +71,13 @@ def test_the_platform_names_no_momo():
     assert not found
     assert application.NAME == "momo"
     assert application.variable("API_KEY") == "MOMO_API_KEY"
+
+
+def test_no_class_name_is_defined_twice():
+    """A name has one meaning: whoever looks for a class finds one."""
+    places: dict[str, list[str]] = {}
+    for file in _sources():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

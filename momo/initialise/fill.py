@@ -13,7 +13,7 @@ from torch import Tensor
 from momo.config import ModelConfig
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD
 from momo.initialise.check import check, listed, renamed, statistics_of
-from momo.initialise.layouts import Layout, bert, layout_of
+from momo.initialise.layouts import WeightLayout, bert, layout_of
 from momo.initialise.layouts.layout import CLS, PARTS, PATCHES, POSITIONS, Statistics
 from momo.initialise.origin import Origin
 from momo.initialise.source import Source, find_source, side_of
@@ -102,7 +102,7 @@ def _copy(values: Tensors, model: MoMo, origin: Origin, *, whole: bool) -> None:
             targets[name].copy_(value)
 
 
-def _whole(tensors: Tensors, layout: Layout, config: ModelConfig) -> Tensors:
+def _whole(tensors: Tensors, layout: WeightLayout, config: ModelConfig) -> Tensors:
     prefix = layout.prefixes[0]
     values = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     side = config.image_size // config.patch_size

@@ -10,7 +10,7 @@ from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
-from pipelines.evaluation.tasks import Task, choose
+from pipelines.evaluation.tasks import EvaluationTask, choose
 from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
 from pipelines.modalities import MODALITIES
 
@@ -22,7 +22,7 @@ class Evaluation:
 
     suites: Mapping[str, Suite]
     baselines: Mapping[str, Stage]
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
 
     @property
     def stages(self) -> list[Stage]:
@@ -56,11 +56,11 @@ class Chosen:
     """The tasks, and role → what their data sets are read from: `own-<kind>`, `demo-<kind>`,
     `corpora`."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[EvaluationTask, ...]
     sources: Mapping[str, Stage]
 
     @property
-    def given(self) -> tuple[Task, ...]:
+    def given(self) -> tuple[EvaluationTask, ...]:
         """Those from the command line."""
         return tuple(task for task in self.tasks if task.given)
 
@@ -80,7 +80,7 @@ def choose_tasks(
     named = config.evaluation.tasks
     of_user = own_rows(prepared, own)
     demo = {kind for kind in trained_on if kind in prepared and kind not in own}
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
     if any("=" in entry for entry in named):
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 

@@ -18,7 +18,7 @@ _HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
 
 
 @dataclass(frozen=True)
-class Sample:
+class CardSample:
     """A row: a data URI of its picture (none for text), and its captions or the text."""
 
     picture: str | None
@@ -49,7 +49,7 @@ class Corpus:
     kind: str
     document: Mapping[str, Any]
     charts: tuple[tuple[str, str, str], ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[CardSample, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     mixed: Mapping[str, Any] | None = None
 
@@ -122,12 +122,12 @@ def _chart(name: str, histogram: Mapping[str, Any]) -> tuple[str, str, str]:
     return title, span, bar_chart(bars, title)
 
 
-def _sample(folder: Path, entry: Mapping[str, Any]) -> Sample:
+def _sample(folder: Path, entry: Mapping[str, Any]) -> CardSample:
     picture = None
     if "picture" in entry:
         raw = (folder / entry["picture"]).read_bytes()
         picture = "data:image/png;base64," + base64.b64encode(raw).decode()
-    return Sample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
+    return CardSample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
 
 
 def read_corpus(

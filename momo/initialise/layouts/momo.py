@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from momo.config import ModelConfig, exported_shape
-from momo.initialise.layouts.layout import Layout, Needs, Shapes
+from momo.initialise.layouts.layout import Needs, Shapes, WeightLayout
 from momo.initialise.source import Source
 
 _FREE = ("image_size", "max_text_length", "linear_init")
@@ -28,5 +28,5 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return Needs(fields, image_size=theirs.image_size, most_words=theirs.max_text_length)
 
 
-LAYOUT = Layout("MoMo", (), ("the whole model",), needs)
-TRANSFORMERS = Layout("MoMo", ("momo",), LAYOUT.gives, needs, prefixes=("network.",))
+LAYOUT = WeightLayout("MoMo", (), ("the whole model",), needs)
+TRANSFORMERS = WeightLayout("MoMo", ("momo",), LAYOUT.gives, needs, prefixes=("network.",))

@@ -36,13 +36,13 @@ _MACHINE_FAULT_RETRIES = 2
 
 
 class Execution:
-    """One run of a plan. `view` is called with all statuses a few times a second."""
+    """One run of a plan. `display` is called with all statuses a few times a second."""
 
     def __init__(
         self,
         plan: Plan,
         storage: Storage,
-        view: Callable[[list[StageStatus]], None],
+        display: Callable[[list[StageStatus]], None],
         *,
         fail_fast: bool = False,
         growth: Mapping[str, float] | None = None,
@@ -50,7 +50,7 @@ class Execution:
     ) -> None:
         import ray
 
-        self.ray, self.storage, self.view, self.fail_fast = ray, storage, view, fail_fast
+        self.ray, self.storage, self.display, self.fail_fast = ray, storage, display, fail_fast
         self.failures: list[StageStatus] = []
         there, growth = ray.cluster_resources(), growth or {}
         both = {*there, *growth}
@@ -62,7 +62,7 @@ class Execution:
         self.nodes = Nodes(there, wait_seconds)
         self.commit = git_commit()
         self.clock = WallClock()
-        self.next_view = 0.0
+        self.next_display = 0.0
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
@@ -81,7 +81,7 @@ class Execution:
                 self._show()
             self._take_progress(now=True)  # an answer on its way, then what came after it
             self._take_progress(now=True)
-            self.view(list(self.schedule))
+            self.display(list(self.schedule))
         except (RayError, ConnectionError) as error:
             self.tasks.forget()
             raise ray_was_lost(str(error) or type(error).__name__) from error
@@ -152,11 +152,11 @@ class Execution:
             self._fail(status, error)
 
     def _show(self) -> None:
-        """Call the view; one that takes long is called less often, for a twentieth of the time."""
+        """Call the display, one that takes long less often: for a twentieth of the time."""
         started = time.perf_counter()
-        if started >= self.next_view:
-            self.view(list(self.schedule))
-            self.next_view = time.perf_counter() + 20 * (time.perf_counter() - started)
+        if started >= self.next_display:
+            self.display(list(self.schedule))
+            self.next_display = time.perf_counter() + 20 * (time.perf_counter() - started)
 
     def _collect(self) -> None:
         ready = self.tasks.wait()
@@ -288,7 +288,7 @@ class Execution:
 def execute(
     plan: Plan,
     storage: Storage,
-    view: Callable[[list[StageStatus]], None] = lambda _: None,
+    display: Callable[[list[StageStatus]], None] = lambda _: None,
     *,
     fail_fast: bool = False,
     growth: Mapping[str, float] | None = None,
@@ -306,5 +306,5 @@ def execute(
     """
     with using(plan, storage):
         return Execution(
-            plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
+            plan, storage, display, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
         ).run()

@@ -121,7 +121,7 @@ def test_an_early_starter_makes_room_for_an_input_that_starts_again(ray_local, s
     seen = Recorder()
     trainer = Resources(workers=1, worker_cpus=0.1)
     slow = Stage("slow", restart_late, Toy(4, seconds=1.5), resources=trainer)
-    # A second, so that it is seen at work: on a busy machine the view is called less often.
+    # A second, so that it is seen at work: on a busy machine the display is called less often.
     stage = Stage("next", early, Toy(1, seconds=1.0), {"up": slow}, resources=EARLY)
     artifacts = execute(make_plan([stage], storage), storage, seen)
     assert artifacts["next"].metrics["sum"] == 5
