@@ -36,7 +36,6 @@ from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
-    PipelineConfig,
     RunOptions,
     SourceOptions,
     no_sources,
@@ -151,14 +150,9 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     options.evaluation()
     preset = PRESETS[options.preset]()
-    config = replace(
-        preset,
-        evaluation=options.evaluation(preset.model.width),
-        corpora=options.corpora,
-        picture=options.picture,
-    )
-    prepared, own = prepared_rows(config)
-    chosen = choose_tasks(config, prepared, own, () if own else MODALITIES)
+    sources = replace(preset.sources, given=options.corpora, picture=options.picture)
+    prepared, own = prepared_rows(sources)
+    chosen = choose_tasks(options.tasks, sources, prepared, own, () if own else MODALITIES)
     models = [given_model(m) for m in options.model]
     check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
@@ -166,7 +160,8 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
         evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    if (baselines := _baselines(config, chosen, [m for _, m in models])) is not None:
+    evaluation = options.evaluation(preset.model.width)
+    if (baselines := _baselines(evaluation, chosen, [m for _, m in models])) is not None:
         inputs["baselines"] = baselines
     comparison = Stage(
         "comparison",
@@ -184,7 +179,9 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
 
-def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) -> Stage | None:
+def _baselines(
+    evaluation: EvaluationConfig, chosen: Chosen, models: Sequence[Stage]
+) -> Stage | None:
     """Of trivial methods, and of the first MoMo among the models as it is before any training."""
     shape, words = None, {}
     for model in models:
@@ -192,7 +189,7 @@ def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) 
         if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
             shape, words = ModelConfig(**fields), {"model": model}
             break
-    return baselines_stage(chosen.tasks, config.evaluation, chosen.sources, shape, words)
+    return baselines_stage(chosen.tasks, evaluation, chosen.sources, shape, words)
 
 
 def show_tasks() -> None:

@@ -126,8 +126,8 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
     """The stage that scores a trained model by the config's tasks; `earlier` are the training
     stages before it."""
     needed = needed_corpora(config)
-    prepared, own = prepared_rows(config, needed)
-    chosen = choose_tasks(config, prepared, own, needed)
+    prepared, own = prepared_rows(config.sources, needed)
+    chosen = choose_tasks(config.evaluation.tasks, config.sources, prepared, own, needed)
     suite: Suite = build_suite(model, model.name, chosen.tasks, config.evaluation, chosen.sources)
     return Stage(
         "scores",
