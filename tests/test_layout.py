@@ -81,3 +81,23 @@ def test_no_class_name_is_defined_twice():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+_LONGER: dict[str, str] = {}
+"""File, or file:function → why it stays above the limit."""
+
+
+def test_files_and_functions_are_short():
+    """At most 350 lines a file and 60 a function, so that each has one reason to change."""
+    found = {}
+    for file in _sources():
+        text, place = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
+        if (lines := len(text.splitlines())) > 350:
+            found[place] = lines
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > 60:
+                    found[f"{place}:{node.name}"] = lines
+    assert {place: lines for place, lines in found.items() if place not in _LONGER} == {}
+    assert not _LONGER.keys() - found.keys()
