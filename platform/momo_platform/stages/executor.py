@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from momo_platform.ray_watch import dead_process
@@ -28,6 +29,7 @@ from momo_platform.stages.schedule import Schedule
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import FINISHED, StageStatus, check_feasible
 from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.leases import Leases
 from momo_platform.stages.task import LazyArtifacts, TaskSpec
 from momo_platform.stages.task_errors import failure_text, told_error, why_again
 
@@ -57,12 +59,16 @@ class Execution:
         check_feasible(plan, {n: max(there.get(n, 0.0), growth.get(n, 0.0)) for n in both})
         storage.create()
         self.schedule = Schedule(plan, storage)
-        self.leases = storage.leases()
         self.tasks = RayTasks(reporting=bool(plan.to_run))
         self.nodes = Nodes(there, wait_seconds)
         self.commit = git_commit()
         self.clock = WallClock()
         self.next_display = 0.0
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Of this driver, from the first that it needs: an object store is tried for their kind."""
+        return self.storage.leases()
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
@@ -89,7 +95,8 @@ class Execution:
             try:
                 self.tasks.cancel_all()
             finally:
-                self.leases.close()
+                if "leases" in vars(self):
+                    self.leases.close()
         if self.failures:
             raise StageFailed(failure_text(self.failures, self.schedule))
         keys = {s.entry.name: (s.entry.name, s.entry.fingerprint) for s in self.schedule}

@@ -66,6 +66,13 @@ def test_a_graph_runs_once_and_only_what_changed_runs_again(ray_local, storage):
     }
 
 
+def test_where_nothing_is_to_run_no_lease_is_asked_for(ray_local, storage, monkeypatch):
+    (stage,) = chain(1)
+    make(storage, stage)
+    monkeypatch.setattr(storage, "leases", lambda: pytest.fail("a lease was asked for"))
+    assert execute(make_plan([stage], storage), storage)["s0"].name == "s0"
+
+
 def test_a_failed_stage_stops_only_what_needs_it(ray_local, storage):
     bad = Stage("bad", fail, Toy(message="no such picture"), {"up": chain(1)[0]})
     behind = Stage("behind", add, Toy(), {"bad": bad})

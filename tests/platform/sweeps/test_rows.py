@@ -207,6 +207,8 @@ def test_settings_change_fields_by_their_paths():
     assert changed == Outer(Inner(5, 9), {"image": 4}, False)
     assert with_settings(Outer(), {"inner": Inner(0, 0)}).inner == Inner(0, 0)
     assert with_settings(Outer(), {"sizes.text": 3}).sizes == {"image": 1, "text": 3}
+    dotted = with_settings(Outer(), {"sizes.image.small": 2, "sizes.image.x.y": 5})
+    assert dotted.sizes == {"image": 1, "image.small": 2, "image.x.y": 5}
     assert with_settings(Outer(), {}) == Outer()
 
 
