@@ -30,7 +30,7 @@ from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import FINISHED, StageStatus, check_feasible
 from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.stages.storage.leases import Leases
-from momo_platform.stages.task import LazyArtifacts, TaskSpec
+from momo_platform.stages.task import LazyArtifacts, StageSpec
 from momo_platform.stages.task_errors import failure_text, told_error, why_again
 
 _WAIT_SECONDS = 1800.0
@@ -235,7 +235,7 @@ class Execution:
         if anew and not status.retries:
             self.storage.drop_checkpoints(entry.name, entry.fingerprint)
         self.storage.clear_failure(entry.name, entry.fingerprint)
-        spec = TaskSpec(
+        spec = StageSpec(
             stage.name,
             entry.fingerprint,
             stage.version,
