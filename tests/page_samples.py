@@ -14,7 +14,7 @@ from momo_platform.sweeps.report import forest, render
 from momo_platform.sweeps.rows import Results, TrialRow, best_of
 from pipelines.evaluation.scores import deltas
 from pipelines.report.comparison import comparison_page
-from pipelines.report.corpora import CardSample, Corpus
+from pipelines.report.corpora import CardSample, CorpusCard
 from pipelines.report.page import Page
 from pipelines.report.tables import markdown_table
 from pipelines.report.trainings import Seen, Training
@@ -170,7 +170,7 @@ def corpora():
         picture = data_uri(_picture(1)) if kind != "text" else None
         samples = tuple(CardSample(picture, "own", "train", texts) for _ in range(4))
         place = f"/data/collections/herbarium-of-the-university/{kind}"
-        found.append(Corpus(kind, document, charts, samples, {"own": place}, mixed))
+        found.append(CorpusCard(kind, document, charts, samples, {"own": place}, mixed))
     return found
 
 

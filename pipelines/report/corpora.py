@@ -42,7 +42,7 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusCard:
     """One modality: `document` is `card.json`, `charts` are (title, range, SVG), `places` says
     where each source lies, `mixed` is what its `mix-*` stage returned (None: no such stage)."""
 
@@ -134,12 +134,12 @@ def read_corpus(
     folder: Path,
     places: Mapping[str, str] | None = None,
     mixed: Mapping[str, Any] | None = None,
-) -> Corpus:
+) -> CorpusCard:
     """The card in a `prepare-*` artifact's folder, ready to be shown."""
     document = json.loads((folder / CARD).read_text(encoding="utf-8"))
     charts = tuple(_chart(*item) for item in document["histograms"].items())
     samples = tuple(_sample(folder, entry) for entry in document["samples"])
-    return Corpus(document["kind"], document, charts, samples, places or {}, mixed)
+    return CorpusCard(document["kind"], document, charts, samples, places or {}, mixed)
 
 
 def place_in_words(uri: str) -> str:

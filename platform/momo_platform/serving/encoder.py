@@ -15,7 +15,7 @@ Tokens = Sequence[int]
 """The ids of a text's tokens, those that the model reads."""
 
 
-class Reader(Protocol):
+class InputReader(Protocol):
     """What is done to texts and pictures before the model, in the replica; from any thread."""
 
     def tokens(self, texts: Sequence[str]) -> Sequence[Tokens]:
@@ -73,7 +73,7 @@ class ServedClassifier(ServedModel, Protocol):
         ...
 
 
-class ClassifierReader(Reader, Protocol):
+class ClassifierReader(InputReader, Protocol):
     """Of a classifier: also its classes by name, and whether it takes texts and pictures."""
 
     classes: Sequence[str]
@@ -91,7 +91,7 @@ class Loaders:
     """How an exported model's folder is opened, and a classifier's where there may be one."""
 
     encoder: Load
-    reader: Callable[[str], Reader]
+    reader: Callable[[str], InputReader]
     classifier: Callable[[str, int, str, Precision], ServedClassifier] | None = None
     classifier_reader: Callable[[str], ClassifierReader] | None = None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from momo_platform.serving.config import Limits
-from momo_platform.serving.encoder import Reader, Tokens
+from momo_platform.serving.encoder import InputReader, Tokens
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.pictures import PictureReader, decoded
 
@@ -92,7 +92,10 @@ def _sent(value: str | ItemSchema, place: str) -> Sent:
 
 
 def read_items(
-    sent: Sequence[Sent], limits: Limits, reader: Reader, wanted: tuple[bool, bool] | None = None
+    sent: Sequence[Sent],
+    limits: Limits,
+    reader: InputReader,
+    wanted: tuple[bool, bool] | None = None,
 ) -> list[Item]:
     """Each item as `reader`'s model takes it; texts become tokens here and nowhere else. `wanted`:
     whether every item must have a text and a picture, or neither of them. Raises ServiceRefusal."""
