@@ -124,12 +124,15 @@ def exported_shape(document: Mapping[str, Any]) -> ModelConfig | None:
 
 # Text positions of base and large follow BERT (512): with them the encoder and its embeddings
 # have the parameter counts named for the paper, 109.6M and 335.1M.
+_READS: dict[str, Any] = {"image_size": 224, "vocab_size": 30522, "max_text_length": 512}
+_DECODER: dict[str, Any] = {"decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16}
+_SMALL: dict[str, Any] = {"decoder_width": 256, "decoder_depth": 4, "decoder_heads": 8}
 SIZES: Mapping[str, ModelConfig] = MappingProxyType(
     {
         "demo": ModelConfig(),
-        "small": ModelConfig(224, 16, 30522, 384, 12, 6, 4.0, 512, 256, 4, 8, 256),
-        "base": ModelConfig(224, 16, 30522, 768, 12, 12, 4.0, 512, 512, 8, 16, 512),
-        "large": ModelConfig(224, 16, 30522, 1024, 24, 16, 4.0, 512, 512, 8, 16, 768),
+        "small": ModelConfig(**_READS, **_SMALL, width=384, depth=12, heads=6, embed_dim=256),
+        "base": ModelConfig(**_READS, **_DECODER, width=768, depth=12, heads=12, embed_dim=512),
+        "large": ModelConfig(**_READS, **_DECODER, width=1024, depth=24, heads=16, embed_dim=768),
     }
 )
 
