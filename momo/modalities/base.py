@@ -1,6 +1,7 @@
 """What a modality says of itself on the model's side.
 
-Of `momo.config` types only: it asks the modalities.
+Of `momo.config` types only: it asks the modalities. What `views` and `embedding` give is imported
+when they are called, though it imports the modalities itself: plans load no torch.
 """
 
 from __future__ import annotations
