@@ -18,7 +18,6 @@ MADE = """
 import json, sys
 from pathlib import Path
 
-from extending.evaluating import made
 from momo_platform.stages import canonical, make_plan, open_storage
 from momo_platform.training.config import TrainConfig
 from pipelines.artifacts import ModelFolder
@@ -36,6 +35,7 @@ assert not {"torch", "ray"} & set(sys.modules)
 import numpy as np
 import torch
 import momo
+from extending.evaluating import made
 from momo_platform.training.loop import Trainer
 from momo.sounds import sound_batch
 from momo_platform.data.order import uniform
