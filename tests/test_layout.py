@@ -40,7 +40,7 @@ def test_the_driver_imports_neither_torch_nor_ray():
 
 
 def test_the_platform_names_no_modality():
-    """What is particular to one is in `pipelines/modalities.py`. Columns of rows and a request's
+    """What is particular to one is in `pipelines/modalities/`. Columns of rows and a request's
     fields are called as people call them, in `data/` and `serving/`."""
     names = {*MODALITIES, *(f"{name}s" for name in MODALITIES)}
     columns = {"image", "text", "pair"}

@@ -122,6 +122,8 @@ def _misfits(needs: Needs, layout: WeightLayout, config: ModelConfig) -> Iterato
 
 def _option(name: str, value: Any) -> str:
     option = name.replace("_", "-")
+    if isinstance(value, tuple):
+        value = " ".join(value)
     if isinstance(value, bool):
         return f"--model.{option}" if value else f"--model.no-{option}"
     return f"--model.{option} {value}"

@@ -25,6 +25,8 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
         for f in dataclasses.fields(ModelConfig)
         if f.name not in _FREE
     }
+    if not theirs.extra_modalities:  # a model that has some keeps them as they are drawn
+        del fields["extra_modalities"]
     return Needs(fields, image_size=theirs.image_size, most_words=theirs.max_text_length)
 
 
