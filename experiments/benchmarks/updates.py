@@ -4,7 +4,6 @@ pairs, and how seconds are taken."""
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.benchmarks.harness import Row, compare, in_turn
 from momo.config import SIZES, ModelConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -66,13 +66,31 @@ def interleaved(
     repeat = dict.fromkeys(calls, 1)
     if at_least:
         repeat = {n: max(1, round(at_least / seconds(call))) for n, call in calls.items()}
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(runs):
-        for name, call in calls.items():
-            found[name].append(seconds(call, repeat[name]))
-        shown = ", ".join(f"{n} {v[-1]:.3g} s" for n, v in found.items())
-        print(f"{run + 1}/{runs}: {shown}", file=sys.stderr, flush=True)
-    return found
+    timed = {name: partial(seconds, call, repeat[name]) for name, call in calls.items()}
+    return in_turn(runs, timed, "seconds")
+
+
+def rates(
+    amount: float, runs: int, calls: dict[str, Callable[[], Any]], **how: Any
+) -> dict[str, list[float]]:
+    """`amount` a second of each call, by `interleaved` with `how`."""
+    taken = interleaved(runs, calls, **how)
+    return {name: [amount / s for s in values] for name, values in taken.items()}
+
+
+def beside(
+    name: str,
+    amount: float,
+    runs: int,
+    calls: dict[str, Callable[[], Any]],
+    *,
+    unit: str,
+    least_ratio: float,
+    **how: Any,
+) -> Row:
+    """`rates` of ours, the first call, beside those of the second, which has its peer's name."""
+    found, (ours, peer) = rates(amount, runs, calls, **how), calls
+    return compare(name, found[ours], peer, found[peer], unit=unit, least_ratio=least_ratio)
 
 
 def ids_of(rows: int, length: int, real: int, vocabulary: int = BASE.vocab_size) -> Tensor:
@@ -264,7 +282,7 @@ def pair_encoders(
     return {
         real: {
             "ours": partial(ours, ids_of(rows, real, real, model.vocab_size)),
-            "FLAVA": partial(theirs, flava_inputs(rows, real, model)),
+            "FlavaModel": partial(theirs, flava_inputs(rows, real, model)),
         }
         for real in reals
     }

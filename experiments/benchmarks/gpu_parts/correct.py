@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from experiments.benchmarks.gpu_parts.stages import (
     stage_of,
 )
 from experiments.benchmarks.gpu_parts.waits import Waits
-from experiments.benchmarks.harness import Row, compare
+from experiments.benchmarks.harness import Row, compare, say
 from experiments.benchmarks.updates import DEVICE
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -78,8 +77,7 @@ def _wait_rows(setting: Setting, number: int, precision: Precision) -> Iterator[
     finally:
         waits.stop()
     for line, count in waits.by_line.most_common():
-        shown = f"stage {number}, {precision}: {count / _COUNTED:g} waits a step at {line}"
-        print(shown, file=sys.stderr, flush=True)
+        say(f"stage {number}, {precision}: {count / _COUNTED:g} waits a step at {line}")
     yield compare(
         f"waits: stage {number}, {setting.small.preset}, {precision}: waits for the device a step "
         "that is not logged",
