@@ -92,25 +92,33 @@ class Experiment:
         return self.design or Design(metric=self.metric, seeds=1 if self.space else 3)
 
 
-def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as those of `pipelines/full.py`; a sweep with a failed trial ends with 1."""
+def main(
+    experiment: Experiment,
+    doc: str | None,
+    arguments: Sequence[str] | None = None,
+    options_of: type[ExperimentOptions] = ExperimentOptions,
+    work: Callable[[Experiment, Any, Sequence[str]], int] | None = None,
+) -> int:
+    """The command line of an experiment: `options_of` what it can be told, `work` is done with that
+    (default: `run`). Exit codes as those of `pipelines/full.py`; a sweep with a failed trial ends
+    with 1."""
     import tyro
 
     given = sys.argv[1:] if arguments is None else list(arguments)
 
-    def work() -> int:
+    def told() -> int:
         if help_asked(f"sweep {experiment.name}", SWEEP, given):
             print(f"\n{(doc or '').strip()}")
             return 0
         options = tyro.cli(
-            ExperimentOptions,
+            options_of,
             args=with_whole_names(for_parser(given)),
             description=doc,
             prog=f"momo sweep {experiment.name}",
         )
-        return run(experiment, options, given)
+        return (work or run)(experiment, options, given)
 
-    return exit_code(work, "the same command goes on where it was")
+    return exit_code(told, "the same command goes on where it was")
 
 
 def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:
