@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarks.harness import Row, compare, in_turn
+from experiments.flava_baseline.config import FlavaShape
 from momo.config import SIZES, ModelConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -171,20 +172,15 @@ def flava_config(model: ModelConfig = BASE) -> Any:
     """FLAVA of our model's shape: at base size the published one."""
     from transformers import FlavaConfig
 
-    shape = {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "intermediate_size": int(model.mlp_ratio * model.width),
-    }
-    picture = {"image_size": model.image_size, "patch_size": model.patch_size}
-    return FlavaConfig(
-        image_config={**shape, **picture},
-        text_config={**shape, "vocab_size": model.vocab_size},
-        multimodal_config={**shape, "num_hidden_layers": max(1, model.depth // 2)},
-        hidden_size=model.width,
-        init_codebook=False,
+    shape = FlavaShape(
+        *(model.image_size, model.patch_size, model.vocab_size, model.width, model.depth),
+        multimodal_depth=max(1, model.depth // 2),
+        heads=model.heads,
+        max_text_length=512,
+        embed_dim=768,
+        codebook_size=8192,
     )
+    return FlavaConfig(**shape.to_transformers())
 
 
 def flava_inputs(rows: int, real: int, model: ModelConfig = BASE) -> dict[str, Tensor]:
