@@ -46,7 +46,7 @@ from experiments.budget import (
     with_model,
 )
 from experiments.design import Design
-from experiments.run import RESULTS, Experiment, ExperimentOptions, run
+from experiments.run import RESULTS, Arms, Experiment, ExperimentOptions, run
 from experiments.run import main as run_main
 from experiments.scaling_law import chart, extrapolate, fit
 from momo.config import ModelConfig
@@ -91,7 +91,7 @@ def of_depth(config: PipelineConfig, depth: int) -> dict[str, Any]:
     return with_model(**shape, **decoder) | rates
 
 
-def arms(depths: Sequence[int], config: PipelineConfig) -> Mapping[str, Settings]:
+def arms(depths: Sequence[int], config: PipelineConfig) -> Arms:
     """depth 4 first; at equal tokens, then at equal compute."""
     if len(set(depths)) < 4 or min(depths) < 1:
         raise UserError(f"--depth {' '.join(map(str, depths))}: give at least four sizes from 1 up")

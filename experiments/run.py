@@ -27,6 +27,8 @@ from pipelines.graph.corpora import is_own
 from pipelines.option_names import todays_settings, with_whole_names
 from pipelines.trials import TrialBase, build_trial, command_of
 
+Arms = Mapping[str, Settings]
+"""Name → what the arm changes in the base config; the first is the reference."""
 RESULTS = Path(__file__).parent / "results"
 FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
 
@@ -67,14 +69,14 @@ class ExperimentOptions(SweepOptions):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`arms(base)`: name → what it changes in the base config; the first is the reference. Those
-    `on_request` run only when `--only` names them. Steps are chosen so that all cost the same
-    compute, unless `equal` is False. Or a `space` that Optuna searches with `samples` trials.
-    `design`: what is compared by what, with how many seeds and which margin; a file of your own may
-    leave it out: then all arms of the first run are, by `metric` and without a margin."""
+    """`arms(base)`; those `on_request` run only when `--only` names them. Steps are chosen so that
+    all cost the same compute, unless `equal` is False. Or a `space` that Optuna searches with
+    `samples` trials. `design`: what is compared by what, with how many seeds and which margin; a
+    file of your own may leave it out: then all arms of the first run are, by `metric` and without a
+    margin."""
 
     name: str
-    arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
+    arms: Callable[[PipelineConfig], Arms] = lambda _: {}
     space: Mapping[str, Choice | Interval] = field(default_factory=dict)
     samples: int = 1
     on_request: tuple[str, ...] = ()
