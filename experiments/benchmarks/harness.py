@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from momo_platform.machine import machine_description
+from momo_platform.machine import machine_description, with_our_modules
 from momo_platform.stages.manifest import git_commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,13 +94,13 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def started(function: Callable[..., Any], *arguments: Any, **how: Any) -> subprocess.Popen[str]:
+def started(function: Callable[..., Any], *arguments: Any) -> subprocess.Popen[str]:
     """A process that calls a function of a module, by its file and name, with `arguments` that JSON
-    can hold, and prints what it returns as JSON. `how`: of Popen."""
+    can hold, and prints what it returns as JSON."""
     file = Path(function.__code__.co_filename).resolve().relative_to(ROOT)
     place = [".".join(file.with_suffix("").parts), function.__name__, json.dumps(arguments)]
     command = [sys.executable, "-m", "experiments.benchmarks.harness", *place]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **how)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=with_our_modules())
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
