@@ -1,7 +1,5 @@
 """The command line that all experiments share: arms → a sweep, its report, its record."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

@@ -5,8 +5,6 @@ python -m experiments.benchmarks.serving_peers bare FOLDER THREADS   answers lin
 python -m experiments.benchmarks.serving_peers plain FOLDER THREADS PORT   a request at a time
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

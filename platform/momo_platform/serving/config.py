@@ -1,7 +1,5 @@
 """What the endpoint is told, and its limits."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import os

@@ -1,7 +1,5 @@
 """Results of a sweep: a row a trial, means with intervals, differences paired by seed."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re
@@ -112,7 +110,7 @@ class Row:
         seeds = f"seeds {figure(min(values), 3)} to {figure(max(values), 3)}, "
         return f"{found}; {seeds if found.n > 1 else ''}sample ±{figure(sample, 2)}"
 
-    def differences(self, other: Row, metric: str) -> dict[str, float]:
+    def differences(self, other: "Row", metric: str) -> dict[str, float]:
         """Seed → this row less `other`, where both have the metric."""
         return {
             seed: numbers[metric] - other.seeds[seed][metric]
@@ -120,7 +118,7 @@ class Row:
             if metric in numbers and metric in other.seeds.get(seed, {})
         }
 
-    def difference(self, other: Row, metric: str) -> Estimate | None:
+    def difference(self, other: "Row", metric: str) -> Estimate | None:
         """This row less `other`, paired by seed."""
         found = list(self.differences(other, metric).values())
         return estimate(found) if found else None
