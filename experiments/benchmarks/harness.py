@@ -98,7 +98,8 @@ def started(function: Callable[..., Any], *arguments: Any) -> subprocess.Popen[s
     file = Path(function.__code__.co_filename).resolve().relative_to(ROOT)
     place = [".".join(file.with_suffix("").parts), function.__name__, json.dumps(arguments)]
     command = [sys.executable, "-m", "experiments.benchmarks.harness", *place]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=with_our_modules())
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=with_our_modules())
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:

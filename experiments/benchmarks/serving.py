@@ -33,25 +33,27 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.harness import Row, compare, document, parser, say
-from experiments.benchmarks.serving_peers import workload
+from experiments.benchmarks.harness import (
+    Row,
+    compare,
+    document,
+    in_a_process,
+    parser,
+    say,
+    started,
+)
+from experiments.benchmarks.serving_peers import bare, make_model, plain, workload
 from momo_platform.machine import free_ports
 from momo_platform.serving import Client
 
 IN_FLIGHT = 32
-_PEERS = [sys.executable, "-m", "experiments.benchmarks.serving_peers"]
 
 
 class Bare:
     """The bare model's process."""
 
     def __init__(self, folder: str, threads: int) -> None:
-        self.process = subprocess.Popen(
-            [*_PEERS, "bare", folder, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = started(bare, folder, threads)
         self._line()
 
     def _line(self) -> str:
@@ -129,9 +131,8 @@ def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str], port: int) -> Iterator[str]:
-    """A server's address; it is ended afterwards."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def answering(process: subprocess.Popen[Any], port: int) -> Iterator[str]:
+    """A server's address, once it embeds; it is ended afterwards."""
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(url, process)
@@ -233,21 +234,21 @@ def main() -> None:
         given.runs, given.requests = 1, 48
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([*_PEERS, "model", folder, given.size], check=True)
+        in_a_process(make_model, folder, given.size)
         port, other = free_ports(2)
         command = [sys.executable, "-m", "pipelines.serve", "--model", folder, "--cluster", "local"]
         command += ["--port", str(port), "--cpus", str(given.threads)]
-        bare = Bare(folder, given.threads)
+        beside = Bare(folder, given.threads)
         with (
-            started(command, port) as ours,
-            started([*_PEERS, "plain", folder, str(given.threads), str(other)], other) as plain,
+            answering(subprocess.Popen(command, stdout=subprocess.DEVNULL), port) as ours,
+            answering(started(plain, folder, given.threads, other), other) as theirs,
         ):
-            check(ours, bare)
+            check(ours, beside)
             if given.runs:
-                rows += loads(ours, plain, bare, given)
+                rows += loads(ours, theirs, beside, given)
             if given.memory:
                 rows.append(memory(ours, given.memory))
-        bare.process.terminate()
+        beside.process.terminate()
     print(document(rows))
 
 
