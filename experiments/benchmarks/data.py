@@ -37,7 +37,7 @@ from momo_platform.data.config import ImageConfig, PrepareConfig, SourceConfig
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.shards import ShardDataset
-from pipelines.modalities import run_prepare_image
+from pipelines.modalities.image import run_prepare_image
 
 BATCH, PROCESSES = 128, 2
 

@@ -52,15 +52,18 @@ def state_page(seen: Overview) -> str:
     return template(Path(__file__).parent, "dashboard_state.html.jinja").render(o=seen)
 
 
-def _page(path: str, root: Path, folder: Path | None, links: list[Link]) -> tuple[str, str] | None:
+def _answer(
+    path: str, root: Path, folder: Path | None, links: Sequence[Link]
+) -> tuple[str, str] | None:
     """Content type and text; None for another path."""
     if path == "/":
-        found = index_page(
-            *(overview(root), folder.name if folder is not None else "", links),
-            has_report=folder is not None and (folder / "report" / "index.html").is_file(),
-            has_latest=(root / "latest" / "report" / "index.html").is_file(),
-        )
-        return "text/html", found
+        report = Path("report", "index.html")
+        name, has_report = "", False
+        if folder is not None:
+            name, has_report = folder.name, (folder / report).is_file()
+        latest = (root / "latest" / report).is_file()
+        page = index_page(overview(root), name, links, has_report=has_report, has_latest=latest)
+        return "text/html", page
     if path == "/state":
         return "text/html", state_page(overview(root))
     if path == "/state.json":
@@ -98,7 +101,7 @@ def page_server(root: Path, folder: Path | None, port: int, links: list[Link]) -
             if self._in_report():
                 super().do_GET()
                 return
-            found = _page(self.path, root, folder, links)
+            found = _answer(self.path, root, folder, links)
             if found is None:
                 self.send_error(404)
                 return
