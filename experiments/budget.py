@@ -7,8 +7,6 @@
 | demo | the demo's own | a night |
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -117,6 +115,15 @@ def equal_compute(base: PipelineConfig, settings: Mapping[str, Any]) -> dict[str
 def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict[str, Any]:
     """The same change in several stages: `train.steps` → `training.stage1-image.train.steps`"""
     return {f"training.{stage}.{path}": value for stage in stages}
+
+
+def images_in_stage3(config: PipelineConfig, share: int = 1) -> dict[str, Any]:
+    """Settings: pictures alone beside stage 3's texts and pairs, 1/`share` of stage 2's batches."""
+    size = config.training["stage2-joint"].train.batch_sizes["image"] // share
+    return {
+        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pair.train.batch_sizes.image": size,
+    }
 
 
 def learning_rates(config: PipelineConfig) -> dict[str, float]:

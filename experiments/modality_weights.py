@@ -17,19 +17,15 @@ mean on text, 0.600 (0.561 to 0.654 by seed; equal weights 0.688), which is not 
 expected; it is one task, sentiment, and was not tested.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import every_stage
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """One weight changed each."""
     both = ("stage2-joint", "stage3-pair")
     masked = {

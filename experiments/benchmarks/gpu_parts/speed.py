@@ -1,7 +1,5 @@
 """How fast the device multiplies and copies, and what share of that the stages' updates reach."""
 
-from __future__ import annotations
-
 import gc
 import time
 from collections.abc import Callable, Iterator
@@ -132,7 +130,6 @@ def update_rows(
     )
     if peak := peak_flops(DEVICE):
         yield compare(f"{name}: model FLOP/s", rates, "data sheet", [peak / 1e12], unit="TFLOP/s")
-    samples = sum(rows.values())
     samples = sum(rows.values())
     yield compare(
         f"{name}: seconds of the first update, with all that is made once",

@@ -1,7 +1,5 @@
 """The replicas on Ray Serve: what the application is, and its options. Imports Ray."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

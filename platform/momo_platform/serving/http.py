@@ -1,7 +1,5 @@
 """Around the application: body limits, security headers, errors in one shape."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

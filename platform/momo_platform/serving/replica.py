@@ -3,8 +3,6 @@
 The model runs in a process of its own; a thread waits for it.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor

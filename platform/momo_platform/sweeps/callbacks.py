@@ -1,7 +1,5 @@
 """Tune's callbacks. Imports Ray."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from ray import tune

@@ -1,7 +1,5 @@
 """Charts of sweeps as inline SVG: intervals, parallel coordinates, shares."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from html import escape

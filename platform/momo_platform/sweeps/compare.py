@@ -1,7 +1,5 @@
 """Runs side by side: what their configs differ in, their metrics, their learning curves."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

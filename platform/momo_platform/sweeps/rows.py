@@ -1,7 +1,5 @@
 """Results of a sweep: a row a trial, means with intervals, differences paired by seed."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re
@@ -53,12 +51,9 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
         return Estimate(mean, None, None, 1)
     from scipy import stats
 
-    half = (
-        stats.t.ppf((1 + level) / 2, len(values) - 1)
-        * np.std(values, ddof=1)
-        / np.sqrt(len(values))
-    )
-    return Estimate(mean, mean - float(half), mean + float(half), len(values))
+    n = len(values)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ class TrialRow:
         seeds = f"seeds {figure(min(values), 3)} to {figure(max(values), 3)}, "
         return f"{found}; {seeds if found.n > 1 else ''}sample ±{figure(sample, 2)}"
 
-    def differences(self, other: TrialRow, metric: str) -> dict[str, float]:
+    def differences(self, other: "TrialRow", metric: str) -> dict[str, float]:
         """Seed → this row less `other`, where both have the metric."""
         return {
             seed: numbers[metric] - other.seeds[seed][metric]
@@ -123,7 +118,7 @@ class TrialRow:
             if metric in numbers and metric in other.seeds.get(seed, {})
         }
 
-    def difference(self, other: TrialRow, metric: str) -> Estimate | None:
+    def difference(self, other: "TrialRow", metric: str) -> Estimate | None:
         """This row less `other`, paired by seed."""
         found = list(self.differences(other, metric).values())
         return estimate(found) if found else None

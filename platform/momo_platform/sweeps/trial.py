@@ -1,7 +1,5 @@
 """One trial, inside its Tune actor: a graph a seed, shared stages taken from the storage."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

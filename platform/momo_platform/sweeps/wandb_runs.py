@@ -1,7 +1,5 @@
 """A sweep's trials as runs of Weights & Biases. Imports Ray."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
