@@ -7,6 +7,8 @@
 | demo | the demo's own | a night |
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal

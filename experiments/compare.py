@@ -7,6 +7,8 @@ model, or a trial of a sweep (`objectives-hour:without matching`, with `:1` for 
 gives it a name.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """What an experiment fixes before its first trial, and the plan of each run that says so."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

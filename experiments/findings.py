@@ -11,6 +11,8 @@ of runs from before there were plans. `--publish` of an experiment rewrites the 
 writes nothing and ends with 1 when the page is not what this program would write.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -56,6 +56,8 @@ In the very first run MoMo was 12 points behind on text, with stage 1's learning
 both read on validation parts. FLAVA's rates are stage 1's, stage 1's and stage 3's.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from dataclasses import replace

@@ -18,6 +18,8 @@ to 0.067, accumulated 0.106 to 0.122, from texts to pictures 0.025 to 0.043 and 
 That was noticed among many figures and is a question for fresh seeds, no finding.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import every_stage

@@ -21,6 +21,8 @@ hypothesis is neither shown nor refuted at this budget. Public weights (`--initi
 base size and were not tried here.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import with_model

@@ -25,6 +25,8 @@ the rate by these, and because its text is even over the seeds. It is the better
 confirmed one.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import images_in_stage3

@@ -25,6 +25,8 @@ masking 90 % leaves two of sixteen patches.
 has every arm's macro mean within 0.002, pairs within 0.003 and text within 0.001.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import every_stage

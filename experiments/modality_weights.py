@@ -17,6 +17,8 @@ mean on text, 0.600 (0.561 to 0.654 by seed; equal weights 0.688), which is not 
 expected; it is one task, sentiment, and was not tested.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import every_stage

@@ -27,6 +27,8 @@ is depth 2, which has 6.5 times the steps (-2.13, -2.92 to -1.35, corrected p 0.
 told apart with `--budget demo` or more, if at all; learning rates were scaled, not searched.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Mapping, Sequence

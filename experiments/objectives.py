@@ -19,6 +19,8 @@ to 0.100. The second half of the hypothesis is open. Easy-VQA runs from 0.480 to
 seeds with all four.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.design import Design

@@ -1,5 +1,7 @@
 """Pages in docs/ that are written by programs: write one, or check that it is up to date."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

@@ -9,6 +9,8 @@ corrected by Holm's procedure over all differences of the table. Seeds that were
 others were added can't be tested so; `findings.py` leaves them out.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence

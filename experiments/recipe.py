@@ -25,6 +25,8 @@ words, 0.524 with equal weight (three) and 0.511 with a quarter (three), but oth
 with them. The recipe stays.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.design import Design

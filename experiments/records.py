@@ -1,5 +1,7 @@
 """Which published runs answer which experiment's question, and what they say of its arms."""
 
+from __future__ import annotations
+
 import ast
 import json
 import re

@@ -1,5 +1,7 @@
 """The command line that all experiments share: arms → a sweep, its report, its record."""
 
+from __future__ import annotations
+
 import shlex
 import shutil
 import sys

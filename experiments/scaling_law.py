@@ -1,5 +1,7 @@
 """Power laws: loss = a · size^-b, fitted on logarithms, with intervals from the seeds."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

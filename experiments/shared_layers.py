@@ -21,6 +21,8 @@ the others. FLAVA's topology, with 2.5 times the layers and 0.86 of the steps, h
 +4.9). None of this is about 12 layers and long training, where the paper shares all.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import equal_compute, with_model

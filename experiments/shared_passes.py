@@ -17,6 +17,8 @@ computing of stage 3, passes of their own have -0.4 points (-0.7 to -0.1, correc
 equal compute (102 steps instead of 180) -2.9 (-10.7 to +4.9).
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import equal_compute

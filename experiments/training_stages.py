@@ -23,6 +23,8 @@ entropy of single words (6.7), and the contrastive loss after it ends at 3.6 ins
 since.
 """
 
+from __future__ import annotations
+
 import sys
 
 from experiments.budget import images_in_stage3

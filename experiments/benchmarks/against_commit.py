@@ -8,6 +8,8 @@ CPUs. Captions have the lengths of the demo's first batch of pairs, half of them
 minutes on two cores.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

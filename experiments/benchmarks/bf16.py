@@ -9,6 +9,8 @@ of each demo stage and of base's first under fp32 and under bf16 autocast, `infe
 update: the shares of its processor time that are products, casts and the rest. About 5 minutes.
 """
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from collections.abc import Callable, Mapping

@@ -12,6 +12,8 @@ on a device, in processor time, with such photographs of 341×256 at quality 90.
 (10 MB) on first use. About 6 minutes.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
 import shutil

@@ -7,6 +7,8 @@ directions; 40,000 + 5,000 + 5,000 rows of 768 features in 10 classes with the w
 regularisation. Peers are the limits: a minute, 2 GB. About 10 minutes on two cores.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable

@@ -7,6 +7,8 @@ shape (a chain, or all side by side); for planning, a graph of ten stages; for r
 graph again, Ray's own start. About 4 minutes.
 """
 
+from __future__ import annotations
+
 import itertools
 import sys
 import tempfile

@@ -1,6 +1,8 @@
 """What all benchmarks share: runs in turn, their medians, processes of their own, a command line
 that prints one JSON document."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import datetime

@@ -9,6 +9,8 @@ cut to the longest text of the batch. FLAVA's update computes an image codebook 
 the rows "without codebook" pass it ready targets. About 25 minutes on two cores.
 """
 
+from __future__ import annotations
+
 import gc
 import sys
 from collections.abc import Callable

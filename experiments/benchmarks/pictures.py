@@ -1,5 +1,7 @@
 """The pictures that the benchmarks of data read: emoji and photographs, as files, tars, shards."""
 
+from __future__ import annotations
+
 import importlib
 import io
 import zipfile

@@ -7,6 +7,8 @@ row comes from the newest file that holds it. `--check` writes nothing and ends 
 is not what this program would write.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import sys

@@ -1,5 +1,7 @@
 """What each benchmark asks, and how docs/performance.md words its rows. `publish.py` reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

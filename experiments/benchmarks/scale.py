@@ -10,6 +10,8 @@ and the speed of an all-reduce of another size, the same formula foretells their
 About 3 minutes on two cores; the forecast itself is assumed, never measured on a GPU.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -7,6 +7,8 @@ should not depend on the batch: the row's peer is the cheapest batch size. `--pl
 About 6 minutes on two cores.
 """
 
+from __future__ import annotations
+
 import math
 import statistics
 import sys

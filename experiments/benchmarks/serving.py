@@ -16,6 +16,8 @@ pictures; a request has one item.
 About 6 minutes on two cores with size base and `--requests 64`.
 """
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import json

@@ -1,5 +1,7 @@
 """What `serving.py` measures beside the endpoint, each in its process: the model, a plain app."""
 
+from __future__ import annotations
+
 import base64
 import io
 import json

@@ -13,6 +13,8 @@ preset smoke on shared corpora. Peer: Tune trials that each start a TorchTrainer
 Cost: about 11 minutes on two cores. Results: experiments/results/.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import statistics

@@ -9,6 +9,8 @@ and the last. Schedules and memory are measured in processes of their own, in tu
 About 20 minutes on two cores.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import tempfile

@@ -1,6 +1,8 @@
 """What the benchmarks time: updates of MoMo, FLAVA and ViT-MAE on random batches, encoding of
 pairs, and how seconds are taken."""
 
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """On a training worker: FLAVA, its task and its loaders. Imports torch."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What FLAVA is made of and trained with, as frozen dataclasses. No torch."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Training FLOP a row, counted by torch over a forward and a backward of both models."""
 
+from __future__ import annotations
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,5 +1,7 @@
 """FLAVA's stages for the graph: visual words, training. Light: torch comes on the worker."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,6 +4,8 @@ Pictures and texts alone go through their masked pass only: the class runs an un
 which no loss reads (a test compares the losses).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

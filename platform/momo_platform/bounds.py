@@ -1,5 +1,7 @@
 """Checks of config fields, so that a bad value stops a run before it starts."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

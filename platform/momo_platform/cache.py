@@ -1,5 +1,7 @@
 """Where what can be fetched or made again is kept on this machine."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from pathlib import Path

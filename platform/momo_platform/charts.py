@@ -4,6 +4,8 @@ Colours are attributes, for a file of its own, and classes, with which a page's 
 in the dark.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import math

@@ -1,5 +1,7 @@
 """Finding or starting the Ray that a run uses."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -48,7 +50,7 @@ class RayConnection:
         ray.shutdown()
         take_token()
 
-    def __enter__(self) -> "RayConnection":
+    def __enter__(self) -> RayConnection:
         return self
 
     def __exit__(self, *_: object) -> None:

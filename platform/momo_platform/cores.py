@@ -1,5 +1,7 @@
 """Cores: how many this process may use, which are near a GPU, which a worker takes."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path

@@ -1,6 +1,8 @@
 """How every command ends: 0 done, 1 a stage failed, 2 bad input or a machine that is unfit for it,
 130 interrupted, 143 asked to stop (SIGTERM), 129 its terminal is gone (SIGHUP)."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal

@@ -1,5 +1,7 @@
 """Small files written whole or not at all."""
 
+from __future__ import annotations
+
 import errno
 import os
 import uuid

@@ -1,5 +1,7 @@
 """This machine: what a result was measured on, ports, where a new Python finds our modules."""
 
+from __future__ import annotations
+
 import atexit
 import getpass
 import os

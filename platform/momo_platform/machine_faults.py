@@ -1,5 +1,7 @@
 """Errors of disks, file servers and limits as a line that says what to do."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

@@ -1,5 +1,7 @@
 """Frozen dataclasses changed by dotted paths: `training.stage3-pair.task.matching` → 0.0."""
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 from collections.abc import Mapping

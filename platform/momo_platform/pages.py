@@ -1,5 +1,7 @@
 """Pages from Jinja templates: escaped, and without a name that is not given."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """A Ray of this process's own on this machine: its folder, its token, its signals."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import secrets

@@ -4,6 +4,8 @@ Nothing of it is promised to stay. A new version of Ray has to be tried against
 `tests/platform/test_ray_internals.py` first. Importing this module imports no Ray.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """Tells in a line where Ray dies under a command, which Ray itself does not."""
 
+from __future__ import annotations
+
 import os
 import threading
 import time

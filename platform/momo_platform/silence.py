@@ -1,5 +1,7 @@
 """Where output goes: Ray's chatter to the log, what is meant for a person to the terminal."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os

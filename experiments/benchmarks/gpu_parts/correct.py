@@ -1,5 +1,7 @@
 """Whether a GPU computes what a CPU does, and how often a step waits for it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any

@@ -1,5 +1,7 @@
 """How fast readers decode, whether stage 1 waits for them, and what TorchTrainer costs."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from collections.abc import Iterator, Mapping

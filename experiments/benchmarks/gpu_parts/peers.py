@@ -1,5 +1,7 @@
 """Updates and encoding beside transformers' ViT-MAE and FLAVA: rows equal, bf16, all eager."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial

@@ -1,5 +1,7 @@
 """Sizes of a run of the benchmark: as it is meant, or a toy for CPUs (`--quick`)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 

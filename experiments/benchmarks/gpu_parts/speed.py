@@ -1,5 +1,7 @@
 """How fast the device multiplies and copies, and what share of that the stages' updates reach."""
 
+from __future__ import annotations
+
 import gc
 import time
 from collections.abc import Callable, Iterator

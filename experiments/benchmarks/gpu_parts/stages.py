@@ -1,6 +1,8 @@
 """A training stage on one device, through the product's own `Trainer`: one update at a time on a
 batch that lies there, or the whole loop for some steps."""
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Where a program waits for the GPU: counted by line, by torch's own warnings."""
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import traceback

@@ -6,6 +6,8 @@ milliseconds each, and the model runs them one by one (measured: 2.1 texts a bat
 Here a batch is closed when the model is free for it.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable

@@ -1,5 +1,7 @@
 """A client of the endpoint: batches, retries, base64 on the wire. Needs no Ray and no model."""
 
+from __future__ import annotations
+
 import base64
 import io
 import json

@@ -1,5 +1,7 @@
 """What the endpoint is told, and its limits."""
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 import os

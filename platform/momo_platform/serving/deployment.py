@@ -1,5 +1,7 @@
 """The replicas on Ray Serve: what the application is, and its options. Imports Ray."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 

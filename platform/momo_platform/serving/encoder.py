@@ -1,5 +1,7 @@
 """What the endpoint asks of a model."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

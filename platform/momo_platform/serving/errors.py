@@ -1,5 +1,7 @@
 """What the endpoint answers when it does not embed; the shape is OpenAI's."""
 
+from __future__ import annotations
+
 from typing import Any
 
 

@@ -7,6 +7,8 @@ when they start, so they are set before a private Ray starts; a cluster of the u
 own settings (docs/serving.md says which).
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import shutil

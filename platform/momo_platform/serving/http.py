@@ -1,5 +1,7 @@
 """Around the application: body limits, security headers, errors in one shape."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging

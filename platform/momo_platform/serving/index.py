@@ -1,5 +1,7 @@
 """The search index: unit vectors and what they stand for, in a folder of plain files."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path

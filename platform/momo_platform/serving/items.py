@@ -1,5 +1,7 @@
 """From what a request gives to what the model takes: checked against the limits, read once."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -1,5 +1,7 @@
 """Pictures as they are sent: decoded, checked against the limits, prepared for the model."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import io

@@ -7,6 +7,8 @@ never a client's bytes. When the replica ends its model's process does too. When
 what it worked on is refused with 503, and the next batch starts another one.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal

@@ -3,6 +3,8 @@
 The model runs in a process of its own; a thread waits for it.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor

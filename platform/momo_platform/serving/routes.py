@@ -1,5 +1,7 @@
 """The HTTP routes: each is a function from a validated request to an answer."""
 
+from __future__ import annotations
+
 import base64
 from pathlib import Path
 from typing import Annotated, Any

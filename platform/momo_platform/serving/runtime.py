@@ -1,5 +1,7 @@
 """What a replica's process holds once: counters, and how it gives memory back."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 

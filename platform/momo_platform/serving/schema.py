@@ -1,5 +1,7 @@
 """Requests and answers, for validation and for the OpenAPI document."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -1,5 +1,7 @@
 """What answers requests: a model with its index, loaded and tried together."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,5 +1,7 @@
 """Tune's callbacks. Imports Ray."""
 
+from __future__ import annotations
+
 from typing import Any, ClassVar
 
 from ray import tune

@@ -1,5 +1,7 @@
 """Charts of sweeps as inline SVG: intervals, parallel coordinates, shares."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from html import escape

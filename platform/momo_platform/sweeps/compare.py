@@ -1,5 +1,7 @@
 """Runs side by side: what their configs differ in, their metrics, their learning curves."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

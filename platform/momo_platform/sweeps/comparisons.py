@@ -7,6 +7,8 @@ arms that share one reference. Equivalence is two one-sided t-tests (Schuirmann,
 margin that was chosen beforehand.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar

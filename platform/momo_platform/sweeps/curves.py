@@ -1,5 +1,7 @@
 """The losses of trials while they train: for TensorBoard, and thinned for the dashboard."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """`make dashboard`: a page of all that goes on in a storage, and the live pages of one sweep."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import os

@@ -1,5 +1,7 @@
 """The dashboard's page and the small server that renews it. Reads the storage's files only."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools

@@ -1,5 +1,7 @@
 """Runs a sweep on Ray: checks it, goes on where it was, follows it, writes its rows."""
 
+from __future__ import annotations
+
 import json
 import math
 import os

@@ -1,5 +1,7 @@
 """Where sweeps lie, and what the files in a sweep's own folder are called."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from momo_platform.stages.storage.artifacts import Storage

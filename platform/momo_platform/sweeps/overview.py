@@ -3,6 +3,8 @@
 Reads only: works while a sweep runs, after it has ended and after it was killed.
 """
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence

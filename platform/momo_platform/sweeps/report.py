@@ -1,5 +1,7 @@
 """A sweep's report: one page without outside resources, and its table as Markdown."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Results of a sweep: a row a trial, means with intervals, differences paired by seed."""
 
+from __future__ import annotations
+
 import fnmatch
 import json
 import re
@@ -110,7 +112,7 @@ class TrialRow:
         seeds = f"seeds {figure(min(values), 3)} to {figure(max(values), 3)}, "
         return f"{found}; {seeds if found.n > 1 else ''}sample ±{figure(sample, 2)}"
 
-    def differences(self, other: "TrialRow", metric: str) -> dict[str, float]:
+    def differences(self, other: TrialRow, metric: str) -> dict[str, float]:
         """Seed → this row less `other`, where both have the metric."""
         return {
             seed: numbers[metric] - other.seeds[seed][metric]
@@ -118,7 +120,7 @@ class TrialRow:
             if metric in numbers and metric in other.seeds.get(seed, {})
         }
 
-    def difference(self, other: "TrialRow", metric: str) -> Estimate | None:
+    def difference(self, other: TrialRow, metric: str) -> Estimate | None:
         """This row less `other`, paired by seed."""
         found = list(self.differences(other, metric).values())
         return estimate(found) if found else None

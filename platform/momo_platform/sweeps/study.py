@@ -1,5 +1,7 @@
 """Rows as an Optuna study: for optuna-dashboard, and for the importance of each parameter."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

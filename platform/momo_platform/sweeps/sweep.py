@@ -1,5 +1,7 @@
 """What a sweep is: settings to try, seeds, and the graph that each of them makes."""
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import json

@@ -1,5 +1,7 @@
 """One trial, inside its Tune actor: a graph a seed, shared stages taken from the storage."""
 
+from __future__ import annotations
+
 import json
 import tempfile
 import time

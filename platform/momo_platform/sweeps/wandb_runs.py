@@ -1,5 +1,7 @@
 """A sweep's trials as runs of Weights & Biases. Imports Ray."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from pathlib import Path
