@@ -13,15 +13,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from momo.config import ModelConfig
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
-from momo_platform.stages import Artifact, Context
+from momo_platform.stages import Artifact, Context, by_role
 from pipelines.artifacts import TokenizerFile
 
 if TYPE_CHECKING:
     from momo.transforms import PictureForm
 
 Inputs = Mapping[str, Artifact]
+"""Of a preparation: sources name the roles that they lie in."""
+Others = PreparedRows | None
+"""Of a mixture: rows of another modality, whose held-out ones it leaves out."""
 Metrics = Mapping[str, Any]
 
 
@@ -102,27 +106,41 @@ def run_prepare_pair(config: PrepareConfig, inputs: Inputs, context: Context) ->
     return prepare_pictures(config, inputs, context, PAIR.kind)
 
 
-def run_mix_image(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_image(
+    config: MixConfig, context: Context, *, prepared: PreparedRows, pair: Others = None
+) -> Metrics:
     """Stage: prepared pictures → shards with the column `image`."""
     from momo_platform.data.mix import mix_pictures
 
-    return mix_pictures(config, inputs, context, ["image"], PAIR.name)
+    return mix_pictures(config, prepared, context, ["image"], pair)
 
 
-def run_mix_text(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_text(
+    config: MixConfig,
+    context: Context,
+    *,
+    prepared: PreparedRows,
+    tokenizer: TokenizerFile,
+    pair: Others = None,
+) -> Metrics:
     """Stage: prepared text, or pairs for their captions → shards with the column `ids`."""
     from momo_platform.data.mix import mix_text
 
-    return mix_text(config, inputs, context, PAIR.name)
+    return mix_text(config, prepared, tokenizer.path, context, pair)
 
 
-def run_mix_pair(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_pair(
+    config: MixConfig, context: Context, *, prepared: PreparedRows, image: Others = None
+) -> Metrics:
     """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`."""
     from momo_platform.data.mix import mix_pictures
 
     # Of pictures only the test part is left out: it is what their labels are tested on.
     columns = ["image", "captions", "group"]
-    return mix_pictures(config, inputs, context, columns, IMAGE.name, "test")
+    return mix_pictures(config, prepared, context, columns, image, "test")
 
 
 def _look_at_pictures(*listing: Any) -> None:
