@@ -11,10 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.card import STEPS, CardBuilder
 from momo_platform.data.columns import TEXT_NAMES
-from momo_platform.data.config import Kind, SourceConfig
+from momo_platform.data.config import DATA, Kind, SourceConfig
 from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
 from momo_platform.data.near import LookIndex
 from momo_platform.stages.errors import UserError
@@ -66,7 +65,7 @@ class Sink:
         self.output, self.kind, self.bits = output, kind, near_duplicate_bits
         self.card = CardBuilder(kind)
         kept = pa.schema([field for field in schema if field.name not in _NOT_KEPT])
-        self._kept = _Writer(PreparedRows(output).file, kept, compression="zstd")
+        self._kept = _Writer(output / DATA, kept, compression="zstd")
         self._bad = _Writer(output / QUARANTINE, _REASON_SCHEMA)
         self._near = None
         if near_duplicate_bits is not None:
