@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from momo_platform.stages.inputs import ArtifactFolder, Place
+from momo_platform.stages.inputs import ArtifactFolder, Within
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TokenizerFile(ArtifactFolder):
     """A tokenizer: of the stage `tokenizer`, or a model's own."""
 
-    path = Place("tokenizer.json")
+    path = Within("tokenizer.json")
 
     def load(self) -> Tokenizer:
         from momo.tokenizer import load_tokenizer
@@ -27,7 +27,7 @@ class ModelFolder(ArtifactFolder):
     """The model in an artifact: weights, config and, where it has words, its tokenizer, as
     `momo.load` reads them."""
 
-    path = Place("model")
+    path = Within("model")
 
     @property
     def tokenizer(self) -> TokenizerFile:

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe
 from momo_platform.data.artifacts import Shards
 from momo_platform.stages import Context, UserError
-from momo_platform.stages.inputs import ArtifactFolder, Place, by_role, by_role_later
+from momo_platform.stages.inputs import ArtifactFolder, Within, by_role, by_role_later
 from momo_platform.training.stage import Build, run_torch_trainer
 from pipelines.training import TrainingInputs
 
@@ -17,7 +17,7 @@ from pipelines.training import TrainingInputs
 class Codebook(ArtifactFolder):
     """Visual words, float32 [K, 3 p²]."""
 
-    file = Place("codes.npy")
+    file = Within("codes.npy")
 
 
 @by_role

@@ -19,13 +19,13 @@ _Run = Callable[[Any, Mapping[str, "Artifact"], "Context"], Metrics]
 
 @dataclass(frozen=True)
 class ArtifactFolder:
-    """The folder of an artifact. A class of what a stage leaves says by `Place`s what is in it."""
+    """The folder of an artifact. A class of what a stage leaves names what is `Within`."""
 
     artifact: Path
 
 
 @dataclass(frozen=True)
-class Place:
+class Within:
     """A file or folder in an ArtifactFolder: as an attribute of its class, the path."""
 
     name: str

@@ -10,15 +10,15 @@ import pytest
 from toy_stages import Toy, add
 
 from momo_platform.stages import Artifact, Stage, by_role
-from momo_platform.stages.inputs import ArtifactFolder, Place, by_role_later
+from momo_platform.stages.inputs import ArtifactFolder, Within, by_role_later
 
 
 class Rows(ArtifactFolder):
-    file = Place("rows.txt")
+    file = Within("rows.txt")
 
 
 class Named(Rows):
-    names = Place("names.txt")
+    names = Within("names.txt")
 
 
 @by_role
