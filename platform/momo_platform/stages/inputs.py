@@ -44,6 +44,13 @@ def by_role(run: Callable[..., Metrics]) -> _Run[Metrics]:
     return _declared(run, run, lambda inputs, _: _keywords(run, inputs))
 
 
+def typed(
+    kind: Callable[..., Inputs], inputs: Mapping[str, Artifact] | Mapping[str, Path]
+) -> Inputs:
+    """`kind`, whose keywords are roles, of the artifacts (or their folders) there."""
+    return kind(**_keywords(kind, inputs))
+
+
 def by_role_later(
     kind: type[Inputs],
 ) -> Callable[[Callable[[Any, Context, Callable[[], Inputs]], Metrics]], _Run[Metrics]]:
@@ -69,7 +76,7 @@ def _declared(
 
 
 def _waited(kind: type[Inputs], resolve: Callable[[], Mapping[str, Path]]) -> Inputs:
-    return kind(**_keywords(kind, resolve()))
+    return typed(kind, resolve())
 
 
 @functools.cache
