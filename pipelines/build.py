@@ -17,22 +17,21 @@ from momo.transforms import PictureForm
 from momo_platform.cores import readers_from_cores
 from momo_platform.data.held_out_rows import HeldOutRows
 from momo_platform.data.loader import Dataset, Loader
-from momo_platform.data.mix import SHARDS, VALID
 from momo_platform.data.resident import SHARE, ResidentShards
 from momo_platform.data.shards import INDEX, ShardDataset
 from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.artifacts import ModelFolder, TokenizerFile
+from pipelines.artifacts import ModelFolder
 from pipelines.initial_model import history
 from pipelines.modalities import MODALITIES, Reading
-from pipelines.training import StageRecipe, rows_together
+from pipelines.training import StageRecipe, TrainingInputs, rows_together
 
 
 def build_setup(
     recipe: StageRecipe,
-    inputs: Mapping[str, Path],
+    inputs: TrainingInputs,
     train: TrainConfig,
     rank: int,
     world_size: int,
@@ -41,10 +40,9 @@ def build_setup(
     """Weights come from the `previous` model where there is one, else from the seed."""
     model = build_model(recipe.model, train.seed)
     passed_on: dict[str, Any] = {}
-    if "previous" in inputs:
-        previous = ModelFolder(inputs["previous"]).path
-        model.load_state_dict(load_model(previous).state_dict())
-        passed_on = history(previous)
+    if inputs.previous is not None:
+        model.load_state_dict(load_model(inputs.previous.path).state_dict())
+        passed_on = history(inputs.previous.path)
     loaders = build_loaders(
         *(recipe.task.modalities, inputs, train, recipe.model, recipe.pair_text_length),
         *(rank, world_size, cores),
@@ -53,7 +51,7 @@ def build_setup(
 
     def save_finished(task: nn.Module, folder: Path) -> None:
         assert isinstance(task, MoMoTask)
-        tokenizer_json = TokenizerFile(inputs["tokenizer"]).path.read_text(encoding="utf-8")
+        tokenizer_json = inputs.tokenizer.path.read_text(encoding="utf-8")
         trained = {*passed_on.get("modalities", ()), *recipe.task.modalities}
         extra = {"text_length": recipe.pair_text_length, "modalities": sorted(trained)}
         place = ModelFolder(folder).path
@@ -88,7 +86,7 @@ def _picture_form(scaling: ScalingConfig) -> PictureForm:
 
 def build_held_out(
     modalities: Sequence[str],
-    inputs: Mapping[str, Path],
+    inputs: TrainingInputs,
     train: TrainConfig,
     config: ModelConfig,
     pair_text_length: int,
@@ -97,12 +95,11 @@ def build_held_out(
     units: Mapping[str, int],
 ) -> dict[str, HeldOutRows]:
     """The rows of split `valid` of each modality that has some; arguments as `build_loaders`."""
-    tokenizer = TokenizerFile(inputs["tokenizer"])
     form = _picture_form(train.scaling)
-    reading = Reading(config, tokenizer, pair_text_length, form, augment=False)
+    reading = Reading(config, inputs.tokenizer, pair_text_length, form, augment=False)
     found = {}
     for modality in modalities:
-        folder = inputs[modality] / VALID
+        folder = inputs.shards[modality].valid
         if (folder / INDEX).exists():
             found[modality] = HeldOutRows(
                 *(ShardDataset(folder), MODALITIES[modality].transform(reading)),
@@ -115,7 +112,7 @@ def build_held_out(
 
 def build_loaders(
     modalities: Sequence[str],
-    inputs: Mapping[str, Path],
+    inputs: TrainingInputs,
     train: TrainConfig,
     config: ModelConfig,
     pair_text_length: int,
@@ -131,11 +128,10 @@ def build_loaders(
     """
     scaling = train.scaling
     pictured = [m for m in modalities if MODALITIES[m].pictured]
-    tokenizer = TokenizerFile(inputs["tokenizer"])
-    reading = Reading(config, tokenizer, pair_text_length, _picture_form(scaling))
+    reading = Reading(config, inputs.tokenizer, pair_text_length, _picture_form(scaling))
 
     def dataset(modality: str) -> Dataset:
-        folder = inputs[modality] / SHARDS
+        folder = inputs.shards[modality].training
         if scaling.resident and modality in pictured:
             share = SHARE / len(pictured)
             return ResidentShards(folder, EncodedPicture.of, share=share, cores=cores)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from momo_platform.stages import Artifact, Context, Stage, UserError
+from momo_platform.stages import Context, Stage, UserError, by_role
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
 from pipelines.artifacts import ModelFolder
@@ -23,9 +22,8 @@ class GivenModel:
     path: str = field(default="", metadata=MECHANICS)
 
 
-def run_given_model(
-    config: GivenModel, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
+@by_role
+def run_given_model(config: GivenModel, context: Context) -> dict[str, Any]:
     """Stage: a copy of the folder as `model/`, so that results stay with what they are of."""
     return ModelFolder(context.output).copy_from(config.path)
 

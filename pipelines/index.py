@@ -16,13 +16,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from momo.precision import Precision
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
-    Artifact,
     Context,
     Resources,
     Stage,
     UserError,
+    by_role,
     make_plan,
     open_storage,
 )
@@ -70,10 +71,11 @@ class IndexOptions:
     verbose: bool = False
 
 
+@by_role
 def run_index(
-    config: IndexConfig, inputs: Mapping[str, Artifact], context: Context
+    config: IndexConfig, context: Context, *, model: ModelFolder, rows: PreparedRows
 ) -> dict[str, Any]:
-    """Stage: inputs model, rows → `index/` (vectors and entries with caption and thumbnail)."""
+    """Stage: rows with pictures → `index/` (vectors and entries with caption and thumbnail)."""
     import base64
     import io
 
@@ -82,20 +84,16 @@ def run_index(
 
     from momo.export import load
     from momo.transforms import decode
-    from momo_platform.data.prepare import DATA
     from momo_platform.serving.index import write_index
     from pipelines.serving import model_name
 
     chosen = [("split", "in", list(config.splits))] if config.splits else None
-    table = pq.read_table(
-        inputs["rows"].path / DATA, columns=["image", "captions", "label", "key"], filters=chosen
-    )
-    rows = table.slice(0, config.limit).to_pylist()
-    model = ModelFolder(inputs["model"].path).path
-    embedder = load(model, config.device, config.precision)
+    columns = ["image", "captions", "label", "key"]
+    table = pq.read_table(rows.file, columns=columns, filters=chosen).slice(0, config.limit)
+    embedder = load(model.path, config.device, config.precision)
     vectors, entries = [], []
-    for start in range(0, len(rows), 256):
-        part = rows[start : start + 256]
+    for start in range(0, len(table), 256):
+        part = table.slice(start, 256).to_pylist()
         pictures = [decode(r["image"]) for r in part]
         vectors.append(embedder.embed(images=pictures))
         for row, picture in zip(part, pictures, strict=True):
@@ -104,9 +102,9 @@ def run_index(
             picture.save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
             entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
-        context.progress({"step": start + len(part), "total": len(rows)})
+        context.progress({"step": start + len(part), "total": len(table)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
-    name = model_name(model)
+    name = model_name(model.path)
     write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)
     return {"entries": len(entries)}
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from momo.config import ModelConfig
-from momo_platform.stages import Artifact, Context, Stage, UserError, open_storage
+from momo_platform.stages import Context, Stage, UserError, by_role, open_storage
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.training.config import MECHANICS
 from pipelines.artifacts import ModelFolder
@@ -120,9 +119,8 @@ def _checked(place: str, model: ModelConfig) -> tuple[str, bool, tuple[str, ...]
     return digest, has_words, (found.summary(), *found.notes)
 
 
-def run_initial_model(
-    config: InitialModelConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
+@by_role
+def run_initial_model(config: InitialModelConfig, context: Context) -> dict[str, Any]:
     """Stage: the source's weights in a model of the config's shape → `model/`, as `momo.load` reads
     it; with its tokenizer where it has words."""
     from momo.export import save

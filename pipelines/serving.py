@@ -13,9 +13,10 @@ from PIL import Image
 
 from momo.config import ModelConfig
 from momo.precision import Precision
-from momo.tokenizer import load_tokenizer, padded, token_ids
+from momo.tokenizer import padded, token_ids
 from momo.transforms import stack_pictures, upright
 from momo_platform.serving.encoder import Loaders, Tokens
+from pipelines.artifacts import TokenizerFile
 from pipelines.modalities import MODALITIES
 
 _WARM = (1, 64)  # items of a batch
@@ -37,7 +38,7 @@ class MoMoReader:
         model = ModelConfig.from_dict(config["model"])
         self.image_size, longest = model.image_size, model.max_text_length
         self.text_length = min(config.get("text_length") or longest, longest)
-        self.tokenizer = load_tokenizer(Path(folder) / "tokenizer.json")
+        self.tokenizer = TokenizerFile(Path(folder)).load()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text's tokens; those beyond the model's length are cut."""
@@ -97,7 +98,7 @@ class MoMoClassifierReader(MoMoReader):
         self.image_size = ModelConfig.from_dict(config["model"]).image_size
         self.text_length = entry["text_length"]
         if self.takes_texts:
-            self.tokenizer = load_tokenizer(Path(folder) / "tokenizer.json")
+            self.tokenizer = TokenizerFile(Path(folder)).load()
 
 
 class MoMoClassifier:

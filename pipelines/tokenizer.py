@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from momo_platform.data.config import DATA
-from momo_platform.stages import Artifact, Context, UserError
+from momo_platform.data.artifacts import PreparedRows
+from momo_platform.stages import Context, UserError, by_role
 from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.modalities import MODALITIES
 
@@ -22,12 +22,12 @@ class TokenizerConfig:
     max_captions: int = 1_000_000
 
 
-def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[str]:
+def _texts(config: TokenizerConfig, prepared: Mapping[str, PreparedRows]) -> Iterator[str]:
     import pyarrow.parquet as pq
 
-    def rows(role: str, column: str, most: int) -> Iterator[Any]:
+    def rows(name: str, column: str, most: int) -> Iterator[Any]:
         count, columns = 0, [column, "split"]
-        with pq.ParquetFile(inputs[role].path / DATA) as file:
+        with pq.ParquetFile(prepared[name].file) as file:
             for batch in file.iter_batches(1024, columns=columns):
                 for row in batch.to_pylist():
                     if row["split"] == "train" and (count := count + 1) <= most:
@@ -35,21 +35,22 @@ def _texts(config: TokenizerConfig, inputs: Mapping[str, Artifact]) -> Iterator[
 
     for name, modality in MODALITIES.items():
         most = config.max_captions if modality.captioned else config.max_documents
-        if modality.texts and name in inputs:
+        if modality.texts and name in prepared:
             for found in rows(name, modality.texts, most):
                 yield from found if modality.captioned else [found]
-    if not inputs:  # pictures only: characters, until a stage with words learns its own
+    if not prepared:  # pictures only: characters, until a stage with words learns its own
         yield from string.printable
 
 
+@by_role
 def run_tokenizer(
-    config: TokenizerConfig, inputs: Mapping[str, Artifact], context: Context
+    config: TokenizerConfig, context: Context, *, prepared: Mapping[str, PreparedRows]
 ) -> dict[str, Any]:
     """Stage: prepared text and pairs, those that there are → `tokenizer.json`. Held-out rows stay
     unseen."""
     from momo.tokenizer import train_wordpiece
 
-    tokenizer = train_wordpiece(_texts(config, inputs), config.vocab_size)
+    tokenizer = train_wordpiece(_texts(config, prepared), config.vocab_size)
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise UserError(
             f"model.vocab_size={config.vocab_size} is too small: the corpus' alphabet alone needs "
@@ -66,15 +67,16 @@ class GivenTokenizer:
     vocab_size: int
 
 
+@by_role
 def run_given_tokenizer(
-    config: GivenTokenizer, inputs: Mapping[str, Artifact], context: Context
+    config: GivenTokenizer, context: Context, *, model: ModelFolder
 ) -> dict[str, Any]:
     """Stage: the tokenizer of the model that training starts from → `tokenizer.json`."""
     import shutil
 
     from tokenizers import Tokenizer
 
-    file = ModelFolder(inputs["model"].path).tokenizer
+    file = model.tokenizer.path
     count = Tokenizer.from_file(str(file)).get_vocab_size()
     if count > config.vocab_size:
         raise UserError(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig, TaskConfig
-from momo_platform.stages import Artifact, Context
+from momo_platform.data.artifacts import Shards
+from momo_platform.stages import Context
+from momo_platform.stages.inputs import by_role_later
 from momo_platform.training.config import TrainConfig
-from momo_platform.training.stage import run_torch_trainer
+from momo_platform.training.stage import Build, run_torch_trainer
+from pipelines.artifacts import ModelFolder, TokenizerFile
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,31 @@ def rows_together(task: TaskConfig) -> dict[str, int]:
     return {m: task.rows_together(m) for m in task.modalities}
 
 
-def run_training(
-    config: StageRecipe, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: inputs of each modality's corpus (shards), tokenizer, previous (weights).
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """`shards`: those of each modality; `previous`: whose weights training starts from."""
 
-    Writes `model/` (weights, config, tokenizer), `metrics.jsonl` and what trackers leave; where an
-    earlier model than the last was kept, `last/model/` too.
-    """
+    tokenizer: TokenizerFile
+    shards: Mapping[str, Shards]
+    previous: ModelFolder | None = None
+
+
+def _builder() -> Build:
+    from pipelines.build import build_setup
+
+    return build_setup
+
+
+@by_role_later(TrainingInputs)
+def run_training(
+    config: StageRecipe, context: Context, inputs: Callable[[], TrainingInputs]
+) -> dict[str, Any]:
+    """Stage: writes `model/` (weights, config, tokenizer), `metrics.jsonl` and what trackers leave;
+    where an earlier model than the last was kept, `last/model/` too."""
     return run_torch_trainer(
-        builder="pipelines.build:build_setup",
+        builder=_builder,
         recipe=config,
         train=config.train,
-        resolve_inputs=context.resolve_inputs,
+        resolve_inputs=inputs,
         context=context,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from momo.config import TaskConfig
 from momo_platform.overrides import as_options, differences, with_settings
-from momo_platform.stages import Artifact, Context, Stage, UserError
+from momo_platform.stages import Artifact, Context, Stage, UserError, by_role
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.evaluation.graph import Suite, build_suite
@@ -39,8 +39,9 @@ class ScoresConfig:
     given: tuple[EvaluationTask, ...] = ()
 
 
+@by_role
 def run_scores(
-    config: ScoresConfig, inputs: Mapping[str, Artifact], context: Context
+    config: ScoresConfig, context: Context, *, model: Artifact, results: Mapping[str, Artifact]
 ) -> dict[str, Any]:
     """Stage: the evaluations of one model → {"macro": mean of the groups' means, "groups":
     {group: mean}, "tasks": {name: value}, "sample": {"tasks": {name: the interval's `low` and
@@ -51,17 +52,17 @@ def run_scores(
     from momo_platform.training.records import FILE_NAME, read_records
     from pipelines.evaluation.scores import summaries
 
-    summary = summaries({"model": config.tasks}, {"model": config.missing}, inputs, config.given)
-    summary = summary["model"]
+    nodes, missing = {"model": config.tasks}, {"model": config.missing}
+    summary = summaries(nodes, missing, results, config.given)["model"]
     # One's own data may lack labels or pairs; of the other tasks each must be there.
     lacking = {n: w for n, w in summary["not_available"].items() if not n.startswith("own/")}
     if lacking or not summary["tasks"]:
         absent = "; ".join(f"{n}: {w}" for n, w in summary["not_available"].items())
         raise UserError(f"a trial needs all its tasks: {absent}")
-    trained = [inputs[name].metrics for name in inputs if name.startswith("trained-")]
-    last = inputs["model"].metrics
+    trained = [a.metrics for name, a in results.items() if name.startswith("trained-")]
+    last = model.metrics
     groups = {group: mean for group, mean in summary["groups"].items() if mean is not None}
-    records = read_records(inputs["model"].path / FILE_NAME)
+    records = read_records(model.path / FILE_NAME)
     losses: dict[str, list[float]] = {}
     for record in records[-max(1, len(records) // 5) :]:
         for key, value in record.items():
@@ -73,7 +74,7 @@ def run_scores(
         name: {"low": row["low"], "high": row["high"]} for name, row in summary["tasks"].items()
     }
     means = {name: sum(values) / len(values) for name, values in losses.items()}
-    recipe = inputs["model"].manifest.config
+    recipe = model.manifest.config
     weights = TaskConfig(**recipe["task"]).objectives if "task" in recipe else {}
     return {
         "macro": sum(groups.values()) / len(groups) if groups else None,

@@ -79,7 +79,7 @@ def build(
     world_size: int,
     cores: int | None = None,
 ) -> Any:
-    """A stage's builder: a model of shape `recipe`, None for size `small`; all modalities of the
+    """Builds for a stage: a model of shape `recipe`, None for size `small`; all modalities of the
     batches, nothing saved."""
     from momo.model import build_model
     from momo.tasks import MoMoTask
@@ -163,6 +163,12 @@ class _Context:
             file.write(json.dumps(values) + "\n")
 
 
+def _builder() -> Any:
+    from experiments.benchmarks import training  # where workers find it, too
+
+    return training.build
+
+
 def _no_inputs() -> dict[str, Path]:
     return {}
 
@@ -177,7 +183,7 @@ def ray_marks(
     for path in (context.output, context.checkpoints):
         path.mkdir(parents=True)
     run_torch_trainer(
-        builder="experiments.benchmarks.training:build",
+        builder=_builder,
         recipe=model,
         train=train,
         resolve_inputs=_no_inputs,

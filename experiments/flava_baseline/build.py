@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,20 @@ from torch import nn
 from transformers import FlavaForPreTraining, FlavaImageProcessor
 
 from experiments.flava_baseline.config import FlavaRecipe
-from experiments.flava_baseline.stages import CODES
+from experiments.flava_baseline.stages import FlavaInputs
 from experiments.flava_baseline.task import FlavaTask, build_flava
 from momo.config import ModelConfig
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD
 from momo.hf.processing import make_tokenizer
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.task import TrainingSetup
-from pipelines.artifacts import ModelFolder, TokenizerFile
+from pipelines.artifacts import ModelFolder
 from pipelines.build import build_loaders
 
 
 def build_setup(
     recipe: FlavaRecipe,
-    inputs: Mapping[str, Path],
+    inputs: FlavaInputs,
     train: TrainConfig,
     rank: int,
     world_size: int,
@@ -32,11 +31,11 @@ def build_setup(
 ) -> TrainingSetup:
     """The same batches as MoMo's, in the same order."""
     shape = recipe.shape
-    if "previous" in inputs:
-        model = FlavaForPreTraining.from_pretrained(ModelFolder(inputs["previous"]).path)
+    if inputs.previous is not None:
+        model = FlavaForPreTraining.from_pretrained(inputs.previous.path)
     else:
         model = build_flava(shape, train.seed)
-    codes = torch.from_numpy(np.load(inputs["codebook"] / CODES, allow_pickle=False))
+    codes = torch.from_numpy(np.load(inputs.codebook.file, allow_pickle=False))
     pictures = ModelConfig(
         image_size=shape.image_size, patch_size=shape.patch_size, vocab_size=shape.vocab_size
     )
@@ -49,7 +48,7 @@ def build_setup(
         assert isinstance(task, FlavaTask)
         output = ModelFolder(folder).path
         task.model.requires_grad_(True).save_pretrained(output)
-        tokenizer = TokenizerFile(inputs["tokenizer"]).load()
+        tokenizer = inputs.tokenizer.load()
         make_tokenizer(tokenizer, shape.max_text_length).save_pretrained(output)
         size = {"height": shape.image_size, "width": shape.image_size}
         FlavaImageProcessor(

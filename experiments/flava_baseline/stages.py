@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe
-from momo_platform.stages import Artifact, Context, UserError
-from momo_platform.training.stage import run_torch_trainer
+from momo_platform.data.artifacts import Shards
+from momo_platform.stages import Context, UserError
+from momo_platform.stages.inputs import ArtifactFolder, Within, by_role, by_role_later
+from momo_platform.training.stage import Build, run_torch_trainer
+from pipelines.training import TrainingInputs
 
-CODES = "codes.npy"
+
+class Codebook(ArtifactFolder):
+    """Visual words, float32 [K, 3 p²]."""
+
+    file = Within("codes.npy")
 
 
-def run_codebook(
-    config: CodebookConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
-    """Stage: input images (shards) → `codes.npy` float32 [K, 3 p²].
+@by_role
+def run_codebook(config: CodebookConfig, context: Context, *, image: Shards) -> dict[str, Any]:
+    """Stage: → `codes.npy`.
 
     FLAVA's own targets are those of DALL-E's discrete VAE, which is on a hub; k-means of patches
     stands in for it, trained on the same training pictures.
@@ -31,11 +38,9 @@ def run_codebook(
     from experiments.flava_baseline.task import normalised_patches
     from momo.embeddings import patchify
     from momo.transforms import decode, stack_pictures
-    from momo_platform.data.mix import SHARDS
     from momo_platform.data.shards import ShardDataset
-    from pipelines.modalities import IMAGE
 
-    shards = ShardDataset(inputs[IMAGE.name].path / SHARDS)
+    shards = ShardDataset(image.training)
     rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
     pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
     pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))
@@ -51,20 +56,35 @@ def run_codebook(
     make: Any = MiniBatchKMeans
     means = make(config.size, random_state=config.seed, n_init=1, batch_size=4096)
     means.fit(patches)
-    np.save(context.output / CODES, means.cluster_centers_.astype(np.float32), allow_pickle=False)
+    codes = means.cluster_centers_.astype(np.float32)
+    np.save(Codebook(context.output).file, codes, allow_pickle=False)
     used = len(np.unique(means.labels_))
     return {"patches": len(patches), "used": used, "inertia": float(means.inertia_)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlavaInputs(TrainingInputs):
+    """As MoMo's, and what is predicted of pictures."""
+
+    codebook: Codebook
+
+
+def _builder() -> Build:
+    from experiments.flava_baseline.build import build_setup
+
+    return build_setup
+
+
+@by_role_later(FlavaInputs)
 def run_flava_training(
-    config: FlavaRecipe, inputs: Mapping[str, Artifact], context: Context
+    config: FlavaRecipe, context: Context, inputs: Callable[[], FlavaInputs]
 ) -> dict[str, Any]:
-    """Stage: as `pipelines.training.run_training`, and input codebook; writes `model/` in
-    `transformers`' format with tokenizer and processor."""
+    """Stage: as `pipelines.training.run_training`; writes `model/` in `transformers`' format with
+    tokenizer and processor."""
     return run_torch_trainer(
-        builder="experiments.flava_baseline.build:build_setup",
+        builder=_builder,
         recipe=config,
         train=config.train,
-        resolve_inputs=context.resolve_inputs,
+        resolve_inputs=inputs,
         context=context,
     )

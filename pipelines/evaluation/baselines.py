@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo.config import ModelConfig
-from momo_platform.stages import Artifact, Context, Resources, Stage
+from momo_platform.stages import Artifact, Context, Resources, Stage, by_role
+from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import BaselinesConfig, MeasuredTask
 from pipelines.evaluation.datasets import locate
@@ -23,8 +24,7 @@ def baselines_stage(
 ) -> Stage | None:
     """The stage for those tasks that name a baseline and whose data are there; None for none.
 
-    `tokenizer`: the stage that has the words' tokenizer, as role `tokenizer` (a stage of the graph)
-    or `model` (an exported model); empty: none.
+    `tokenizer`: the stage that has the words' tokenizer, by its role; empty: none.
     """
     measured, roles = [], set[str]()
     for task in tasks:
@@ -47,8 +47,14 @@ def baselines_stage(
     )
 
 
+@by_role
 def run_baselines(
-    config: BaselinesConfig, inputs: Mapping[str, Artifact], context: Context
+    config: BaselinesConfig,
+    context: Context,
+    *,
+    data: Mapping[str, Artifact],
+    tokenizer: TokenizerFile | None = None,
+    model: ModelFolder | None = None,
 ) -> dict[str, Any]:
     """Stage: → {"tasks": {name: {"baseline", "untrained", "details"}}}: the trivial method's value,
     the untrained model's by the same protocol (None where it is not measured)."""
@@ -58,7 +64,7 @@ def run_baselines(
 
     torch.set_num_threads(1)
     found = {}
-    work = Baselines(config, inputs, context)
+    work = Baselines(config, data, model.tokenizer if model else tokenizer, context)
     for task in config.tasks:
         context.progress({"message": task.name})
         if (one := work.of(task)) is not None:

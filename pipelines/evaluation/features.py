@@ -16,14 +16,14 @@ from pipelines.evaluation.items import Captioned, Items, Labelled, Texts, Usable
 from pipelines.evaluation.loaders import load_given, load_items
 
 
-def load_place(place: Place, inputs: Mapping[str, Artifact]) -> Items:
+def load_place(place: Place, data: Mapping[str, Artifact]) -> Items:
     """The items of a data set, from its folder or from the graph's own artifacts.
 
     Raises UserError for files of another shape.
     """
     if place.loader:
         return load_given(place.loader, place.folder)
-    roots = {role: a.path for role, a in inputs.items()} | {"data": Path(place.folder)}
+    roots = {role: a.path for role, a in data.items()} | {"data": Path(place.folder)}
     return load_items(place.data, roots)
 
 

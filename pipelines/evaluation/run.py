@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from momo_platform.stages import Artifact, Context, UserError
+from momo_platform.stages import Artifact, Context, UserError, by_role
+from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.items import NotAvailable, Usable
 from pipelines.evaluation.protocol import OnFeatures, OnModel, Subject
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
     from momo.evaluation.encoder import Encoder
 
 
+@by_role
 def features(
-    config: FeaturesConfig, inputs: Mapping[str, Artifact], context: Context
+    config: FeaturesConfig, context: Context, *, model: ModelFolder, data: Mapping[str, Artifact]
 ) -> dict[str, Any]:
-    """Stage: inputs model and what the data needs → arrays, `.npy`; once for all tasks."""
+    """Stage: → arrays, `.npy`; once for all tasks."""
     import numpy as np
 
     from pipelines.evaluation.features import arrays_of
 
-    started = _start(config, inputs)
+    started = _start(config, model, data)
     arrays = started if isinstance(started, str) else arrays_of(*started, config, context)
     if isinstance(arrays, str):
         return {"not_available": arrays}
@@ -33,8 +35,9 @@ def features(
     return {"arrays": {name: list(array.shape) for name, array in arrays.items()}}
 
 
-def on_features(config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context) -> Result:
-    """Stage: input features → {"values": {metric: {value, low, high, chance}}, "n", "details"}.
+@by_role
+def on_features(config: ProtocolConfig, context: Context, *, features: Artifact) -> Result:
+    """Stage: → {"values": {metric: {value, low, high, chance}}, "n", "details"}.
 
     low and high: 95 % bootstrap; chance: what a guess reaches, or None; n: test examples. Or
     {"not_available": why}.
@@ -42,21 +45,23 @@ def on_features(config: ProtocolConfig, inputs: Mapping[str, Artifact], context:
     import numpy as np
     import torch
 
-    artifact = inputs["features"]
-    if "not_available" in artifact.metrics:
-        return {"not_available": artifact.metrics["not_available"]}
+    if "not_available" in features.metrics:
+        return {"not_available": features.metrics["not_available"]}
     torch.set_num_threads(config.threads)
-    arrays = {n: np.load(artifact.path / f"{n}.npy") for n in artifact.metrics["arrays"]}
+    arrays = {n: np.load(features.path / f"{n}.npy") for n in features.metrics["arrays"]}
     protocol = protocol_named(config.protocol)
     assert isinstance(protocol, OnFeatures)
     return protocol.measure(config, arrays)
 
 
-def on_model(config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Context) -> Result:
+@by_role
+def on_model(
+    config: ProtocolConfig, context: Context, *, model: ModelFolder, data: Mapping[str, Artifact]
+) -> Result:
     """Stage: as `on_features`, from the model and the data."""
     from pipelines.evaluation.features import lacking
 
-    started = _start(config, inputs)
+    started = _start(config, model, data)
     if isinstance(started, str):
         return {"not_available": started}
     encoder, items = started
@@ -68,7 +73,7 @@ def on_model(config: ProtocolConfig, inputs: Mapping[str, Artifact], context: Co
 
 
 def _start(
-    config: FeaturesConfig | ProtocolConfig, inputs: Mapping[str, Artifact]
+    config: FeaturesConfig | ProtocolConfig, model: ModelFolder, data: Mapping[str, Artifact]
 ) -> tuple[Encoder, Usable] | str:
     """The model and the data, or why there is nothing to do."""
     import torch
@@ -78,10 +83,9 @@ def _start(
 
     torch.set_num_threads(config.threads)
     try:
-        items = load_place(config.place, inputs)
+        items = load_place(config.place, data)
     except UserError as error:  # its digest changes when it is mended
         return str(error)
     if isinstance(items, NotAvailable):
         return items.reason
-    folder = inputs["model"].path / "model"
-    return load_encoder(folder, device=config.device, precision=config.precision), items
+    return load_encoder(model.path, device=config.device, precision=config.precision), items

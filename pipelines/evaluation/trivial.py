@@ -15,6 +15,7 @@ from momo.evaluation.metrics import Metric, metric_named
 from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
+from pipelines.artifacts import TokenizerFile
 from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, MeasuredTask
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.items import (
@@ -41,18 +42,21 @@ class Baselines:
     """Items and the untrained model's features are made once for all tasks on a data set."""
 
     def __init__(
-        self, config: BaselinesConfig, inputs: Mapping[str, Artifact], context: Context
+        self,
+        config: BaselinesConfig,
+        data: Mapping[str, Artifact],
+        words: TokenizerFile | None,
+        context: Context,
     ) -> None:
-        self.config, self.inputs, self.context = config, inputs, context
+        self.config, self.data, self.words, self.context = config, data, words, context
         self._items: tuple[str, Items] | None = None
         self._features: tuple[str, dict[str, np.ndarray] | str] | None = None
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
-        for role, file in (("tokenizer", "tokenizer.json"), ("model", "model/tokenizer.json")):
-            if role in self.inputs and (self.inputs[role].path / file).is_file():
-                return Tokenizer.from_file(str(self.inputs[role].path / file))
-        return None
+        if self.words is None or not self.words.path.is_file():
+            return None
+        return Tokenizer.from_file(str(self.words.path))
 
     @cached_property
     def untrained(self) -> MoMoEncoder | None:
@@ -64,7 +68,7 @@ class Baselines:
     def items(self, task: MeasuredTask) -> Items:
         if self._items is None or self._items[0] != task.place.data:
             try:
-                found = load_place(task.place, self.inputs)
+                found = load_place(task.place, self.data)
             except UserError as error:  # the task's own stage says so too
                 found = NotAvailable(str(error))
             self._items = task.place.data, _shortened(found)

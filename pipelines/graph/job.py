@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from momo_platform.stages import Artifact, Context, Stage, UserError
+from momo_platform.stages import Artifact, Context, Stage, UserError, by_role
 from momo_platform.stages.stage import all_stages
 from pipelines.artifacts import ModelFolder
 from pipelines.config import PipelineConfig
@@ -23,14 +23,13 @@ class ExportConfig:
     """Nothing to choose yet."""
 
 
-def run_export(
-    config: ExportConfig, inputs: Mapping[str, Artifact], context: Context
-) -> dict[str, Any]:
+@by_role
+def run_export(config: ExportConfig, context: Context, *, model: Artifact) -> dict[str, Any]:
     """Stage: the last training stage's model with its tokenizer → `model/`, for `momo.load`."""
-    model = ModelFolder(context.output)
-    copied = model.copy_from(ModelFolder(inputs["model"].path).path)
-    file = model.path / "config.json"
-    made_by = f"{inputs['model'].name}/{inputs['model'].fingerprint}"  # for its lineage
+    exported = ModelFolder(context.output)
+    copied = exported.copy_from(ModelFolder(model.path).path)
+    file = exported.path / "config.json"
+    made_by = f"{model.name}/{model.fingerprint}"  # for its lineage
     file.write_text(
         json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"artifact": made_by}, indent=1)
     )

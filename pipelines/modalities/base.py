@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from momo.config import ModelConfig
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
 from momo_platform.stages import Artifact, Context
 from pipelines.artifacts import TokenizerFile
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from momo.transforms import PictureForm
 
 Inputs = Mapping[str, Artifact]
+"""Of a preparation: sources name the roles that they lie in."""
+Others = PreparedRows | None
+"""Of a mixture: rows of another modality, whose held-out ones it leaves out."""
 Metrics = Mapping[str, Any]
 
 

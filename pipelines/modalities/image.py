@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.columns import IMAGE_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
-from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
+from momo_platform.stages import Context, by_role
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Others, Reading
 
 
 def run_prepare_image(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
@@ -19,11 +20,14 @@ def run_prepare_image(config: PrepareConfig, inputs: Inputs, context: Context) -
     return prepare_pictures(config, inputs, context, MODALITY.kind)
 
 
-def run_mix_image(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_image(
+    config: MixConfig, context: Context, *, prepared: PreparedRows, pair: Others = None
+) -> Metrics:
     """Stage: prepared pictures → shards with the column `image`."""
     from momo_platform.data.mix import mix_pictures
 
-    return mix_pictures(config, inputs, context, ["image"], MODALITY.leaves_out)
+    return mix_pictures(config, prepared, context, ["image"], pair)
 
 
 def look_at_pictures(*listing: Any) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
-from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
+from momo_platform.stages import Context, by_role
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Others, Reading
 from pipelines.modalities.image import look_at_pictures, picture_options
 
 
@@ -20,13 +21,16 @@ def run_prepare_pair(config: PrepareConfig, inputs: Inputs, context: Context) ->
     return prepare_pictures(config, inputs, context, MODALITY.kind)
 
 
-def run_mix_pair(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_pair(
+    config: MixConfig, context: Context, *, prepared: PreparedRows, image: Others = None
+) -> Metrics:
     """Stage: prepared pairs → shards with the columns `image`, `captions` and `group`."""
     from momo_platform.data.mix import mix_pictures
 
     # Of pictures only the test part is left out: it is what their labels are tested on.
     columns = ["image", "captions", "group"]
-    return mix_pictures(config, inputs, context, columns, MODALITY.leaves_out, "test")
+    return mix_pictures(config, prepared, context, columns, image, "test")
 
 
 def _pairs(reading: Reading) -> Callable[..., dict[str, Any]]:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
-from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
+from momo_platform.stages import Context, by_role
+from pipelines.artifacts import TokenizerFile
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Others, Reading
 
 
 def run_prepare_text(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
@@ -19,11 +21,19 @@ def run_prepare_text(config: PrepareConfig, inputs: Inputs, context: Context) ->
     return prepare_text(config, inputs, context, MODALITY.kind)
 
 
-def run_mix_text(config: MixConfig, inputs: Inputs, context: Context) -> Metrics:
+@by_role
+def run_mix_text(
+    config: MixConfig,
+    context: Context,
+    *,
+    prepared: PreparedRows,
+    tokenizer: TokenizerFile,
+    pair: Others = None,
+) -> Metrics:
     """Stage: prepared text, or pairs for their captions → shards with the column `ids`."""
     from momo_platform.data.mix import mix_text
 
-    return mix_text(config, inputs, context, MODALITY.leaves_out)
+    return mix_text(config, prepared, tokenizer.path, context, pair)
 
 
 def _look_at_text(*listing: Any) -> None:

@@ -33,7 +33,7 @@ def run_comparison(
     config: ComparisonConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
     """Stage: metrics.json (the last model's rows on top, as a report's), table.md, table.txt and
-    index.html in `report/`."""
+    index.html in `report/`. Roles are names of stages, which the config tells."""
     output = context.output / "report"
     output.mkdir()
     models = summaries(config.evaluations, config.missing, inputs, config.given)

@@ -47,7 +47,8 @@ def _prepared(inputs: Mapping[str, Artifact]) -> dict[str, Artifact]:
 def run_report(
     config: ReportConfig, inputs: Mapping[str, Artifact], context: Context
 ) -> dict[str, Any]:
-    """Stage: everything that was measured → `report/` and `model/`."""
+    """Stage: everything that was measured → `report/` and `model/`. Roles are names of stages,
+    which the config tells."""
     output = context.output / "report"
     output.mkdir()
     ModelFolder(context.output).copy_from(ModelFolder(inputs["export"].path).path)

@@ -14,12 +14,11 @@ from pretend_cuda import cuda_device
 from experiments.budget import base_config
 from experiments.flava import NAMES, arms, compute, recipes, shape_of
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe, FlavaShape
-from experiments.flava_baseline.stages import CODES as FILE
-from experiments.flava_baseline.stages import run_codebook
+from experiments.flava_baseline.stages import Codebook, run_codebook
 from experiments.flava_baseline.task import FlavaTask, build_flava
 from momo.embeddings import normalise_pixels
 from momo.model import build_model, encoder_parameters
-from momo_platform.data.mix import SHARDS
+from momo_platform.data.artifacts import Shards
 from momo_platform.data.shards import write_shards
 from momo_platform.stages import UserError
 from momo_platform.training.config import TrainConfig
@@ -145,11 +144,11 @@ def codebook_of(folder, pictures, size=8):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         raw.append(buffer.getvalue())
-    write_shards([pa.table({"image": raw})], folder / SHARDS, rows_per_shard=1000)
+    write_shards([pa.table({"image": raw})], Shards(folder).training, rows_per_shard=1000)
     config = CodebookConfig(size=size, image_size=16, patch_size=8)
     shards, output = SimpleNamespace(path=folder), SimpleNamespace(output=folder)
     reported = run_codebook(config, {"image": shards}, output)
-    return np.load(folder / FILE), reported
+    return np.load(Codebook(folder).file), reported
 
 
 def test_a_patch_counts_once_for_the_codebook_however_often_and_wherever_it_is(tmp_path):

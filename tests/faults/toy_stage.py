@@ -63,7 +63,7 @@ def run(folder: Path) -> None:
     logging = LoggingConfig(every_steps=1, checkpoint_every_steps=2, wandb=True)
     train = config(STEPS, scaling=ScalingConfig(num_workers=0))
     result = run_torch_trainer(
-        builder="tests.faults.toy_stage:build",
+        builder=lambda: build,
         recipe={"folder": str(folder), "colour_of_the_run": "vermilion"},
         train=type(train)(**{**vars(train), "logging": logging}),
         resolve_inputs=dict,

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from momo_platform.data.artifacts import PreparedRows, Shards
 from momo_platform.data.config import Kind
 from momo_platform.data.loader import Loader
-from momo_platform.data.mix import SHARDS, mix_rows
+from momo_platform.data.mix import mix_rows
 from momo_platform.data.prepare import resolve
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.sink import Sink
 from momo_platform.data.sources import list_files
-from momo_platform.stages import UserError, make_plan, open_storage
+from momo_platform.stages import UserError, by_role, make_plan, open_storage
 from momo_platform.training.config import TrainConfig
 from pipelines.config import RunOptions, SourceOptions, TrainingStage
 from pipelines.epochs import source_epochs
@@ -46,8 +47,9 @@ def prepare_sounds(config, inputs, context):
     return sink.close(config.sources, config.max_bad_fraction)
 
 
-def mix_sounds(config, inputs, context):
-    return mix_rows(config, inputs, context, ["samples"], "audio")
+@by_role
+def mix_sounds(config, context, *, prepared: PreparedRows):
+    return mix_rows(config, prepared, context, ["samples"], "audio")
 
 
 def batch(table, seeds, most):
@@ -178,6 +180,6 @@ def test_its_rows_become_batches(tmp_path, recorded):
         model: object
 
     transform = AUDIO.transform(Read(config.model))  # type: ignore[arg-type]
-    loader = Loader(ShardDataset(shards.path / SHARDS), transform, global_batch_size=6)
+    loader = Loader(ShardDataset(Shards(shards.path).training), transform, global_batch_size=6)
     (values,) = np.unique(loader.batch(0)["samples"], axis=1).T[:1]
     assert sorted(values) == list(range(6))

@@ -15,6 +15,7 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
 from momo_platform.cores import readers_from_cores
+from momo_platform.data.artifacts import Shards
 from momo_platform.data.resident import ResidentShards
 from momo_platform.data.shards import ShardDataset, write_shards
 from momo_platform.stages.errors import UserError
@@ -22,7 +23,9 @@ from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainCon
 from momo_platform.training.feed import Feed
 from momo_platform.training.loop import Trainer
 from momo_platform.training.task import TrainingSetup
+from pipelines.artifacts import TokenizerFile
 from pipelines.build import build_loaders
+from pipelines.training import TrainingInputs
 
 MODEL = ModelConfig(
     image_size=32, patch_size=8, vocab_size=120, width=32, depth=1, heads=2, decoder_width=16,
@@ -57,7 +60,8 @@ def inputs(tmp_path_factory):
     train_wordpiece([c for options in captions for c in options] * 3, 110).save(
         str(folder / "tokenizer" / "tokenizer.json")
     )
-    return {name: folder / name for name in ("image", "pair", "tokenizer")}
+    shards = {name: Shards(folder / name) for name in ("image", "pair")}
+    return TrainingInputs(tokenizer=TokenizerFile(folder / "tokenizer"), shards=shards)
 
 
 def train_config(**scaling):
@@ -177,13 +181,13 @@ def test_a_resident_batch_carries_no_pictures(inputs):
 
 
 def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
-    dataset = ShardDataset(inputs["pair"] / "shards")
+    dataset = ShardDataset(inputs.shards["pair"].training)
     rows = np.array([99, 0, 17])
     assert dataset.read(rows, ["captions"]).column_names == ["captions"]
     assert dataset.read(rows, ["captions"]).to_pylist() == [
         {"captions": row["captions"]} for row in dataset.read(rows).to_pylist()
     ]
-    resident = ResidentShards(inputs["pair"] / "shards", EncodedPicture.of)
+    resident = ResidentShards(inputs.shards["pair"].training, EncodedPicture.of)
     resident.load(CPU)
     asked = []
     read = ShardDataset.read
@@ -204,7 +208,7 @@ def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
 
 def test_a_corpus_too_large_for_the_device_says_so_before_it_is_decoded(inputs, monkeypatch):
     monkeypatch.setattr(EncodedPicture, "pixels", lambda self: pytest.fail("decoded"))
-    folder = inputs["image"] / "shards"
+    folder = inputs.shards["image"].training
     for free, word in ((1_000_000, r"takes 0\.00 GB"), (1000, "takes more than")):
         monkeypatch.setattr("momo_platform.data.resident.free_bytes", lambda _, free=free: free)
         with pytest.raises(UserError, match=rf"{word}.*scaling\.resident to false"):

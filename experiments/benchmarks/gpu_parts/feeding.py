@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,32 +21,36 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
 from momo_platform.cores import usable_cores
+from momo_platform.data.artifacts import Shards
 from momo_platform.data.images import prepare_image
-from momo_platform.data.mix import SHARDS
 from momo_platform.data.shards import write_shards
+from pipelines.artifacts import TokenizerFile
 from pipelines.build import build_loaders
 from pipelines.modalities import IMAGE
+from pipelines.training import TrainingInputs
 
 _REPEATED = 32
 _MOST_WAITING, _TRAINER = 3.0, 0.99
 _WINDOWS = 5
 
 
-def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
+def _shards(setting: Setting, folder: Path) -> TrainingInputs:
     """A corpus of pictures that repeat (decoding costs the same) and a tokenizer, as a stage's
     inputs; the pictures as the preparation leaves photographs of 4:3, 341×256."""
     stored = setting.preset.picture.stored(setting.preset.model.image_size)
     made = [prepare_image(raw, stored) for raw in photographs(setting.pictures)]
     table = pa.table({"image": pa.array(made, pa.binary())})
-    shards = folder / IMAGE.name / SHARDS
-    write_shards(iter([table] * _REPEATED), shards, rows_per_shard=_REPEATED * setting.pictures)
-    (folder / "tokenizer").mkdir()
+    shards, words = Shards(folder / IMAGE.name), TokenizerFile(folder / "tokenizer")
+    write_shards(
+        iter([table] * _REPEATED), shards.training, rows_per_shard=_REPEATED * setting.pictures
+    )
+    words.artifact.mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
-    (folder / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    return {IMAGE.name: folder / IMAGE.name, "tokenizer": folder / "tokenizer"}
+    words.path.write_text(tokenizer.to_str(), encoding="utf-8")
+    return TrainingInputs(tokenizer=words, shards={IMAGE.name: shards})
 
 
-def _loader(setting: Setting, inputs: Mapping[str, Path], readers: int, **others: Any) -> Any:
+def _loader(setting: Setting, inputs: TrainingInputs, readers: int, **others: Any) -> Any:
     train = one_device(
         setting.preset.training["stage1-image"], setting.stage_rows[1], readers=readers, **others
     )
@@ -54,7 +58,7 @@ def _loader(setting: Setting, inputs: Mapping[str, Path], readers: int, **others
     return build_loaders(("image",), *arguments)["image"]
 
 
-def _loader_rates(setting: Setting, inputs: Mapping[str, Path], readers: int) -> list[float]:
+def _loader_rates(setting: Setting, inputs: TrainingInputs, readers: int) -> list[float]:
     """Pictures a second in windows of two batches a reader: they come in turns."""
     loader = _loader(setting, inputs, readers)
     batches = loader.iterate(0)
@@ -98,7 +102,7 @@ def _input_rows(setting: Setting) -> Iterator[Row]:
 
 def _fed_rows(
     setting: Setting,
-    inputs: Mapping[str, Path],
+    inputs: TrainingInputs,
     source: str,
     bare: list[float],
     readers: int,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from momo.export import open_picture
 from momo.transforms import decode
-from momo_platform.data.config import DATA
+from momo_platform.data.artifacts import PreparedRows
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
 from pipelines.evaluation.loaders.own import labelled_pictures
@@ -48,7 +48,7 @@ def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
     columns = ["image", "captions", "group", "split"]
     table = pq.read_table(
-        roots["demo-pair"] / DATA, columns=columns, filters=[("split", "==", "test")]
+        PreparedRows(roots["demo-pair"]).file, columns=columns, filters=[("split", "==", "test")]
     )
     rows = table.to_pylist()
     if not rows:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from momo.transforms import decode
-from momo_platform.data.config import DATA
+from momo_platform.data.artifacts import PreparedRows
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.items import (
     Captioned,
@@ -27,15 +27,15 @@ from pipelines.evaluation.items import (
 _TEXT_TOKENS = 128
 
 
-def _read(folder: Path, columns: list[str], filters: Any) -> list[dict[str, Any]]:
-    return pq.read_table(folder / DATA, columns=columns, filters=filters).to_pylist()
+def _read(rows: PreparedRows, columns: list[str], filters: Any) -> list[dict[str, Any]]:
+    return pq.read_table(rows.file, columns=columns, filters=filters).to_pylist()
 
 
 def labelled_pictures(folder: Path, shown: Callable[[str], str], without: str) -> Items:
     """Prepared pictures that have a label, by their own splits. `without`: what to say where there
     are no labels."""
     columns = ["image", "label", "split", "group"]
-    rows = _read(folder, columns, [("label", "!=", "")])
+    rows = _read(PreparedRows(folder), columns, [("label", "!=", "")])
     split = np.array([r["split"] for r in rows], dtype=object)
     if not len(rows):
         return NotAvailable(without)
@@ -63,7 +63,7 @@ def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """Every held-out picture once, with all its captions. A caption that several pictures have, in
     any case, belongs to all of them: these make one group."""
     columns = ["image", "captions", "group"]
-    rows = _read(roots["own-pair"], columns, [("split", "==", "test")])
+    rows = _read(PreparedRows(roots["own-pair"]), columns, [("split", "==", "test")])
     if not rows:
         return NotAvailable(
             "the pairs have no held-out rows: raise --pair.held-out, or give rows the split test"
@@ -103,9 +103,9 @@ def _joined(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def text(data: DataSet, roots: Mapping[str, Path]) -> Items:
     """The held-out documents; of pairs that stand for a text, the captions."""
-    folder = roots["own-text"]
-    column = "text" if "text" in pq.read_schema(folder / DATA).names else "captions"
-    rows = _read(folder, [column], [("split", "==", "test")])
+    prepared = PreparedRows(roots["own-text"])
+    column = "text" if "text" in pq.read_schema(prepared.file).names else "captions"
+    rows = _read(prepared, [column], [("split", "==", "test")])
     texts = [r[column] for r in rows]
     if column == "captions":
         texts = list(dict.fromkeys(caption for captions in texts for caption in captions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from momo_platform.data.config import DATA, MixConfig
+from momo_platform.data.artifacts import PreparedRows, Shards
+from momo_platform.data.config import MixConfig
 from momo_platform.data.held_out import HeldOutCaptions, HeldOutPictures
 from momo_platform.data.shards import write_shards
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.stage import Artifact, Context
+from momo_platform.stages.stage import Context
 
-SHARDS, VALID = "shards", "valid"
-"""Folders of the rows that are trained on, and of those that training is measured on."""
 LEAST_ROWS = 10
 """Of one's own: fewer can't be divided into parts to train on, to measure on and to test on."""
 _LEAST_TRAINED = 2
@@ -161,7 +160,7 @@ def _write(
 ) -> dict[str, Any]:
     mixed = shuffled(tables, total_bytes, generator)
     rows_per_shard = config.shard_bytes // row_bytes
-    rows = write_shards(mixed, context.output / SHARDS, rows_per_shard=rows_per_shard)
+    rows = write_shards(mixed, Shards(context.output).training, rows_per_shard=rows_per_shard)
     if not rows:
         raise UserError(
             f"{what}: the weights {dict(config.weights)} leave no training rows, or no row has "
@@ -172,7 +171,7 @@ def _write(
 
 def _write_valid(table: pa.Table, config: MixConfig, context: Context) -> dict[str, int]:
     if len(table):
-        write_shards([table], context.output / VALID, rows_per_shard=len(table))
+        write_shards([table], Shards(context.output).valid, rows_per_shard=len(table))
     return {"valid_rows": len(table)}
 
 
@@ -194,16 +193,16 @@ def _check_enough(path: Path, config: MixConfig) -> None:
 
 def mix_rows(
     config: MixConfig,
-    inputs: Mapping[str, Artifact],
+    prepared: PreparedRows,
     context: Context,
     columns: Sequence[str],
     what: str,
     keep: Callable[[pa.Table], pa.Table] = lambda table: table,
     keep_valid: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> dict[str, Any]:
-    """Stage: the input `prepared` → shards with `columns`, of the training rows that `keep` leaves
-    and the rows of split `valid` that `keep_valid` leaves. `what` the rows are is for messages."""
-    path = inputs["prepared"].path / DATA
+    """Stage: prepared rows → shards with `columns`, of the training rows that `keep` leaves and the
+    rows of split `valid` that `keep_valid` leaves. `what` the rows are is for messages."""
+    path = prepared.file
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
     weighted = _weighted(_training(path, columns, keep), tally, generator)
     tables = (table.drop_columns("source") for table in weighted)
@@ -215,24 +214,24 @@ def mix_rows(
 
 def mix_pictures(
     config: MixConfig,
-    inputs: Mapping[str, Artifact],
+    prepared: PreparedRows,
     context: Context,
     columns: Sequence[str],
-    others: str,
+    others: PreparedRows | None,
     split: str | None = None,
 ) -> dict[str, Any]:
     """Stage: prepared pictures → shards with `columns`, the `image` and perhaps more.
 
-    Pictures that the input named `others`, where given, holds out (in `split`, or at all) are left
-    out, and so are those that look like them.
+    Pictures that `others`, where given, hold out (in `split`, or at all) are left out, and so are
+    those that look like them.
     """
-    _check_enough(inputs["prepared"].path / DATA, config)
-    path = inputs[others].path / DATA if others in inputs else None
+    _check_enough(prepared.file, config)
+    path = None if others is None else others.file
     held_out = HeldOutPictures(path, config.near_duplicate_bits, split)
     # What the others hold out for testing is not looked at while training either.
     tested = HeldOutPictures(path, config.near_duplicate_bits, "test")
     keep = held_out.without, tested.without
-    metrics = mix_rows(config, inputs, context, columns, "pictures", *keep)
+    metrics = mix_rows(config, prepared, context, columns, "pictures", *keep)
     return metrics | {"held_out": held_out.gone}
 
 
@@ -284,17 +283,19 @@ def _valid_text(path: Path, tokenizer: Any, config: MixConfig) -> pa.Table:
 
 
 def mix_text(
-    config: MixConfig, inputs: Mapping[str, Artifact], context: Context, others: str
+    config: MixConfig,
+    prepared: PreparedRows,
+    tokenizer_file: Path,
+    context: Context,
+    others: PreparedRows | None,
 ) -> dict[str, Any]:
-    """Stage: prepared text, or pairs for their captions, and `tokenizer.json` → shards with the
-    column `ids`. Documents that are captions which the input named `others`, where given, holds out
-    are left out."""
+    """Stage: prepared text, or pairs for their captions → shards with the column `ids`. Documents
+    that are captions which `others`, where given, hold out are left out."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(inputs["tokenizer"].path / "tokenizer.json"))
-    path = inputs["prepared"].path / DATA
+    tokenizer, path = Tokenizer.from_file(str(tokenizer_file)), prepared.file
     generator, tally = np.random.Generator(np.random.Philox(config.seed)), Tally(config)
-    held_out = HeldOutCaptions(inputs[others].path / DATA if others in inputs else None)
+    held_out = HeldOutCaptions(None if others is None else others.file)
     training = _training(path, [_text_column(path)])
     texts = (held_out.without(_documents(table)) for table in training)
     documents = _weighted(texts, tally, generator)

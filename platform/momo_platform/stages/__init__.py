@@ -5,6 +5,7 @@ Importing it loads neither torch nor ray; only `executor.execute` imports ray, w
 
 from momo_platform.stages.errors import StageFailed, UserError
 from momo_platform.stages.fingerprint import canonical, fingerprint
+from momo_platform.stages.inputs import by_role
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.plan import Plan, PlanEntry, make_plan, print_plan
 from momo_platform.stages.stage import Artifact, Context, Resources, Stage
@@ -22,6 +23,7 @@ __all__ = [
     "StageFailed",
     "Storage",
     "UserError",
+    "by_role",
     "canonical",
     "fingerprint",
     "make_plan",

@@ -28,8 +28,8 @@ def canonical(value: Any, path: str = "config") -> Any:
     """`value` as JSON data. Of a dataclass's fields these are left out, by their metadata:
 
     - `semantic=False`, or a function of the dataclass that gives False: it changes no result;
-    - `absent_at=X` while the value equals X: a new field whose default is what was done before it
-      came leaves the fingerprints of earlier configs as they were.
+    - `absent_at=X` while the value's form is that of X: a new field whose default is what was done
+      before it came leaves the fingerprints of earlier configs as they were.
 
     Raises NotCanonical with the value's place in the config, e.g. `config.optimizer.schedule`.
     """
@@ -45,7 +45,7 @@ def canonical(value: Any, path: str = "config") -> Any:
         return {
             f.name: canonical(getattr(value, f.name), f"{path}.{f.name}")
             for f in dataclasses.fields(value)
-            if _counts(f, value)
+            if _counts(f, value, path)
         }
     if isinstance(value, list | tuple):
         return [canonical(item, f"{path}[{i}]") for i, item in enumerate(value)]
@@ -60,14 +60,16 @@ def canonical(value: Any, path: str = "config") -> Any:
     )
 
 
-def _counts(field: dataclasses.Field[Any], owner: Any) -> bool:
+def _counts(field: dataclasses.Field[Any], owner: Any, path: str) -> bool:
     """Whether a field is part of its dataclass's canonical form."""
     semantic = field.metadata.get("semantic", True)
     if callable(semantic):
         semantic = semantic(owner)
-    metadata = field.metadata
-    absent = "absent_at" in metadata and getattr(owner, field.name) == metadata["absent_at"]
-    return bool(semantic) and not absent
+    if not semantic or "absent_at" not in field.metadata:
+        return bool(semantic)
+    forms = getattr(owner, field.name), field.metadata["absent_at"]
+    now, before = (canonical(form, f"{path}.{field.name}") for form in forms)
+    return now != before
 
 
 def fingerprint(stage: Stage, known: dict[str, str] | None = None) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from momo_platform.stages.inputs import check_roles
+
 if TYPE_CHECKING:
     from momo_platform.stages.manifest import Manifest
     from momo_platform.stages.storage.folders import WorkerFolders
@@ -52,8 +54,9 @@ class Stage:
 
     `run(config, inputs, context)` is a module-level function that reads the inputs' files, writes
     files below `context.output` and returns JSON-able metrics. `inputs` maps a role to the stage
-    that fills it. `code` names modules whose source the manifest records (not the fingerprint).
-    Raise `version` when the meaning of the output changes.
+    that fills it; raises TypeError where those are not the roles that `run` takes. `code`
+    names modules whose source the manifest records (not the fingerprint). Raise `version` when the
+    meaning of the output changes.
     """
 
     name: str
@@ -63,6 +66,9 @@ class Stage:
     version: int = 1
     resources: Resources = Resources()
     code: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_roles(self.name, self.run, self.inputs)
 
     @property
     def sources(self) -> tuple[str, ...]:

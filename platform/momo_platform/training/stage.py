@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import shutil
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
 from momo_platform.ray_internals import worker_group_callback
@@ -30,7 +29,11 @@ from momo_platform.training.trackers import RunIdentity, keep_files
 
 if TYPE_CHECKING:
     from momo_platform.training.loop import Trainer
+    from momo_platform.training.task import TrainingSetup
 
+Build: TypeAlias = "Callable[[Any, Any, TrainConfig, int, int, int], TrainingSetup]"
+"""Called as `build(recipe, inputs, train, rank, world_size, cores)`. `cores` is this worker's part
+of its machine's cores, as if none were pinned."""
 logger = logging.getLogger(__name__)
 LAST = "last"
 """Folder of an artifact with the last model, where the stage's own is an earlier, better one."""
@@ -46,15 +49,14 @@ class WorkerFailed(RuntimeError):
 class WorkerSpec:
     """What each worker of a run gets; pickled to it, so plain values and paths only.
 
-    `builder` is "module:function"; called as
-    `function(recipe, inputs, train, rank, world_size, cores)` it returns a `TrainingSetup`. `cores`
-    is this worker's part of its machine's cores, as if none were pinned.
+    `builder` imports what is needed to build, which takes seconds, and returns the function that
+    does; it is called before `resolve_inputs`, which may have to wait.
     """
 
-    builder: str
+    builder: Callable[[], Build]
     recipe: Any
     train: TrainConfig
-    resolve_inputs: Callable[[], Mapping[str, Path]]
+    resolve_inputs: Callable[[], Any]
     folders: WorkerFolders
     identity: RunIdentity
     progress: Callable[[dict[str, Any]], None]
@@ -67,8 +69,7 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
     from ray.train.torch import get_device
 
     spec: WorkerSpec = loop_config["spec"]
-    module_name, _, function_name = spec.builder.partition(":")
-    build = getattr(importlib.import_module(module_name), function_name)
+    build = spec.builder()
     from momo_platform.training.diagnostics import pci_address
     from momo_platform.training.loop import Trainer
 
@@ -178,10 +179,10 @@ def _torch_trainer(spec: WorkerSpec, ray_folder: Path) -> Any:
 
 def run_torch_trainer(
     *,
-    builder: str,
+    builder: Callable[[], Build],
     recipe: Any,
     train: TrainConfig,
-    resolve_inputs: Callable[[], Mapping[str, Path]],
+    resolve_inputs: Callable[[], Any],
     context: Any,
 ) -> dict[str, Any]:
     """Train on Ray and return the run's metrics. `context` is the stage's `Context`.

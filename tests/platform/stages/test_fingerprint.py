@@ -63,6 +63,39 @@ def test_a_new_field_enters_when_it_says_something_new():
     assert often != seldom
 
 
+@dataclass(frozen=True)
+class Part:
+    """A config of a new field: `seconds` says nothing of what comes out."""
+
+    rates: tuple[float, ...] = (0.1,)
+    seconds: float = field(default=0.0, metadata={"semantic": False})
+
+
+@dataclass(frozen=True)
+class Later(Toy):
+    """A stage's config with a part more."""
+
+    part: Part = field(default=Part(), metadata={"absent_at": Part()})
+
+
+@pytest.mark.parametrize(
+    "around",
+    [lambda c: c, lambda c: Nested(toy=c), lambda c: {"a": c, "b": 1}, lambda c: ((c, c), [c])],
+)
+def test_a_new_part_is_absent_by_what_it_means_wherever_it_stands(around):
+    """Whatever else it has that never counts, and in lists as in tuples."""
+    before = canonical(around(Toy()))
+    for same in (Later(), Later(part=Part(seconds=9.0)), Later(part=Part(rates=[0.1]))):  # type: ignore[arg-type]
+        assert canonical(around(same)) == before
+    for other in (Later(part=Part((0.2,))), Later(2)):
+        assert canonical(around(other)) != before
+
+
+def test_a_new_part_without_canonical_form_is_refused_with_its_place():
+    with pytest.raises(NotCanonical, match=r"config\.toy\.part\.rates"):
+        canonical(Nested(toy=Later(part=Part({0.1}))))  # type: ignore[arg-type]
+
+
 def test_key_order_does_not_matter_and_processes_agree():
     one, two = Nested(), Nested(table={"a": None, "b": 1})
     assert fingerprint(stage(one)) == fingerprint(stage(two))

@@ -70,6 +70,12 @@ def build_setup(recipe, inputs, train, rank, world_size, cores):
     return TrainingSetup(ToyTask(), loaders, save)
 
 
+def builder():
+    from tests.platform.training import elastic_driver  # where workers find it, too
+
+    return elastic_driver.build_setup
+
+
 def main(address, folder):
     import ray
 
@@ -78,7 +84,7 @@ def main(address, folder):
     for name in ("seen", "output", "checkpoints"):
         (folder / name).mkdir(parents=True)
     result = run_torch_trainer(
-        builder="tests.platform.training.elastic_driver:build_setup",
+        builder=builder,
         recipe={"seen": str(folder / "seen"), "seconds": 0.05},
         train=TRAIN,
         resolve_inputs=dict,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +71,7 @@ def run(folder, train, messages, builder="build_setup"):
         progress=lambda message: messages.append(message),
     )
     return run_torch_trainer(
-        builder=f"tests.platform.training.test_stage:{builder}",
+        builder=lambda: getattr(import_module("tests.platform.training.test_stage"), builder),
         recipe=str(folder / "flag"),
         train=train,
         resolve_inputs=dict,
