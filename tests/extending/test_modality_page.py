@@ -39,11 +39,13 @@ from extending.evaluating import made
 from momo_platform.training.loop import Trainer
 from momo.sounds import sound_batch
 from momo_platform.data.order import uniform
+from momo_platform.stages.inputs import typed
 from pipelines.build import build_setup
+from pipelines.training import TrainingInputs
 
 folder, known, stage = Path("made"), {}, graph["listen"]
-inputs = {role: made(one, folder, known).path for role, one in stage.inputs.items()}
-setup = build_setup(stage.config, inputs, stage.config.train, 0, 1)
+inputs = {role: made(one, folder, known) for role, one in stage.inputs.items()}
+setup = build_setup(stage.config, typed(TrainingInputs, inputs), stage.config.train, 0, 1)
 first = {n: p.clone() for n, p in setup.task.model.state_dict().items()}
 trainer = Trainer(setup, stage.config.train, folder / "checkpoints")
 trainer.run()

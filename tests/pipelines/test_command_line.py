@@ -65,7 +65,7 @@ def test_help_is_there():
             ["--model.image-size", "224", "--picture.size-cap", "64"],
             ["--picture.size-cap 64", "--model.image-size", "--picture.size-cap 256"],
         ),
-        (["--stages", "stage3-pair"], ["did you mean stage3-pair"]),
+        (["--stages", "stage3-pear"], ["did you mean stage3-pair"]),
         (["--stages", "stage3-pair", "stage3-pair"], ["comes twice", "NEW=stage3-pair"]),
         (["--stages", "A_b=stage3-pair"], ["'A_b'", "small letters"]),
         (["--initial-model", "/none/model"], ["--initial-model /none/model", "hf://"]),
