@@ -21,13 +21,13 @@ from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
-from momo_platform.data.hub import is_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import named
 from momo_platform.data.look import columns_of, wrong_separator
+from momo_platform.data.readers.hub import is_hub
+from momo_platform.data.readers.tables import TABLES, open_uri
+from momo_platform.data.readers.tar import is_tar, list_tar
 from momo_platform.data.sources import identify, list_files
-from momo_platform.data.tables import TABLES, open_uri
-from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.protocol import Given, Protocol

@@ -18,9 +18,9 @@ from momo.transforms import to_rgb, upright
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.listing import SPLITS, first
+from momo_platform.data.readers.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
 from momo_platform.data.sources import list_files, list_rows
-from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
 from momo_platform.stages import UserError
 from pipelines.evaluation.items import (
     Captioned,

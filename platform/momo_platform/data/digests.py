@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.hub import HubName, data_files, is_hub
+from momo_platform.data.readers.hub import HubName, data_files, is_hub
+from momo_platform.data.readers.tables import filesystem_of, open_uri
 from momo_platform.data.sources import list_files
-from momo_platform.data.tables import filesystem_of, open_uri
 
 FILES = "sources.parquet"
 DIGEST_SCHEMA = pa.schema(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import named
-from momo_platform.data.tables import (
+from momo_platform.data.readers.tables import (
     TABLES,
     csv_rows,
     embedded_column,

@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from momo_platform.data.config import DATA, Kind, PrepareConfig, SourceConfig
 from momo_platform.data.digests import blocks_to_hash, hash_files
-from momo_platform.data.hub import is_hub, text_places
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.readers.hub import is_hub, text_places
+from momo_platform.data.readers.tables import filesystem_of
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
     TEXT_SCHEMA,
@@ -31,7 +32,6 @@ from momo_platform.data.rows import (
 from momo_platform.data.sink import QUARANTINE, Sink
 from momo_platform.data.sources import list_rows, list_text_files
 from momo_platform.data.splits import divide_rows, estimate_documents, shares
-from momo_platform.data.tables import filesystem_of
 from momo_platform.stages.stage import Artifact, Context
 
 __all__ = ["DATA", "QUARANTINE", "PrepareConfig", "in_blocks", "prepare_rows", "resolve"]

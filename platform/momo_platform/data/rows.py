@@ -14,11 +14,10 @@ import pyarrow as pa
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.digests import shown_path
-from momo_platform.data.hub import is_hub, read_pictures, read_texts
 from momo_platform.data.images import LARGEST_FILE, BadImage, prepare_picture
 from momo_platform.data.listing import ROW_SCHEMA, SPLITS
-from momo_platform.data.splits import Shares
-from momo_platform.data.tables import (
+from momo_platform.data.readers.hub import is_hub, read_pictures, read_texts
+from momo_platform.data.readers.tables import (
     LONGEST_LINE,
     filesystem_of,
     lines,
@@ -26,8 +25,9 @@ from momo_platform.data.tables import (
     read_picture,
     read_table_rows,
 )
+from momo_platform.data.readers.tar import is_tar, read_documents, read_member
+from momo_platform.data.splits import Shares
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
-from momo_platform.data.webdataset import is_tar, read_documents, read_member
 
 ROWS_HELD = 64
 """Pictures whose bytes a task holds at once, where a table or data set embeds them."""

@@ -18,19 +18,19 @@ import pyarrow.parquet as pq
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import make_row, named
 from momo_platform.data.look import check_columns
-from momo_platform.data.tables import (
+from momo_platform.data.readers.hub import HubName, identify_remote, is_hub, list_hub
+from momo_platform.data.readers.tables import (
     TABLES,
     embedded_column,
     filesystem_of,
     open_uri,
     read_table_rows,
 )
+from momo_platform.data.readers.tar import is_tar, list_tar
 from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
-from momo_platform.data.webdataset import is_tar, list_tar
 from momo_platform.stages.errors import UserError
 
 _TEXTS = (".txt", *TABLES)

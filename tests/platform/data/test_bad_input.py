@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_prepare_and_mix import Folder
 
-from momo_platform.data import tables
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.prepare import QUARANTINE, PrepareConfig
+from momo_platform.data.readers import tables
+from momo_platform.data.readers.tables import lines, parse_json
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
 from momo_platform.data.splits import Shares
-from momo_platform.data.tables import lines, parse_json
 from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
 from momo_platform.stages import UserError
 from pipelines.modalities import (

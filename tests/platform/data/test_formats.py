@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from momo_platform.data import sources, tables
+from momo_platform.data import sources
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.packages import Requirement, fetch
+from momo_platform.data.readers import tables
+from momo_platform.data.readers.tables import lines, read_embedded, read_picture
 from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
-from momo_platform.data.tables import lines, read_embedded, read_picture
 from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
 from momo_platform.stages import UserError
 from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from test_prepare_and_mix import Folder
 
-from momo_platform.data import hub
 from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
-from momo_platform.data.hub import HubName, is_hub
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.prepare import PrepareConfig, _text_places
+from momo_platform.data.readers import hub
+from momo_platform.data.readers.hub import HubName, is_hub
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows
 from momo_platform.data.splits import Shares

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from momo_platform.data import webdataset
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.readers import tar
+from momo_platform.data.readers.tar import BadTar, Member, read_member, walk
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
 from momo_platform.data.splits import Shares
-from momo_platform.data.webdataset import BadTar, Member, read_member, walk
 from pipelines.modalities import IMAGE, MODALITIES, TEXT
 
 
@@ -90,13 +90,13 @@ def test_captions_labels_and_splits_come_from_their_members(tmp_path):
 def test_only_small_members_are_read_when_a_shard_is_listed(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar", [("a.png", picture() * 9000), ("a.txt", b"words")])
     read = []
-    original = webdataset._read
+    original = tar._read
 
     def counted(file, member, largest):
         read.append(member.size)
         return original(file, member, largest)
 
-    monkeypatch.setattr(webdataset, "_read", counted)
+    monkeypatch.setattr(tar, "_read", counted)
     assert rows(path)[0]["size"] == len(picture()) * 9000
     assert read == [5]
 

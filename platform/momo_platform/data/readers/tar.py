@@ -19,7 +19,7 @@ from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
 from momo_platform.data.listing import first, make_row
-from momo_platform.data.tables import LONGEST_LINE, filesystem_of, parse_json
+from momo_platform.data.readers.tables import LONGEST_LINE, filesystem_of, parse_json
 from momo_platform.data.text import BadText, decode_caption
 
 _BLOCK = 512

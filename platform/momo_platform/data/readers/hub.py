@@ -19,7 +19,7 @@ from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.config import Kind
 from momo_platform.data.images import LARGEST_FILE, BadImage
 from momo_platform.data.listing import SPLITS, make_row
-from momo_platform.data.tables import batch_rows, is_binary
+from momo_platform.data.readers.tables import batch_rows, is_binary
 from momo_platform.stages.errors import UserError
 
 SCHEME = "hf://"

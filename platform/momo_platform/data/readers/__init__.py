@@ -1,0 +1,1 @@
+"""What reads a corpus, by the kind of place or file that it comes in."""
