@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,51 @@ ROW_SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class FileRef:
+    """A picture that is a file of its own; without a path, `root` is the picture's own URI."""
+
+    root: str
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class RowRef:
+    """A picture in a row (from 0) of what its reader counts rows of: a table, a split …"""
+
+    root: str
+    path: str
+    row: int
+
+
+@dataclass(frozen=True)
+class SpanRef:
+    """A picture whose bytes stand in a larger file, a tar."""
+
+    root: str
+    path: str
+    offset: int
+    size: int
+
+
+PictureRef = FileRef | RowRef | SpanRef
+_COLUMNS = dict.fromkeys(("root", "path", "row", "offset", "size"))
+
+
+def picture_of(row: Mapping[str, Any]) -> PictureRef:
+    """Where the picture of a row by ROW_SCHEMA is."""
+    if row["row"] is not None:
+        return RowRef(row["root"], row["path"], row["row"])
+    if row["offset"] is not None:
+        return SpanRef(row["root"], row["path"], row["offset"], row["size"])
+    return FileRef(row["root"], row["path"])
+
+
+def file_ref(root: str, folder: str, name: str) -> FileRef:
+    """The file that a row names: from `folder` on, by its whole path, or by its own URI."""
+    return FileRef(name) if "://" in name else FileRef(root, posixpath.join(folder, name))
+
+
 def named(field_name: str, uri: str) -> str:
     """How messages name a source: `--image.source photos`, `--tasks mine=photos`."""
     return f"{field_name}{uri}" if field_name.endswith("=") else f"{field_name} {uri}"
@@ -58,19 +104,16 @@ def make_row(
     values: Mapping[str, Any],
     root: str,
     folder: str = "",
-    place: int | None = None,
+    picture: PictureRef | None = None,
 ) -> dict[str, Any]:
     """A row by ROW_SCHEMA, and `reason` (None for a usable one), of a table's row.
 
-    Captions longer than any that is kept are cut here, so that a listing stays small; they are
-    refused when the row is prepared.
+    `picture`: where it is, if `values` do not name it. Captions longer than any that is kept are
+    cut here, so that a listing stays small; they are refused when the row is prepared.
     """
     image, captions = first(values, IMAGE_NAMES), first(values, CAPTION_NAMES)
-    path = None
-    if isinstance(image, str):
-        path = image if image.startswith("/") else posixpath.join(folder, image)
-        if "://" in image:
-            root, path = image, None
+    if picture is None:
+        picture = file_ref(root, folder, image) if isinstance(image, str) else FileRef(root)
     texts = captions if isinstance(captions, list) else [captions]
     split = _string(values.get("split"))
     reason = None if split.strip().lower() in SPLITS else f"unknown split: {split[:80]!r}"
@@ -78,11 +121,8 @@ def make_row(
         "reason": reason,
         "source": source,
         "key": key,
-        "root": root,
-        "path": path,
-        "row": place,
-        "offset": None,
-        "size": None,
+        **_COLUMNS,
+        **vars(picture),
         "captions": [t[: LONGEST_CAPTION + 1] if isinstance(t, str) else "" for t in texts],
         # Rows of one picture belong together: a split must not divide them.
         "group": _string(values.get("group")) or (image if isinstance(image, str) else key),

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import codecs
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from momo_platform.data.columns import check_columns
 from momo_platform.data.config import Kind
+from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import named
-from momo_platform.data.readers.tables import (
-    TABLES,
-    csv_rows,
-    embedded_column,
-    filesystem_of,
-    lines,
-    parse_json,
-)
+from momo_platform.data.readers.tables import TABLES, csv_rows, embedded_column
+from momo_platform.data.text import lines, parse_json
 from momo_platform.stages.errors import UserError
 
 _BYTES = 2**18
@@ -75,33 +71,6 @@ def _of_csv(file: pa.NativeFile, what: str) -> tuple[str, ...] | None:
     for _, row in csv_rows(text, what):
         return tuple(str(name) for name in row)
     return () if whole else None
-
-
-def wrong_separator(names: Sequence[str]) -> str:
-    """What to do about a CSV whose only column is all of them, with a comma in front; else ""."""
-    if len(names) == 1 and ";" in names[0]:
-        return ", separate its columns by commas, not by semicolons"
-    if len(names) == 1 and "\t" in names[0]:
-        return ", separate its columns by commas, or call the file .tsv"
-    return ""
-
-
-def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool = False) -> None:
-    """Raise UserError for a table that lacks what its kind needs; `what` names option and file."""
-    names = [str(n) for n in names]
-    missing = [
-        (word, known)
-        for word, known in kind.columns
-        if not set(names) & set(known) and not (embedded and word == "picture")
-    ]
-    if not missing:
-        return
-    lacks = ", ".join(f"no column with the {word}" for word, _ in missing)
-    remedy = "rename one to " + " and one to ".join(
-        f"{known[0]} (or {', '.join(known[1:4])})" for _, known in missing
-    )
-    remedy = wrong_separator(names) or f", {remedy}"
-    raise UserError(f"{what}: {lacks}; it has {', '.join(names)!r}{remedy}")
 
 
 def _look_at_tables(

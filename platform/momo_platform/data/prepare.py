@@ -20,9 +20,8 @@ import pyarrow as pa
 
 from momo_platform.data.config import DATA, Kind, PrepareConfig, SourceConfig
 from momo_platform.data.digests import blocks_to_hash, hash_files
+from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.readers.hub import is_hub, text_places
-from momo_platform.data.readers.tables import filesystem_of
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
     TEXT_SCHEMA,
@@ -30,7 +29,7 @@ from momo_platform.data.rows import (
     PrepareText,
 )
 from momo_platform.data.sink import QUARANTINE, Sink
-from momo_platform.data.sources import list_rows, list_text_files
+from momo_platform.data.sources import list_rows, text_places
 from momo_platform.data.splits import divide_rows, estimate_documents, shares
 from momo_platform.stages.stage import Artifact, Context
 
@@ -122,13 +121,6 @@ def prepare_pictures(
     return prepare_rows(blocks, function, sink, config, inputs, context, len(rows))
 
 
-def _text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
-    """What a Ray task reads at a time: a file, or a share of a data set."""
-    if is_hub(uri):
-        return text_places(uri, kind)
-    return [{"root": uri, "path": path} for path in list_text_files(uri, kind)]
-
-
 def _count_documents(places: list[dict[str, Any]]) -> int:
     """About how many documents there are; of data sets exactly."""
     files: dict[str, list[str]] = {}
@@ -148,7 +140,7 @@ def prepare_text(
     places = [
         {"source": source.name} | place
         for source in config.sources
-        for place in _text_places(resolve(source, inputs), kind)
+        for place in text_places(resolve(source, inputs), kind)
     ]
     blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
     sink = Sink(context.output, kind, TEXT_SCHEMA)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff]")
 _SPACE = re.compile(r"\s+")
 LONGEST_CAPTION = 10_000  # characters
+LONGEST_LINE = 2**26
 _HTML_TAG = re.compile(r"<[a-zA-Z/][^>]{0,200}>")
 
 
@@ -20,6 +26,28 @@ def normalise(text: str) -> str:
     """NFC, no control characters, white space folded."""
     text = _CONTROL.sub(" ", unicodedata.normalize("NFC", text))
     return _SPACE.sub(" ", text).strip()
+
+
+def _cut(raw: bytes) -> list[bytes]:
+    return raw.splitlines() if len(raw) <= LONGEST_LINE else [raw]
+
+
+def lines(stream: pa.NativeFile) -> Iterator[bytes]:
+    """A stream's lines as `bytes.splitlines` cuts them; holds one line and 1 MB.
+
+    Of a line longer than LONGEST_LINE one byte more than that comes, so that it is refused.
+    """
+    rest = bytearray()
+    while chunk := stream.read(2**20):
+        head, newline, tail = chunk.partition(b"\n")
+        rest += head[: max(0, LONGEST_LINE + 1 - len(rest))]
+        if not newline:
+            continue
+        yield from _cut(bytes(rest + newline))
+        whole, newline, last = tail.rpartition(b"\n")
+        yield from (whole + newline).splitlines()
+        rest = bytearray(last)
+    yield from _cut(bytes(rest))
 
 
 def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
@@ -59,3 +87,20 @@ def clean_caption(caption: object) -> str:
     if not any(c.isalnum() for c in cleaned):
         raise BadText("the caption is empty")
     return cleaned
+
+
+def parse_json(line: bytes) -> Any:
+    """A line's JSON object, or the reason text why it is none."""
+    if len(line) > LONGEST_LINE:
+        return f"the line is longer than {LONGEST_LINE >> 20} MB"
+    try:
+        row = json.loads(line.decode("utf-8"))
+        if not isinstance(row, dict):
+            return "the line is no JSON object"
+        if b"\\ud" in line.lower():  # half a surrogate pair has no UTF-8
+            json.dumps(row, ensure_ascii=False).encode()
+        return row
+    except UnicodeError:
+        return "the line is not UTF-8"
+    except (ValueError, RecursionError) as error:  # ValueError: also digits without end
+        return f"the line is no JSON: {error}"

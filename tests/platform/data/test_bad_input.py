@@ -18,15 +18,21 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_prepare_and_mix import Folder
 
+from momo_platform.data import text
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.prepare import QUARANTINE, PrepareConfig
-from momo_platform.data.readers import tables
-from momo_platform.data.readers.tables import lines, parse_json
 from momo_platform.data.rows import PrepareImages, PrepareText
-from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
+from momo_platform.data.sources import SourceConfig, list_rows, text_places
 from momo_platform.data.splits import Shares
-from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
+from momo_platform.data.text import (
+    LONGEST_CAPTION,
+    BadText,
+    clean_caption,
+    lines,
+    normalise,
+    parse_json,
+)
 from momo_platform.stages import UserError
 from pipelines.modalities import (
     MODALITIES,
@@ -164,9 +170,7 @@ def prepared(path, kind):
 
 
 def documents(path):
-    places = [
-        {"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path), TEXT.kind)
-    ]
+    places = [{"source": "s"} | place for place in text_places(str(path), TEXT.kind)]
     blocks = PrepareText(1, Shares(0, 0))(pa.Table.from_pylist(places))
     return [row for block in blocks for row in block.to_pylist()]
 
@@ -268,7 +272,7 @@ def test_text_of_any_bytes(tmp_path):
 
 
 def test_a_line_without_end_is_refused_not_kept(monkeypatch):
-    monkeypatch.setattr(tables, "LONGEST_LINE", 2**21)
+    monkeypatch.setattr(text, "LONGEST_LINE", 2**21)
     stream = pa.BufferReader(b'{"a": 1}\n' + b"x" * 2**23 + b"\n" + b'{"a": 2}\n')
     first, second, third = lines(stream)
     assert len(second) <= 2**21 + 2

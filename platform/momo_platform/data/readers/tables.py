@@ -1,79 +1,27 @@
-"""Tables and bytes wherever they lie: JSONL, CSV, TSV and Parquet, locally or by URI."""
+"""Tables: JSONL, CSV, TSV and Parquet, with pictures in them, beside them or by URI."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from pathlib import Path
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from momo_platform.data.columns import IMAGE_NAMES
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES, check_columns
+from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.images import BadImage
+from momo_platform.data.listing import RowRef, file_ref, make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
+from momo_platform.data.text import lines, parse_json
 from momo_platform.stages.errors import UserError
 
 TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
-LONGEST_LINE = 2**26
 _LONGEST_FIELD = 2**22  # of CSV: an unclosed quote makes one field of all that follows
-
-
-def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and path of a local path or URI."""
-    if "://" in uri:
-        return pafs.FileSystem.from_uri(uri)
-    return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-
-
-@lru_cache(maxsize=64)
-def filesystem_of(root: str) -> pafs.FileSystem:
-    """The file system of a path or URI, connected once a process."""
-    return open_uri(root)[0]
-
-
-def read_picture(root: str, path: str | None, at_most: int | None = None) -> bytes:
-    """The bytes of a picture file; with no path, `root` is the picture's own URI.
-
-    Reads `at_most` bytes. Raises OSError or pyarrow.ArrowInvalid (a kind of URI that can't be read,
-    or no regular file: a pipe would never end).
-    """
-    if path is None:
-        filesystem, path = open_uri(root)
-    else:
-        filesystem = filesystem_of(root)
-    if (
-        isinstance(filesystem, pafs.LocalFileSystem)
-        and filesystem.get_file_info(path).type == pafs.FileType.Unknown
-    ):
-        raise pa.ArrowInvalid(f"not a regular file: {path}")
-    with filesystem.open_input_stream(path) as file:
-        return file.read(at_most)
-
-
-def _cut(raw: bytes) -> list[bytes]:
-    return raw.splitlines() if len(raw) <= LONGEST_LINE else [raw]
-
-
-def lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    """A stream's lines as `bytes.splitlines` cuts them; holds one line and 1 MB.
-
-    Of a line longer than LONGEST_LINE one byte more than that comes, so that it is refused.
-    """
-    rest = bytearray()
-    while chunk := stream.read(2**20):
-        head, newline, tail = chunk.partition(b"\n")
-        rest += head[: max(0, LONGEST_LINE + 1 - len(rest))]
-        if not newline:
-            continue
-        yield from _cut(bytes(rest + newline))
-        whole, newline, last = tail.rpartition(b"\n")
-        yield from (whole + newline).splitlines()
-        rest = bytearray(last)
-    yield from _cut(bytes(rest))
 
 
 def is_binary(kind: pa.DataType) -> bool:
@@ -111,23 +59,6 @@ def read_embedded(root: str, path: str, rows: Iterable[int]) -> dict[int, bytes 
                     found[place] = value
                 first += len(batch)
     return found
-
-
-def parse_json(line: bytes) -> Any:
-    """A line's JSON object, or the reason text why it is none."""
-    if len(line) > LONGEST_LINE:
-        return f"the line is longer than {LONGEST_LINE >> 20} MB"
-    try:
-        row = json.loads(line.decode("utf-8"))
-        if not isinstance(row, dict):
-            return "the line is no JSON object"
-        if b"\\ud" in line.lower():  # half a surrogate pair has no UTF-8
-            json.dumps(row, ensure_ascii=False).encode()
-        return row
-    except UnicodeError:
-        return "the line is not UTF-8"
-    except (ValueError, RecursionError) as error:  # ValueError: also digits without end
-        return f"the line is no JSON: {error}"
 
 
 def batch_rows(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any] | str]:
@@ -191,3 +122,65 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[Any, Any]]]:
         yield from enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), start=2)
     except csv.Error as error:
         raise UserError(f"{path} is not readable CSV: {error}; correct its quotes") from error
+
+
+class Tables(Reader):
+    """A row is a picture: its bytes, its path from the table's folder on, or its URI."""
+
+    pictures = texts = hashed = TABLES
+
+    def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for path in paths:
+            yield from _rows(corpus, path)
+
+    def read(self, root: str, path: str, rows: Sequence[int]) -> Mapping[int, Stored]:
+        try:
+            found = read_embedded(root, path, rows)
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk or the network
+            return dict.fromkeys(rows, BadImage(f"the table is damaged: {error}"))
+        folder = posixpath.dirname(path)
+        return {
+            n: file_ref(root, folder, value) if value and isinstance(value, str) else value or None
+            for n, value in found.items()
+        }
+
+    def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        columns = (*TEXT_NAMES, "split", "group")
+        found = read_table_rows(filesystem_of(place["root"]), place["path"], columns)
+        return (as_document(number, row) for number, row in found)
+
+
+def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
+    """Rows of one table by ROW_SCHEMA."""
+    root, kind, name = corpus.uri, corpus.kind, posixpath.basename(path)
+    filesystem, what = filesystem_of(root), f"{kind.option} {path}"
+    columns: set[str] | None = None
+    embedded = None
+    if path.endswith(".parquet"):
+        try:
+            schema = pq.read_schema(path, filesystem=filesystem)
+            embedded = embedded_column(schema)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
+        check_columns(what, schema.names, kind, embedded=embedded is not None)
+        columns = {*CAPTION_NAMES, "group", "split", "label", *corpus.more}
+        columns |= set() if embedded else set(IMAGE_NAMES)
+    checked = columns is not None
+    for number, values in read_table_rows(filesystem, path, columns):
+        key = f"{name}:{number}"
+        if not checked and isinstance(values, dict) and path.endswith((".csv", ".tsv")):
+            check_columns(what, values, kind)
+            checked = True
+        if isinstance(values, str):
+            yield make_row(corpus.name, key, {}, root) | {"reason": values}
+            continue
+        picture = None
+        if embedded:
+            # Zeros keep the file's order when rows are sorted: row groups are read in turn.
+            key, picture = f"{name}:{number:09d}", RowRef(root, path, number - 1)
+        row = make_row(corpus.name, key, values, root, posixpath.dirname(path), picture)
+        if corpus.more:
+            row["more"] = {name: values.get(name) for name in corpus.more}
+        yield row

@@ -9,18 +9,18 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.fs as pafs
 
 from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
-from momo_platform.data.config import Kind
-from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
-from momo_platform.data.listing import first, make_row
-from momo_platform.data.readers.tables import LONGEST_LINE, filesystem_of, parse_json
-from momo_platform.data.text import BadText, decode_caption
+from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
+from momo_platform.data.listing import FileRef, SpanRef, first, make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader
+from momo_platform.data.text import LONGEST_LINE, BadText, decode_caption, parse_json
 
 _BLOCK = 512
 _BUFFER = 2**20  # small members come with their neighbours: few requests to an object store
@@ -56,11 +56,6 @@ class Sample:
     key: str
     members: dict[str, Member] = field(default_factory=dict)
     reason: str | None = None
-
-
-def is_tar(path: str) -> bool:
-    """Whether a file is a shard, by its name."""
-    return path.lower().endswith(".tar")
 
 
 def _pax(raw: bytes) -> dict[str, str]:
@@ -191,54 +186,55 @@ def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
     return values
 
 
-def list_tar(source: str, root: str, path: str, name: str, kind: Kind) -> Iterator[dict[str, Any]]:
-    """Rows by ROW_SCHEMA of one shard; `name` is the shard's in the rows' keys."""
-    for sample, file in samples(filesystem_of(root), path):
-        key = f"{name}:{sample.key}" if sample.key else name
-        reason, values = sample.reason, {}
-        picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
-        try:
-            values = {} if reason else _values(sample, file)
-        except BadText as error:
-            reason = str(error)
-        row = make_row(source, key, values, root) | {"path": path}
-        if picture is None:
-            reason = reason or f"the sample has no picture: {', '.join(sample.members)[:200]}"
-        elif picture.size > LARGEST_FILE:
-            reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
-        else:
-            row |= {"offset": picture.offset, "size": picture.size}
-        if kind.needs("caption") and row["captions"] == [""]:
-            reason = reason or "the sample has no caption"
-        yield row | {"reason": reason or row["reason"]}
+class Tar(Reader):
+    """A row is a sample: its picture, and its caption, label and split out of .txt, .cls, .json."""
+
+    pictures = texts = hashed = (".tar",)
+    packed = True
+
+    def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for path in paths:
+            shard = corpus.relative(path)
+            for sample, file in samples(filesystem_of(corpus.uri), path):
+                key = f"{shard}:{sample.key}" if sample.key else shard
+                yield _row(sample, file, corpus, path, key)
+
+    def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        for sample, file in samples(filesystem_of(place["root"]), place["path"]):
+            text, split, reason = None, "", sample.reason
+            try:
+                if not reason and (member := sample.members.get("json")):
+                    parsed = parse_json(_read(file, member, LONGEST_LINE))
+                    if isinstance(parsed, str):
+                        raise BadText(parsed.replace("the line", member.name[:200]))
+                    text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
+                if not reason and (member := sample.members.get("txt")):
+                    text = _read(file, member, LONGEST_LINE).decode("utf-8")
+            except BadText as error:
+                reason = str(error)
+            except UnicodeDecodeError:
+                reason = "the member is not UTF-8"
+            if not isinstance(text, str):
+                text, reason = None, reason or "the sample has no text"
+            yield Document(sample.key, text, split, reason)
 
 
-def read_member(root: str, path: str, offset: int, size: int) -> bytes:
-    """A member's bytes, by its place. Raises BadImage when the tar has become shorter."""
-    with filesystem_of(root).open_input_file(path) as file:
-        file.seek(offset)
-        raw = file.read(size)
-    if len(raw) < size:
-        raise BadImage("the tar is shorter than when it was listed")
-    return raw
-
-
-def read_documents(root: str, path: str) -> Iterator[tuple[str, str | None, str, str | None]]:
-    """(key, text, split as it is written, reason) of a shard's samples, one at a time."""
-    for sample, file in samples(filesystem_of(root), path):
-        text, split, reason = None, "", sample.reason
-        try:
-            if not reason and (member := sample.members.get("json")):
-                parsed = parse_json(_read(file, member, LONGEST_LINE))
-                if isinstance(parsed, str):
-                    raise BadText(parsed.replace("the line", member.name[:200]))
-                text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
-            if not reason and (member := sample.members.get("txt")):
-                text = _read(file, member, LONGEST_LINE).decode("utf-8")
-        except BadText as error:
-            reason = str(error)
-        except UnicodeDecodeError:
-            reason = "the member is not UTF-8"
-        if not isinstance(text, str):
-            text, reason = None, reason or "the sample has no text"
-        yield sample.key, text, split, reason
+def _row(
+    sample: Sample, file: io.BufferedReader, corpus: Corpus, path: str, key: str
+) -> dict[str, Any]:
+    reason, values, place = sample.reason, {}, FileRef(corpus.uri, path)
+    picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
+    try:
+        values = {} if reason else _values(sample, file)
+    except BadText as error:
+        reason = str(error)
+    if picture is None:
+        reason = reason or f"the sample has no picture: {', '.join(sample.members)[:200]}"
+    elif picture.size > LARGEST_FILE:
+        reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
+    else:
+        place = SpanRef(corpus.uri, path, picture.offset, picture.size)
+    row = make_row(corpus.name, key, values, corpus.uri, picture=place)
+    if corpus.kind.needs("caption") and row["captions"] == [""]:
+        reason = reason or "the sample has no caption"
+    return row | {"reason": reason or row["reason"]}
