@@ -21,7 +21,7 @@ from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES, wrong_separator
-from momo_platform.data.filesystems import list_files, open_uri
+from momo_platform.data.filesystems import is_hidden, list_files, open_uri
 from momo_platform.data.listing import named
 from momo_platform.data.look import columns_of
 from momo_platform.data.readers import reader_of, with_pictures
@@ -171,10 +171,11 @@ def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
         )
     files = list_files(uri, field_name, f"give {_ANY}")
     _, root = open_uri(uri)
-    paths = [file.path for file in files]
-    reader, found = with_pictures(paths) or (None, [])
+    paths = [file.path for file in files if not is_hidden(file.path, root)]
+    corpus = Corpus("given", uri, IMAGE.kind, paths)
+    reader, found = with_pictures(corpus) or (None, [])
     if reader and reader.packed:
-        row = next(reader.list(Corpus("given", uri, IMAGE.kind, paths), found[:1]))
+        row = next(reader.list(corpus, found[:1]))
         held = ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
         return held, ()
     if isinstance(reader, Tables):
@@ -185,9 +186,9 @@ def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
         return _by_columns(columns or ()), columns or ()
     names = [posixpath.relpath(path, root) for path in paths]
     pictures = [posixpath.relpath(path, root) for path in found]
-    beside = {n for n in names if n.endswith(".txt")}
+    beside = {posixpath.splitext(n)[0] for n in names if n.lower().endswith(".txt")}
     labelled = pictures and all(label for _, label in splits_and_labels(pictures))
-    captioned = any(posixpath.splitext(n)[0] + ".txt" in beside for n in pictures)
+    captioned = any(posixpath.splitext(n)[0] in beside for n in pictures)
     return ["pairs"] * captioned + ["classes"] * bool(labelled), ()
 
 

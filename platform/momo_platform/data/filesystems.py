@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +14,9 @@ import pyarrow.fs as pafs
 
 from momo_platform.data.listing import named
 from momo_platform.stages.errors import UserError
+
+COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".lz4")
+_HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"}
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -25,6 +32,27 @@ def filesystem_of(root: str) -> pafs.FileSystem:
     return open_uri(root)[0]
 
 
+def _walk(root: str) -> list[str]:
+    """Paths of the files below a local folder. Links to folders are followed, each folder once, and
+    by a link only where it has no place of its own below `root`."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    folders, links = [root], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in os.scandir(folder):
+            if not os.path.isdir(entry.path):  # `entry.is_dir` fails on a link to itself
+                found.append(entry.path)
+            else:
+                (links if entry.is_symlink() else folders).append(entry.path)
+        links.sort()
+    return found
+
+
 def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
     """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
     when there are none."""
@@ -36,18 +64,38 @@ def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
             raise UserError(f"{source}: no such file or folder; {hint}")
         if info.type == pafs.FileType.File:
             return [info]
-        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            found = filesystem.get_file_info(_walk(path))
+        else:
+            found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
         found.sort(key=lambda f: f.path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{source}: {error}; {hint}") from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        raw = os.fsencode(getattr(error, "object", ""))
         raise UserError(
-            f"{source}: a file's name is not UTF-8 ({error.object!r:.200}); rename it"
+            f"{source}: a file's name is not UTF-8 ({raw!r:.200}); rename it"
         ) from error
     files = [f for f in found if f.type == pafs.FileType.File]
     if not files:
         raise UserError(f"{source}: the folder is empty; {hint}")
     return files
+
+
+def is_hidden(path: str, root: str) -> bool:
+    """Whether a file below `root`, or a folder that it lies in there, is for a system's own use."""
+    if path == root:
+        return False
+    parts = posixpath.relpath(path, root).split("/")
+    return any(part.startswith(".") or part.lower() in _HIDDEN for part in parts)
+
+
+def endings(paths: Iterable[str]) -> str:
+    """For messages: what kinds of files there are, with a comma in front; "" without any."""
+    counts = Counter(posixpath.splitext(path)[1].lower() or "without ending" for path in paths)
+    found = [f"{count} {ending}" for ending, count in counts.most_common(4)]
+    remedy = " (decompress them)" if set(counts) & set(COMPRESSED) else ""
+    return f", but {', '.join(found)}{remedy}" if found else ""
 
 
 def read_file(root: str, path: str | None, at_most: int | None = None) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
-from momo_platform.data.text import LONGEST_CAPTION
+from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
 
 SPLITS = {
     "": "",
@@ -32,6 +32,7 @@ ROW_SCHEMA = pa.schema(
         "offset": pa.int64(),  # where the picture's bytes begin in that tar; null outside of one
         "size": pa.int64(),  # how many bytes they are; null outside of a tar
         "captions": pa.list_(pa.string()),
+        "no_caption": pa.string(),  # why there is none, where it is not that it is empty
         "group": pa.string(),
         "split": pa.string(),
         "label": pa.string(),
@@ -67,6 +68,7 @@ class SpanRef:
 
 
 PictureRef = FileRef | RowRef | SpanRef
+_WORDS = (((bool, int, float), "a number"), (dict, "an object"), (list, "a list"))
 _COLUMNS = dict.fromkeys(("root", "path", "row", "offset", "size"))
 
 
@@ -90,12 +92,33 @@ def named(field_name: str, uri: str) -> str:
 
 
 def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value of the first of `names` that `row` has, or None."""
-    return next((row[n] for n in names if row.get(n) is not None), None)
+    """The value of the first of `names` that `row` has one for, or None."""
+    return next((row[n] for n in names if not _missing(row.get(n))), None)
+
+
+def _missing(value: Any) -> bool:
+    """Also empty texts, and NaN, as which pandas writes what is missing."""
+    return value is None or (isinstance(value, str) and not value) or value != value
 
 
 def _string(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if _missing(value) else str(value)
+
+
+def _caption_texts(captions: Any) -> tuple[list[str], str | None]:
+    """Captions as texts, "" where one is none, and why one is none."""
+    texts, why = [], None
+    for caption in captions if isinstance(captions, list) else [captions]:
+        if isinstance(caption, bytes):
+            try:
+                caption = decode_caption(caption)
+            except BadText as error:
+                caption, why = None, str(error)
+        elif not (isinstance(caption, str) or _missing(caption)):
+            word = next((w for t, w in _WORDS if isinstance(caption, t)), type(caption).__name__)
+            why = f"the caption is {word}, not text: {str(caption)[:80]}"
+        texts.append(caption[: LONGEST_CAPTION + 1] if isinstance(caption, str) else "")
+    return texts, why
 
 
 def make_row(
@@ -112,9 +135,11 @@ def make_row(
     cut here, so that a listing stays small; they are refused when the row is prepared.
     """
     image, captions = first(values, IMAGE_NAMES), first(values, CAPTION_NAMES)
+    if isinstance(image, dict):  # as `datasets` has it, of a file elsewhere
+        image = image.get("path")
     if picture is None:
-        picture = file_ref(root, folder, image) if isinstance(image, str) else FileRef(root)
-    texts = captions if isinstance(captions, list) else [captions]
+        picture = file_ref(root, folder, image) if isinstance(image, str) else FileRef(root, "")
+    texts, no_caption = _caption_texts(captions)
     split = _string(values.get("split"))
     reason = None if split.strip().lower() in SPLITS else f"unknown split: {split[:80]!r}"
     return {
@@ -123,7 +148,8 @@ def make_row(
         "key": key,
         **_COLUMNS,
         **vars(picture),
-        "captions": [t[: LONGEST_CAPTION + 1] if isinstance(t, str) else "" for t in texts],
+        "captions": texts,
+        "no_caption": no_caption,
         # Rows of one picture belong together: a split must not divide them.
         "group": _string(values.get("group")) or (image if isinstance(image, str) else key),
         "split": SPLITS.get(split.strip().lower(), split),

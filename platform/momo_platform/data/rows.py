@@ -33,6 +33,7 @@ _DOCUMENTS = 4096
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<(?:svg|\?xml)\b")
 # What the operating system says of a path that no file can have.
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV}
+_REFUSED = re.compile("ACCESS_DENIED|NO_SUCH_|UNRECOGNIZED|credentials", re.IGNORECASE)
 Found = bytes | FileRef | SpanRef | BadImage | None
 IMAGE_SCHEMA = pa.schema(
     {
@@ -74,10 +75,12 @@ def raw_picture(found: Found) -> bytes:
         if len(raw) < found.size:
             raise BadImage("the tar is shorter than when it was listed")
         return raw
-    if found is None or (found.path is None and "://" not in found.root):
+    if found is None or found.path == "" or (found.path or "").endswith("/"):
         raise BadImage("the row names no picture")
-    if (found.path or "").endswith("/"):
-        raise BadImage("the row names no picture")
+    if found.root.startswith(("http://", "https://")):
+        raise BadImage(f"the picture is a web address; fetch it with img2dataset: {found.root}")
+    if found.root.startswith("hf://"):
+        raise BadImage(f"the picture is a file on the hub; download the set first: {found.path}")
     try:
         return read_file(found.root, found.path, LARGEST_FILE + 1)
     except FileNotFoundError:
@@ -86,12 +89,13 @@ def raw_picture(found: Found) -> bytes:
         raise BadImage(f"the picture can't be opened: {error}") from error
     except OSError as error:
         own_check = error.errno is None and "is a directory" in str(error)  # pyarrow's
-        if own_check or error.errno in _BAD_PATH:
+        refused = found.path is None and _REFUSED.search(str(error))  # a place of its own
+        if own_check or refused or error.errno in _BAD_PATH:
             raise BadImage(f"the picture can't be opened: {error}") from error
         raise  # the disk or the network: not this row's fault
 
 
-def _usable_captions(captions: list[str]) -> list[str]:
+def _usable_captions(captions: list[str], why_none: str | None) -> list[str]:
     """The captions that are not empty. Raises BadText when there is none."""
     kept, bad = [], BadText("the caption is empty")
     for caption in captions:
@@ -100,7 +104,7 @@ def _usable_captions(captions: list[str]) -> list[str]:
         except BadText as error:
             bad = error
     if not kept:
-        raise bad
+        raise BadText(why_none) if why_none else bad
     return kept
 
 
@@ -114,7 +118,7 @@ def _prepare_row(
         return result
     try:
         if with_captions:
-            result["captions"] = _usable_captions(row["captions"])
+            result["captions"] = _usable_captions(row["captions"], row["no_caption"])
         raw = raw_picture(found)
         if isinstance(found, FileRef):
             result["file"] = shown_path(row["root"], found.path or found.root)

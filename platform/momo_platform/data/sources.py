@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from momo_platform.data import filesystems
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.filesystems import list_files
-from momo_platform.data.readers import READERS, reader_of, with_pictures, with_texts
-from momo_platform.data.readers.base import Corpus
+from momo_platform.data.filesystems import COMPRESSED, endings, is_hidden, list_files
+from momo_platform.data.images import EXTENSIONS
+from momo_platform.data.readers import packed_endings, reader_of, with_pictures, with_texts
+from momo_platform.data.readers.base import Corpus, Ignored, Reader
 from momo_platform.stages.errors import UserError
-
-_PACKED = tuple(e for reader in READERS if reader.packed for e in reader.pictures)
 
 
 def identify(uri: str, field_name: str, kind: Kind) -> str:
@@ -35,46 +34,93 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
         digest.update(revision.encode())
         uri = folder
     files = list_files(uri, field_name, kind.hint)
-    # Packed files are taken as they are, and so is what lies elsewhere: it is slow to read.
-    taken = whole or "://" in uri or any(file.path.lower().endswith(_PACKED) for file in files)
-    if kind.look is not None and not taken:
-        kind.look(uri, files, field_name, kind)
     _, root = filesystems.open_uri(uri)
+    # Packed files are taken as they are, and so is what lies elsewhere: it is slow to read.
+    taken = (
+        whole or "://" in uri or any(file.path.lower().endswith(packed_endings()) for file in files)
+    )
+    if kind.look is not None and not taken:
+        shown = [file for file in files if not is_hidden(file.path, root)]
+        kind.look(uri, shown, field_name, kind)
     for file in files:
         name = posixpath.relpath(file.path, root)
         digest.update(f"{name}\0{file.size}\0{file.mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
+def list_corpus(
+    name: str, uri: str, kind: Kind, more: Sequence[str] = (), ignored: Ignored | None = None
+) -> Corpus:
+    """A place's files for its readers; hidden ones are ignored."""
+    files = [file.path for file in list_files(uri, kind.option, kind.hint)]
+    _, root = filesystems.open_uri(uri)
+    shown = [path for path in files if not is_hidden(path, root)]
+    corpus = Corpus(name, uri, kind, shown, more, ignored=ignored or Ignored())
+    for path in files:
+        if is_hidden(path, root):
+            corpus.ignored.add("hidden", corpus.relative(path))
+    return corpus
+
+
+def _count_unread(corpus: Corpus, reader: Reader, read: Iterable[str]) -> None:
+    """Count the files that were neither read nor used as ignored, each with its reason."""
+    gone = corpus.used.union(read)
+    for path in corpus.files:
+        if path not in gone:
+            corpus.ignored.add(_why_unread(path, corpus.kind, reader), corpus.relative(path))
+
+
+def _why_unread(path: str, kind: Kind, reader: Reader) -> str:
+    ending = posixpath.splitext(path)[1].lower()
+    if ending in COMPRESSED:
+        return f"compressed, decompress it: {ending}"
+    if reader.packed:
+        return f"beside {' or '.join(reader.pictures)}, which alone is read: {ending}"
+    if ending in EXTENSIONS and kind.needs("picture"):
+        return "a picture that no table names"
+    return f"not read: {ending or 'files without an ending'}"
+
+
 def list_rows(
-    source: SourceConfig, uri: str, kind: Kind, more: Sequence[str] = ()
+    source: SourceConfig,
+    uri: str,
+    kind: Kind,
+    more: Sequence[str] = (),
+    ignored: Ignored | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of an image or pair corpus by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
 
     Of a folder the first reader that finds pictures in it reads them: shards, tables beside their
     pictures, or pictures alone. `more` names columns of tables whose values a row has as `more`.
+    At the end `ignored` has what was not read.
     """
     if whole := reader_of(uri):
         yield from whole.list(Corpus(source.name, uri, kind, (), more), ())
         return
-    files = [file.path for file in list_files(uri, kind.option, kind.hint)]
-    found = with_pictures(files)
+    corpus = list_corpus(source.name, uri, kind, more, ignored)
+    found = with_pictures(corpus)
     if found is None:
-        raise UserError(f"{kind.option} {uri}: no picture and no table in it; {kind.hint}")
+        there = endings(corpus.files)
+        raise UserError(f"{kind.option} {uri}: no picture and no table in it{there}; {kind.hint}")
     reader, paths = found
-    yield from reader.list(Corpus(source.name, uri, kind, files, more), paths)
+    for row in reader.list(corpus, paths):
+        if row["path"]:
+            corpus.used.add(row["path"])
+        yield row
+    _count_unread(corpus, reader, paths)
 
 
-def text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
+def text_places(uri: str, kind: Kind, ignored: Ignored | None = None) -> list[dict[str, Any]]:
     """What Ray tasks read at a time of a corpus of text: a file, or a share of a data set. Raises
     UserError without any."""
     if whole := reader_of(uri):
         return [*whole.places(Corpus("", uri, kind), ())]
-    files = [file.path for file in list_files(uri, kind.option, kind.hint)]
-    corpus = Corpus("", uri, kind, files)
-    found = [place for r, path in with_texts(files) for place in r.places(corpus, [path])]
-    if not found:
+    corpus = list_corpus("", uri, kind, ignored=ignored)
+    readers = with_texts(corpus.files)
+    if not readers:
+        there = endings(corpus.files)
         raise UserError(
-            f"{kind.option} {uri}: no .txt, .jsonl, .parquet or .tar in it; {kind.hint}"
+            f"{kind.option} {uri}: no .txt, .jsonl, .parquet or .tar in it{there}; {kind.hint}"
         )
-    return found
+    _count_unread(corpus, readers[0][0], [path for _, path in readers])
+    return [place for reader, path in readers for place in reader.places(corpus, [path])]

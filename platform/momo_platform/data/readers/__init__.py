@@ -1,22 +1,20 @@
-"""What reads a corpus, by the kind of place or file that it comes in: a line of READERS each."""
+"""What reads a corpus, by the kind of place or file that it comes in, one file each. How to add
+one: docs/extending/reader.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 
-from momo_platform.data.readers.base import Reader
-from momo_platform.data.readers.files import Files
-from momo_platform.data.readers.hub import Hub
-from momo_platform.data.readers.tables import Tables
-from momo_platform.data.readers.tar import Tar
+from momo_platform.data.readers.base import Corpus, Reader
 
-READERS: tuple[Reader, ...] = (
-    Hub(),
-    Tar(),
-    Tables(),
-    Files(),
+_FILES = (  # where several find pictures in a folder, the first one's are read
+    "hub",
+    "tar",
+    "tables",
+    "files",
 )
-"""Where several find pictures in a folder, the first one's are read."""
+READERS: tuple[Reader, ...] = tuple(import_module(f"{__name__}.{name}").READER for name in _FILES)
 
 
 def reader_of(uri: str) -> Reader | None:
@@ -31,10 +29,11 @@ def reader_at(root: str, path: str) -> Reader:
     return next(r for r in READERS if path.lower().endswith((*r.pictures, *r.texts)))
 
 
-def with_pictures(paths: Iterable[str]) -> tuple[Reader, Sequence[str]] | None:
+def with_pictures(corpus: Corpus) -> tuple[Reader, Sequence[str]] | None:
     """The reader of the pictures in a folder, and its files."""
     for reader in READERS:
-        if found := [path for path in paths if path.lower().endswith(reader.pictures)]:
+        found = [path for path in corpus.files if path.lower().endswith(reader.pictures)]
+        if found := found and reader.usable(corpus, found):
             return reader, found
     return None
 
@@ -43,6 +42,11 @@ def with_texts(paths: Iterable[str]) -> list[tuple[Reader, str]]:
     """The files with documents in a folder, each with its reader; packed ones alone if any is."""
     found = [(r, p) for p in paths for r in READERS if p.lower().endswith(r.texts)]
     return [(r, p) for r, p in found if r.packed] or found
+
+
+def packed_endings() -> tuple[str, ...]:
+    """Endings of the files beside which nothing else is read."""
+    return tuple(ending for reader in READERS if reader.packed for ending in reader.pictures)
 
 
 def hashed_endings() -> tuple[str, ...]:

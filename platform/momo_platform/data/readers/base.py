@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from momo_platform.data.config import Kind
 from momo_platform.data.images import BadImage
 from momo_platform.data.listing import FileRef
 
+_EXAMPLES = 3
 Stored = bytes | FileRef | BadImage | None
 """What a row holds of its picture: the bytes, the file it names, why there is none, or nothing."""
 
@@ -33,22 +35,48 @@ def as_document(number: int, row: Mapping[str, Any] | str) -> Document:
     """Of a table's row, or of the reason why it can't be read."""
     if isinstance(row, str):
         return Document(str(number), None, reason=row)
-    text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str)), None)
-    reason = None if text is not None else "the row has no text"
+    text, reason = (
+        next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str | bytes)), None),
+        None,
+    )
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            text, reason = None, "the text is not UTF-8"
+    if text is None:
+        reason = reason or "the row has no text"
     group = "" if row.get("group") is None else str(row["group"])
     return Document(str(number), text, str(row.get("split") or ""), reason, group)
+
+
+@dataclass
+class Ignored:
+    """What of a source is not read, by reason: how much, and the names of some of it."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, name: str) -> None:
+        self.counts[reason] += 1
+        named = self.examples.setdefault(reason, [])
+        if len(named) < _EXAMPLES:
+            named.append(name)
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A source as its readers are given it: its name and place, all `files` that are there, and
-    the names of `more` columns whose values rows have as `more`."""
+    the names of `more` columns whose values rows have as `more`. Readers note in `used` which files
+    beside their own they read, and in `ignored` what they leave out of what is theirs."""
 
     name: str
     uri: str
     kind: Kind
     files: Sequence[str] = ()
     more: Sequence[str] = ()
+    used: set[str] = field(default_factory=set)
+    ignored: Ignored = field(default_factory=Ignored)
 
     @cached_property
     def root(self) -> str:
@@ -89,6 +117,10 @@ class Reader:
     def checksums(self, uri: str) -> Sequence[tuple[str, str]]:
         """(path, name to show) of the files behind a place that has no folder."""
         return ()
+
+    def usable(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[str]:
+        """Of the files whose endings are this reader's, those with pictures."""
+        return paths
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows by ROW_SCHEMA, with a `reason` where they can't be used, of the files `paths`, or of

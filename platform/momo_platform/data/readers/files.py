@@ -21,6 +21,7 @@ from momo_platform.data.text import (
 )
 
 TEXT = ".txt"
+NO_CAPTION = "no caption lies beside the picture"
 
 
 class Files(Reader):
@@ -30,20 +31,22 @@ class Files(Reader):
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         filesystem = filesystem_of(corpus.uri)
-        beside = (
-            {f for f in corpus.files if f.endswith(TEXT)} if corpus.kind.needs("caption") else ()
-        )
+        captioned = corpus.kind.needs("caption")
+        texts = {p[: -len(TEXT)]: p for p in corpus.files if p.lower().endswith(TEXT)}
         keys = [corpus.relative(path) for path in paths]
         for path, key, (split, label) in zip(paths, keys, splits_and_labels(keys), strict=True):
             values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
-            text_path, reason = posixpath.splitext(path)[0] + TEXT, None
-            if text_path in beside:
+            text_path, reason = texts.get(posixpath.splitext(path)[0]), None
+            corpus.used.update([text_path] if text_path else ())
+            if text_path and captioned:
                 try:
                     with filesystem.open_input_stream(text_path) as file:
                         values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
                 except BadText as error:
                     reason = str(error)
             row = make_row(corpus.name, key, values, corpus.uri)
+            if not text_path:
+                row["no_caption"] = NO_CAPTION
             yield row | {"reason": reason or row["reason"]}
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
@@ -53,3 +56,6 @@ class Files(Reader):
                 if line is not None and len(line) > LONGEST_LINE // 4:
                     line, reason = None, f"longer than {LONGEST_LINE // 4} characters"
                 yield Document(str(number), line, reason=reason)
+
+
+READER = Files()

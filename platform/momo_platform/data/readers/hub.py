@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +18,14 @@ from typing import Any
 
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.images import LARGEST_FILE, BadImage
-from momo_platform.data.listing import SPLITS, RowRef, make_row
-from momo_platform.data.readers.base import Corpus, Document, Reader, as_document
-from momo_platform.data.readers.tables import batch_rows, is_binary
+from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
+from momo_platform.data.readers.tables import batch_rows, class_names, is_binary, with_class
 from momo_platform.stages.errors import UserError
 
 SCHEME = "hf://"
 _ROWS = 1024
+_PART = re.compile("train|valid|val|dev|test", re.IGNORECASE)
 _DOCUMENTS = 16_384  # a Ray task's share of a text data set
 
 
@@ -140,22 +142,33 @@ def _split(key: str, splits: dict[str, Any]) -> str:
     return SPLITS.get(key.lower(), "") if len(splits) > 1 else ""
 
 
-def _bytes(value: Any) -> bytes | BadImage:
-    """A picture's bytes out of its column, or why there are none."""
+def _check_splits(corpus: Corpus, splits: Mapping[str, Any]) -> None:
+    """Raise UserError for a split beside others of which it can't be told what it is for."""
+    unknown = [key for key in splits if key.lower() not in SPLITS]
+    told = [key for key in splits if _PART.match(key)]
+    if len(splits) > 1 and unknown and told:
+        raise UserError(
+            f"{corpus.kind.option} {corpus.uri}: split {unknown[0]} is neither train nor valid nor "
+            f"test; there are {', '.join(splits)}. Choose with @ (two of them: "
+            f"@{'+'.join([*splits][:2])}), or rename it"
+        )
+
+
+def _stored(value: Any) -> Stored:
+    """A picture's bytes out of its column, the file that it names, or why there are none."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes):
-        return value
-    if not value:
-        return BadImage("the row names no picture")
+    if not isinstance(value, str) or not value:
+        return value or None
+    if "://" in value and "::" not in value:
+        return FileRef(value)
     import fsspec
 
     try:
-        with fsspec.open(value, "rb") as file:  # also a member of a zip in datasets' cache
-            raw = file.read(LARGEST_FILE + 1)  # type: ignore[union-attr]
-    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError) as error:
+        with fsspec.open(value, "rb") as file:  # also a member of a zip in the cache
+            return file.read(LARGEST_FILE + 1)  # type: ignore[union-attr]
+    except (OSError, ValueError, ImportError) as error:
         return BadImage(f"the picture can't be opened: {error}")
-    return raw
 
 
 class Hub(Reader):
@@ -179,8 +192,10 @@ class Hub(Reader):
 
     def list(self, corpus: Corpus, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         uri, kind, splits = corpus.uri, corpus.kind, splits_of(corpus.uri)
+        folder = self.folder(uri) or ""
+        _check_splits(corpus, splits)
         for split, data in splits.items():
-            image = _image_column(data)
+            image, classes = _image_column(data), class_names(data.features.arrow_schema)
             names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
             columns = _columns(data, names)
             for what, names in kind.columns:
@@ -188,24 +203,26 @@ class Hub(Reader):
                     raise _lacks(corpus, split, data, what, names[0])
             for number, values in enumerate(_iterate(data, columns)):
                 key, picture = f"{split}:{number:09d}", RowRef(uri, split, number)
-                known = {} if isinstance(values, str) else values
-                row = make_row(corpus.name, key, known, uri, picture=picture if image else None)
+                known = {} if isinstance(values, str) else with_class(values, classes)
+                place = (uri, picture) if image else (folder or uri, None)
+                row = make_row(corpus.name, key, known, place[0], folder, place[1])
                 row["split"] = row["split"] or _split(split, splits)
                 yield row | {"reason": values if isinstance(values, str) else row["reason"]}
 
-    def read(self, root: str, path: str, rows: Sequence[int]) -> Mapping[int, bytes | BadImage]:
+    def read(self, root: str, path: str, rows: Sequence[int]) -> Mapping[int, Stored]:
         data, found = splits_of(root)[path], {}
         data = data.select_columns([_image_column(data)])
         rows = sorted(set(rows))
         for i in range(0, len(rows), 64):
             part = rows[i : i + 64]
             values = data[part].column(0)
-            found |= {r: _bytes(value.as_py()) for r, value in zip(part, values, strict=True)}
+            found |= {r: _stored(v.as_py()) for r, v in zip(part, values, strict=True)}
         return found
 
     def places(self, corpus: Corpus, paths: Sequence[str] = ()) -> Sequence[dict[str, Any]]:
-        places = []
-        for split, data in splits_of(corpus.uri).items():
+        places, splits = [], splits_of(corpus.uri)
+        _check_splits(corpus, splits)
+        for split, data in splits.items():
             if not _columns(data, TEXT_NAMES):
                 raise _lacks(corpus, split, data, "text", TEXT_NAMES[0])
             for i in range(0, len(data), _DOCUMENTS):
@@ -228,3 +245,6 @@ def _lacks(corpus: Corpus, split: str, data: Any, what: str, name: str) -> UserE
         f"{corpus.kind.option} {corpus.uri}: no column with the {what} in split {split}; it has "
         f"{', '.join(data.column_names)!r}, rename one to {name}"
     )
+
+
+READER = Hub()

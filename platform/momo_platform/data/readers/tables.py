@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import codecs
+import json
 import posixpath
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, islice
 from typing import Any
 
 import pyarrow as pa
@@ -13,15 +17,22 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES, check_columns
+from momo_platform.data.csv_text import check_names, csv_rows
+from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import filesystem_of
-from momo_platform.data.images import BadImage
+from momo_platform.data.images import EXTENSIONS, BadImage
 from momo_platform.data.listing import RowRef, file_ref, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
 from momo_platform.data.text import lines, parse_json
 from momo_platform.stages.errors import UserError
 
-TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
-_LONGEST_FIELD = 2**22  # of CSV: an unclosed quote makes one field of all that follows
+LINES = (".jsonl", ".ndjson")
+_SEPARATED = (".csv", ".tsv")
+TABLES = (".parquet", *LINES, *_SEPARATED)
+_LOOKED_AT = 2**18
+_BUFFER = 2**23  # of a column, read at a time
+_ROWS_LOOKED_AT = 20
+_WORDS = re.compile(r"[\s,;|\"]+")
 
 
 def is_binary(kind: pa.DataType) -> bool:
@@ -37,28 +48,76 @@ def embedded_column(schema: pa.Schema) -> str | None:
     return next(columns, None)
 
 
-def read_embedded(root: str, path: str, rows: Iterable[int]) -> dict[int, bytes | str | None]:
-    """Row → its picture's bytes (or path, or None) out of a Parquet file.
+def class_names(schema: pa.Schema) -> list[str]:
+    """The names of the classes whose numbers stand in the column `label`, where Hugging Face
+    `datasets` wrote them into the schema."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return list(about["info"]["features"]["label"]["names"])
+    except (ValueError, KeyError, TypeError):
+        return []
 
-    Reads only the row groups that hold them, 64 rows at a time.
-    """
-    wanted, found = set(rows), {}
-    with filesystem_of(root).open_input_file(path) as opened, pq.ParquetFile(opened) as file:
-        column = embedded_column(file.schema_arrow)
-        start = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            here, first, start = wanted & set(range(start, start + count)), start, start + count
-            if not here:
-                continue
-            for batch in file.iter_batches(64, row_groups=[group], columns=[column]):
-                for place in here & set(range(first, first + len(batch))):
-                    value = batch.column(0)[place - first].as_py()
-                    if isinstance(value, dict):
-                        value = value.get("bytes") or value.get("path")
-                    found[place] = value
-                first += len(batch)
-    return found
+
+def with_class(values: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+    """A row with its class's name for the number."""
+    label = values.get("label")
+    if names and isinstance(label, int) and 0 <= label < len(names):
+        return {**values, "label": names[label]}
+    return values
+
+
+def _parquet(opened: pa.NativeFile) -> pq.ParquetFile:
+    """Read in parts: `pre_buffer` would read the whole of a row group's columns first."""
+    return pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+
+
+class _Pictures:
+    """The pictures of a Parquet file, read forwards in parts: of rows that follow each other every
+    byte is read once, and what is held is 64 rows and a page, however large row groups are."""
+
+    def __init__(self, root: str, path: str) -> None:
+        opened = filesystem_of(root).open_input_file(path)
+        self._file = _parquet(opened)
+        meta = self._file.metadata
+        counts = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        self._starts = [0, *accumulate(counts)]
+        self._column = embedded_column(self._file.schema_arrow)
+        self._seek(0)
+
+    def _seek(self, row: int) -> None:
+        """To the beginning of a row's row group."""
+        group = bisect_right(self._starts, row) - 1
+        self._first, self._values = self._starts[group], []
+        groups = [*range(group, len(self._starts) - 1)]
+        self._parts = self._file.iter_batches(64, row_groups=groups, columns=[self._column])
+
+    def at(self, row: int) -> bytes | str | None:
+        end = self._first + len(self._values)
+        if row < self._first or self._starts[bisect_right(self._starts, row) - 1] > end:
+            self._seek(row)
+        while row >= self._first + len(self._values):
+            self._first += len(self._values)
+            if (part := next(self._parts, None)) is None:
+                return None
+            self._values = part.column(0)
+        value = self._values[row - self._first].as_py()
+        return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+
+
+@lru_cache(maxsize=1)  # the parts of a task, and tasks of one process, go on where the last ended
+def _pictures(root: str, path: str, size: int, mtime_ns: int) -> _Pictures:
+    return _Pictures(root, path)
+
+
+def read_embedded(root: str, path: str, rows: Iterable[int]) -> dict[int, bytes | str | None]:
+    """Row → its picture's bytes (or path, or None) out of a Parquet file."""
+    info = filesystem_of(root).get_file_info(path)
+    try:
+        pictures = _pictures(root, path, info.size or 0, info.mtime_ns or 0)
+        return {row: pictures.at(row) for row in sorted(set(rows))}
+    except BaseException:
+        _pictures.cache_clear()
+        raise
 
 
 def batch_rows(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any] | str]:
@@ -84,11 +143,11 @@ def read_table_rows(
 
     A row that can't be read comes as (number, reason text). `columns`: those to read of Parquet.
     """
-    if path.endswith(".parquet"):
+    if path.lower().endswith(".parquet"):
         number = 0
         try:
-            with filesystem.open_input_file(path) as opened, pq.ParquetFile(opened) as file:
-                names = set(file.schema_arrow.names)
+            with filesystem.open_input_file(path) as opened, _parquet(opened) as file:
+                names = set(_checked(file.schema_arrow, path).names)
                 chosen = None if columns is None else sorted(names & set(columns))
                 if chosen == []:
                     yield from ((n, {}) for n in range(1, file.metadata.num_rows + 1))
@@ -101,33 +160,95 @@ def read_table_rows(
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
         return
     with filesystem.open_input_stream(path) as file:
-        if path.endswith(".jsonl"):
+        if path.lower().endswith(LINES):
             for number, line in enumerate(lines(file), start=1):
                 if line.strip():
                     yield number, parse_json(line)
             return
         raw = file.read()
     try:
-        text = raw.decode("utf-8-sig")
+        text = to_utf8(raw).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
     yield from csv_rows(text, path)
 
 
-def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """(row number from 2, dictionary) of a CSV or TSV file's text."""
-    delimiter = "\t" if path.endswith(".tsv") else ","
-    csv.field_size_limit(_LONGEST_FIELD)
+def columns_of(root: str, path: str, what: str) -> tuple[str, ...] | None:
+    """Names of a table's columns; () where no row can be read, None where that can't be told from
+    the table's beginning. Of JSONL: those of all rows that were looked at. `what` names option and
+    file in errors.
+
+    Raises UserError for a table that preparation can't read either.
+    """
+    filesystem = filesystem_of(root)
     try:
-        yield from enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), start=2)
-    except csv.Error as error:
-        raise UserError(f"{path} is not readable CSV: {error}; correct its quotes") from error
+        if path.lower().endswith(".parquet"):
+            found = pq.read_metadata(path, filesystem=filesystem)
+            names = tuple(_checked(found.schema.to_arrow_schema(), what).names)
+            return names if found.num_rows else ()
+        with filesystem.open_input_stream(path) as file:
+            return _of_jsonl(file) if path.lower().endswith(LINES) else _of_csv(file, what)
+    except pa.ArrowInvalid as error:
+        kind = "Parquet" if path.lower().endswith(".parquet") else "text"
+        raise UserError(f"{what} is not readable {kind}: {error}; replace it") from error
+    except OSError as error:
+        raise UserError(f"{what} can't be read: {error}") from error
+
+
+def _checked(schema: pa.Schema, what: str) -> pa.Schema:
+    check_names(schema.names, what)
+    return schema
+
+
+def _of_jsonl(file: pa.NativeFile) -> tuple[str, ...] | None:
+    names: dict[str, None] = {}
+    read = 0
+    for line in lines(file):
+        row = parse_json(line) if line.strip() else ""
+        names |= dict.fromkeys(row if isinstance(row, dict) else ())
+        read += len(line)
+        if read >= _LOOKED_AT:
+            return tuple(names) or None
+    return tuple(names)
+
+
+def _of_csv(file: pa.NativeFile, what: str) -> tuple[str, ...] | None:
+    raw = file.read(_LOOKED_AT)
+    whole = not file.read(1)
+    try:
+        # The end of what was read may be within a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(to_utf8(raw), final=whole)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    try:
+        for _, row in csv_rows(text, what):
+            if isinstance(row, dict):
+                return tuple(row)
+    except UserError:
+        if whole:
+            raise
+    return () if whole else None
 
 
 class Tables(Reader):
     """A row is a picture: its bytes, its path from the table's folder on, or its URI."""
 
     pictures = texts = hashed = TABLES
+
+    def usable(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[str]:
+        """Those with a column of pictures, or whose first rows name some that are there. Others are
+        refused when they are listed, or ignored where something else has pictures."""
+        names = {posixpath.basename(f) for f in corpus.files if f.lower().endswith(EXTENSIONS)}
+        if len(paths) == 1 and not names:
+            return paths
+        found = [path for path in paths if _has_pictures(corpus, path, names)]
+        if not found and not names:
+            return paths
+        kept = set(found)
+        for path in (path for path in paths if path not in kept):
+            corpus.ignored.add("a table without pictures", corpus.relative(path))
+            corpus.used.add(path)
+        return found
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
@@ -152,16 +273,28 @@ class Tables(Reader):
         return (as_document(number, row) for number, row in found)
 
 
+def _has_pictures(corpus: Corpus, path: str, names: set[str]) -> bool:
+    columns = columns_of(corpus.uri, path, f"{corpus.kind.option} {path}")
+    if columns is None or set(columns) & set(IMAGE_NAMES):
+        return True
+    rows = read_table_rows(filesystem_of(corpus.uri), path)
+    values = (
+        v for _, row in islice(rows, _ROWS_LOOKED_AT) if isinstance(row, dict) for v in row.values()
+    )
+    words = (word for value in values if isinstance(value, str) for word in _WORDS.split(value))
+    return any(posixpath.basename(word) in names for word in words if "://" not in word)
+
+
 def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
     """Rows of one table by ROW_SCHEMA."""
-    root, kind, name = corpus.uri, corpus.kind, posixpath.basename(path)
+    root, kind, name = corpus.uri, corpus.kind, corpus.relative(path)
     filesystem, what = filesystem_of(root), f"{kind.option} {path}"
     columns: set[str] | None = None
-    embedded = None
-    if path.endswith(".parquet"):
+    embedded, classes = None, []
+    if path.lower().endswith(".parquet"):
         try:
-            schema = pq.read_schema(path, filesystem=filesystem)
-            embedded = embedded_column(schema)
+            schema = _checked(pq.read_schema(path, filesystem=filesystem), what)
+            embedded, classes = embedded_column(schema), class_names(schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
         check_columns(what, schema.names, kind, embedded=embedded is not None)
@@ -170,7 +303,7 @@ def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
     checked = columns is not None
     for number, values in read_table_rows(filesystem, path, columns):
         key = f"{name}:{number}"
-        if not checked and isinstance(values, dict) and path.endswith((".csv", ".tsv")):
+        if not checked and isinstance(values, dict) and path.lower().endswith(_SEPARATED):
             check_columns(what, values, kind)
             checked = True
         if isinstance(values, str):
@@ -180,7 +313,11 @@ def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
         if embedded:
             # Zeros keep the file's order when rows are sorted: row groups are read in turn.
             key, picture = f"{name}:{number:09d}", RowRef(root, path, number - 1)
+        values = with_class(values, classes)
         row = make_row(corpus.name, key, values, root, posixpath.dirname(path), picture)
         if corpus.more:
             row["more"] = {name: values.get(name) for name in corpus.more}
         yield row
+
+
+READER = Tables()

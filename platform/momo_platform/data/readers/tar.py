@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.fs as pafs
 
 from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
+from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
 from momo_platform.data.listing import FileRef, SpanRef, first, make_row
@@ -111,8 +112,9 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
             yield Member(name, start, stored, info.type in (tarfile.REGTYPE, tarfile.AREGTYPE))
 
 
-def _samples(members: Iterator[Member]) -> Iterator[Sample]:
-    """Samples in order; what breaks the tar, and members of no use, come with a reason."""
+def _samples(members: Iterator[Member], skipped: Callable[[str], None]) -> Iterator[Sample]:
+    """Samples in order; what breaks the tar, and members of no use, come with a reason. `skipped`
+    is given the names of members that belong to none."""
     sample, seen, told = Sample(""), set(), False
     try:
         for member in members:
@@ -120,6 +122,7 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
             stem, dot, extension = base.partition(".")
             reason = None
             if base.startswith(".") or not dot:  # macOS's ._ files, a README
+                skipped(member.name[:200])
                 continue
             if member.name.startswith("/") or ".." in folder.split("/") or "\0" in member.name:
                 reason = "the member's name leads out of the tar"
@@ -152,7 +155,9 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
         yield Sample("", reason="the tar holds no sample")
 
 
-def samples(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[Sample, io.BufferedReader]]:
+def samples(
+    filesystem: pafs.FileSystem, path: str, skipped: Callable[[str], None] = lambda name: None
+) -> Iterator[tuple[Sample, io.BufferedReader]]:
     """Samples of a tar, each with the open file to read its members from."""
     with filesystem.open_input_file(path) as opened:
         total = opened.size()
@@ -160,7 +165,7 @@ def samples(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[Sample, io
         if total == 0:
             yield Sample("", reason="the tar is empty"), file
             return
-        for sample in _samples(walk(file, total)):
+        for sample in _samples(walk(file, total), skipped):
             yield sample, file
 
 
@@ -175,7 +180,7 @@ def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
     """Caption, label, split and group of a sample. Raises BadText."""
     values: dict[str, Any] = {}
     if member := sample.members.get("json"):
-        parsed = parse_json(_read(file, member, _LARGEST_JSON))
+        parsed = parse_json(to_utf8(_read(file, member, _LARGEST_JSON)))
         if isinstance(parsed, str):
             raise BadText(parsed.replace("the line", f"{member.name[:200]}"))
         values = {k: v for k, v in parsed.items() if k not in IMAGE_NAMES}
@@ -195,7 +200,13 @@ class Tar(Reader):
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
             shard = corpus.relative(path)
-            for sample, file in samples(filesystem_of(corpus.uri), path):
+
+            def skipped(name: str, shard: str = shard) -> None:
+                hidden = posixpath.basename(name).startswith(".")
+                reason = "hidden" if hidden else "not read: files without an ending"
+                corpus.ignored.add(reason, f"{shard}:{name}")
+
+            for sample, file in samples(filesystem_of(corpus.uri), path, skipped):
                 key = f"{shard}:{sample.key}" if sample.key else shard
                 yield _row(sample, file, corpus, path, key)
 
@@ -204,12 +215,12 @@ class Tar(Reader):
             text, split, reason = None, "", sample.reason
             try:
                 if not reason and (member := sample.members.get("json")):
-                    parsed = parse_json(_read(file, member, LONGEST_LINE))
+                    parsed = parse_json(to_utf8(_read(file, member, LONGEST_LINE)))
                     if isinstance(parsed, str):
                         raise BadText(parsed.replace("the line", member.name[:200]))
                     text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
                 if not reason and (member := sample.members.get("txt")):
-                    text = _read(file, member, LONGEST_LINE).decode("utf-8")
+                    text = to_utf8(_read(file, member, LONGEST_LINE)).decode("utf-8")
             except BadText as error:
                 reason = str(error)
             except UnicodeDecodeError:
@@ -238,3 +249,6 @@ def _row(
     if corpus.kind.needs("caption") and row["captions"] == [""]:
         reason = reason or "the sample has no caption"
     return row | {"reason": reason or row["reason"]}
+
+
+READER = Tar()
