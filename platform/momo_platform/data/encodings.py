@@ -16,7 +16,7 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
 )
 # Which bytes of each four are zero where nearly all characters are ASCII.
-_ZEROS = {
+_ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, True, True): "utf-32-le",
     (True, True, True, False): "utf-32-be",
     (False, True, False, True): "utf-16-le",

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 from functools import lru_cache
-from typing import BinaryIO
+from typing import IO, Any
 
 SECONDS = 20
 """Of one picture."""
@@ -72,7 +72,7 @@ def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: IO[Any], count: int) -> bytes:
     raw = stream.read(count)
     if len(raw) < count:
         raise EOFError
