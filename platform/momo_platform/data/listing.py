@@ -92,8 +92,8 @@ def named(field_name: str, uri: str) -> str:
 
 
 def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value of the first of `names` that `row` has one for, or None."""
-    return next((row[n] for n in names if not _missing(row.get(n))), None)
+    """The value of the first of `names` that `row` has, or None."""
+    return next((row[n] for n in names if row.get(n) is not None), None)
 
 
 def _missing(value: Any) -> bool:
@@ -134,7 +134,8 @@ def make_row(
     `picture`: where it is, if `values` do not name it. Captions longer than any that is kept are
     cut here, so that a listing stays small; they are refused when the row is prepared.
     """
-    image, captions = first(values, IMAGE_NAMES), first(values, CAPTION_NAMES)
+    image = next((values[n] for n in IMAGE_NAMES if not _missing(values.get(n))), None)
+    captions = first(values, CAPTION_NAMES)
     if isinstance(image, dict):  # as `datasets` has it, of a file elsewhere
         image = image.get("path")
     if picture is None:
