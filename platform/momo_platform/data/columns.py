@@ -17,7 +17,7 @@ CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences", "title"
 
 
 _WEB = {"url", "urls", "image_url", "img_url", "image_link", "link"}
-_PICTURE = re.compile(r"[^/]\.(?:png|jpe?g|webp|gif|bmp|svg|tiff?)$", re.IGNORECASE)
+PICTURE = re.compile(r"[^/]\.(?:png|jpe?g|webp|gif|bmp|svg|tiff?)$", re.IGNORECASE)
 
 
 def wrong_separator(names: Sequence[str]) -> str:
@@ -30,7 +30,7 @@ def wrong_separator(names: Sequence[str]) -> str:
             )
     if len(names) == 1 and "\t" in names[0]:
         return ", separate its columns by commas, or call the file .tsv"
-    if any(_PICTURE.search(name) for name in names):
+    if any(PICTURE.search(name) for name in names):
         return (
             f", write a first line with the columns' names: {IMAGE_NAMES[0]}, {CAPTION_NAMES[0]} …"
         )

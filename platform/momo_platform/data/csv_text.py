@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from momo_platform.data.columns import PICTURE, wrong_separator
 from momo_platform.stages.errors import UserError
 
 _LONGEST_FIELD = 2**22  # an unclosed quote makes one field of all that follows
@@ -29,6 +30,8 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
         options["quoting"] = csv.QUOTE_NONE
     elif named := _SEPARATOR.match(text):
         options["delimiter"], text, first = named[1], text[named.end() :], 2
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
     head = text.partition("\n")[0]
     options["skipinitialspace"] = not tabs and head.count(",") == head.count(", ") > 0
     csv.field_size_limit(_LONGEST_FIELD)
@@ -44,7 +47,12 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
                 names = _header(fields, path)
                 continue
             number += 1
+            if any("\n" in field and _swallows(field, names, options) for field in fields):
+                line = this
+                raise csv.Error("a quote is opened in it and closed only after what look like rows")
             if any(fields[len(names) :]):
+                if remedy := wrong_separator(names):
+                    raise UserError(f"{path}: its header is one column, {names[0]!r}{remedy}")
                 yield number, _too_many(this, len(fields), len(names), options["delimiter"])
             else:
                 yield number, dict(zip_longest(names, fields[: len(names)]))
@@ -55,6 +63,12 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
         raise UserError(
             f"{path} is not readable CSV: line {line}: {what}; correct its quotes"
         ) from error
+
+
+def _swallows(field: str, names: Sequence[str], options: dict[str, Any]) -> bool:
+    """Whether a later line of a field is a row by its looks: a picture's name, as many fields."""
+    cut = [line.split(options["delimiter"]) for line in field.split("\n")[1:]]
+    return any(len(parts) == len(names) > 1 and PICTURE.search(parts[0]) for parts in cut)
 
 
 def _too_many(line: int, fields: int, columns: int, delimiter: str) -> str:

@@ -115,6 +115,7 @@ def test_an_encoding_that_can_not_be_told_is_refused_not_kept_in_pieces(tmp_path
         ('3.png,"text', "line 4: a quote is opened in it and never closed"),
         ('3.png,"a "dog" here"', "line 4"),
         ('3.png,"text\n5.png,"two words"', "line 4"),
+        ('3.png,"text\n5.png,two words"', "line 4: a quote is opened in it and closed only after"),
     ],
 )
 def test_quotes_that_do_not_fit_are_refused_with_their_line(tmp_path, line, words):
@@ -146,6 +147,11 @@ def test_a_line_with_more_fields_than_columns_is_refused(tmp_path):
     assert (second["reason"], second["captions"]) == (None, ["a cat"])
 
 
+def test_the_line_ends_of_old_systems(tmp_path):
+    found = rows(laid_out(tmp_path, {"rows.csv": "image,caption\r1.png,a cat\r2.png,a dog\r"}))
+    assert [row["captions"] for row in found] == [["a cat"], ["a dog"]]
+
+
 @pytest.mark.parametrize(
     "text", ["image, caption\n1.png, a dog\n", "sep=;\nimage;caption\n1.png;a dog\n"]
 )
@@ -158,6 +164,8 @@ def test_blanks_and_a_named_separator(tmp_path, text):
     "text, words",
     [
         ("image|caption\n1.png|a dog\n", "not by bars"),
+        ("image\tcaption\n1.png\ta dog, a cat\n", "call the file .tsv"),
+        ("image;caption\n1.png;a dog, a cat\n", "not by semicolons"),
         ("1.png,a dog\n2.png,a cat\n", "write a first line with the columns' names"),
         ("url,caption\nhttp://x/1.png,a dog\n", "img2dataset"),
         ("URL,caption\nhttp://x/1.png,a dog\n", "img2dataset"),
