@@ -15,7 +15,9 @@ _TODAY = {  # a modality has one name, singular
     **{"images": "image", "pairs": "pair"},
     **{"stage1-images": "stage1-image", "stage3-pairs": "stage3-pair"},
 }
-_STAGES = re.compile(r"\b(stage1|prepare|mix|prepare-demo)-images\b|\b(stage3|prepare|mix)-pairs\b")
+_STAGES = re.compile(
+    r"\b((stage1|prepare|mix|own|demo)-image|(stage3|prepare|mix|own|demo)-pair)s\b"
+)
 _NAMING = ("--stages", "--only", "--until", "--rerun", "--evaluation.stages")
 """Options whose values are stages; the middle three are `--run.…` too."""
 _told: set[str] = set()
@@ -44,7 +46,7 @@ def todays_settings(settings: Mapping[str, T]) -> dict[str, T]:
 
 def todays_stages(text: str) -> str:
     """A value that names stages, with today's names."""
-    return _STAGES.sub(lambda found: found[0].removesuffix("s"), text)
+    return _STAGES.sub(r"\1", text)
 
 
 def with_todays_names(arguments: Iterable[str]) -> list[str]:

@@ -29,9 +29,11 @@ BENCHMARKS = (
         "How long does a training stage take to start and to end, training left out? And what does "
         "a trial of a sweep cost beside its training?",
         {
-            "stage1-image: start → first step, last step → end": "stage 1: start and end",
-            "stage2-joint: start → first step, last step → end": "stage 2: start and end",
-            "stage3-pair: start → first step, last step → end": "stage 3: start and end",
+            f"{name}: start → first step, last step → end": f"stage {name[5]}: start and end"
+            # Two of them as the record has them, from when they had these names.
+            for name in ("stage1-images", "stage2-joint", "stage3-pairs")
+        }
+        | {
             "a trial of a sweep: two steps of training, and all that is not": "a trial of a sweep",
         },
         "Stages 2 and 3 start faster because their processes start while the stage before trains.",

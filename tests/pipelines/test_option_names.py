@@ -27,6 +27,7 @@ def nothing_told(monkeypatch):
         ),
         (["--run.only=prepare-images"], ["--run.only=prepare-image"]),
         (["--until", "mix-pairs"], ["--until", "mix-pair"]),
+        (["--rerun", "*-own-pairs-stage3-pairs"], ["--rerun", "*-own-pair-stage3-pair"]),
     ],
 )
 def test_old_names_are_taken_with_a_hint(old, now, capsys):
