@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.pooled import differences
 from momo_platform.sweeps.comparisons import Comparison, Verdict, family
-from momo_platform.sweeps.rows import Estimate, Results, Row, estimate, read_results
+from momo_platform.sweeps.rows import Estimate, Results, TrialRow, estimate, read_results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -98,7 +98,7 @@ class Finding:
         larger = self.runs[0].mode == "max"
         return [one for one in self.comparisons.values() if one.verdict(larger) == verdict]
 
-    def rows(self, arm: str) -> list[Row]:
+    def rows(self, arm: str) -> list[TrialRow]:
         return [r for run in self.runs for r in run.rows if r.label == arm and r.state == "done"]
 
     def metrics(self, prefix: str) -> list[str]:

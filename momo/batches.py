@@ -14,7 +14,6 @@ TEXTS = "texts"
 ROWS_OF_RANKS = "rows_of_ranks"
 """A fact that a batch may bring: the rows that each rank has of it, where they are not as many as
 in training; one number only: every rank has all of them."""
-_NOISE = {"text": "noise", "pair": "noise_text"}
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,24 @@ class TextLengths:
 
 
 def with_masked_words(
-    modality: str, batch: Mapping[str, Any], *, vocab_size: int, ratio: float
+    batch: Mapping[str, Any], noise: str, *, vocab_size: int, ratio: float
 ) -> dict[str, Any]:
     """A batch of texts or pairs as `MoMoTask` works on it, from one as loaders make it.
 
-    `ids` are cut to the longest text and the noise of masking is used up: `masked_ids` [B, T];
+    `ids` are cut to the longest text and `noise` [B, T, 3], of that name, is used up: `masked_ids`
+    [B, T];
     `word_row`, `word_place` int64 [M], the text and place of each masked word, and `targets` [M],
     the words; `lengths` int64 [B], on the host `texts`, `TextLengths`. Texts begin at the left and
     have a token at least. On the CPU: how many words are masked is looked at.
     """
-    name = _NOISE[modality]
-    if name not in batch:
-        return dict(batch)
     length = trim_padding(batch["ids"])
-    ids, noise = batch["ids"][:, :length], batch[name][:, :length]
+    ids, drawn = batch["ids"][:, :length], batch[noise][:, :length]
     present = ids != PAD
     lengths: Tensor = present.sum(dim=1).clamp_min(1)
-    words = mask_tokens(ids, present, noise, vocab_size=vocab_size, ratio=ratio)
+    words = mask_tokens(ids, present, drawn, vocab_size=vocab_size, ratio=ratio)
     row, place = words.selected.nonzero(as_tuple=True)
     words_before = (0, *words.selected.sum(dim=1).cumsum(0).tolist())
-    kept = {k: v for k, v in batch.items() if k != name}
+    kept = {k: v for k, v in batch.items() if k != noise}
     return kept | {
         "ids": ids,
         "masked_ids": words.ids,

@@ -21,8 +21,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from momo.device import device_of, find_device
-from momo.evaluation.finetune import Classifier as FineTuned
-from momo.evaluation.finetune import Examples, outputs_of
+from momo.evaluation.finetune import Examples, FineTuned, outputs_of
 from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.export import CONFIG, TOKENIZER, load_model, save
 from momo.pictures import Picture, is_one_picture, open_picture

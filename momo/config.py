@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from momo.modalities import MODALITIES, extras
 from momo.objectives import OBJECTIVES, Objective
 
-Modality = Literal["image", "text", "pair"]
-MODALITIES: tuple[Modality, ...] = ("image", "text", "pair")
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 """GELU, its approximation by tanh, or x · sigmoid(1.702 x)."""
 
@@ -39,6 +38,8 @@ class ModelConfig:
     model was trained. `image_norm`: a norm behind the image embedding, as CLIP has one; `text_norm`
     behind the text embedding, as BERT (which adds 1e-12). `class_attention`: [CLS] reads the other
     tokens and none reads it (CaiT, arXiv 2103.17239), for encoders without [CLS], as SigLIP's.
+
+    `extra_modalities`: what the model embeds beside pictures and texts (`momo.modalities`).
     """
 
     image_size: int = 64
@@ -60,6 +61,7 @@ class ModelConfig:
     image_norm: bool = _absent_at(False)
     text_norm: bool = _absent_at(False)
     class_attention: bool = _absent_at(False)
+    extra_modalities: tuple[str, ...] = _absent_at(())
 
     def __post_init__(self) -> None:
         for name in ("depth", "vocab_size", "embed_dim", "decoder_depth", "max_text_length"):
@@ -88,6 +90,27 @@ class ModelConfig:
         for name in ("width", "decoder_width"):
             if getattr(self, name) % 4:
                 raise ValueError(f"model.{name} must be a multiple of 4 (sine-cosine positions)")
+        self._check_extra()
+
+    def _check_extra(self) -> None:
+        if unknown := [m for m in self.extra_modalities if m not in extras()]:
+            raise ValueError(
+                f"model.extra_modalities: unknown {unknown}; known: {list(extras())}: each is a "
+                "file in momo/modalities"
+            )
+        if self.extra_modalities and self.tower_depth:
+            raise ValueError(
+                f"model.extra_modalities={list(self.extra_modalities)} go through layers that all "
+                "modalities share: set model.tower_depth to 0"
+            )
+
+    def check_has(self, modalities: Iterable[str]) -> None:
+        """Raises ValueError that names what the model does not embed."""
+        if lacking := [m for m in modalities if m in extras() and m not in self.extra_modalities]:
+            raise ValueError(
+                f"task.modalities has {', '.join(lacking)}, for which the model has no embedding: "
+                f"set model.extra_modalities (--model.extra-modalities {' '.join(lacking)})"
+            )
 
     @property
     def num_patches(self) -> int:
@@ -108,7 +131,8 @@ class ModelConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown model field(s) {unknown}; known: {sorted(known)}")
-        return cls(**values)
+        extra = tuple(values.get("extra_modalities", ()))  # of JSON, a list
+        return cls(**{**values, "extra_modalities": extra})
 
 
 def exported_shape(document: Mapping[str, Any]) -> ModelConfig | None:
@@ -124,12 +148,15 @@ def exported_shape(document: Mapping[str, Any]) -> ModelConfig | None:
 
 # Text positions of base and large follow BERT (512): with them the encoder and its embeddings
 # have the parameter counts named for the paper, 109.6M and 335.1M.
+_READS: dict[str, Any] = {"image_size": 224, "vocab_size": 30522, "max_text_length": 512}
+_DECODER: dict[str, Any] = {"decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16}
+_SMALL: dict[str, Any] = {"decoder_width": 256, "decoder_depth": 4, "decoder_heads": 8}
 SIZES: Mapping[str, ModelConfig] = MappingProxyType(
     {
         "demo": ModelConfig(),
-        "small": ModelConfig(224, 16, 30522, 384, 12, 6, 4.0, 512, 256, 4, 8, 256),
-        "base": ModelConfig(224, 16, 30522, 768, 12, 12, 4.0, 512, 512, 8, 16, 512),
-        "large": ModelConfig(224, 16, 30522, 1024, 24, 16, 4.0, 512, 512, 8, 16, 768),
+        "small": ModelConfig(**_READS, **_SMALL, width=384, depth=12, heads=6, embed_dim=256),
+        "base": ModelConfig(**_READS, **_DECODER, width=768, depth=12, heads=12, embed_dim=512),
+        "large": ModelConfig(**_READS, **_DECODER, width=1024, depth=24, heads=16, embed_dim=768),
     }
 )
 
@@ -156,7 +183,7 @@ class TaskConfig:
     options as NAME.OPTION.
     """
 
-    modalities: tuple[Modality, ...] = MODALITIES
+    modalities: tuple[str, ...] = ("image", "text", "pair")
     mim: float = 1.0
     mlm: float = 1.0
     contrastive: float = 1.0

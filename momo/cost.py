@@ -5,12 +5,12 @@ No torch: plans import this file.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from momo.config import ModelConfig, TaskConfig
+from momo.modalities import MODALITIES, extras
 from momo.objectives import Objective
 from momo.passes import EncoderPass, Shape, View
 
@@ -22,20 +22,14 @@ def encoder_passes(
 ) -> list[EncoderPass]:
     """The passes of one forward of `batch`, without padding: those of texts by their lengths.
     Masked words are counted from the ratio, false pairs as if they had the texts of the true."""
-    noise = batch.get("noise_image", batch["noise"] if modality == "image" else None)
-    patches = 0 if noise is None else noise.shape[1]
-    if modality == "image":
-        return passes_of(config, modality, len(batch["noise"]), 0, patches)
-    known = batch["texts"].of if "texts" in batch else (batch["ids"] != 0).sum(dim=1).tolist()
-    shapes = [Shape(rows, length, patches) for length, rows in sorted(Counter(known).items())]
-    return _passes(config, modality, shapes)
+    return _passes(config, modality, MODALITIES[modality].shapes(batch))
 
 
 def passes_of(
-    config: TaskConfig, modality: str, rows: int, length: int, patches: int
+    model: ModelConfig, config: TaskConfig, modality: str, rows: int, length: int
 ) -> list[EncoderPass]:
-    """The passes of one forward of `rows` samples: texts of `length`, pictures of `patches`."""
-    return _passes(config, modality, [Shape(rows, length, patches)])
+    """The passes of one forward of `rows` samples, texts of `length`."""
+    return _passes(config, modality, [MODALITIES[modality].shape(model, rows, length)])
 
 
 def _passes(config: TaskConfig, modality: str, shapes: Sequence[Shape]) -> list[EncoderPass]:
@@ -120,6 +114,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     width, inner = config.width, config.decoder_width
     values, positions = 3 * config.patch_size**2, 1 + config.num_patches
     a_block = _block_parameters(width, config.mlp_ratio)
+    extra = (extras()[name] for name in config.extra_modalities)
     tower = config.tower_depth * a_block + 2 * width if config.tower_depth else 0
     return {
         "blocks": config.depth * a_block + 2 * width,
@@ -134,14 +129,22 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
         "word_head": (width + 3) * width + config.vocab_size,
         "contrastive": 2 * width * config.embed_dim + 1,
         "matching": (width + 2) * width + 1,
+        **{one.part: one.embedding_parameters(config) for one in extra},
     }
+
+
+def encoder_parameters(config: ModelConfig) -> int:
+    """Of the encoder with its embeddings, without the heads."""
+    heads = ("pixel_decoder", "word_head", "contrastive", "matching")
+    return sum(n for part, n in parameter_counts(config).items() if part not in heads)
 
 
 def trained_parts(config: ModelConfig, task: TaskConfig) -> set[str]:
     """The parts of `parameter_counts` that a stage trains."""
     read = {part for one in task.in_use() for view in one.reads for part in view.parts}
+    own = {one.part for name, one in extras().items() if name in task.modalities}
     shared = set() if config.tower_depth else {"blocks"}
-    return shared.union(read, *(one.parts for one in task.in_use()))
+    return shared.union(own, read, *(one.parts for one in task.in_use()))
 
 
 def trained_parameters(config: ModelConfig, task: TaskConfig) -> int:

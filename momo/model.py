@@ -13,6 +13,7 @@ from momo.block import Block, through
 from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
+from momo.modalities import extras
 from momo.packing import Layout, Sequences
 
 Recomputed = Literal["elementwise", "blocks"]
@@ -41,7 +42,8 @@ class MoMo(nn.Module):
 
     Shapes: B batch, K kept patches, T text tokens, D width, E embedding width. Text masks are
     bool [B, T], True for tokens; every row needs at least one. `image_tower` and `text_tower` are
-    None unless `config.tower_depth` is above 0.
+    None unless `config.tower_depth` is above 0. `extra_embeddings`: by name those of the config's
+    `extra_modalities`, drawn last, so that all others are as without them.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -58,10 +60,15 @@ class MoMo(nn.Module):
         self.contrastive = ContrastiveHead(config)
         self.matching = MatchingHead(config)
         self.reset()
+        self.extra_embeddings = nn.ModuleDict()
+        for name in config.extra_modalities:
+            embedding: Any = extras()[name].embedding(config)
+            self._reset_layers(embedding)
+            embedding.reset()
+            self.extra_embeddings[name] = embedding
 
-    def reset(self) -> None:
-        """Initialise: linear layers as `config.linear_init` says, 0.02 normal for embeddings."""
-        for module in self.modules():
+    def _reset_layers(self, part: nn.Module) -> None:
+        for module in part.modules():
             if isinstance(module, nn.Linear):
                 if self.config.linear_init == "xavier":
                     nn.init.xavier_uniform_(module.weight)
@@ -72,6 +79,11 @@ class MoMo(nn.Module):
             elif isinstance(module, nn.LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+
+    def reset(self) -> None:
+        """Initialise what every model has: linear layers as `config.linear_init` says, 0.02 normal
+        for embeddings."""
+        self._reset_layers(self)
         nn.init.zeros_(self.word_head.bias)
         for part in (
             self.image_embedding,
@@ -138,6 +150,11 @@ class MoMo(nn.Module):
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`ids` [B, T] int64, `mask` [B, T] bool → [B, T, D]."""
         return self._encode(self.text_embedding(ids), mask, self.text_tower)
+
+    def encode_tokens(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens [B, T, D] of any modality through the shared blocks → [B, T, D]. `mask` bool
+        [B, T], True for tokens; None: all are."""
+        return self._encode(tokens, mask, None)
 
     def encode_packed(
         self,
@@ -274,6 +291,7 @@ def encoder_parameters(model: MoMo) -> int:
     """Parameters of the encoder with its embeddings, without the training heads."""
     parts = (
         *(model.image_embedding, model.text_embedding, model.blocks, model.norm),
+        model.extra_embeddings,
         *(tower for tower in (model.image_tower, model.text_tower) if tower is not None),
     )
     return sum(p.numel() for part in parts for p in part.parameters())

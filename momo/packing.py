@@ -244,15 +244,14 @@ def lay_out_pairs(
     device, longest = texts.start.device, texts.sequences.longest
     true, pairs, unknown = texts.start.shape[0], len(text_rows), len(text_rows) - len(known)
     lengths = texts.lengths[text_rows]
-    room = lengths
+    room, whole = lengths, image_length + lengths
     if unknown:
         room = torch.cat([lengths[: len(known)], lengths.new_full((unknown,), longest)])
-    step = torch.arange(pairs, device=device)
     word_start = torch.searchsorted(words.row, torch.arange(true + 1, device=device))
     asked = torch.ones_like(lengths)
     asked[:true] = pictures_wanted + word_start.diff()
 
-    order = step
+    order = torch.arange(pairs, device=device)
     if group:
         order = (lengths * (image_length + longest + 1) + asked).argsort(stable=True)
     tokens = offsets_of((image_length + room)[order])
@@ -265,26 +264,11 @@ def lay_out_pairs(
         true * image_length + texts.start[text_rows[pair]] + text_place,
     )
 
-    count = true * pictures_wanted + words.row.shape[0] + pairs - true
-    query_offsets = offsets_of(asked[order])
-    query_start, pair, nth = _placed(order, query_offsets, count)
-    wanted = nth
-    if words.row.shape[0]:
-        nth_word = (word_start[pair.clamp_max(true - 1)] + nth - pictures_wanted).clamp(
-            0, words.row.shape[0] - 1
-        )
-        wanted = torch.where(nth < pictures_wanted, nth, image_length + words.place[nth_word])
+    begin, pair, nth = _queries(order, asked, words, word_start, pictures_wanted, image_length)
     own = torch.arange(words.row.shape[0], device=device) - word_start[words.row]
-    keys, queries = _sequences(
-        (image_length + lengths)[order], room[order] - lengths[order], asked[order], len(known)
-    )
-    runs: tuple[Runs | None, Runs | None] = (None, None)
-    if group:
-        both = torch.stack([image_length + lengths, asked], dim=1)[order]
-        values, counts = both.unique_consecutive(dim=0, return_counts=True)
-        runs = tuple(  # type: ignore[assignment]
-            tuple(zip(counts.tolist(), column, strict=True)) for column in values.T.tolist()
-        )
+    rests = room[order] - lengths[order]
+    keys, queries = _sequences(whole[order], rests, asked[order], len(known))
+    runs = _runs_of_both(torch.stack([whole, asked], dim=1)[order]) if group else (None, None)
     sequences = Sequences(keys, image_length + longest, runs[0])
     if class_attention:
         left = runs[0] and tuple((rows, length - 1) for rows, length in runs[0])
@@ -292,12 +276,33 @@ def lay_out_pairs(
     return JointLayout(
         source,
         sequences,
-        start[pair] + wanted,
+        start[pair] + nth,
         Sequences(queries, pictures_wanted + longest, runs[1]),
-        query_start[:true, None] + torch.arange(pictures_wanted, device=device),
-        query_start[words.row] + pictures_wanted + own,
-        query_start[true:],
+        begin[:true, None] + torch.arange(pictures_wanted, device=device),
+        begin[words.row] + pictures_wanted + own,
+        begin[true:],
     )
+
+
+def _queries(
+    order: Tensor, asked: Tensor, words: Words, word_start: Tensor, pictures: int, image_length: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each pair's queries begin, int64 [n] by its own number, and of each query, int64 [Q],
+    its pair and which of the pair's tokens it is: the first `pictures`, then its masked words."""
+    found, true = words.row.shape[0], len(word_start) - 1
+    count = true * pictures + found + len(order) - true
+    start, pair, nth = _placed(order, offsets_of(asked[order]), count)
+    if not found:
+        return start, pair, nth
+    nth_word = (word_start[pair.clamp_max(true - 1)] + nth - pictures).clamp(0, found - 1)
+    return start, pair, torch.where(nth < pictures, nth, image_length + words.place[nth_word])
+
+
+def _runs_of_both(lengths: Tensor) -> tuple[Runs, Runs]:
+    """As `runs_of`, of two lengths [n, 2] each, in runs where both are equal."""
+    values, counts = lengths.unique_consecutive(dim=0, return_counts=True)
+    first, second = (tuple(zip(counts.tolist(), c, strict=True)) for c in values.T.tolist())
+    return first, second
 
 
 def _placed(order: Tensor, offsets: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:

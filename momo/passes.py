@@ -53,7 +53,7 @@ class EncoderPass:
 @dataclass(frozen=True)
 class Shape:
     """`rows` samples, whose texts have `length` tokens and whose pictures have `patches`; 0 where
-    there are none."""
+    there are none. What is neither has `length` tokens."""
 
     rows: int
     length: int

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from momo.batches import with_masked_words
 from momo.config import TaskConfig
 from momo.cost import encoder_passes, parameter_counts, trained_parts, training_flops
 from momo.crop import with_pixels
 from momo.losses import Loss
 from momo.micro_batches import PART, Part, split
+from momo.modalities import MODALITIES
 from momo.model import MoMo, Recomputed
-from momo.views import VIEWS, Views
+from momo.views import Views
 
 Batch = Mapping[str, Any]
 
@@ -35,10 +36,13 @@ class MoMoTask(nn.Module):
     On the CPU, `on_host` gets a batch ready for a GPU: the forward pass then waits for nothing.
     Parameters that no objective of the config reaches are frozen, so that neither weight decay
     nor a gradient of zeros touches them.
+
+    Raises ValueError for a modality that the model has no embedding for.
     """
 
     def __init__(self, model: MoMo, config: TaskConfig) -> None:
         super().__init__()
+        model.config.check_has(config.modalities)
         self.model = model
         self.config = config
         self.weights: dict[str, float] = config.objectives
@@ -57,7 +61,7 @@ class MoMoTask(nn.Module):
         model, used = self.model, trained_parts(self.model.config, self.config)
         model.requires_grad_(True)
         for name in parameter_counts(model.config):
-            part: nn.Module | None = getattr(model, name)
+            part: nn.Module | None = attrgetter(name)(model)
             if part is not None:
                 part.requires_grad_(name in used)
         model.norm.requires_grad_("blocks" in used)
@@ -74,7 +78,7 @@ class MoMoTask(nn.Module):
         time by gradient caching. Raises ValueError where `size` cuts through rows that an objective
         wants together.
         """
-        rows = len(batch["noise" if modality == "image" else "lengths"])
+        rows = MODALITIES[modality].rows(batch)
         if rows <= size:
             return [batch]
         objectives = self.config.in_use(modality)
@@ -109,12 +113,7 @@ class MoMoTask(nn.Module):
     def on_host(self, modality: str, batch: Batch) -> dict[str, Any]:
         """A loader's batch as the forward pass takes it, on the CPU: texts cut to the longest,
         words masked, and everything counted that a GPU would have to be asked for."""
-        if modality == "image":
-            return dict(batch)
-        config = self.config
-        ratio = config.text_mask_ratio if modality == "text" else config.pair_text_mask_ratio
-        vocab_size = self.model.config.vocab_size
-        return with_masked_words(modality, batch, vocab_size=vocab_size, ratio=ratio)
+        return MODALITIES[modality].on_host(batch, self.model.config, self.config)
 
     def on_device(self, modality: str, batch: Batch) -> dict[str, Any]:
         """After the copy: pictures that came uncropped become `pixels`."""
@@ -151,7 +150,7 @@ class MoMoTask(nn.Module):
                 continue
             loss = one.loss(views).named(one.name)
             if part is not None and not part.chunk:
-                rows = len(batch["noise"] if "noise" in batch else batch["ids"])
+                rows = MODALITIES[modality].rows(batch)
                 loss = loss.of_whole(one.whole_count(loss, part, rows))
             losses[one.name] = loss
             kept |= {f"{one.name}/{name}": rows for name, rows in one.rows(views).items()}
@@ -169,7 +168,7 @@ class MoMoTask(nn.Module):
         return found
 
     def _views(self, modality: str, batch: Batch) -> Views:
-        return VIEWS[modality](
+        return MODALITIES[modality].views()(
             *(self.model, self.config, batch, self.config.in_use(modality), self.heads),
             *(self.group_lengths, self.rows_of_ranks),
         )

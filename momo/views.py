@@ -257,6 +257,3 @@ class PairViews(Views):
             group=group,
             class_attention=self.model.config.class_attention,
         )
-
-
-VIEWS: Mapping[str, type[Views]] = {"image": ImageViews, "text": TextViews, "pair": PairViews}

@@ -35,7 +35,7 @@ FILES = ("cluster.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What to check."""
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = FILES
@@ -133,7 +133,7 @@ def stages_of(preset: str) -> list[Stage]:
     return list(build_graph(replace(config, run=replace(config.run, plan=True))).values())
 
 
-def hours_of(stage: Stage, preset: str, options: Options) -> float | None:
+def hours_of(stage: Stage, preset: str, options: CheckOptions) -> float | None:
     """Of a training stage on the file's accelerators, as `--plan` estimates them."""
     from pipelines.estimates import device_named, estimate_stage
     from pipelines.training import StageRecipe
@@ -144,7 +144,7 @@ def hours_of(stage: Stage, preset: str, options: Options) -> float | None:
     return found.hours(device_named(options.gpu), options.mfu)
 
 
-def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> list[str]:
+def check_preset(config: Mapping[str, Any], preset: str, options: CheckOptions) -> list[str]:
     """Lines about one preset. Raises UserError for a stage that can never run there."""
     lines, cost = [], 0.0
     prices = prices_of(config, options.price, options.gpu)
@@ -176,7 +176,7 @@ def check_preset(config: Mapping[str, Any], preset: str, options: Options) -> li
     return lines
 
 
-def read_rayjob(config: dict[str, Any], options: Options) -> dict[str, Any]:
+def read_rayjob(config: dict[str, Any], options: CheckOptions) -> dict[str, Any]:
     """A RayJob's node types. Raises UserError that names the field which Kubernetes or we would
     refuse."""
     kuberay.check_pods(config)
@@ -186,7 +186,7 @@ def read_rayjob(config: dict[str, Any], options: Options) -> dict[str, Any]:
     return kuberay.as_cluster(config)
 
 
-def run(options: Options) -> int:
+def run(options: CheckOptions) -> int:
     """Print what was found; 2 when a file or a preset can't be used."""
     if options.price and len(options.files) > 1:
         raise UserError("--price names node types of one file: give that file too")
@@ -201,7 +201,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _check(file: str, options: Options) -> None:
+def _check(file: str, options: CheckOptions) -> None:
     config = load(file)
     if not kuberay.is_rayjob(config):
         if "provider" not in config:
@@ -213,7 +213,7 @@ def _check(file: str, options: Options) -> None:
         raise UserError(f"{file}: {error}") from error
 
 
-def _check_content(config: dict[str, Any], options: Options) -> str:
+def _check_content(config: dict[str, Any], options: CheckOptions) -> str:
     """What was found, as lines. Raises UserError that does not name the file."""
     if kuberay.is_rayjob(config):
         config = read_rayjob(config, options)
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         how = {"prog": "cluster_check.py", "description": __doc__}
-        return run(tyro.cli(Options, args=arguments, **how))
+        return run(tyro.cli(CheckOptions, args=arguments, **how))
 
     return exit_code(work, "nothing was changed")
 

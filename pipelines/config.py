@@ -170,6 +170,26 @@ def cap_for(image_size: int) -> int:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What rows are made from: `given` by modality, else the `demo`'s corpora where the `preset`
+    has them (`has_demo`); `picture`: how pictures are kept, for a model that takes `image_size`
+    pixels. `for_plan`: a source may be given later."""
+
+    preset: str
+    given: Mapping[str, SourceOptions]
+    picture: PictureOptions
+    image_size: int
+    near_duplicate_bits: int
+    demo: DemoCorpora
+    has_demo: bool
+    for_plan: bool = False
+
+    def of(self, modality: str) -> SourceOptions:
+        """What was given for a modality."""
+        return self.given.get(modality, SourceOptions())
+
+
+@dataclass(frozen=True)
 class PipelineConfig:
     """The whole job. `training`: name → stage, in the order in which they run."""
 
@@ -210,9 +230,19 @@ class PipelineConfig:
                     f"otherwise, as train-{name}"
                 )
 
-    def source(self, modality: str) -> SourceOptions:
-        """What was given for a modality."""
-        return self.corpora.get(modality, SourceOptions())
+    @property
+    def sources(self) -> Sources:
+        """What its rows are made from."""
+        return Sources(
+            self.preset,
+            self.corpora,
+            self.picture,
+            self.model.image_size,
+            self.near_duplicate_bits,
+            self.demo,
+            self.has_corpora,
+            self.run.plan,
+        )
 
     @property
     def trained(self) -> dict[str, TrainingStage]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from momo.cost import (
     activation_bytes,
+    encoder_parameters,
     executed_flops,
     parameter_counts,
     passes_of,
@@ -130,7 +131,7 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
     for modality in task.modalities:
         size = train.batch_sizes[modality]
         length = MODALITIES[modality].text_length(packed_text_length, recipe.pair_text_length)
-        passes = passes_of(task, modality, size, length, model.num_patches)
+        passes = passes_of(model, task, modality, size, length)
         flops += training_flops(model, passes) * train.steps / turns
         executed += executed_flops(model, passes, **recomputed) * train.steps / turns
         samples[modality] = size * train.steps // turns
@@ -138,7 +139,7 @@ def estimate_stage(name: str, recipe: StageRecipe, packed_text_length: int) -> S
         kept.append(
             activation_bytes(
                 model,
-                passes_of(task, modality, rows, length, model.num_patches),
+                passes_of(model, task, modality, rows, length),
                 half=half,
                 **recomputed,
             )
@@ -201,18 +202,15 @@ def print_estimates(
 
     if not found:
         return
-    counts, mfu = parameter_counts(config.model), config.run.mfu
-    encoder = sum(
-        counts[part]
-        for part in ("blocks", "image_tower", "text_tower", "image_embedding", "text_embedding")
-    )
+    model, mfu = config.model, config.run.mfu
     devices = [device_named(name) for name in _COMPARED]
     devices += [device] if device not in devices else []
     console.print()
     console.print(_cost_table(found, devices))
+    encoder, total = encoder_parameters(model), sum(parameter_counts(model).values())
     lines = [
         f"encoder with embeddings {encoder / 1e6:.1f}M parameters, with all heads "
-        f"{sum(counts.values()) / 1e6:.1f}M; texts taken at their greatest length; memory at its "
+        f"{total / 1e6:.1f}M; texts taken at their greatest length; memory at its "
         "peak, without what the framework itself needs (about 1 GB)"
     ]
     if known := [h for one in found if (h := one.hours(device, mfu)) is not None]:

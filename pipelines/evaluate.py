@@ -36,7 +36,6 @@ from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
-    PipelineConfig,
     RunOptions,
     SourceOptions,
     no_sources,
@@ -58,7 +57,7 @@ _SMALL = 256  # wide: such models are trained in minutes and want larger steps
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """`model`: folders, or NAME=FOLDER; `against`: reports, metrics.json or published figures."""
 
     model: tuple[str, ...] = ()
@@ -144,21 +143,16 @@ def _others(against: Sequence[str]) -> dict[str, dict[str, float]]:
     return dict(runs)
 
 
-def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
+def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]:
     """All stages by name; the last is `comparison` and names `command`. Raises UserError for bad
     input."""
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     options.evaluation()
     preset = PRESETS[options.preset]()
-    config = replace(
-        preset,
-        evaluation=options.evaluation(preset.model.width),
-        corpora=options.corpora,
-        picture=options.picture,
-    )
-    prepared, own = prepared_rows(config)
-    chosen = choose_tasks(config, prepared, own, () if own else MODALITIES)
+    sources = replace(preset.sources, given=options.corpora, picture=options.picture)
+    prepared, own = prepared_rows(sources)
+    chosen = choose_tasks(options.tasks, sources, prepared, own, () if own else MODALITIES)
     models = [given_model(m) for m in options.model]
     check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
@@ -166,7 +160,8 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
         evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    if (baselines := _baselines(config, chosen, [m for _, m in models])) is not None:
+    evaluation = options.evaluation(preset.model.width)
+    if (baselines := _baselines(evaluation, chosen, [m for _, m in models])) is not None:
         inputs["baselines"] = baselines
     comparison = Stage(
         "comparison",
@@ -184,7 +179,9 @@ def build_graph(options: Options, command: str = "") -> dict[str, Stage]:
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
 
-def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) -> Stage | None:
+def _baselines(
+    evaluation: EvaluationConfig, chosen: Chosen, models: Sequence[Stage]
+) -> Stage | None:
     """Of trivial methods, and of the first MoMo among the models as it is before any training."""
     shape, words = None, {}
     for model in models:
@@ -192,7 +189,7 @@ def _baselines(config: PipelineConfig, chosen: Chosen, models: Sequence[Stage]) 
         if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
             shape, words = ModelConfig(**fields), {"model": model}
             break
-    return baselines_stage(chosen.tasks, config.evaluation, chosen.sources, shape, words)
+    return baselines_stage(chosen.tasks, evaluation, chosen.sources, shape, words)
 
 
 def show_tasks() -> None:
@@ -213,19 +210,19 @@ def show_tasks() -> None:
     console.print(table)
 
 
-def parse(arguments: Sequence[str]) -> Options:
+def parse(arguments: Sequence[str]) -> EvaluateOptions:
     """The options from the command line."""
     import tyro
 
     return tyro.cli(
-        Options,
+        EvaluateOptions,
         args=with_whole_names(for_parser(arguments)),
         prog="momo evaluate",
         description=__doc__,
     )
 
 
-def run(options: Options, arguments: Sequence[str]) -> Path:
+def run(options: EvaluateOptions, arguments: Sequence[str]) -> Path:
     """Run what is missing; returns the folder that holds `report/`."""
     storage = open_storage(options.storage)
     command = command_line(arguments, "evaluate")
@@ -239,7 +236,7 @@ def run(options: Options, arguments: Sequence[str]) -> Path:
     return artifact.path
 
 
-def _work(options: Options, arguments: Sequence[str]) -> int:
+def _work(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     if options.list:

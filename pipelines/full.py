@@ -115,7 +115,7 @@ def execute_plan(
     """Run the plan on Ray; Ray's own messages go to a log file below the storage, which has the
     preset's name, and how far it is to a record beside it, which names `command`."""
     from momo_platform.cluster import cluster_cores, growth, start_ray
-    from momo_platform.console import View
+    from momo_platform.console import Display
     from momo_platform.silence import silence
     from momo_platform.stages.executor import execute
     from momo_platform.stages.run_record import RunRecord
@@ -129,16 +129,16 @@ def execute_plan(
             f"preset {preset}: {len(plan.to_run)} of {len(plan.entries)} stages to run; "
             f"artifacts in {_shown(storage.uri)}, Ray's log in {_shown(log)}\n"
         )
-        view = stack.enter_context(View(stream, verbose=options.verbose))
-        view.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
+        display = stack.enter_context(Display(stream, verbose=options.verbose))
+        display.record = stack.enter_context(RunRecord(log.with_suffix(".json"), command))
         connection = stack.enter_context(start_ray(options.cluster, verbose=options.verbose))
         if connection.notice:
-            view.print(connection.notice)
-        view.forecast = Forecast(plan, storage, cluster_cores())
+            display.print(connection.notice)
+        display.forecast = Forecast(plan, storage, cluster_cores())
         execute(
             plan,
             storage,
-            view,
+            display,
             growth={} if connection.owned else growth(),
             wait_seconds=60 * options.wait_minutes,
         )

@@ -125,12 +125,9 @@ def index_stage(options: IndexOptions) -> Stage:
     if not MODALITIES[corpus].pictured:
         raise UserError(f"--{corpus}.source: an index is of pictures; give --pair.source")
     _, model = given_model(f"index={options.model}")
-    config = replace(
-        PRESETS[options.preset](),
-        corpora=options.corpora,
-        picture=options.picture,
-    )
-    prepared, own = prepared_rows(config)
+    preset = PRESETS[options.preset]()
+    sources = replace(preset.sources, given=options.corpora, picture=options.picture)
+    prepared, own = prepared_rows(sources)
     if corpus not in prepared:
         raise UserError(
             f"preset {options.preset} brings no captioned pictures: give --pair.source or "

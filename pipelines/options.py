@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from momo_platform.stages import UserError
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import with_shape_of_initial
+from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
 from pipelines.presets import PRESETS
 from pipelines.quick_options import parse_quickly
@@ -20,6 +22,7 @@ Any field of the config can be set, e.g. --stage1-image.train.steps 1000, or --e
 for every stage.
 """
 DEFAULT_PRESET = "demo"  # MOMO_PRESET in the environment names another
+_BATCH_SIZE = re.compile(r"--training\.([^.=]+)\.train\.batch[-_]sizes\.([^.=]+)")
 _RUN_OPTIONS = (
     *("storage", "cluster", "plan", "gpu", "mfu"),
     *("only", "until", "rerun", "ingest", "verbose"),
@@ -90,6 +93,7 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
     stages, rest = _taken(rest, "--stages")
     default = with_stages(PRESETS[name](), stages)
     rest = _short_options(_for_every_stage(rest, default), default)
+    default = _with_batch_sizes(default, rest)
     initial, _ = _taken(rest, "--initial-model", most=1)
     if initial:
         places, _ = _taken(rest, "--run.storage", most=1)
@@ -108,6 +112,19 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
         f"(--preset {{{','.join(PRESETS)}}}).",
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def _with_batch_sizes(config: PipelineConfig, arguments: Sequence[str]) -> PipelineConfig:
+    """The config with a place for each batch size that is named: a parser of options has none for
+    modalities that a stage did not have before."""
+    training = dict(config.training)
+    for stage, modality in (m.groups() for m in map(_BATCH_SIZE.match, arguments) if m):
+        if stage in training and modality in MODALITIES:
+            train = training[stage].train
+            sizes = {**train.batch_sizes}
+            sizes.setdefault(modality, 1)
+            training[stage] = replace(training[stage], train=replace(train, batch_sizes=sizes))
+    return replace(config, training=training)
 
 
 def _for_every_stage(arguments: Sequence[str], config: PipelineConfig) -> list[str]:

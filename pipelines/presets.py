@@ -115,6 +115,18 @@ def smoke() -> PipelineConfig:
     )
 
 
+_EVALUATION = EvaluationConfig(
+    learning_rate=5e-5,
+    layer_decay=0.75,
+    precision="bf16",
+    stages=("last",),
+    tasks=("auto", "image", "glue", "multimodal", "zero_shot"),
+    threads=8,
+    cpus=8,
+    gpus=1,
+)
+
+
 def _full_size(
     name: str, workers: int, batches: Mapping[str, int], contrastive_chunk: int
 ) -> PipelineConfig:
@@ -163,16 +175,7 @@ def _full_size(
             "stage3-pair": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
         },
         has_corpora=False,
-        evaluation=EvaluationConfig(
-            learning_rate=5e-5,
-            layer_decay=0.75,
-            precision="bf16",
-            stages=("last",),
-            tasks=("auto", "image", "glue", "multimodal", "zero_shot"),
-            threads=8,
-            cpus=8,
-            gpus=1,
-        ),
+        evaluation=_EVALUATION,
         picture=PictureOptions(encoding="jpeg"),
         packed_text_length=128,
         pair_text_length=64,

@@ -82,7 +82,7 @@ class Point:
 
 
 def _flops(model: ModelConfig, task: TaskConfig, modality: str, rows: int, length: int) -> float:
-    return training_flops(model, passes_of(task, modality, rows, length, model.num_patches))
+    return training_flops(model, passes_of(model, task, modality, rows, length))
 
 
 def project(

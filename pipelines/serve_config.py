@@ -35,7 +35,7 @@ _HEAD = """\
 
 
 @dataclass(frozen=True)
-class Options:
+class ConfigOptions:
     """What to write."""
 
     model: str = DEFAULT_MODEL
@@ -80,7 +80,7 @@ def adapted(built: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(options: Options) -> int:
+def run(options: ConfigOptions) -> int:
     """Write the file."""
     import yaml
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import tyro
 
         how = {"prog": "serve_config.py", "description": __doc__}
-        return run(tyro.cli(Options, args=arguments, **how))
+        return run(tyro.cli(ConfigOptions, args=arguments, **how))
 
     return exit_code(work, "nothing is written", place="--output")
 

@@ -48,7 +48,7 @@ class MoMoReader:
         return stack_pictures([upright(picture)], self.image_size)[0]
 
 
-class MoMoEncoder:
+class ServedMoMo:
     """`name` is the model's own, with the artifact that made it: a new version has a new name."""
 
     def __init__(self, folder: str, threads: int, device: str, precision: Precision) -> None:
@@ -135,7 +135,7 @@ def _memory_held(device: Any) -> int:
 
 
 LOADERS = Loaders(
-    encoder=MoMoEncoder,
+    encoder=ServedMoMo,
     reader=MoMoReader,
     classifier=MoMoClassifier,
     classifier_reader=MoMoClassifierReader,

@@ -13,7 +13,7 @@ from momo_platform.stages import Artifact, Context, Stage, UserError
 from momo_platform.sweeps import Settings
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.evaluation.graph import Suite, build_suite
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import EvaluationTask
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import needed_corpora, prepared_rows
 from pipelines.graph.evaluation import choose_tasks
@@ -36,7 +36,7 @@ class ScoresConfig:
 
     tasks: Mapping[str, str]
     missing: Mapping[str, str]
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
 
 
 def run_scores(
@@ -126,8 +126,8 @@ def scores_of(model: Stage, earlier: Sequence[Stage], config: PipelineConfig) ->
     """The stage that scores a trained model by the config's tasks; `earlier` are the training
     stages before it."""
     needed = needed_corpora(config)
-    prepared, own = prepared_rows(config, needed)
-    chosen = choose_tasks(config, prepared, own, needed)
+    prepared, own = prepared_rows(config.sources, needed)
+    chosen = choose_tasks(config.evaluation.tasks, config.sources, prepared, own, needed)
     suite: Suite = build_suite(model, model.name, chosen.tasks, config.evaluation, chosen.sources)
     return Stage(
         "scores",

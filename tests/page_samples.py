@@ -6,15 +6,15 @@ import numpy as np
 
 from momo_platform.charts import bar_chart, colour_class, data_uri, line_chart
 from momo_platform.sweeps.charts import shares_chart
-from momo_platform.sweeps.compare import Run
+from momo_platform.sweeps.compare import ComparedRun
 from momo_platform.sweeps.compare import page as comparison
 from momo_platform.sweeps.dashboard_page import Link, index_page
 from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
 from momo_platform.sweeps.report import forest, render
-from momo_platform.sweeps.rows import Results, Row, best_of
+from momo_platform.sweeps.rows import Results, TrialRow, best_of
 from pipelines.evaluation.scores import deltas
 from pipelines.report.comparison import comparison_page
-from pipelines.report.corpora import Corpus, Sample
+from pipelines.report.corpora import CardSample, CorpusCard
 from pipelines.report.page import Page
 from pipelines.report.tables import markdown_table
 from pipelines.report.trainings import Seen, Training
@@ -168,9 +168,9 @@ def corpora():
         )
         texts = ("a red flower with five petals beside a path",)
         picture = data_uri(_picture(1)) if kind != "text" else None
-        samples = tuple(Sample(picture, "own", "train", texts) for _ in range(4))
+        samples = tuple(CardSample(picture, "own", "train", texts) for _ in range(4))
         place = f"/data/collections/herbarium-of-the-university/{kind}"
-        found.append(Corpus(kind, document, charts, samples, {"own": place}, mixed))
+        found.append(CorpusCard(kind, document, charts, samples, {"own": place}, mixed))
     return found
 
 
@@ -246,7 +246,9 @@ def sweep_rows(count=8, seeds=3):
             for seed in range(seeds)
         }
         label = f"learning_rate={rate:.3g} gradient_schedule={name}"
-        rows.append(Row(f"{n:05d}", label, parameters, [parameters], "done", numbers, {}, 321.0))
+        rows.append(
+            TrialRow(f"{n:05d}", label, parameters, [parameters], "done", numbers, {}, 321.0)
+        )
     return rows
 
 
@@ -254,9 +256,9 @@ def results(seeds=3, arms=False):
     """A sweep's results, of arms or of a space, with a failed and a stopped trial."""
     rows = sweep_rows(seeds=seeds)
     names = [row.label for row in rows]
-    rows.append(Row("x", "stopped early", {}, [{}], "stopped", steps=120))
+    rows.append(TrialRow("x", "stopped early", {}, [{}], "stopped", steps=120))
     error = "stage stage3-pair failed: Traceback\n  File x\nValueError: " + "far too large " * 9
-    rows.append(Row("y", "failed", {}, [{}], "failed", error=error))
+    rows.append(TrialRow("y", "failed", {}, [{}], "failed", error=error))
     definition = {
         "arms": {name: {} for name in names} if arms else {},
         "seeds": list(range(seeds)),
@@ -336,7 +338,7 @@ def dashboard():
 def side_by_side():
     """Three runs compared."""
     runs = [
-        Run(
+        ComparedRun(
             f"objectives-hour:without matching:{n}",
             {f"stage3-pair: task.{name}": f"0.{n}" for name in ("matching", "pair_mlm")},
             {f"tasks/demo/task_number_{t}": 0.1 * t + n for t in range(4)},

@@ -95,7 +95,7 @@ assert load_initial(start, converted).kind == "MoMo"
 def test_a_clean_environment_with_the_wheel_has_momo_without_ray(tmp_path, record_property):
     import momo
     from momo.config import ModelConfig
-    from momo.evaluation.finetune import Classifier
+    from momo.evaluation.finetune import FineTuned
     from momo.evaluation.momo_encoder import MoMoEncoder
     from momo.export import save
     from momo.hf import from_exported
@@ -109,7 +109,7 @@ def test_a_clean_environment_with_the_wheel_has_momo_without_ray(tmp_path, recor
     save(model, Path(places[0]), tokenizer.to_str())
     for part in from_exported(places[0]):
         part.save_pretrained(places[1])
-    tuned = Classifier(MoMoEncoder(model, tokenizer, device="cpu").trunk(), 2, 0.0)
+    tuned = FineTuned(MoMoEncoder(model, tokenizer, device="cpu").trunk(), 2, 0.0)
     momo.save_classifier(
         *(places[2], tuned),
         classes=["fruit", "tree"],

@@ -46,7 +46,7 @@ from momo_platform.data.order import SampleOrder, sample_seeds, uniform
 from momo_platform.data.packages import fetch
 from momo_platform.data.shards import ShardDataset, write_shards
 from pipelines.demo.corpora import REQUIREMENTS
-from pipelines.modalities import run_prepare_image
+from pipelines.modalities.image import run_prepare_image
 
 BATCH, PROCESSES = 128, 2
 

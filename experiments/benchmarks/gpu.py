@@ -45,28 +45,28 @@ class OutOfTime(BaseException):
 
 
 @dataclass(frozen=True)
-class Part:
+class BenchmarkPart:
     """`cases` share the `seconds`; a case that fails leaves the others theirs."""
 
     seconds: float
     cases: Callable[[Setting], Cases]
 
 
-def parts() -> dict[str, Part]:
+def parts() -> dict[str, BenchmarkPart]:
     """In the order in which they run: what is needed most comes first, what may hang last."""
     from experiments.benchmarks.gpu_parts import correct, feeding, peers, speed
 
     return {
-        "ceilings": Part(8, speed.ceilings),
-        "losses": Part(35, correct.losses),
-        "eager": Part(45, speed.eager),
-        "preset": Part(15, speed.preset),
-        "compiled": Part(120, speed.compiled),
-        "vit-mae": Part(15, peers.vit_mae),
-        "flava": Part(45, peers.flava),
-        "inference": Part(20, peers.inference),
-        "input": Part(60, feeding.loading),
-        "trainer": Part(70, feeding.torch_trainer),
+        "ceilings": BenchmarkPart(8, speed.ceilings),
+        "losses": BenchmarkPart(35, correct.losses),
+        "eager": BenchmarkPart(45, speed.eager),
+        "preset": BenchmarkPart(15, speed.preset),
+        "compiled": BenchmarkPart(120, speed.compiled),
+        "vit-mae": BenchmarkPart(15, peers.vit_mae),
+        "flava": BenchmarkPart(45, peers.flava),
+        "inference": BenchmarkPart(20, peers.inference),
+        "input": BenchmarkPart(60, feeding.loading),
+        "trainer": BenchmarkPart(70, feeding.torch_trainer),
     }
 
 
@@ -97,7 +97,7 @@ def _told(row: Row) -> str:
 
 
 def measure(
-    chosen: Mapping[str, Part],
+    chosen: Mapping[str, BenchmarkPart],
     setting: Setting,
     write: Callable[[Sequence[Row], Mapping[str, Any]], None],
     *,

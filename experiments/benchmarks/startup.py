@@ -71,7 +71,7 @@ def plain_seconds(folder: str, config: PipelineConfig) -> float:
 
 
 class Clock:
-    """A view that notes when each stage got its inputs, stepped and ended."""
+    """A display that notes when each stage got its inputs, stepped and ended."""
 
     def __init__(self) -> None:
         self.started: dict[str, float] = {}

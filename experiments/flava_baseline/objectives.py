@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from momo.losses import Loss
 
 
-class VisualWords(Objective):
+class FlavaVisualWords(Objective):
     name = "mim"
     modality = "image"
     parts = ("flava.image_model", "mim_head")
@@ -20,7 +20,7 @@ class VisualWords(Objective):
         return views.mean(views.task.visual_word_loss(views.batch))
 
 
-class MaskedWords(Objective):
+class FlavaMaskedWords(Objective):
     name = "mlm"
     modality = "text"
     parts = ("flava.text_model", "mlm_head")
@@ -29,7 +29,7 @@ class MaskedWords(Objective):
         return views.mean(views.task.word_loss(views.batch))
 
 
-class Contrastive(Objective):
+class FlavaContrastive(Objective):
     name = "global_contrastive"
     modality = "pair"
     parts = (
@@ -41,7 +41,7 @@ class Contrastive(Objective):
         return views.mean(getattr(views.pair_losses, self.name))
 
 
-class Matching(Contrastive):
+class FlavaMatching(FlavaContrastive):
     name = "itm"
     parts = (
         *("flava.image_model", "flava.text_model", "flava.multimodal_model"),
@@ -49,17 +49,17 @@ class Matching(Contrastive):
     )
 
 
-class MaskedWordsOfPairs(Matching):
+class FlavaMaskedWordsOfPairs(FlavaMatching):
     name = "mmm_text"
-    parts = (*Matching.parts[:-1], "mmm_text_head")
+    parts = (*FlavaMatching.parts[:-1], "mmm_text_head")
 
 
-class VisualWordsOfPairs(Matching):
+class FlavaVisualWordsOfPairs(FlavaMatching):
     name = "mmm_image"
-    parts = (*Matching.parts[:-1], "mmm_image_head")
+    parts = (*FlavaMatching.parts[:-1], "mmm_image_head")
 
 
 OBJECTIVES = (
-    *(VisualWords(), MaskedWords()),
-    *(Contrastive(), Matching(), MaskedWordsOfPairs(), VisualWordsOfPairs()),
+    *(FlavaVisualWords(), FlavaMaskedWords()),
+    *(FlavaContrastive(), FlavaMatching(), FlavaMaskedWordsOfPairs(), FlavaVisualWordsOfPairs()),
 )

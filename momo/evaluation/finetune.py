@@ -60,7 +60,7 @@ class FineTuneResult:
     validation_score: float
     best_epoch: int
     predictions: np.ndarray
-    classifier: Classifier
+    classifier: FineTuned
 
 
 class Pixels(Protocol):
@@ -94,7 +94,7 @@ class Examples:
         return self.labels if self.references is None else self.references
 
 
-class Classifier(nn.Module):
+class FineTuned(nn.Module):
     """A copy of the trunk with a linear layer over its vector."""
 
     def __init__(self, trunk: Trunk, classes: int, dropout: float) -> None:
@@ -150,7 +150,7 @@ def _batches(
 
 @torch.inference_mode()
 def outputs_of(
-    classifier: Classifier,
+    classifier: FineTuned,
     examples: Examples,
     batch_size: int = 256,
     precision: Precision = "fp32",
@@ -185,7 +185,7 @@ def learning_rates(layers: int, config: FineTuneConfig) -> list[float]:
     return [config.learning_rate * config.layer_decay ** (layers - 1 - i) for i in range(layers)]
 
 
-def _groups(classifier: Classifier, config: FineTuneConfig) -> list[dict[str, Any]]:
+def _groups(classifier: FineTuned, config: FineTuneConfig) -> list[dict[str, Any]]:
     """For the optimizer: of each layer what is decayed and what is not, at the layer's rate."""
     layers, matrices = classifier.layers(), decayed_parameters(classifier)
     groups: list[dict[str, Any]] = []
@@ -231,7 +231,7 @@ def fine_tune(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         device, precision = device_of(trunk), config.precision
-        classifier = Classifier(trunk, 1 if regression else classes, config.dropout).to(device)
+        classifier = FineTuned(trunk, 1 if regression else classes, config.dropout).to(device)
         classifier.requires_grad_(True)
         parameters = [p for layer in classifier.layers() for p in layer]
         optimizer = torch.optim.AdamW(_groups(classifier, config), fused=True)

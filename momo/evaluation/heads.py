@@ -15,7 +15,7 @@ from momo.precision import at_precision
 
 
 @dataclass(frozen=True)
-class MaskedWords:
+class WordPredictions:
     """`right` bool [M], whether a masked word was found; `row` int64 [M], the text it is in."""
 
     right: np.ndarray
@@ -28,7 +28,7 @@ class MaskedWords:
 
 def masked_words(
     encoder: Encoder, ids: np.ndarray, *, ratio: float = 0.15, seed: int = 0
-) -> MaskedWords:
+) -> WordPredictions:
     """Hide `ratio` of the words of each text (`ids` int64 [N, T], padding 0), as in training, and
     let the model name them. Raises ValueError where there is nothing to hide."""
     noise = np.random.Generator(np.random.Philox(seed)).random((*ids.shape, 3), dtype=np.float32)
@@ -55,7 +55,7 @@ def masked_words(
     hidden = outcomes >= 0
     if not hidden.any():
         raise ValueError("masked words: the texts hold no word to hide")
-    return MaskedWords(outcomes[hidden] == 1, hidden.nonzero()[0])
+    return WordPredictions(outcomes[hidden] == 1, hidden.nonzero()[0])
 
 
 def mismatched(groups: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 
 from momo.evaluation.encoder import Encoder
 from momo.evaluation.foreign import FlavaEncoder, PictureEncoder, TextEncoder, TwoTowers
 from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.export import CONFIG, load
+from momo.model import MoMo
 from momo.precision import Precision
 
 
@@ -40,33 +41,26 @@ def load_encoder(
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}): save the model again") from error
     name = name or folder.name
-    if "model" in config:
-        embedder = load(folder, "cpu")
-        return MoMoEncoder(
-            embedder.model,
-            embedder.tokenizer,
-            caption_length=embedder.text_length,
-            name=name,
-            device=device,
-            precision=precision,
-        )
-    return _foreign(folder, config, name, device, precision)
+    exported = "model" in config
+    if not exported and config.get("model_type") != "momo":
+        return _foreign(folder, name, device, precision)
+    model, tokenizer, length = _exported(folder) if exported else _converted(folder)
+    return MoMoEncoder(
+        model, tokenizer, caption_length=length, name=name, device=device, precision=precision
+    )
 
 
 def _foreign(
     folder: Path,
-    config: Mapping[str, Any],
     name: str,
     device: str | torch.device | None = None,
     precision: Precision = "fp32",
 ) -> Encoder:
     """By the shape of its config: FLAVA; two towers (CLIP, SigLIP and their kind); one picture
-    encoder (ViT and its kind); one text encoder (BERT and its kind); MoMo in `transformers`' form.
+    encoder (ViT and its kind); one text encoder (BERT and its kind).
 
     Raises ValueError for a model that is none of them or whose processor is missing.
     """
-    if config.get("model_type") == "momo":
-        return _momo(folder, name, device, precision)
     from transformers import AutoConfig, AutoModel
 
     try:
@@ -125,9 +119,14 @@ def _check_sizes(folder: Path, config: Any) -> None:
             )
 
 
-def _momo(
-    folder: Path, name: str, device: str | torch.device | None, precision: Precision
-) -> Encoder:
+def _exported(folder: Path) -> tuple[MoMo, Tokenizer, int]:
+    """The model, its tokenizer and the tokens of a caption."""
+    embedder = load(folder, "cpu")
+    return embedder.model, embedder.tokenizer, embedder.text_length
+
+
+def _converted(folder: Path) -> tuple[MoMo, Tokenizer, int]:
+    """Of a MoMo in `transformers`' form, as `_exported`. Raises ValueError."""
     from transformers import AutoTokenizer
 
     from momo.hf.modeling import MoMoModel
@@ -139,11 +138,4 @@ def _momo(
         raise ValueError(
             f"{folder} can't be loaded ({error}); make it again with pipelines/to_transformers.py"
         ) from error
-    return MoMoEncoder(
-        model.network,
-        tokenizer.backend_tokenizer,
-        caption_length=tokenizer.model_max_length,
-        name=name,
-        device=device,
-        precision=precision,
-    )
+    return model.network, tokenizer.backend_tokenizer, tokenizer.model_max_length

@@ -57,7 +57,7 @@ class MoMoConfig(PretrainedConfig):
 
     def to_model_config(self) -> ModelConfig:
         """The same shape for `momo.model.MoMo`."""
-        names = [f.name for f in dataclasses.fields(ModelConfig)]
+        names = [f.name for f in dataclasses.fields(ModelConfig) if hasattr(self, f.name)]
         return ModelConfig(**{name: getattr(self, name) for name in names})
 
     @classmethod
@@ -67,5 +67,10 @@ class MoMoConfig(PretrainedConfig):
         text_length: int | None = None,
         origin: list[dict[str, Any]] | None = None,
     ) -> MoMoConfig:
-        """Inverse of `to_model_config`."""
+        """Inverse of `to_model_config`. Raises ValueError for a model of further modalities."""
+        if config.extra_modalities:
+            raise ValueError(
+                f"the model also takes {', '.join(config.extra_modalities)}, for which there is no "
+                "form in transformers: use it by momo.load"
+            )
         return cls(**config.to_dict(), text_length=text_length, origin=origin)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from momo.config import ModelConfig
-from momo.initialise.layouts import Layout, Needs, bert, layout_of, momo
+from momo.initialise.layouts import Needs, WeightLayout, bert, layout_of, momo
 from momo.initialise.layouts.layout import CLS, PARTS, PATCHES, POSITIONS, Shapes, Statistics
 from momo.initialise.origin import InitialModel, Origin
 from momo.initialise.source import Source, find_source
@@ -53,14 +53,14 @@ def fitted(source: str | os.PathLike[str], config: ModelConfig) -> ModelConfig:
     return replace(config, **fields)
 
 
-def _needs(source: Source, layout: Layout, shapes: Shapes | None) -> Needs:
+def _needs(source: Source, layout: WeightLayout, shapes: Shapes | None) -> Needs:
     try:
         return layout.needs(source, shapes)
     except ValueError as error:
         raise ValueError(f"{source.name} ({layout.kind}) can't be started from: {error}") from error
 
 
-def _of_tower(needs: Needs, layout: Layout, config: ModelConfig) -> dict[str, Any]:
+def _of_tower(needs: Needs, layout: WeightLayout, config: ModelConfig) -> dict[str, Any]:
     """The needed fields; in a model with towers pictures have blocks of their own."""
     fields = dict(needs.fields)
     if config.tower_depth and not layout.whole and "depth" in fields:
@@ -69,7 +69,7 @@ def _of_tower(needs: Needs, layout: Layout, config: ModelConfig) -> dict[str, An
 
 
 def check(
-    source: Source, layout: Layout, config: ModelConfig, shapes: Shapes | None
+    source: Source, layout: WeightLayout, config: ModelConfig, shapes: Shapes | None
 ) -> InitialModel:
     """As `check_initial`; `shapes` of the source's tensors, None where they are not known yet."""
     needs = _needs(source, layout, shapes)
@@ -98,7 +98,7 @@ def check(
     return InitialModel(origin, notes, left_out, vocab_size)
 
 
-def _misfits(needs: Needs, layout: Layout, config: ModelConfig) -> Iterator[str]:
+def _misfits(needs: Needs, layout: WeightLayout, config: ModelConfig) -> Iterator[str]:
     """What differs, each with the option to set."""
     wanted = _of_tower(needs, layout, config)
     for name, value in wanted.items():
@@ -122,6 +122,8 @@ def _misfits(needs: Needs, layout: Layout, config: ModelConfig) -> Iterator[str]
 
 def _option(name: str, value: Any) -> str:
     option = name.replace("_", "-")
+    if isinstance(value, tuple):
+        value = " ".join(value)
     if isinstance(value, bool):
         return f"--model.{option}" if value else f"--model.no-{option}"
     return f"--model.{option} {value}"
@@ -137,7 +139,7 @@ def ratio_of(hidden: int, width: int) -> float:
 
 
 def _notes(
-    source: Source, layout: Layout, needs: Needs, config: ModelConfig, shapes: Shapes | None
+    source: Source, layout: WeightLayout, needs: Needs, config: ModelConfig, shapes: Shapes | None
 ) -> Iterator[str]:
     yield from layout.notes
     if needs.unknown:
@@ -157,7 +159,7 @@ def _notes(
         )
 
 
-def statistics_of(source: Source, layout: Layout) -> tuple[Statistics, bool]:
+def statistics_of(source: Source, layout: WeightLayout) -> tuple[Statistics, bool]:
     """Mean and deviation of its pictures' channels in 0 to 1, and whether a file says so."""
     assert layout.statistics is not None
     given: Mapping[str, Any] = source.json("preprocessor_config.json")
@@ -175,7 +177,7 @@ def statistics_of(source: Source, layout: Layout) -> tuple[Statistics, bool]:
 
 
 def renamed(
-    layout: Layout, names: Mapping[str, Any]
+    layout: WeightLayout, names: Mapping[str, Any]
 ) -> tuple[dict[str, str], tuple[str, ...], set[str]]:
     """Our name → theirs; the beginnings of what is left out; what is unknown."""
     ours: dict[str, str] = {}
@@ -194,7 +196,7 @@ def renamed(
     return ours, tuple(sorted(left_out)), unexpected
 
 
-def expected(layout: Layout, config: ModelConfig) -> set[str]:
+def expected(layout: WeightLayout, config: ModelConfig) -> set[str]:
     """Our names that a source must have for a model of `config`; biases of the patches and of
     queries, keys and values may be absent, and count as 0."""
     if layout is bert.LAYOUT:

@@ -13,11 +13,12 @@ from torch import Tensor
 from momo.config import ModelConfig
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD
 from momo.initialise.check import check, listed, renamed, statistics_of
-from momo.initialise.layouts import Layout, bert, layout_of
+from momo.initialise.layouts import WeightLayout, bert, layout_of, momo
 from momo.initialise.layouts.layout import CLS, PARTS, PATCHES, POSITIONS, Statistics
 from momo.initialise.origin import Origin
 from momo.initialise.source import Source, find_source, side_of
 from momo.initialise.words import word_order
+from momo.modalities.base import EXTRA
 from momo.model import MoMo
 
 Tensors = dict[str, Tensor]
@@ -43,6 +44,8 @@ def load_initial(model: MoMo, source: str | os.PathLike[str]) -> Origin:
     initial = check(found, layout, model.config, shapes)
     if layout.whole:
         values = _whole(tensors, layout, model.config)
+        if not momo.config_of(found).extra_modalities:
+            values |= {n: t for n, t in model.state_dict().items() if n.startswith(EXTRA)}
     else:
         names, _, _ = renamed(layout, shapes)
         theirs = {ours: tensors[name].float() for ours, name in names.items()}
@@ -102,7 +105,7 @@ def _copy(values: Tensors, model: MoMo, origin: Origin, *, whole: bool) -> None:
             targets[name].copy_(value)
 
 
-def _whole(tensors: Tensors, layout: Layout, config: ModelConfig) -> Tensors:
+def _whole(tensors: Tensors, layout: WeightLayout, config: ModelConfig) -> Tensors:
     prefix = layout.prefixes[0]
     values = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     side = config.image_size // config.patch_size

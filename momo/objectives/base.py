@@ -14,7 +14,7 @@ from momo.passes import EncoderPass, Shape, View
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from momo.config import Modality, ModelConfig, TaskConfig
+    from momo.config import ModelConfig, TaskConfig
     from momo.losses import Loss
     from momo.micro_batches import Part
 
@@ -28,7 +28,7 @@ class Objective:
     """
 
     name: ClassVar[str]
-    modality: ClassVar[Modality]
+    modality: ClassVar[str]
     title: ClassVar[str] = ""
     """For people, in the report; without one it is the name."""
     reads: ClassVar[tuple[View, ...]] = ()

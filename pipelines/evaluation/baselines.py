@@ -8,13 +8,13 @@ from typing import Any
 from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage
 from pipelines.config import EvaluationConfig
-from pipelines.evaluation.configs import BaselinesConfig, Measured
+from pipelines.evaluation.configs import BaselinesConfig, MeasuredTask
 from pipelines.evaluation.datasets import locate
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import EvaluationTask
 
 
 def baselines_stage(
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     evaluation: EvaluationConfig,
     sources: Mapping[str, Stage],
     model: ModelConfig | None,
@@ -31,7 +31,7 @@ def baselines_stage(
         place = locate(task.data_set, evaluation.data)
         if not task.baseline or isinstance(place, str) or set(task.data_set.inputs) - set(sources):
             continue
-        measured.append(Measured(task.name, task.protocol, task.metric, place))
+        measured.append(MeasuredTask(task.name, task.protocol, task.metric, place))
         roles |= set(task.data_set.inputs)
     if not measured:
         return None

@@ -57,7 +57,7 @@ class ProtocolConfig:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredTask:
     """One task and where its data lie."""
 
     name: str
@@ -73,6 +73,6 @@ class BaselinesConfig:
 
     seed: int
     limit: int
-    tasks: tuple[Measured, ...]
+    tasks: tuple[MeasuredTask, ...]
     model: ModelConfig | None
     model_seed: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from momo.evaluation.encoder import Encoder
-from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, Pixels, fine_tune
+from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, Pixels, fine_tune
 from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.items import Labelled, LazyPixels, Pictures, Texts, evenly
 from pipelines.evaluation.protocol import Subject
@@ -128,7 +128,7 @@ def class_names(items: Texts | Labelled, classes: int) -> list[str]:
 
 def _save(
     folder: Path,
-    classifier: Classifier,
+    classifier: FineTuned,
     encoder: Encoder,
     items: Texts | Labelled,
     config: ProtocolConfig,

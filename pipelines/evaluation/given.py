@@ -32,7 +32,7 @@ from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.protocol import Given, Protocol
 from pipelines.evaluation.protocols import protocols
-from pipelines.evaluation.tasks import AUTO, Task, suites
+from pipelines.evaluation.tasks import AUTO, EvaluationTask, suites
 from pipelines.modalities import IMAGE, MODALITIES
 
 _EPOCHS = 5
@@ -76,7 +76,7 @@ HOLDINGS = {
 _ANY = "; ".join(f"{held.data} ({held.needed})" for held in HOLDINGS.values())
 
 
-def given_tasks(entries: Sequence[str]) -> tuple[Task, ...]:
+def given_tasks(entries: Sequence[str]) -> tuple[EvaluationTask, ...]:
     """The tasks of those entries that are `NAME=PLACE[:PROTOCOL]`; looks at the data's listing.
 
     Raises UserError for a place that is not there or fits no protocol and for a name that is taken.
@@ -88,7 +88,7 @@ def given_tasks(entries: Sequence[str]) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def _task(entry: str) -> Task:
+def _task(entry: str) -> EvaluationTask:
     name, _, rest = entry.partition("=")
     name = name.strip()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -114,7 +114,7 @@ def _task(entry: str) -> Task:
     uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
     digest = identify(uri, field_name, MODALITIES[HOLDINGS[kind].listed].kind)
     data = DataSet(f"given-{name}", f"{kind}:{how}", uri, "yours", uri=uri, digest=digest)
-    return Task(
+    return EvaluationTask(
         name,
         HOLDINGS[kind].group,
         data.name,

@@ -12,7 +12,7 @@ from pipelines.evaluation.configs import FeaturesConfig
 from pipelines.evaluation.datasets import DataSet, Place, locate
 from pipelines.evaluation.protocol import OnFeatures, device_of
 from pipelines.evaluation.protocols import protocol_named
-from pipelines.evaluation.tasks import KINDS, TASKS, Task
+from pipelines.evaluation.tasks import KINDS, TASKS, EvaluationTask
 
 _CODE = ("momo.evaluation", "pipelines.evaluation")
 _NO_SOURCE = {f"own-{kind}": f"no --{kind}.source was given" for kind in KINDS}
@@ -80,7 +80,7 @@ class _Making:
             code=_CODE,
         )
 
-    def stage(self, task: Task, place: Place, features: Stage | None) -> Stage:
+    def stage(self, task: EvaluationTask, place: Place, features: Stage | None) -> Stage:
         """The task's protocol on its data set; on `features`, where there are some."""
         name = f"{task.node}-{self.tag}"
         config = protocol_named(task.protocol).planned(task, place, self.evaluation)
@@ -96,7 +96,7 @@ class _Making:
 def build_suite(
     model: Stage,
     tag: str,
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     evaluation: EvaluationConfig,
     sources: Mapping[str, Stage],
 ) -> Suite:

@@ -19,7 +19,7 @@ from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.datasets import Place
 from pipelines.evaluation.items import Usable
 from pipelines.evaluation.results import Result, result_of, scored
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import EvaluationTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,13 +64,15 @@ class Protocol(ABC):
         """What it is told, of a task with this metric."""
         return ProtocolConfig(self.name, metric, place, seed, limit)
 
-    def planned(self, task: Task, place: Place, evaluation: EvaluationConfig) -> ProtocolConfig:
+    def planned(
+        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+    ) -> ProtocolConfig:
         """What its stage is told."""
         config = self.config(task.metric, place, evaluation.seed, evaluation.limit)
         tuning = self.tuning(task, evaluation)
         return replace(config, tuning=tuning, threads=evaluation.threads)
 
-    def tuning(self, task: Task, evaluation: EvaluationConfig) -> Tuning | None:
+    def tuning(self, task: EvaluationTask, evaluation: EvaluationConfig) -> Tuning | None:
         """How the model is trained further for the task; None: it is not."""
         return None
 
@@ -96,7 +98,9 @@ class OnFeatures(Protocol):
 class OnModel(Protocol):
     """Runs the model."""
 
-    def planned(self, task: Task, place: Place, evaluation: EvaluationConfig) -> ProtocolConfig:
+    def planned(
+        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+    ) -> ProtocolConfig:
         config, device = super().planned(task, place, evaluation), device_of(evaluation)
         return replace(config, precision=evaluation.precision, device=device)
 

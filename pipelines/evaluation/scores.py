@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import Artifact, UserError
-from pipelines.evaluation.tasks import GROUPS, TASKS, Task
+from pipelines.evaluation.tasks import GROUPS, TASKS, EvaluationTask
 
 Summary = dict[str, Any]
 FEW = 100
@@ -31,7 +31,7 @@ def summaries(
     evaluations: Mapping[str, Mapping[str, str]],
     missing: Mapping[str, Mapping[str, str]],
     inputs: Mapping[str, Artifact],
-    given: Sequence[Task] = (),
+    given: Sequence[EvaluationTask] = (),
 ) -> dict[str, Summary]:
     """A summary a model."""
     baselines = inputs["baselines"].metrics["tasks"] if "baselines" in inputs else {}
@@ -45,7 +45,7 @@ def summaries(
 
 
 def summarise(
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     results: Mapping[str, Mapping[str, Any]],
     missing: Mapping[str, str],
     baselines: Mapping[str, Any],
@@ -79,7 +79,9 @@ def summarise(
     return {"tasks": rows, "groups": groups, "covered": covered, "not_available": absent}
 
 
-def _row(task: Task, found: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+def _row(
+    task: EvaluationTask, found: Mapping[str, Any], reference: Mapping[str, Any]
+) -> dict[str, Any]:
     headline = found["values"][task.metric]
     baseline, count = reference.get("baseline"), found["n"]
     if baseline is None and task.baseline == "chance":

@@ -21,7 +21,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationTask:
     """One row of the table. `protocol`: a file of `pipelines/evaluation/protocols/`. `baseline` names
     the trivial method, where one is measured. `given`: the data set of a task from the command
     line; others are in DATA_SETS. `epochs`, `batch_size` and `dropout` are of fine-tunings;
@@ -57,38 +57,38 @@ _PROBE, _TUNE, _PER_CLASS = "linear_probe", "fine_tune", "mean_per_class_accurac
 TASKS = {
     task.name: task
     for task in (
-        Task("own/labels", "image", "own-labels", _PROBE, baseline="raw pixels"),
-        Task("own/retrieval", "multimodal", "own-pair", "retrieval", "mrr", baseline="chance"),
-        Task("own/labels_zero_shot", "diagnostic", "own-labels", "zero_shot", baseline="majority"),
-        Task("own/matching", "diagnostic", "own-pair", "matching", baseline="chance"),
-        Task("own/masked_words", "diagnostic", "own-text", "masked_words", baseline="commonest word"),
-        Task("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
-        Task("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
-        Task("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF", set_by=(("epochs", "sentiment_epochs"),)),
-        Task("demo/image_to_text", "multimodal", "demo-pair", "retrieval", "image_to_text_r@10", baseline="chance"),
-        Task("demo/text_to_image", "multimodal", "demo-pair", "retrieval", "text_to_image_r@10", baseline="chance"),
-        Task("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"', set_by=(("epochs", "question_epochs"), ("limit", "question_limit"))),
-        Task("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
-        Task("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
-        Task("demo/image_to_text_matching", "diagnostic", "demo-pair", "reranked", "image_to_text_r@10", baseline="chance"),
-        Task("demo/text_to_image_matching", "diagnostic", "demo-pair", "reranked", "text_to_image_r@10", baseline="chance"),
-        Task("demo/matching", "diagnostic", "demo-pair", "matching", baseline="chance"),
-        Task("demo/masked_words", "diagnostic", "demo-reviews", "masked_words", baseline="commonest word"),
-        *(Task(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
-        *(Task(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),
-        *(Task(f"zero_shot/{n}", "diagnostic", n, "zero_shot") for n in ("imagenet", "food101", "cifar10", "cifar100", "pets", "caltech101")),
-        Task("glue/cola", "text", "glue-cola", _TUNE, "matthews", epochs=10),
-        Task("glue/sst2", "text", "glue-sst2", _TUNE),
-        Task("glue/mrpc", "text", "glue-mrpc", _TUNE, "accuracy_f1", epochs=10),
-        Task("glue/stsb", "text", "glue-stsb", _TUNE, "pearson_spearman", epochs=10),
-        Task("glue/qqp", "text", "glue-qqp", _TUNE, "accuracy_f1"),
-        Task("glue/mnli", "text", "glue-mnli", _TUNE),
-        Task("glue/qnli", "text", "glue-qnli", _TUNE),
-        Task("glue/rte", "text", "glue-rte", _TUNE, epochs=10),
-        Task("multimodal/vqav2", "multimodal", "vqav2", _TUNE, "vqa_accuracy", epochs=5),
-        Task("multimodal/snli_ve", "multimodal", "snli_ve", _TUNE, epochs=5),
-        Task("multimodal/hateful_memes", "multimodal", "hateful_memes", _TUNE, "roc_auc", epochs=10),
-        *(Task(f"multimodal/{n}_{d}_r{k}", "multimodal", n, "retrieval", f"{d}_r@{k}") for n in ("flickr30k", "coco") for d in ("image_to_text", "text_to_image") for k in (1, 5)),
+        EvaluationTask("own/labels", "image", "own-labels", _PROBE, baseline="raw pixels"),
+        EvaluationTask("own/retrieval", "multimodal", "own-pair", "retrieval", "mrr", baseline="chance"),
+        EvaluationTask("own/labels_zero_shot", "diagnostic", "own-labels", "zero_shot", baseline="majority"),
+        EvaluationTask("own/matching", "diagnostic", "own-pair", "matching", baseline="chance"),
+        EvaluationTask("own/masked_words", "diagnostic", "own-text", "masked_words", baseline="commonest word"),
+        EvaluationTask("demo/mnist", "image", "demo-mnist", _PROBE, baseline="raw pixels"),
+        EvaluationTask("demo/emoji_category", "image", "demo-emoji", _PROBE, baseline="raw pixels"),
+        EvaluationTask("demo/movie_sentiment", "text", "demo-reviews", _TUNE, dropout=0.3, baseline="TF-IDF", set_by=(("epochs", "sentiment_epochs"),)),
+        EvaluationTask("demo/image_to_text", "multimodal", "demo-pair", "retrieval", "image_to_text_r@10", baseline="chance"),
+        EvaluationTask("demo/text_to_image", "multimodal", "demo-pair", "retrieval", "text_to_image_r@10", baseline="chance"),
+        EvaluationTask("demo/easy_vqa", "multimodal", "demo-questions", _TUNE, epochs=1, batch_size=128, baseline='always "yes"', set_by=(("epochs", "question_epochs"), ("limit", "question_limit"))),
+        EvaluationTask("demo/mnist_knn", "diagnostic", "demo-mnist", "knn", baseline="raw pixels"),
+        EvaluationTask("demo/category_zero_shot", "diagnostic", "demo-emoji", "zero_shot", baseline="majority"),
+        EvaluationTask("demo/image_to_text_matching", "diagnostic", "demo-pair", "reranked", "image_to_text_r@10", baseline="chance"),
+        EvaluationTask("demo/text_to_image_matching", "diagnostic", "demo-pair", "reranked", "text_to_image_r@10", baseline="chance"),
+        EvaluationTask("demo/matching", "diagnostic", "demo-pair", "matching", baseline="chance"),
+        EvaluationTask("demo/masked_words", "diagnostic", "demo-reviews", "masked_words", baseline="commonest word"),
+        *(EvaluationTask(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
+        *(EvaluationTask(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),
+        *(EvaluationTask(f"zero_shot/{n}", "diagnostic", n, "zero_shot") for n in ("imagenet", "food101", "cifar10", "cifar100", "pets", "caltech101")),
+        EvaluationTask("glue/cola", "text", "glue-cola", _TUNE, "matthews", epochs=10),
+        EvaluationTask("glue/sst2", "text", "glue-sst2", _TUNE),
+        EvaluationTask("glue/mrpc", "text", "glue-mrpc", _TUNE, "accuracy_f1", epochs=10),
+        EvaluationTask("glue/stsb", "text", "glue-stsb", _TUNE, "pearson_spearman", epochs=10),
+        EvaluationTask("glue/qqp", "text", "glue-qqp", _TUNE, "accuracy_f1"),
+        EvaluationTask("glue/mnli", "text", "glue-mnli", _TUNE),
+        EvaluationTask("glue/qnli", "text", "glue-qnli", _TUNE),
+        EvaluationTask("glue/rte", "text", "glue-rte", _TUNE, epochs=10),
+        EvaluationTask("multimodal/vqav2", "multimodal", "vqav2", _TUNE, "vqa_accuracy", epochs=5),
+        EvaluationTask("multimodal/snli_ve", "multimodal", "snli_ve", _TUNE, epochs=5),
+        EvaluationTask("multimodal/hateful_memes", "multimodal", "hateful_memes", _TUNE, "roc_auc", epochs=10),
+        *(EvaluationTask(f"multimodal/{n}_{d}_r{k}", "multimodal", n, "retrieval", f"{d}_r@{k}") for n in ("flickr30k", "coco") for d in ("image_to_text", "text_to_image") for k in (1, 5)),
     )
 }  # fmt: skip
 
@@ -97,8 +97,8 @@ def choose(
     patterns: Sequence[str],
     own: Collection[str] = (),
     demo: Collection[str] = KINDS,
-    given: Sequence[Task] = (),
-) -> tuple[Task, ...]:
+    given: Sequence[EvaluationTask] = (),
+) -> tuple[EvaluationTask, ...]:
     """Tasks whose name or suite matches a shell pattern, in the registry's order, then the `given`.
 
     `auto` stands for the tasks on the corpora that are the user's `own`, and the demo's for those
@@ -134,5 +134,5 @@ def suites() -> tuple[str, ...]:
     return tuple(dict.fromkeys(task.suite for task in TASKS.values()))
 
 
-def _matches(task: Task, pattern: str) -> bool:
+def _matches(task: EvaluationTask, pattern: str) -> bool:
     return fnmatch.fnmatchcase(task.name, pattern) or fnmatch.fnmatchcase(task.suite, pattern)

@@ -15,7 +15,7 @@ from momo.evaluation.metrics import Metric, metric_named
 from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.model import build_model
 from momo_platform.stages import Artifact, Context, UserError
-from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, Measured
+from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, MeasuredTask
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.items import (
     Captioned,
@@ -61,7 +61,7 @@ class Baselines:
         model = build_model(self.config.model, seed=self.config.model_seed)
         return MoMoEncoder(model, self.tokenizer, device="cpu")
 
-    def items(self, task: Measured) -> Items:
+    def items(self, task: MeasuredTask) -> Items:
         if self._items is None or self._items[0] != task.place.data:
             try:
                 found = load_place(task.place, self.inputs)
@@ -70,7 +70,7 @@ class Baselines:
             self._items = task.place.data, _shortened(found)
         return self._items[1]
 
-    def of(self, task: Measured) -> dict[str, Any] | None:
+    def of(self, task: MeasuredTask) -> dict[str, Any] | None:
         """{"baseline", "untrained", "details"}, or None where there is nothing to measure."""
         items, protocol = self.items(task), protocol_named(task.protocol)
         if isinstance(items, NotAvailable) or not _has_test(items):
@@ -82,7 +82,7 @@ class Baselines:
         baseline, details = protocol.baseline(data)
         return {"baseline": baseline, "untrained": untrained, "details": details}
 
-    def _untrained(self, task: Measured, protocol: OnFeatures, items: Usable) -> float | None:
+    def _untrained(self, task: MeasuredTask, protocol: OnFeatures, items: Usable) -> float | None:
         encoder = self.untrained
         pictures_only = isinstance(items, Labelled) and not protocol.embeddings
         if encoder is None or (encoder.tokenizer is None and not pictures_only):

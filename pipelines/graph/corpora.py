@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
-from pipelines.config import PipelineConfig, SourceOptions
-from pipelines.demo.corpora import LICENCES, run_demo_corpora
+from pipelines.config import PipelineConfig, SourceOptions, Sources
+from pipelines.demo.corpora import LICENCES, DemoCorpora, run_demo_corpora
 from pipelines.modalities import MODALITIES, Modality
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
@@ -42,40 +43,41 @@ class Corpora:
         return [*prepared, self.tokenizer, *self.mixed.values()]
 
 
-def demo_corpora(config: PipelineConfig) -> Stage:
+def demo_corpora(config: DemoCorpora) -> Stage:
     """Fetches the demo's corpora and the data of its tasks."""
-    return Stage("corpora", run_demo_corpora, config.demo, code=("pipelines.demo",))
+    return Stage("corpora", run_demo_corpora, config, code=("pipelines.demo",))
 
 
-def needed_corpora(config: PipelineConfig) -> list[str]:
-    """Of the training stages that have steps, in the order of MODALITIES."""
-    used = {name for stage in config.trained.values() for name in stage.task.modalities}
-    return [name for name in MODALITIES if name in used]
+def needed_corpora(config: PipelineConfig) -> dict[str, list[str]]:
+    """Modality → the training stages with steps that need it, in the order of MODALITIES."""
+    trained = config.trained.items()
+    needed = {m: [name for name, s in trained if m in s.task.modalities] for m in MODALITIES}
+    return {modality: stages for modality, stages in needed.items() if stages}
 
 
 def prepared_rows(
-    config: PipelineConfig, needed: Collection[str] = ()
+    sources: Sources, needed: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> tuple[dict[str, Stage], frozenset[str]]:
     """The stage that prepares each corpus which has a source, and the corpora whose source is the
-    user's own. Raises UserError for a source that doesn't exist and for a needed one that is
-    missing."""
+    user's own. Raises UserError for a source that doesn't exist and for a missing one that training
+    stages need (`needed_corpora`)."""
     prepared: dict[str, Stage] = {}
     own: set[str] = set()
     for corpus, modality in MODALITIES.items():
-        sources, given = sources_of(modality, config, needed)
+        found, given = _sources_of(modality, sources, needed.get(corpus, ()))
         if given:
             own.add(corpus)
-            options = config.source(corpus)
+            options = sources.of(corpus)
             rows = PrepareConfig(
-                sources,
-                config.picture.stored(config.model.image_size),
+                found,
+                sources.picture.stored(sources.image_size),
                 max_bad_fraction=options.max_bad_fraction,
                 held_out=options.held_out,
-                near_duplicate_bits=config.near_duplicate_bits,
+                near_duplicate_bits=sources.near_duplicate_bits,
             )
             prepared[corpus] = _preparation(f"prepare-{corpus}", modality, rows, {})
-        elif sources:
-            prepared[corpus] = demo_rows(corpus, config)
+        elif found:
+            prepared[corpus] = demo_rows(corpus, sources)
     return prepared, frozenset(own)
 
 
@@ -89,16 +91,16 @@ def own_rows(prepared: Mapping[str, Stage], own: Collection[str]) -> dict[str, S
     return found
 
 
-def demo_rows(corpus: str, config: PipelineConfig, name: str = "") -> Stage:
+def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
     """The stage that prepares the demo's rows of a corpus."""
     modality = MODALITIES[corpus]
     rows = PrepareConfig(
         _demo_sources(modality),
-        config.picture.stored(config.model.image_size),
+        sources.picture.stored(sources.image_size),
         valid=_DEMO_VALID,
-        near_duplicate_bits=config.near_duplicate_bits,
+        near_duplicate_bits=sources.near_duplicate_bits,
     )
-    inputs = {"corpora": demo_corpora(config)}
+    inputs = {"corpora": demo_corpora(sources.demo)}
     return _preparation(name or f"prepare-{corpus}", modality, rows, inputs)
 
 
@@ -115,7 +117,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     Raises UserError for a source that doesn't exist and for one that is missing.
     """
     needed = needed_corpora(config)
-    prepared, own = prepared_rows(config, needed)
+    prepared, own = prepared_rows(config.sources, needed)
     seen = {*needed, *own}  # what this job is about: the rest need not be fetched for it
     words = [name for name, m in MODALITIES.items() if m.texts]
     if not own and not seen.intersection(words):
@@ -176,17 +178,17 @@ def _demo_sources(modality: Modality) -> tuple[SourceConfig, ...]:
     )
 
 
-def sources_of(
-    modality: Modality, config: PipelineConfig, needed: Collection[str]
+def _sources_of(
+    modality: Modality, sources: Sources, needed_by: Sequence[str]
 ) -> tuple[tuple[SourceConfig, ...], bool]:
-    """The modality's sources, and whether they are the user's own; none where none is given and its
-    corpus is not among the `needed` ones, or the user's own pairs have it.
+    """The modality's sources, and whether they are the user's own; none where none is given and no
+    training stage needs it, or the user's own pairs have it.
 
     Raises UserError for a source that does not exist or is missing.
     """
     corpus, giver = modality.name, modality.given_by
-    options = config.source(corpus)
-    if not options.source and giver and is_own(config.source(giver)):
+    options = sources.of(corpus)
+    if not options.source and giver and is_own(sources.of(giver)):
         return (), False
     if is_own(options):
         from momo_platform.data.sources import identify
@@ -198,7 +200,7 @@ def sources_of(
             uri = str(Path(uri).expanduser().absolute())
         source = SourceConfig("own", uri, content, options.weight, options.licence)
         return (source,), True
-    if modality.demo and (config.has_corpora or options.source == DEMO):
+    if modality.demo and (sources.has_demo or options.source == DEMO):
         for option in ("weight", "licence", "held_out"):
             if getattr(options, option) != getattr(SourceOptions(), option):
                 raise UserError(
@@ -206,13 +208,12 @@ def sources_of(
                     f"--{corpus}.source too, or leave it out"
                 )
         return _demo_sources(modality), False
-    if corpus not in needed:
+    if not needed_by:
         return (), False
-    if config.run.plan:
+    if sources.for_plan:
         return (SourceConfig("own", "", "not given yet"),), True
-    stages = [n for n, s in config.trained.items() if modality.name in s.task.modalities]
     raise UserError(
-        f"preset {config.preset} brings no corpora, and {', '.join(stages)} needs "
+        f"preset {sources.preset} brings no corpora, and {', '.join(needed_by)} needs "
         f"{modality.words}: give --{corpus}.source (a folder, Parquet, JSONL or CSV; "
         "local or a URI), leave the stage out with --stages, or try --preset demo"
     )

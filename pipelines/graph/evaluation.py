@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from momo_platform.stages import Stage, UserError
-from pipelines.config import PipelineConfig
+from pipelines.config import PipelineConfig, Sources
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
-from pipelines.evaluation.tasks import Task, choose
+from pipelines.evaluation.tasks import EvaluationTask, choose
 from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
 from pipelines.modalities import MODALITIES
 
@@ -22,7 +22,7 @@ class Evaluation:
 
     suites: Mapping[str, Suite]
     baselines: Mapping[str, Stage]
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
 
     @property
     def stages(self) -> list[Stage]:
@@ -56,31 +56,31 @@ class Chosen:
     """The tasks, and role → what their data sets are read from: `own-<kind>`, `demo-<kind>`,
     `corpora`."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[EvaluationTask, ...]
     sources: Mapping[str, Stage]
 
     @property
-    def given(self) -> tuple[Task, ...]:
+    def given(self) -> tuple[EvaluationTask, ...]:
         """Those from the command line."""
         return tuple(task for task in self.tasks if task.given)
 
 
 def choose_tasks(
-    config: PipelineConfig,
+    named: Sequence[str],
+    sources: Sources,
     prepared: Mapping[str, Stage],
     own: Collection[str],
     trained_on: Collection[str],
 ) -> Chosen:
-    """The tasks that the config names. `auto` stands for those on the user's `own` kinds, and the
+    """The tasks that are `named`. `auto` stands for those on the user's `own` kinds, and the
     demo's that come with the kinds that are `trained_on` and the demo's.
 
     The demo's rows are those of training, or prepared for the tasks alone where training has the
     user's own. Raises UserError for unknown tasks.
     """
-    named = config.evaluation.tasks
     of_user = own_rows(prepared, own)
     demo = {kind for kind in trained_on if kind in prepared and kind not in own}
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
     if any("=" in entry for entry in named):
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
@@ -92,16 +92,17 @@ def choose_tasks(
         if f"demo-{kind}" in roles:
             is_demo = kind in prepared and kind not in own
             name = f"prepare-demo-{kind}"
-            found[f"demo-{kind}"] = prepared[kind] if is_demo else demo_rows(kind, config, name)
+            found[f"demo-{kind}"] = prepared[kind] if is_demo else demo_rows(kind, sources, name)
     if "corpora" in roles:
-        found["corpora"] = demo_corpora(config)
+        found["corpora"] = demo_corpora(sources.demo)
     return Chosen(tasks, found)
 
 
 def evaluate(models: Mapping[str, Stage], corpora: Corpora, config: PipelineConfig) -> Evaluation:
     """The tasks of each evaluated model, and the trivial methods. Raises UserError for unknown
     tasks and stages."""
-    chosen = choose_tasks(config, corpora.prepared, corpora.own, corpora.needed)
+    named, prepared = config.evaluation.tasks, corpora.prepared
+    chosen = choose_tasks(named, config.sources, prepared, corpora.own, corpora.needed)
     seed = next(iter(config.trained.values())).train.seed
     words = {"tokenizer": corpora.tokenizer}
     baselines = baselines_stage(

@@ -56,6 +56,10 @@ def _recipe(name: str, stage: TrainingStage, config: PipelineConfig) -> StageRec
         scaling = replace(scaling, ingest=config.run.ingest)
         stage = replace(stage, train=replace(stage.train, scaling=scaling))
     _check_batches(name, stage)
+    try:
+        config.model.check_has(stage.task.modalities)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
     return StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)
 
 

@@ -12,7 +12,7 @@ from momo_platform.pages import template
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from pipelines.evaluation.scores import Summary, deltas, summaries
-from pipelines.evaluation.tasks import GROUPS, Task
+from pipelines.evaluation.tasks import GROUPS, EvaluationTask
 from pipelines.report.cells import CELLS
 from pipelines.report.page import now
 from pipelines.report.tables import markdown_table, text_table
@@ -25,7 +25,7 @@ class ComparisonConfig:
     evaluations: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, Mapping[str, str]]
     others: Mapping[str, Mapping[str, float]]
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
     command: str = field(default="", metadata=MECHANICS)
 
 

@@ -18,7 +18,7 @@ _HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
 
 
 @dataclass(frozen=True)
-class Sample:
+class CardSample:
     """A row: a data URI of its picture (none for text), and its captions or the text."""
 
     picture: str | None
@@ -42,14 +42,14 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusCard:
     """One modality: `document` is `card.json`, `charts` are (title, range, SVG), `places` says
     where each source lies, `mixed` is what its `mix-*` stage returned (None: no such stage)."""
 
     kind: str
     document: Mapping[str, Any]
     charts: tuple[tuple[str, str, str], ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[CardSample, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     mixed: Mapping[str, Any] | None = None
 
@@ -122,24 +122,24 @@ def _chart(name: str, histogram: Mapping[str, Any]) -> tuple[str, str, str]:
     return title, span, bar_chart(bars, title)
 
 
-def _sample(folder: Path, entry: Mapping[str, Any]) -> Sample:
+def _sample(folder: Path, entry: Mapping[str, Any]) -> CardSample:
     picture = None
     if "picture" in entry:
         raw = (folder / entry["picture"]).read_bytes()
         picture = "data:image/png;base64," + base64.b64encode(raw).decode()
-    return Sample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
+    return CardSample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
 
 
 def read_corpus(
     folder: Path,
     places: Mapping[str, str] | None = None,
     mixed: Mapping[str, Any] | None = None,
-) -> Corpus:
+) -> CorpusCard:
     """The card in a `prepare-*` artifact's folder, ready to be shown."""
     document = json.loads((folder / CARD).read_text(encoding="utf-8"))
     charts = tuple(_chart(*item) for item in document["histograms"].items())
     samples = tuple(_sample(folder, entry) for entry in document["samples"])
-    return Corpus(document["kind"], document, charts, samples, places or {}, mixed)
+    return CorpusCard(document["kind"], document, charts, samples, places or {}, mixed)
 
 
 def place_in_words(uri: str) -> str:

@@ -14,7 +14,7 @@ from momo_platform.stages import Artifact
 from pipelines.evaluation.scores import Summary
 from pipelines.evaluation.tasks import GROUPS
 from pipelines.report.cells import CELLS
-from pipelines.report.corpora import Corpus
+from pipelines.report.corpora import CorpusCard
 from pipelines.report.trainings import Training
 from pipelines.report.words import corpus_in_words
 
@@ -34,7 +34,7 @@ class Page:
     packages: Mapping[str, str]
     stages: Mapping[str, Summary]
     trainings: Sequence[Training]
-    corpora: Sequence[Corpus]
+    corpora: Sequence[CorpusCard]
     graph: Sequence[Mapping[str, Any]]
     markdown: str
     reconstructions: Sequence[Reconstruction] = ()

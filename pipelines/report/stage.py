@@ -12,7 +12,7 @@ from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.scores import Summary, summaries
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import EvaluationTask
 from pipelines.modalities import MODALITIES, PAIR
 from pipelines.report.tables import markdown_table, text_table
 
@@ -31,7 +31,7 @@ class ReportConfig:
     training_stages: tuple[str, ...]
     evaluations: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, Mapping[str, str]]
-    given: tuple[Task, ...] = ()
+    given: tuple[EvaluationTask, ...] = ()
     reconstructions: int = 8
     captions: int = 6
     nearest: int = 6

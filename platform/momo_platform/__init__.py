@@ -1,1 +1,1 @@
-"""The generic experiment platform on Ray: stages, data, training. It knows nothing of MoMo."""
+"""The generic experiment platform on Ray: stages, data, training. It knows no model."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from momo_platform.application import variable
 from momo_platform.private_ray import keep_signals, ray_folder, start_private, take_token
 from momo_platform.ray_watch import watch_ray
 from momo_platform.stages.errors import UserError
 
 _PROBE_SECONDS = 1.0
+_RESOURCES = variable("CLUSTER_RESOURCES")
 # Ray Train's controller takes one report an interval (2 s unless told otherwise), and looks that
 # often whether a worker has ended.
 _ENVIRONMENT = {
@@ -119,15 +121,15 @@ def cluster_cores() -> float:
 
 def growth() -> dict[str, float]:
     """What the cluster that this machine heads can grow to: Ray resource → most; empty where
-    nothing says so. From MOMO_CLUSTER_RESOURCES (JSON), else from the file that `ray up` leaves on
-    the head. Raises UserError when either can't be read."""
-    told = os.environ.get("MOMO_CLUSTER_RESOURCES", "")
+    nothing says so. From the application's CLUSTER_RESOURCES (JSON), else from the file that `ray
+    up` leaves on the head. Raises UserError when either can't be read."""
+    told = os.environ.get(_RESOURCES, "")
     if told:
         try:
             return {name: float(amount) for name, amount in json.loads(told).items()}
         except (ValueError, AttributeError, TypeError) as error:
             raise UserError(
-                f'MOMO_CLUSTER_RESOURCES={told!r}: give JSON such as {{"CPU": 64, "GPU": 8}}'
+                f'{_RESOURCES}={told!r}: give JSON such as {{"CPU": 64, "GPU": 8}}'
             ) from error
     file = Path("~/ray_bootstrap_config.yaml")
     with contextlib.suppress(RuntimeError):  # a user without a home

@@ -81,7 +81,7 @@ def _reason(status: StageStatus) -> str:
     return "" if status.state == "done" else status.entry.reason
 
 
-class View:
+class Display:
     """Shows the statuses that the executor passes to it; a context manager.
 
     `stream` is where a person looks: pass what `silence` yields. `verbose` (somebody else writes
@@ -110,7 +110,7 @@ class View:
         self._statuses: Sequence[StageStatus] = ()
         self._live: Any = None
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Display:
         if self.live_display:
             from rich.console import Console
             from rich.live import Live

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from momo_platform.application import NAME
 from momo_platform.cores import usable_cores
 
 
@@ -55,7 +56,7 @@ def ensure_home() -> None:
     try:
         Path.home()
     except RuntimeError:
-        folder = tempfile.mkdtemp(prefix="momo-home-")
+        folder = tempfile.mkdtemp(prefix=f"{NAME}-home-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["HOME"] = folder
     try:

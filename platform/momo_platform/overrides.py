@@ -15,8 +15,9 @@ T = TypeVar("T")
 def with_settings(config: T, settings: Mapping[str, Any]) -> T:
     """`config` with each path's value replaced; the config's own checks run again.
 
-    Raises UserError for a path that leads nowhere, with the nearest name, and for a value that the
-    config refuses. All paths below one field are changed before that field is checked.
+    A mapping of single values has whatever follows as a key, dots included (`NAME.OPTION`). Raises
+    UserError for a path that leads nowhere, with the nearest name, and for a value that the config
+    refuses. All paths below one field are changed before that field is checked.
     """
     return cast("T", _changed(config, [(path.split("."), v) for path, v in settings.items()], ""))
 
@@ -24,6 +25,8 @@ def with_settings(config: T, settings: Mapping[str, Any]) -> T:
 def _changed(value: Any, changes: list[tuple[list[str], Any]], place: str) -> Any:
     if changes and not changes[-1][0]:
         return changes[-1][1]
+    if isinstance(value, Mapping) and not any(map(_has_parts, value.values())):
+        return {**value, **{".".join(path): new for path, new in changes}}
     below: dict[str, list[tuple[list[str], Any]]] = {}
     for path, new in changes:
         below.setdefault(path[0], []).append((path[1:], new))
@@ -54,6 +57,10 @@ def _changed(value: Any, changes: list[tuple[list[str], Any]], place: str) -> An
         return dataclasses.replace(value, **parts)
     except (ValueError, TypeError) as error:
         raise UserError(f"{place or type(value).__name__}: {error}") from error
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, Mapping) or dataclasses.is_dataclass(value)
 
 
 def differences(config: Any, base: Any, prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from experiments.design import Design
 from experiments.run import Experiment, ExperimentOptions, plan_of, run, sweep_of
 from momo_platform.stages import Stage, UserError
 from momo_platform.sweeps import driver, tuning
-from momo_platform.sweeps.rows import Row, read_results
+from momo_platform.sweeps.rows import TrialRow, read_results
 
 
 @pytest.mark.parametrize("name", records.RECORDS)
@@ -58,7 +58,9 @@ def stubbed(monkeypatch):
     def run_trials(sweep, storage, folder, *_):
         ran.append((sweep.seeds, (folder / "plan.json").is_file()))
         return [
-            Row(name, name, {}, [arm], "done", {str(s): {"score": _score(arm, s)} for s in seeds})
+            TrialRow(
+                name, name, {}, [arm], "done", {str(s): {"score": _score(arm, s)} for s in seeds}
+            )
             for seeds in [sweep.seeds]
             for name, arm in sweep.arms.items()
         ]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.benchmarks.gpu import Part, main, measure, parts
+from experiments.benchmarks.gpu import BenchmarkPart, main, measure, parts
 from experiments.benchmarks.gpu_parts.correct import losses
 from experiments.benchmarks.gpu_parts.setting import setting
 from experiments.benchmarks.gpu_parts.stages import stage_update
@@ -42,10 +42,14 @@ def test_a_part_that_fails_or_hangs_is_recorded_and_the_next_runs():
         raise ImportError("no such package")
 
     chosen = {
-        "a": Part(30, lambda _: {"broken": broken, "whole": lambda: iter([a_row("whole")])}),
-        "b": Part(0.3, lambda _: {"hanging": hanging, "late": lambda: iter([a_row("late")])}),
-        "c": Part(30, unmade),
-        "d": Part(30, lambda _: {"last": lambda: iter([a_row("last")])}),
+        "a": BenchmarkPart(
+            30, lambda _: {"broken": broken, "whole": lambda: iter([a_row("whole")])}
+        ),
+        "b": BenchmarkPart(
+            0.3, lambda _: {"hanging": hanging, "late": lambda: iter([a_row("late")])}
+        ),
+        "c": BenchmarkPart(30, unmade),
+        "d": BenchmarkPart(30, lambda _: {"last": lambda: iter([a_row("last")])}),
     }
     written = []
     rows, told = measure(chosen, setting(True), lambda rows, _: written.append(len(rows)))

@@ -9,7 +9,7 @@ from corrected import COUNT, corrected
 from experiments import findings, records
 from experiments.benchmarks import publish
 from experiments.benchmarks.harness import compare, document
-from momo_platform.sweeps.rows import Results, Row
+from momo_platform.sweeps.rows import Results, TrialRow
 from pipelines.report.seeds import SPREAD
 
 
@@ -72,7 +72,7 @@ def test_each_experiment_asks_a_question_that_the_page_has():
 def _finding(mode="max", **arms):
     """Arms whose macro by seed is given; the first is the reference."""
     rows = [
-        Row(name, name, {}, [], "done", {str(s): {"macro": v} for s, v in enumerate(values)})
+        TrialRow(name, name, {}, [], "done", {str(s): {"macro": v} for s, v in enumerate(values)})
         for name, values in arms.items()
     ]
     about = ("a", "macro", mode, "", "", "", "", 0.0, {"arms": dict.fromkeys(arms)}, ())

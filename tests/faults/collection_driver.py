@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from momo_platform.stages import Stage, canonical, fingerprint, make_plan, open_storage
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import StageSpec, run_stage
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def end(folder):
 def make(storage, stage):
     """Without Ray."""
     run_stage(
-        TaskSpec(
+        StageSpec(
             stage.name,
             fingerprint(stage),
             stage.version,

@@ -112,11 +112,11 @@ def test_a_command_may_be_started_without_standard_output(tmp_path):
 
 WATCHED = """
 import sys, pathlib
-from momo_platform.console import View
+from momo_platform.console import Display
 from momo_platform.silence import silence
-with silence(pathlib.Path("log")) as stream, View(stream) as view:
+with silence(pathlib.Path("log")) as stream, Display(stream) as display:
     for number in range(2000):
-        view.print(f"line {number}")
+        display.print(f"line {number}")
 pathlib.Path("ended").write_text("well")
 """
 

@@ -20,7 +20,7 @@ from momo_platform.stages import canonical, fingerprint, make_plan, open_storage
 from momo_platform.stages.executor import execute
 from momo_platform.stages.storage import local_leases as lease
 from momo_platform.stages.storage.local_leases import LocalLeases
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import StageSpec, run_stage
 
 PROCESS = Path(__file__).with_name("lease_process.py")
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -147,7 +147,7 @@ def test_one_heartbeat_that_fails_is_followed_by_others(tmp_path, error):
 
 def make(storage, stage):
     """Another driver's artifact, made in this process."""
-    spec = TaskSpec(
+    spec = StageSpec(
         *(stage.name, fingerprint(stage), stage.version, stage.run, stage.config),
         *(canonical(stage.config), {}, stage.code, storage.uri, stage.resources.total),
     )

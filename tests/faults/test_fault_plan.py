@@ -12,7 +12,7 @@ import pytest
 from s3_server import S3Server
 
 from momo_platform.stages import Stage, canonical, make_plan, open_storage
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import StageSpec, run_stage
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -36,7 +36,7 @@ def make(storage, stage):
     plan = make_plan([stage], storage)
     digest, config = plan[stage.name].fingerprint, canonical(stage.config)
     inputs = {role: (s.name, plan[s.name].fingerprint) for role, s in stage.inputs.items()}
-    spec = TaskSpec(
+    spec = StageSpec(
         *(stage.name, digest, stage.version, stage.run, stage.config, config),
         *(inputs, getattr(stage, "sources", stage.code), storage.uri, {}),
     )

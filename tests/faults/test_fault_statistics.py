@@ -68,12 +68,14 @@ def test_seeds_can_not_be_added_to_a_run_even_with_fresh(tmp_path):
 def test_luck_among_many_arms_is_told_by_the_sweeps_report():
     """Twelve arms of pure noise, of which the raw interval of some leaves 0."""
     from momo_platform.sweeps.report import markdown
-    from momo_platform.sweeps.rows import Results, Row
+    from momo_platform.sweeps.rows import Results, TrialRow
 
     draw = np.random.default_rng(46)
     arms = {f"arm {i}": draw.normal(0.5, 0.02, 3) for i in range(13)}
     rows = [
-        Row(name, name, {}, [], "done", {str(s): {"macro": float(v)} for s, v in enumerate(values)})
+        TrialRow(
+            name, name, {}, [], "done", {str(s): {"macro": float(v)} for s, v in enumerate(values)}
+        )
         for name, values in arms.items()
     ]
     raw = [stats.ttest_rel(values, arms["arm 0"]).pvalue for values in list(arms.values())[1:]]

@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from momo.config import TaskConfig
 from momo.evaluation.encoder import Trunk
-from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
+from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, fine_tune
 from momo.evaluation.momo_encoder import MoMoTrunk
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -76,7 +76,7 @@ def tune(trunk: Trunk, classes: int, config: FineTuneConfig) -> nn.Module:
     hook = register_module_forward_hook(lambda module, *_: seen.update({type(module): module}))
     fine_tune(trunk, examples, examples, examples, classes, config)
     hook.remove()
-    return seen[Classifier]
+    return seen[FineTuned]
 
 
 def fine_tuned(trunk: Trunk) -> dict[str, bool]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import momo
 from momo.evaluation.encoder import Trunk
-from momo.evaluation.finetune import Classifier, Examples, outputs_of
+from momo.evaluation.finetune import Examples, FineTuned, outputs_of
 from momo.evaluation.momo_encoder import MoMoEncoder
 from momo.export import CONFIG as CONFIG_FILE
 from momo.export import save
@@ -30,7 +30,7 @@ PICTURES = [
 @pytest.fixture(scope="module")
 def tuned():
     torch.manual_seed(0)
-    return Classifier(MoMoEncoder(build_model(CONFIG, seed=1), device="cpu").trunk(), 3, 0.5)
+    return FineTuned(MoMoEncoder(build_model(CONFIG, seed=1), device="cpu").trunk(), 3, 0.5)
 
 
 def probabilities(tuned, ids, pixels):
@@ -95,7 +95,7 @@ def test_what_can_not_be_saved_or_loaded_is_named(tuned, tmp_path):
         )
 
     with pytest.raises(TypeError, match="only a fine-tuned MoMo can be saved, not Foreign"):
-        write(Classifier(Foreign(), 3, 0.0))
+        write(FineTuned(Foreign(), 3, 0.0))
     with pytest.raises(ValueError, match="3 class names, 2 of them different"):
         write(classes=["a", "b", "a"])
     with pytest.raises(ValueError, match="inputs='audio': give text, image, pair"):

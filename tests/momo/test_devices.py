@@ -9,7 +9,7 @@ from pretend_cuda import cuda_device
 
 import momo
 from momo.device import find_device
-from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, outputs_of
+from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, fine_tune, outputs_of
 from momo.evaluation.heads import masked_words
 from momo.evaluation.load import load_encoder
 from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
@@ -106,7 +106,7 @@ def test_an_encoder_under_evaluation_too(folder, pixels, ids, precision):
         encoder = load_encoder(folder, device="cuda", precision=precision)
         found = of_encoder(encoder, pixels, ids)
         # The trunk's copy is trained on CUDA's autograd, which is not there: its outputs only.
-        classifier = Classifier(encoder.trunk(), 2, 0.0).to(encoder.device)
+        classifier = FineTuned(encoder.trunk(), 2, 0.0).to(encoder.device)
         examples = Examples(ids, np.zeros(5, dtype=np.int64), pixels)
         outputs = outputs_of(classifier, examples, 2, precision)
     assert outputs.shape == (5, 2)

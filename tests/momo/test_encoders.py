@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import momo
 from momo.evaluation.encoder import pool_cells
-from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune
+from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, fine_tune
 from momo.evaluation.heads import masked_words, matching_scores, mismatched
 from momo.evaluation.load import load_encoder
 from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
@@ -316,10 +316,10 @@ def test_every_model_is_fine_tuned_by_the_same_code(folders, name):
     config = FineTuneConfig(epochs=4, batch_size=16, learning_rate=5e-3, layer_decay=0.9)
     result = fine_tune(encoder.trunk(), part(128), part(32), part(32), 2, config)
     assert result.score > 0.9
-    layers = Classifier(encoder.trunk(), 2, 0.0).layers()
+    layers = FineTuned(encoder.trunk(), 2, 0.0).layers()
     assert len(layers) == 4  # embeddings, two blocks, the rest with the head
     assert sum(p.numel() for part in layers for p in part) == sum(
-        p.numel() for p in Classifier(encoder.trunk(), 2, 0.0).parameters()
+        p.numel() for p in FineTuned(encoder.trunk(), 2, 0.0).parameters()
     )
 
 
@@ -415,5 +415,5 @@ def test_false_pairs_are_false(groups):
 
 def test_a_copy_is_trained(model):
     trunk = MoMoTrunk(model)
-    classifier = Classifier(trunk, 2, 0.0)
+    classifier = FineTuned(trunk, 2, 0.0)
     assert classifier.trunk is not trunk

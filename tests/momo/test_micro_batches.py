@@ -6,7 +6,8 @@ import pytest
 import torch
 from making_batches import CONFIG, make_batch
 
-from momo.config import MODALITIES, TaskConfig
+from momo.config import TaskConfig
+from momo.modalities import MODALITIES
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo_platform.training.gradients import backward_pass, flat_gradient

@@ -10,8 +10,9 @@ import pytest
 import torch
 from making_batches import CONFIG, make_batch
 
-from momo.config import MODALITIES, TaskConfig
+from momo.config import TaskConfig
 from momo.cost import parameter_counts, trained_parts
+from momo.modalities import MODALITIES
 from momo.model import build_model
 from momo.objectives import OBJECTIVES, Objective
 from momo.tasks import MoMoTask

@@ -13,7 +13,7 @@ from momo.evaluation.bootstrap import (
     interval_of_median,
 )
 from momo.evaluation.diagnostics import alignment, effective_rank, modality_gap, uniformity
-from momo.evaluation.finetune import Classifier, Examples, FineTuneConfig, fine_tune, learning_rates
+from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, fine_tune, learning_rates
 from momo.evaluation.knn import knn
 from momo.evaluation.metrics import METRICS
 from momo.evaluation.momo_encoder import MoMoTrunk
@@ -145,7 +145,7 @@ def test_the_probe_is_scikit_learns_regression_at_the_chosen_strength():
 
 
 def test_lower_layers_learn_slower(model):
-    classifier = Classifier(MoMoTrunk(model), 2, 0.0)
+    classifier = FineTuned(MoMoTrunk(model), 2, 0.0)
     layers = classifier.layers()
     assert len(layers) == CONFIG.depth + 2
     rates = learning_rates(len(layers), FineTuneConfig(learning_rate=1.0, layer_decay=0.5))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from momo_platform.stages import UserError
-from pipelines.cluster_check import Options, check_preset, main, open_doors, read
+from pipelines.cluster_check import CheckOptions, check_preset, main, open_doors, read
 from pipelines.packing import always_there, pack
 from pipelines.prices import Prices, prices_of, read_table
 
@@ -39,14 +39,14 @@ def test_the_checked_in_file_holds_base_and_large(capsys):
 def test_costs_are_hours_times_nodes_and_head():
     config = read(str(FILE))
     prices = {"gpu-spot": 10.0, "data-spot": 1.0, "head": 1.0}
-    lines = check_preset(config, "base", Options(price=prices))
+    lines = check_preset(config, "base", CheckOptions(price=prices))
     hours = float(lines[0].split("; ")[1].split()[0])
     dollars = float(lines[0].split(", ")[-1].split()[0].replace(",", ""))
     assert abs(dollars - 11 * hours) < 11 * 0.05 + 0.5  # hours are shown to a tenth
     assert "(11.00 an hour)" in lines[0]
     assert lines[-1].endswith("dollars (--price)")
     with pytest.raises(UserError, match="give dollars an hour of head too"):
-        check_preset(config, "base", Options(price={"gpu-spot": 1.0}))
+        check_preset(config, "base", CheckOptions(price={"gpu-spot": 1.0}))
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "clusters/gcp.yaml"])
@@ -60,13 +60,13 @@ def test_the_dated_table_knows_every_machine_of_our_files(file):
     dearer = prices_of(config, {"head": 9.0}, "A100")
     assert isinstance(dearer, Prices)
     assert dearer.dollars({"head": 2}, hours=3.0) == 54.0
-    assert "all three trainings" in check_preset(config, "base", Options())[-1]
+    assert "all three trainings" in check_preset(config, "base", CheckOptions())[-1]
 
 
 def test_what_the_table_does_not_know_is_said_and_costs_nothing():
     config = read(str(FILE))
     config["provider"]["region"] = "eu-west-3"
-    assert "no prices for eu-west-3" in check_preset(config, "base", Options())[-1]
+    assert "no prices for eu-west-3" in check_preset(config, "base", CheckOptions())[-1]
     config["provider"]["region"] = "us-east-1"
     config["available_node_types"]["data"]["node_config"]["InstanceType"] = "x9.huge"
     del config["available_node_types"]["head"]["node_config"]["InstanceType"]
@@ -90,16 +90,16 @@ def test_a_preset_that_fits_nowhere_names_its_stage(changed):
             config["available_node_types"][name]["max_workers"] = 1
 
     config = read(changed(fewer))
-    assert check_preset(config, "base", Options())
+    assert check_preset(config, "base", CheckOptions())
     with pytest.raises(UserError, match="preset large, stage stage1-image: 32 times"):
-        check_preset(config, "large", Options())
+        check_preset(config, "large", CheckOptions())
 
     def small(config):
         for name in ("gpu", "gpu-spot"):
             config["available_node_types"][name]["resources"] = {"CPU": 4, "GPU": 8}
 
     with pytest.raises(UserError, match="no node type holds {'CPU': 8, 'GPU': 1}"):
-        check_preset(read(changed(small)), "base", Options())
+        check_preset(read(changed(small)), "base", CheckOptions())
 
 
 def test_the_head_takes_no_work(changed, capsys):
@@ -229,7 +229,7 @@ def test_nodes_that_always_run_are_paid_for():
     config = read(str(FILE))
     config["available_node_types"]["gpu-spot"]["min_workers"] = 3
     prices = {"gpu-spot": 10.0, "head": 1.0}
-    assert "(31.00 an hour)" in check_preset(config, "base", Options(price=prices))[0]
+    assert "(31.00 an hour)" in check_preset(config, "base", CheckOptions(price=prices))[0]
     config["available_node_types"]["gpu-spot"]["min_workers"] = 9
     with pytest.raises(UserError, match="gpu-spot: min_workers 9 is more than max_workers 4"):
         always_there(config)
@@ -296,7 +296,7 @@ def test_what_is_no_cluster_at_all_is_said(tmp_path, capsys):
 
 
 def test_a_preset_whose_hours_are_not_known_costs_nothing():
-    (line,) = check_preset(read(str(FILE)), "smoke", Options())
+    (line,) = check_preset(read(str(FILE)), "smoke", CheckOptions())
     assert line.endswith("hours are not estimated for its trainings")
 
 

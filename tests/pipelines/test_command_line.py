@@ -150,6 +150,18 @@ def test_stages_are_chosen_and_copied_by_name():
     assert {stage.train.keep for stage in short.training.values()} == {"best"}
 
 
+def test_a_stage_gets_a_modality_with_its_batch_size():
+    more = ["--preset", "smoke", "--stage1-image.task.modalities", "image", "text"]
+    with pytest.raises(UserError, match="'text', train.batch_sizes has no size for it"):
+        build_graph(full.parse(more))
+    size = "--stage1-image.train.batch-sizes.text"
+    for given in ([size, "8"], [f"{size}=8"], [size.replace("stage1-image", "every"), "8"]):
+        config = full.parse([*more, *given])
+        assert config.training["stage1-image"].train.batch_sizes == {"image": 32, "text": 8}
+        assert "mix-text" in build_graph(config)["stage1-image"].inputs["text"].name
+    assert full.parse(["--preset", "smoke"]) == PRESETS["smoke"]()
+
+
 def test_pictures_are_stored_for_the_size_that_the_model_takes():
     def stored(*options):
         return build_graph(full.parse(["--preset", "smoke", *options]))["prepare-image"].config

@@ -184,7 +184,7 @@ def test_large_models_are_tuned_gently_and_baselines_obey_the_limit(place):
     large = root / "run=1" / "large"
     large.mkdir(parents=True)
     (large / "config.json").write_text(json.dumps({"text_config": {"hidden_size": 768}}))
-    options = evaluate.Options(
+    options = evaluate.EvaluateOptions(
         model=(str(root / "one"), str(large)), tasks=("demo",), limit=20, data=str(root / "data")
     )
     graph = evaluate.build_graph(options)

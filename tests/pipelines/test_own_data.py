@@ -78,7 +78,7 @@ def test_nothing_of_the_demo_is_fetched_and_the_parts_are_apart(trained):
 def test_evaluate_takes_what_training_prepared(trained):
     root, arguments, _ = trained
     graph = build_graph(full.parse([*arguments, "--storage", str(root / "runs")]))
-    options = evaluate.Options(
+    options = evaluate.EvaluateOptions(
         model=(str(root / "runs" / "latest" / "model"),),
         preset="smoke",
         corpora={**no_sources(), "pair": SourceOptions(source=str(root / "pictures"))},

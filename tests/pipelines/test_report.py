@@ -17,7 +17,7 @@ from momo_platform.data.sources import SourceConfig
 from pipelines.evaluation.scores import verdict
 from pipelines.modalities import TEXT
 from pipelines.report.cells import others
-from pipelines.report.corpora import Corpus, place_in_words, read_corpus
+from pipelines.report.corpora import CorpusCard, place_in_words, read_corpus
 from pipelines.report.trainings import Training, rows_seen
 from pipelines.report.words import loss_in_words, metric_in_words
 
@@ -90,7 +90,7 @@ def test_every_row_that_was_read_is_trained_on_or_its_absence_is_told():
         "sources": {"own": {"available": 289, "rows": 289, "share": 1.0}},
         "held_out": {"duplicates": 1, "near_duplicates": 2},
     }
-    corpus = Corpus("image", CARD, places={"own": "/data/pictures"}, mixed=mixed)
+    corpus = CorpusCard("image", CARD, places={"own": "/data/pictures"}, mixed=mixed)
     read, *between, (last, trained, _) = corpus.flow
     assert (read[1], last, trained) == (305, "trained on", 289)
     assert read[1] - sum(rows for _, rows, out in between if out) == trained
@@ -102,7 +102,7 @@ def test_every_row_that_was_read_is_trained_on_or_its_absence_is_told():
     (own,) = corpus.sources
     assert (own.place, own.licence, own.trained) == ("/data/pictures", "not stated", 289)
     assert own.removed == {"unusable": 2, "exact duplicates": 3}
-    assert Corpus("image", CARD).flow[-1] == ("left for training", 292, False)
+    assert CorpusCard("image", CARD).flow[-1] == ("left for training", 292, False)
 
 
 def test_a_source_in_the_demos_stage_is_not_shown_as_a_path():

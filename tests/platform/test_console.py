@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from momo_platform.console import View, bar, duration, progress_text
+from momo_platform.console import Display, bar, duration, progress_text
 from momo_platform.silence import silence
 
 
@@ -38,10 +38,12 @@ def test_progress_names_only_what_is_known():
 
 def test_plain_view_prints_one_line_a_change():
     stream = io.StringIO()
-    with View(stream) as view:
-        view([status("a", "running"), status("b")])
-        view([status("a", "running", seconds=1.0), status("b")])
-        view([status("a", "done", seconds=2.0), status("b", "failed", error="x\nValueError: no")])
+    with Display(stream) as display:
+        display([status("a", "running"), status("b")])
+        display([status("a", "running", seconds=1.0), status("b")])
+        display(
+            [status("a", "done", seconds=2.0), status("b", "failed", error="x\nValueError: no")]
+        )
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3  # that b waits is no news
     assert lines[0].endswith("a: running: never run")
@@ -52,10 +54,10 @@ def test_plain_view_prints_one_line_a_change():
 def test_a_stages_note_is_printed_once_even_when_it_comes_late():
     stream = io.StringIO()
     note = {"note": "1 of 3 rows left out"}
-    with View(stream) as view:
-        view([status("a", "done", seconds=2.0)])
-        view([status("a", "done", seconds=2.0, progress=note)])
-        view([status("a", "done", seconds=2.0, progress=note)])
+    with Display(stream) as display:
+        display([status("a", "done", seconds=2.0)])
+        display([status("a", "done", seconds=2.0, progress=note)])
+        display([status("a", "done", seconds=2.0, progress=note)])
     assert [line.split(" ", 2)[2].strip() for line in stream.getvalue().splitlines()] == [
         *("a: done in 2.0 s", "a: 1 of 3 rows left out")
     ]
@@ -63,9 +65,9 @@ def test_a_stages_note_is_printed_once_even_when_it_comes_late():
 
 def test_plain_view_names_what_was_there_before_once():
     stream = io.StringIO()
-    with View(stream) as view:
-        view([status(f"s{n}", "cached") for n in range(9)])
-        view([*(status(f"s{n}", "cached") for n in range(9)), status("t", "running")])
+    with Display(stream) as display:
+        display([status(f"s{n}", "cached") for n in range(9)])
+        display([*(status(f"s{n}", "cached") for n in range(9)), status("t", "running")])
     first, second = stream.getvalue().splitlines()
     assert first.endswith("9 stages are there from earlier runs")
     assert second.endswith("t: running: never run")
@@ -74,13 +76,13 @@ def test_plain_view_names_what_was_there_before_once():
 def test_plain_view_has_a_line_a_minute_that_says_something(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr("momo_platform.console.time.monotonic", lambda: now[0])
-    with View(stream) as view:
-        view.forecast = lambda statuses: "about 12 min left"
+    with Display(stream) as display:
+        display.forecast = lambda statuses: "about 12 min left"
         for minute in range(4):
             for now[0] in range(60 * minute, 60 * minute + 60, 5):
                 silent = status("silent", "running", seconds=now[0])
                 told = status("told", "running", progress={"step": minute}, seconds=now[0])
-                view([silent, told, status("gone", "cached")])
+                display([silent, told, status("gone", "cached")])
     lines = [line.split(" ", 2)[2].strip() for line in stream.getvalue().splitlines()]
     assert lines[:3] == [
         *("silent: running: never run", "told: running: never run", "gone: cached: never run")
@@ -106,11 +108,11 @@ def test_live_view_folds_finished_stages_on_a_low_terminal(monkeypatch):
     stream = Terminal()
     statuses = [status(f"old-{i}", "cached") for i in range(10)]
     statuses.append(status("train", "running", progress={"step": 2, "total": 4}, seconds=3.0))
-    with View(stream) as view:
-        view.forecast = lambda statuses: "about 40 s left"
-        view(statuses)
+    with Display(stream) as display:
+        display.forecast = lambda statuses: "about 40 s left"
+        display(statuses)
         live = stream.getvalue()
-        view.print("a notice [with brackets]")
+        display.print("a notice [with brackets]")
     assert "10 cached" in live
     assert "old-3" not in live
     assert "step 2/4" in live

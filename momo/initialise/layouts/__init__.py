@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from momo.initialise.layouts import bert, clip, dinov2, momo, siglip, timm, vit
-from momo.initialise.layouts.layout import Layout, Needs
+from momo.initialise.layouts.layout import Needs, WeightLayout
 from momo.initialise.source import Source
 
-__all__ = ["Layout", "Needs", "layout_of"]
+__all__ = ["Needs", "WeightLayout", "layout_of"]
 
-_BY_TYPE: Mapping[str, Layout] = {
+_BY_TYPE: Mapping[str, WeightLayout] = {
     model_type: layout
     for layout in (
         *(vit.LAYOUT, vit.MAE, dinov2.LAYOUT, clip.LAYOUT, siglip.LAYOUT, bert.LAYOUT),
@@ -26,7 +26,7 @@ _NEAR = {
 }
 
 
-def layout_of(source: Source) -> Layout:
+def layout_of(source: Source) -> WeightLayout:
     """By the source's config, else timm's. Raises ValueError for a model of another kind."""
     config = source.config
     if isinstance(config.get("model"), Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from momo.initialise.layouts.layout import Layout, Needs, Shapes
+from momo.initialise.layouts.layout import Needs, Shapes, WeightLayout
 from momo.initialise.source import Source
 
 WORDS, TYPES = "text_embedding.words.weight", "text_embedding.modality"
@@ -44,7 +44,7 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return Needs(fields, most_words=config["max_position_embeddings"])
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "BERT's words",
     ("bert",),
     ("the text embedding with its norm",),

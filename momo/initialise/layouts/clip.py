@@ -13,9 +13,9 @@ from momo.initialise.layouts.layout import (
     CLS,
     PATCHES,
     POSITIONS,
-    Layout,
     Needs,
     Shapes,
+    WeightLayout,
     picture_needs,
 )
 from momo.initialise.source import Source
@@ -58,7 +58,7 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return picture_needs(vision_config(source.config), DEFAULTS, image_norm=True)
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "CLIP's image half",
     ("clip", "clip_vision_model"),
     ("the image embedding with its norm", "the blocks", "the last norm"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from momo.initialise.layouts import vit
-from momo.initialise.layouts.layout import IMAGENET, Layout, Needs, Shapes, picture_needs
+from momo.initialise.layouts.layout import IMAGENET, Needs, Shapes, WeightLayout, picture_needs
 from momo.initialise.source import Source
 
 NAMES = MappingProxyType(
@@ -41,7 +41,7 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return picture_needs(source.config, DEFAULTS)
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "DINOv2",
     ("dinov2",),
     vit.LAYOUT.gives,

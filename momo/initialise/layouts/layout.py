@@ -39,7 +39,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """`names`: theirs → ours, of modules (whose weight and bias follow) or of single tensors, `{}`
     the number of a block. `prefixes`: what may stand before them. `ignored`: beginnings of names
     that are left out. `gives`: the parts of the model, for people. `statistics`: how pictures were

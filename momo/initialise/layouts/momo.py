@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from momo.config import ModelConfig, exported_shape
-from momo.initialise.layouts.layout import Layout, Needs, Shapes
+from momo.initialise.layouts.layout import Needs, Shapes, WeightLayout
 from momo.initialise.source import Source
 
 _FREE = ("image_size", "max_text_length", "linear_init")
@@ -25,8 +25,10 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
         for f in dataclasses.fields(ModelConfig)
         if f.name not in _FREE
     }
+    if not theirs.extra_modalities:  # a model that has some keeps them as they are drawn
+        del fields["extra_modalities"]
     return Needs(fields, image_size=theirs.image_size, most_words=theirs.max_text_length)
 
 
-LAYOUT = Layout("MoMo", (), ("the whole model",), needs)
-TRANSFORMERS = Layout("MoMo", ("momo",), LAYOUT.gives, needs, prefixes=("network.",))
+LAYOUT = WeightLayout("MoMo", (), ("the whole model",), needs)
+TRANSFORMERS = WeightLayout("MoMo", ("momo",), LAYOUT.gives, needs, prefixes=("network.",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from momo.initialise.layouts import clip
-from momo.initialise.layouts.layout import HALF, Layout, Needs, Shapes, picture_needs
+from momo.initialise.layouts.layout import HALF, Needs, Shapes, WeightLayout, picture_needs
 from momo.initialise.source import Source
 
 DEFAULTS = MappingProxyType(
@@ -25,7 +25,7 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return picture_needs(clip.vision_config(source.config), DEFAULTS, class_attention=True)
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "SigLIP's image half",
     ("siglip", "siglip_vision_model"),
     ("the image embedding without [CLS]", "the blocks", "the last norm"),

@@ -15,9 +15,9 @@ from momo.initialise.layouts.layout import (
     IMAGENET,
     PATCHES,
     POSITIONS,
-    Layout,
     Needs,
     Shapes,
+    WeightLayout,
     activation,
 )
 from momo.initialise.source import Source, side_of
@@ -95,7 +95,7 @@ def _from_shapes(shapes: Shapes) -> tuple[dict[str, object], int | None, int | N
     return fields, hidden, None if side is None else side * patches[2]
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "a ViT of timm",
     (),
     ("the image embedding", "the blocks", "the last norm"),

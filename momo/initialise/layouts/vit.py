@@ -10,9 +10,9 @@ from momo.initialise.layouts.layout import (
     IMAGENET,
     PATCHES,
     POSITIONS,
-    Layout,
     Needs,
     Shapes,
+    WeightLayout,
     picture_needs,
 )
 from momo.initialise.source import Source
@@ -51,7 +51,7 @@ def needs(source: Source, shapes: Shapes | None) -> Needs:
     return picture_needs(source.config, DEFAULTS)
 
 
-LAYOUT = Layout(
+LAYOUT = WeightLayout(
     "ViT",
     ("vit",),
     ("the image embedding", "the blocks", "the last norm"),
@@ -61,7 +61,7 @@ LAYOUT = Layout(
     ignored=("pooler.", "classifier.", "decoder.", "embeddings.mask_token"),
     statistics=HALF,
 )
-MAE = Layout(
+MAE = WeightLayout(
     "MAE's encoder",
     ("vit_mae",),
     LAYOUT.gives,

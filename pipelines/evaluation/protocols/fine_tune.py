@@ -13,7 +13,7 @@ from pipelines.evaluation.items import Captioned, Texts, Usable
 from pipelines.evaluation.protocol import Baseline, Given, OnModel, Subject
 from pipelines.evaluation.protocols.linear_probe import LinearProbe
 from pipelines.evaluation.results import Result
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import EvaluationTask
 
 if TYPE_CHECKING:
     from pipelines.evaluation.trivial import Trivial
@@ -27,11 +27,13 @@ class FineTune(OnModel):
         Given("questions", "vqa", "commonest answer"),
     )
 
-    def planned(self, task: Task, place: Place, evaluation: EvaluationConfig) -> ProtocolConfig:
+    def planned(
+        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+    ) -> ProtocolConfig:
         config = super().planned(task, place, evaluation)
         return replace(config, save_classifier=evaluation.save_classifiers)
 
-    def tuning(self, task: Task, evaluation: EvaluationConfig) -> Tuning:
+    def tuning(self, task: EvaluationTask, evaluation: EvaluationConfig) -> Tuning:
         """The row's values; of those that options of the evaluation set, these."""
         rate, decay = evaluation.learning_rate, evaluation.layer_decay
         tuning = Tuning(task.epochs, task.batch_size, rate, task.dropout, decay)

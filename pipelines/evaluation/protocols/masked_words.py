@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipelines.evaluation.trivial import Trivial
 
 
-class MaskedWords(OnModel):
+class MaskedWordAccuracy(OnModel):
     name = "masked_words"
     trains = False
 

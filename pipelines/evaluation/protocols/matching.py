@@ -41,7 +41,7 @@ class OnPairs(OnModel):
         """`pixels` uint8 [N, 3, H, W] of the pictures, `ids` int64 [M, T] of the captions."""
 
 
-class Matching(OnPairs):
+class MatchingAccuracy(OnPairs):
     name = "matching"
 
     def chance(self, metric: str, classes: int) -> float | None:

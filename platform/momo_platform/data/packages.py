@@ -15,7 +15,7 @@ from momo_platform.stages.manifest import sha256_of
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/momo/packages`, by default below `~/.cache`."""
+    """`packages` in this application's cache."""
     return cache_root() / "packages"
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from momo_platform.application import variable
+
 Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A file, encoded bytes, a PIL picture, or uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]."""
 _RETRIED = (429, 500, 502, 503, 504)
@@ -36,7 +38,7 @@ class Client:
 
     Requests that fail for reasons of the service (no answer, 5xx, too many) are sent again up to
     `retries` times, after what Retry-After says or a growing, jittered wait; embedding twice is
-    harmless. `key` defaults to the environment's MOMO_API_KEY.
+    harmless. `key` defaults to the environment's `API_KEY`, with the application's name before it.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Client:
             raise ValueError(f"batch_size={batch_size}: give at least 1")
         self.url, self.batch_size = url.rstrip("/"), batch_size
         self.retries, self.timeout = retries, timeout
-        self._key = key if key is not None else os.environ.get("MOMO_API_KEY", "")
+        self._key = key if key is not None else os.environ.get(variable("API_KEY"), "")
 
     def embed(
         self,

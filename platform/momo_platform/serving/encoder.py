@@ -15,7 +15,7 @@ Tokens = Sequence[int]
 """The ids of a text's tokens, those that the model reads."""
 
 
-class Reader(Protocol):
+class InputReader(Protocol):
     """What is done to texts and pictures before the model, in the replica; from any thread."""
 
     def tokens(self, texts: Sequence[str]) -> Sequence[Tokens]:
@@ -27,7 +27,7 @@ class Reader(Protocol):
         ...
 
 
-class Model(Protocol):
+class ServedModel(Protocol):
     """Called from one thread at a time. A result must not depend on what else is in the batch by
     more than rounding; short texts must not pay for the padding of long ones."""
 
@@ -47,7 +47,7 @@ class Model(Protocol):
         ...
 
 
-class Encoder(Model, Protocol):
+class ServedEncoder(ServedModel, Protocol):
     """Embeds texts and pictures into one space of unit vectors."""
 
     def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
@@ -63,7 +63,7 @@ class Encoder(Model, Protocol):
         ...
 
 
-class Classifier(Model, Protocol):
+class ServedClassifier(ServedModel, Protocol):
     """Gives texts, pictures or pairs of both a class."""
 
     def classify(
@@ -73,7 +73,7 @@ class Classifier(Model, Protocol):
         ...
 
 
-class ClassifierReader(Reader, Protocol):
+class ClassifierReader(InputReader, Protocol):
     """Of a classifier: also its classes by name, and whether it takes texts and pictures."""
 
     classes: Sequence[str]
@@ -81,7 +81,7 @@ class ClassifierReader(Reader, Protocol):
     takes_pictures: bool
 
 
-Load = Callable[[str, int, str, Precision], Encoder]
+Load = Callable[[str, int, str, Precision], ServedEncoder]
 """A folder, a number of threads, a device (cpu or cuda) and a precision → the encoder, ready to be
 asked; a function of a module, it is called in another process."""
 
@@ -91,8 +91,8 @@ class Loaders:
     """How an exported model's folder is opened, and a classifier's where there may be one."""
 
     encoder: Load
-    reader: Callable[[str], Reader]
-    classifier: Callable[[str, int, str, Precision], Classifier] | None = None
+    reader: Callable[[str], InputReader]
+    classifier: Callable[[str, int, str, Precision], ServedClassifier] | None = None
     classifier_reader: Callable[[str], ClassifierReader] | None = None
 
 

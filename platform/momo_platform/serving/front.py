@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from momo_platform.application import NAME
 from momo_platform.machine import free_ports
 
 DRAIN_SECONDS = 1.0
@@ -37,7 +38,7 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
     except (ImportError, FileNotFoundError):
         return False
     # Its sockets give control over it: a folder for this user alone. Short, for sockets' paths.
-    folder = tempfile.mkdtemp(prefix="momo-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix=f"{NAME}-", dir="/tmp")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     stats, metrics, fallback = free_ports(3)
     settings = {
@@ -62,11 +63,11 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
     if binary != str(_WRAPPER):  # the user's own choice is wrapped too
-        os.environ["MOMO_HAPROXY"] = binary
+        os.environ["FRONT_HAPROXY"] = binary
         os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_WRAPPER)
     if host not in ("127.0.0.1", "localhost"):
-        os.environ["MOMO_FRONT_PORT"] = str(port)
-        os.environ["MOMO_FRONT_HOST"] = f"[{host}]" if ":" in host else host
+        os.environ["FRONT_PORT"] = str(port)
+        os.environ["FRONT_HOST"] = f"[{host}]" if ":" in host else host
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     return True

@@ -12,8 +12,8 @@ for file in "$@"; do
   if [ "$before" = "-f" ]; then
     sed -i -E \
       "s/^( *bind )(\*|):($RAY_SERVE_HAPROXY_STATS_PORT|$RAY_SERVE_HAPROXY_METRICS_PORT)\$/\1127.0.0.1:\3/" "$file"
-    if [ -n "$MOMO_FRONT_HOST" ]; then
-      sed -i -E "s/^( *bind )127\.0\.0\.1:$MOMO_FRONT_PORT\$/\1$MOMO_FRONT_HOST:$MOMO_FRONT_PORT/" "$file"
+    if [ -n "$FRONT_HOST" ]; then
+      sed -i -E "s/^( *bind )127\.0\.0\.1:$FRONT_PORT\$/\1$FRONT_HOST:$FRONT_PORT/" "$file"
     fi
     if ! grep -q "http-error status 503" "$file"; then
       {
@@ -30,4 +30,4 @@ for file in "$@"; do
   fi
   before=$file
 done
-exec "$MOMO_HAPROXY" "$@"
+exec "$FRONT_HAPROXY" "$@"

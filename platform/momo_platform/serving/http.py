@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+_ALSO = {401: [(b"www-authenticate", b"Bearer")], 408: [(b"connection", b"close")]}
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -53,9 +54,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        config = self.config
-        limit = config.limits.body_bytes
-        too_large = f"the body is larger than {limit} bytes"
+        limits = self.config.limits
         seen, started, replaced, whole = 0, False, False, False
         begun = time.perf_counter()
 
@@ -64,9 +63,9 @@ class Guard:
             if replaced:
                 return
             if message["type"] == "http.response.start":
-                if seen > limit:
+                if seen > limits.body_bytes:
                     replaced = True
-                    await _refuse(answer, 413, too_large)
+                    await _refuse(answer, *self._too_large)
                     return
                 started = True
             await answer(message)
@@ -81,7 +80,7 @@ class Guard:
             nonlocal seen, whole
             if whole:  # what comes now is the end of the connection
                 return await receive()
-            left = config.limits.seconds - (time.perf_counter() - begun)
+            left = limits.seconds - (time.perf_counter() - begun)
             try:
                 message = await asyncio.wait_for(receive(), max(left, 0.0))
             except TimeoutError:
@@ -89,29 +88,36 @@ class Guard:
             if message["type"] == "http.request":
                 whole = not message.get("more_body", False)
                 seen += len(message.get("body", b""))
-                if seen > limit:  # nothing more is kept; the answer becomes a refusal
+                if seen > limits.body_bytes:  # nothing more is kept; the answer becomes a refusal
                     return {"type": "http.request", "body": b"", "more_body": False}
             return message
 
-        headers = dict(scope["headers"])
-        if not _has_key(scope["path"], headers, config):
-            extra = [(b"www-authenticate", b"Bearer")]
-            await _refuse(answer, 401, "give a known key as Authorization: Bearer KEY", extra)
-            return
-        told = headers.get(b"content-length", b"0")
-        if told.isdigit() and int(told) > limit:
-            await _refuse(answer, 413, too_large)
+        if (refusal := self._refusal(scope)) is not None:
+            await _refuse(answer, *refusal)
             return
         try:
             await self.app(scope, guarded_receive, guarded_send)
         except _TooSlow:
             if not started and not replaced:
-                told = f"the body did not come within {config.limits.seconds:g} s"
-                await _refuse(answer, 408, told, [(b"connection", b"close")])
+                told = f"the body did not come within {limits.seconds:g} s"
+                await _refuse(answer, 408, told)
         except Exception:
             logger.exception("a request failed")
             if not started and not replaced:
                 await _refuse(answer, 500, "the service failed; its log says why")
+
+    @property
+    def _too_large(self) -> tuple[int, str]:
+        return 413, f"the body is larger than {self.config.limits.body_bytes} bytes"
+
+    def _refusal(self, scope: Message) -> tuple[int, str] | None:
+        """By the headers alone."""
+        headers = dict(scope["headers"])
+        if not _has_key(scope["path"], headers, self.config):
+            return 401, "give a known key as Authorization: Bearer KEY"
+        told = headers.get(b"content-length", b"0")
+        is_large = told.isdigit() and int(told) > self.config.limits.body_bytes
+        return self._too_large if is_large else None
 
 
 def _has_key(path: str, headers: dict[bytes, bytes], config: ServingConfig) -> bool:
@@ -131,12 +137,10 @@ def _note(scope: Message, status: int, seconds: float) -> None:
     runtime.SECONDS.labels(path).observe(seconds)
 
 
-async def _refuse(
-    send: Send, status: int, message: str, extra: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
+async def _refuse(send: Send, status: int, message: str) -> None:
     body = json.dumps(error_body(status, message)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += extra
+    headers += _ALSO.get(status, [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from momo_platform.serving.config import Limits
-from momo_platform.serving.encoder import Reader, Tokens
+from momo_platform.serving.encoder import InputReader, Tokens
 from momo_platform.serving.errors import ServiceRefusal
-from momo_platform.serving.pictures import Pictures, decoded
+from momo_platform.serving.pictures import PictureReader, decoded
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sent:
             raise ServiceRefusal(422, f"{place} is empty", place)
         return text
 
-    def prepared_picture(self, pictures: Pictures) -> Any:
+    def prepared_picture(self, pictures: PictureReader) -> Any:
         """The picture as the model takes it; None where there is none."""
         if self.image is None:
             return None
@@ -59,7 +59,7 @@ class Sent:
         return pictures.read(raw, self.place)
 
 
-class Kind(Protocol):
+class ItemSchema(Protocol):
     """A kind of item that is a JSON object: a model of `schema.py`."""
 
     def sent(self, place: str) -> Sent:
@@ -67,7 +67,7 @@ class Kind(Protocol):
         ...
 
 
-Given = str | Kind | Sequence[str | Kind]
+Given = str | ItemSchema | Sequence[str | ItemSchema]
 """A validated field of a request: a text, an item, or a list of them."""
 
 
@@ -85,18 +85,21 @@ def sent_items(given: Given, limits: Limits, name: str = "input") -> list[Sent]:
     return sent
 
 
-def _sent(value: str | Kind, place: str) -> Sent:
+def _sent(value: str | ItemSchema, place: str) -> Sent:
     one = Sent(place, place, value) if isinstance(value, str) else value.sent(place)
     _check_any(one.text, one.image, place)
     return one
 
 
 def read_items(
-    sent: Sequence[Sent], limits: Limits, reader: Reader, wanted: tuple[bool, bool] | None = None
+    sent: Sequence[Sent],
+    limits: Limits,
+    reader: InputReader,
+    wanted: tuple[bool, bool] | None = None,
 ) -> list[Item]:
     """Each item as `reader`'s model takes it; texts become tokens here and nowhere else. `wanted`:
     whether every item must have a text and a picture, or neither of them. Raises ServiceRefusal."""
-    pictures = Pictures(limits, reader.prepare)
+    pictures = PictureReader(limits, reader.prepare)
     read = [(one.checked_text(limits), one.prepared_picture(pictures)) for one in sent]
     for one, (text, picture) in zip(sent, read, strict=True):
         if wanted not in (None, (text is not None, picture is not None)):

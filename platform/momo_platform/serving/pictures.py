@@ -41,7 +41,7 @@ class _PixelBudget:
 _DECODING = _PixelBudget()
 
 
-class Pictures:
+class PictureReader:
     """Decodes the pictures of one request and prepares each for the model at once, so that none is
     kept at its full size; refuses more than the request's pixels."""
 

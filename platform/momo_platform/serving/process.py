@@ -28,7 +28,7 @@ import numpy as np
 
 from momo_platform.machine import with_our_modules
 from momo_platform.serving.config import Precision
-from momo_platform.serving.encoder import Classifier, Encoder, Tokens
+from momo_platform.serving.encoder import ServedClassifier, ServedEncoder, Tokens
 from momo_platform.serving.errors import ServiceRefusal
 
 
@@ -43,7 +43,7 @@ class ModelProcess:
 
     def __init__(
         self,
-        load: Callable[[str, int, str, Precision], Encoder | Classifier],
+        load: Callable[[str, int, str, Precision], ServedEncoder | ServedClassifier],
         folder: str,
         threads: int,
         device: str = "cpu",

@@ -17,7 +17,7 @@ from momo_platform.cores import usable_cores
 from momo_platform.serving import runtime
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
-from momo_platform.serving.encoder import Loaders, Reader, joined
+from momo_platform.serving.encoder import InputReader, Loaders, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.items import Given, Item, Sent, read_items, sent_items
 from momo_platform.serving.state import State, load_state
@@ -94,12 +94,12 @@ class Replica:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
-    async def read(self, reader: Reader, given: Given, name: str = "input") -> list[Item]:
+    async def read(self, reader: InputReader, given: Given, name: str = "input") -> list[Item]:
         """Items of a validated request's field `name`. `reader`: the model's, or a classifier's."""
         return await self.read_sent(reader, sent_items(given, self.config.limits, name))
 
     async def read_sent(
-        self, reader: Reader, sent: Sequence[Sent], wanted: tuple[bool, bool] | None = None
+        self, reader: InputReader, sent: Sequence[Sent], wanted: tuple[bool, bool] | None = None
     ) -> list[Item]:
         """`read_items`, in a thread where there are pictures or long texts."""
         arguments = (sent, self.config.limits, reader, wanted)

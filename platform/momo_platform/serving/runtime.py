@@ -7,17 +7,19 @@ import ctypes
 
 from prometheus_client import Counter, Gauge, Histogram
 
-REQUESTS = Counter("momo_requests_total", "Answers by path and status", ["path", "status"])
-SECONDS = Histogram("momo_request_seconds", "Seconds until the answer began", ["path"])
-ITEMS = Counter("momo_items_total", "Texts and pictures encoded", ["kind"])
+from momo_platform.application import NAME
+
+REQUESTS = Counter(f"{NAME}_requests_total", "Answers by path and status", ["path", "status"])
+SECONDS = Histogram(f"{NAME}_request_seconds", "Seconds until the answer began", ["path"])
+ITEMS = Counter(f"{NAME}_items_total", "Texts and pictures encoded", ["kind"])
 BATCH = Histogram(
-    "momo_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+    f"{NAME}_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
-MODEL_BYTES = Gauge("momo_model_resident_bytes", "Memory of the model's own process")
+MODEL_BYTES = Gauge(f"{NAME}_model_resident_bytes", "Memory of the model's own process")
 DEVICE_BYTES = Gauge(
-    "momo_model_device_bytes", "Memory that the model's process holds on its GPU; 0 without one"
+    f"{NAME}_model_device_bytes", "Memory that the model's process holds on its GPU; 0 without one"
 )
-QUEUED = Gauge("momo_queued_items", "Items in work or waiting at this replica")
+QUEUED = Gauge(f"{NAME}_queued_items", "Items in work or waiting at this replica")
 
 _MMAP_THRESHOLD = -3  # of mallopt
 

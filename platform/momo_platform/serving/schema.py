@@ -17,7 +17,7 @@ class PictureOrPair(BaseModel):
     text: str | None = None
 
     def sent(self, place: str) -> Sent:
-        """`momo_platform.serving.items.Kind`."""
+        """`momo_platform.serving.items.ItemSchema`."""
         return Sent(place, f"{place}.text", self.text, self.image)
 
 
@@ -59,7 +59,7 @@ class AttentionRequest(BaseModel):
     text: str | None = None
 
     def sent(self, place: str) -> Sent:
-        """`momo_platform.serving.items.Kind`."""
+        """`momo_platform.serving.items.ItemSchema`."""
         return Sent(place, f"{place}.text", self.text or None, self.image)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import Precision
-from momo_platform.serving.encoder import ClassifierReader, Loaders, Reader
+from momo_platform.serving.encoder import ClassifierReader, InputReader, Loaders
 from momo_platform.serving.index import Index, read_index
 from momo_platform.serving.items import Item
 from momo_platform.serving.process import ModelProcess
@@ -21,7 +21,7 @@ class State:
     """Replaced as a whole, so that no request sees half of a change."""
 
     encoder: ModelProcess
-    reader: Reader
+    reader: InputReader
     index: Index | None
     classifier: ModelProcess | None = None
     classifier_reader: ClassifierReader | None = None

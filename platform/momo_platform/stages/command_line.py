@@ -1,4 +1,4 @@
-"""Look after a storage of artifacts: `momo artifacts COMMAND`.
+"""Look after a storage of artifacts: `PROGRAM COMMAND`.
 
 An ARTIFACT is a stage's name (its newest artifact), name/fingerprint or the start of it, a
 fingerprint, or a path in the storage or to an exported model.
@@ -18,6 +18,7 @@ import tyro
 from rich.console import Console
 from rich.tree import Tree
 
+from momo_platform.application import NAME
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages.amounts import in_bytes
 from momo_platform.stages.catalog import (
@@ -299,7 +300,9 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     """Exit code 0: done; 1: something is damaged; 2: bad input."""
 
     def work() -> int:
-        app.cli(args=arguments, prog="momo artifacts", description=__doc__)
+        program = f"{NAME} artifacts"
+        told = (__doc__ or "").replace("PROGRAM", program)
+        app.cli(args=arguments, prog=program, description=told)
         return 0
 
     return exit_code(work, "the same command goes on where it was")

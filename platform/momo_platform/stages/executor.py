@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from momo_platform.ray_watch import dead_process
@@ -28,7 +29,8 @@ from momo_platform.stages.schedule import Schedule
 from momo_platform.stages.stage import Artifact
 from momo_platform.stages.status import FINISHED, StageStatus, check_feasible
 from momo_platform.stages.storage.artifacts import Storage
-from momo_platform.stages.task import LazyArtifacts, TaskSpec
+from momo_platform.stages.storage.leases import Leases
+from momo_platform.stages.task import LazyArtifacts, StageSpec
 from momo_platform.stages.task_errors import failure_text, told_error, why_again
 
 _WAIT_SECONDS = 1800.0
@@ -36,13 +38,13 @@ _MACHINE_FAULT_RETRIES = 2
 
 
 class Execution:
-    """One run of a plan. `view` is called with all statuses a few times a second."""
+    """One run of a plan. `display` is called with all statuses a few times a second."""
 
     def __init__(
         self,
         plan: Plan,
         storage: Storage,
-        view: Callable[[list[StageStatus]], None],
+        display: Callable[[list[StageStatus]], None],
         *,
         fail_fast: bool = False,
         growth: Mapping[str, float] | None = None,
@@ -50,19 +52,23 @@ class Execution:
     ) -> None:
         import ray
 
-        self.ray, self.storage, self.view, self.fail_fast = ray, storage, view, fail_fast
+        self.ray, self.storage, self.display, self.fail_fast = ray, storage, display, fail_fast
         self.failures: list[StageStatus] = []
         there, growth = ray.cluster_resources(), growth or {}
         both = {*there, *growth}
         check_feasible(plan, {n: max(there.get(n, 0.0), growth.get(n, 0.0)) for n in both})
         storage.create()
         self.schedule = Schedule(plan, storage)
-        self.leases = storage.leases()
         self.tasks = RayTasks(reporting=bool(plan.to_run))
         self.nodes = Nodes(there, wait_seconds)
         self.commit = git_commit()
         self.clock = WallClock()
-        self.next_view = 0.0
+        self.next_display = 0.0
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Of this driver, from the first that it needs: an object store is tried for their kind."""
+        return self.storage.leases()
 
     def run(self) -> Mapping[str, Artifact]:
         """Run to the end; raises StageFailed (or UserError) after independent stages finished."""
@@ -81,7 +87,7 @@ class Execution:
                 self._show()
             self._take_progress(now=True)  # an answer on its way, then what came after it
             self._take_progress(now=True)
-            self.view(list(self.schedule))
+            self.display(list(self.schedule))
         except (RayError, ConnectionError) as error:
             self.tasks.forget()
             raise ray_was_lost(str(error) or type(error).__name__) from error
@@ -89,7 +95,8 @@ class Execution:
             try:
                 self.tasks.cancel_all()
             finally:
-                self.leases.close()
+                if "leases" in vars(self):
+                    self.leases.close()
         if self.failures:
             raise StageFailed(failure_text(self.failures, self.schedule))
         keys = {s.entry.name: (s.entry.name, s.entry.fingerprint) for s in self.schedule}
@@ -152,11 +159,11 @@ class Execution:
             self._fail(status, error)
 
     def _show(self) -> None:
-        """Call the view; one that takes long is called less often, for a twentieth of the time."""
+        """Call the display, one that takes long less often: for a twentieth of the time."""
         started = time.perf_counter()
-        if started >= self.next_view:
-            self.view(list(self.schedule))
-            self.next_view = time.perf_counter() + 20 * (time.perf_counter() - started)
+        if started >= self.next_display:
+            self.display(list(self.schedule))
+            self.next_display = time.perf_counter() + 20 * (time.perf_counter() - started)
 
     def _collect(self) -> None:
         ready = self.tasks.wait()
@@ -228,7 +235,7 @@ class Execution:
         if anew and not status.retries:
             self.storage.drop_checkpoints(entry.name, entry.fingerprint)
         self.storage.clear_failure(entry.name, entry.fingerprint)
-        spec = TaskSpec(
+        spec = StageSpec(
             stage.name,
             entry.fingerprint,
             stage.version,
@@ -288,7 +295,7 @@ class Execution:
 def execute(
     plan: Plan,
     storage: Storage,
-    view: Callable[[list[StageStatus]], None] = lambda _: None,
+    display: Callable[[list[StageStatus]], None] = lambda _: None,
     *,
     fail_fast: bool = False,
     growth: Mapping[str, float] | None = None,
@@ -306,5 +313,5 @@ def execute(
     """
     with using(plan, storage):
         return Execution(
-            plan, storage, view, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
+            plan, storage, display, fail_fast=fail_fast, growth=growth, wait_seconds=wait_seconds
         ).run()

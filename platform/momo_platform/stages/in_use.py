@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from momo_platform.application import NAME
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.liveness import OLD_SECONDS, ProcessIdentity
 from momo_platform.stages.plan import Plan
@@ -206,7 +207,7 @@ def _wait_for_collectors(storage: Storage) -> None:
     told = False
     while found := [r for r in read_records(storage) if r.collects and r.lives]:
         if not told:
-            logger.warning("waits for a `momo artifacts gc` (%s)", found[0].who)
+            logger.warning("waits for a `%s artifacts gc` (%s)", NAME, found[0].who)
             told = True
         time.sleep(_POLL_SECONDS)
 

@@ -105,7 +105,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def source_hashes(modules: Iterable[str]) -> dict[str, str]:
-    """Source file (`momo/encoder.py`) → sha256, for modules and whole packages.
+    """Source file (`package/module.py`) → sha256, for modules and whole packages.
 
     Imports nothing, not even the parents of a dotted name: a plan must load no torch.
     """

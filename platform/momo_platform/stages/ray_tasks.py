@@ -8,7 +8,7 @@ from typing import Any
 
 from momo_platform.stages.board import Board, Reporter
 from momo_platform.stages.stage import Resources
-from momo_platform.stages.task import InputResolver, TaskSpec, run_stage
+from momo_platform.stages.task import InputResolver, StageSpec, run_stage
 
 _POLL_SECONDS = 0.2
 _CANCEL_SECONDS = 5.0
@@ -39,7 +39,7 @@ class RayTasks:
         """Stages that have a task."""
         return list(self._refs.values())
 
-    def start(self, spec: TaskSpec, resources: Resources, *, early: bool) -> None:
+    def start(self, spec: StageSpec, resources: Resources, *, early: bool) -> None:
         """A stage's task; `early`: its inputs are still being made."""
         task = self._task.options(
             num_cpus=resources.num_cpus,

@@ -15,7 +15,7 @@ FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
 
 @dataclass
 class StageStatus:
-    """What a view shows of one stage. `starting`: its processes are up, its inputs are not.
+    """What a display shows of one stage. `starting`: its processes are up, its inputs are not.
     `machine`: where its task runs, once that is known."""
 
     entry: PlanEntry

@@ -26,7 +26,7 @@ from momo_platform.stages.storage.open import open_storage
 
 
 @dataclass(frozen=True)
-class TaskSpec:
+class StageSpec:
     """One stage as its task gets it: `inputs` maps role → (stage name, fingerprint)."""
 
     name: str
@@ -80,7 +80,7 @@ class InputResolver:
     """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
     then checks their files (on object storage: fetches them to this machine)."""
 
-    def __init__(self, board: Any, spec: TaskSpec, *, wait: bool) -> None:
+    def __init__(self, board: Any, spec: StageSpec, *, wait: bool) -> None:
         self._board, self._spec, self._wait = board, spec, wait
 
     def __call__(self) -> Mapping[str, Path]:
@@ -95,7 +95,7 @@ class InputResolver:
 
 
 @contextlib.contextmanager
-def _fenced(storage: Storage, spec: TaskSpec) -> Iterator[None]:
+def _fenced(storage: Storage, spec: StageSpec) -> Iterator[None]:
     """Ends this process, and what it started on Ray, when the stage's lease goes to another driver:
     the driver that this task is of may be stopped, and two must not write the same checkpoints."""
     if spec.lease is None:
@@ -123,7 +123,7 @@ def _recorded(manifest: Manifest) -> dict[str, str]:
 
 
 def run_stage(
-    spec: TaskSpec,
+    spec: StageSpec,
     progress: Callable[[dict[str, Any]], None],
     resolve_inputs: Callable[[], Mapping[str, Path]],
 ) -> None:

@@ -22,7 +22,7 @@ _ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One artifact with all that it was made from: field → value, metric → number, curves."""
 
     label: str
@@ -31,7 +31,7 @@ class Run:
     curves: Mapping[str, Points] = field(default_factory=dict)
 
 
-def read_run(catalog: Catalog, text: str) -> Run:
+def read_run(catalog: Catalog, text: str) -> ComparedRun:
     """`[LABEL=]PLACE`: an artifact as `Catalog.find` takes it (a report, a trial's scores, an
     exported model, `runs/latest`), or `SWEEP:TRIAL[:SEED]` for one trial of a sweep.
 
@@ -50,7 +50,7 @@ def read_run(catalog: Catalog, text: str) -> Run:
             found = read_curves(artifact.path / FILE_NAME, ["loss/*"]) if artifact else {}
             curves |= {f"{one.stage}: {key}": points for key, points in found.items()}
     short = f"{manifest.stage}/{manifest.fingerprint[:6]}"
-    return Run(
+    return ComparedRun(
         label or (place if ":" in place else short), config, _metrics(catalog, manifest), curves
     )
 
@@ -102,14 +102,14 @@ def _metrics(catalog: Catalog, manifest: Manifest) -> dict[str, float]:
     return numbers(manifest.metrics)
 
 
-def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def differing(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
     """(field, its value in each run) of the fields that are not the same in all."""
     names = dict.fromkeys(name for run in runs for name in run.config)
     rows = [(name, [run.config.get(name, _ABSENT) for run in runs]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def markdown(runs: Sequence[Run]) -> str:
+def markdown(runs: Sequence[ComparedRun]) -> str:
     """Two tables: fields that differ, then all metrics; a column a run."""
     head = " | ".join(run.label for run in runs)
     rule = "|" + "---|" * (len(runs) + 1)
@@ -125,7 +125,7 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(runs: Sequence[Run]) -> str:
+def page(runs: Sequence[ComparedRun]) -> str:
     """The same with learning curves, as HTML without outside resources."""
     names = dict.fromkeys(name for run in runs for name in run.curves)
     order = {run.label: index for index, run in enumerate(runs)}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from momo_platform.application import NAME
 from momo_platform.cluster import answers, current_cluster_file
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError, open_storage
@@ -156,7 +157,8 @@ def _wandb(folder: Path) -> Link:
         import wandb
 
         if wandb.api.api_key:
-            return Link("Weights & Biases", "https://wandb.ai/home", f"project momo, {folder.name}")
+            told = f"project {NAME}, {folder.name}"
+            return Link("Weights & Biases", "https://wandb.ai/home", told)
     offline = sorted((folder / "wandb").glob("offline-run-*"))
     told = f"not logged in; {len(offline)} offline runs"
     if offline:
@@ -174,7 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None) -> int:
     import tyro
 
-    options = tyro.cli(DashboardOptions, args=arguments, prog="momo dashboard", description=__doc__)
+    options = tyro.cli(
+        DashboardOptions, args=arguments, prog=f"{NAME} dashboard", description=__doc__
+    )
     try:
         with serve(options) as links:
             for link in links:

@@ -54,26 +54,30 @@ def state_page(seen: Overview) -> str:
     return template(Path(__file__).parent, "dashboard_state.html.jinja").render(o=seen)
 
 
+def _answer(
+    path: str, root: Path, folder: Path | None, links: Sequence[Link]
+) -> tuple[str, str] | None:
+    """Content type and text; None for another path."""
+    if path == "/":
+        report = Path("report", "index.html")
+        name, has_report = "", False
+        if folder is not None:
+            name, has_report = folder.name, (folder / report).is_file()
+        latest = (root / "latest" / report).is_file()
+        page = index_page(overview(root), name, links, has_report=has_report, has_latest=latest)
+        return "text/html", page
+    if path == "/state":
+        return "text/html", state_page(overview(root))
+    if path == "/state.json":
+        return "application/json", json.dumps(dataclasses.asdict(overview(root)))
+    return None
+
+
 @contextlib.contextmanager
 def page_server(root: Path, folder: Path | None, port: int, links: list[Link]) -> Iterator[None]:
     """The page at /, its changing part at /state, the same as JSON at /state.json, and reports
     below /sweeps/NAME/report/, /latest/report/ and, of the chosen sweep, /report/."""
     name = folder.name if folder is not None else ""
-    latest = root / "latest" / "report" / "index.html"
-
-    def answer(path: str) -> tuple[str, str] | None:
-        """Content type and text; None for another path."""
-        if path == "/":
-            has_report = folder is not None and (folder / "report" / "index.html").is_file()
-            found = index_page(
-                overview(root), name, links, has_report=has_report, has_latest=latest.is_file()
-            )
-            return "text/html", found
-        if path == "/state":
-            return "text/html", state_page(overview(root))
-        if path == "/state.json":
-            return "application/json", json.dumps(dataclasses.asdict(overview(root)))
-        return None
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def _in_report(self) -> bool:
@@ -99,7 +103,7 @@ def page_server(root: Path, folder: Path | None, port: int, links: list[Link]) -
             if self._in_report():
                 super().do_GET()
                 return
-            found = answer(self.path)
+            found = _answer(self.path, root, folder, links)
             if found is None:
                 self.send_error(404)
                 return

@@ -29,7 +29,7 @@ from momo_platform.stages.storage.local_leases import LocalLeases
 from momo_platform.sweeps.comparisons import comparisons
 from momo_platform.sweeps.folder import DEFINITION, PLAN, RAY_URL, RESULTS, sweep_folder
 from momo_platform.sweeps.follow import Follower
-from momo_platform.sweeps.rows import Results, Row, shown_metrics
+from momo_platform.sweeps.rows import Results, TrialRow, shown_metrics
 from momo_platform.sweeps.study import delete_study, open_study, study_url
 from momo_platform.sweeps.sweep import Sweep
 
@@ -131,7 +131,7 @@ def run_sweep(
 
 
 def _results(
-    sweep: Sweep, rows: Sequence[Row], plan: Mapping[str, Any], command: str, seconds: float
+    sweep: Sweep, rows: Sequence[TrialRow], plan: Mapping[str, Any], command: str, seconds: float
 ) -> Results:
     rows = _told_apart(sorted(rows, key=lambda row: _order(sweep, row)))
     results = Results(
@@ -257,7 +257,7 @@ def _concurrency(sweep: Sweep, storage: Storage, options: SweepOptions) -> int:
     return min(options.concurrency or held, sweep.trials)
 
 
-def _told_apart(rows: Sequence[Row]) -> list[Row]:
+def _told_apart(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """With different labels: values that look alike get their trial's name too."""
     labels = [row.label for row in rows]
     return [
@@ -266,7 +266,7 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _order(sweep: Sweep, row: Row) -> tuple[int, str]:
+def _order(sweep: Sweep, row: TrialRow) -> tuple[int, str]:
     arms = list(sweep.arms)
     return (arms.index(row.label) if row.label in arms else 0), row.trial
 

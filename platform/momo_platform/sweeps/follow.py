@@ -18,9 +18,9 @@ from momo_platform.stages.run_record import ended_as, holder
 from momo_platform.sweeps.curves import Curves
 from momo_platform.sweeps.folder import RECORD, ROWS, TENSORBOARD
 from momo_platform.sweeps.kept_rows import KeptRows
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 from momo_platform.sweeps.sweep import Settings, Sweep
-from momo_platform.sweeps.tally import Tally
+from momo_platform.sweeps.tally import TrialTally
 from momo_platform.sweeps.trial import NUMBER, ROW, parameters_from, row_of, trial_name
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Follower:
         in_use: InUse | None = None,
     ) -> None:
         self.sweep, self.folder, self.stream, self.study = sweep, folder, stream, study
-        self.tally = Tally(sweep, concurrency)
+        self.tally = TrialTally(sweep, concurrency)
         self.kept = KeptRows(sweep, folder / ROWS, study, in_use, self.say)
         self._curves = Curves(folder / TENSORBOARD)
         self._started: dict[str, float] = {}
@@ -98,7 +98,7 @@ class Follower:
         else:
             print(line, file=self.stream, flush=True)
 
-    def know(self, rows: Iterable[Row]) -> None:
+    def know(self, rows: Iterable[TrialRow]) -> None:
         """Rows of earlier commands that still hold."""
         self.tally.know(rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from momo_platform.files import write_whole
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 from momo_platform.sweeps.study import add_row
 from momo_platform.sweeps.sweep import Sweep
 
@@ -33,22 +33,22 @@ class KeptRows:
     ) -> None:
         self._sweep, self._folder, self._say = sweep, folder, say
         self._study, self._in_use = study, in_use
-        self.found: dict[str, Row] = {}
+        self.found: dict[str, TrialRow] = {}
         for file in sorted(folder.glob("*.json")):
             try:
-                row = Row(**json.loads(file.read_text(encoding="utf-8")))
+                row = TrialRow(**json.loads(file.read_text(encoding="utf-8")))
             except (ValueError, TypeError):  # cut off by a crash: its trial runs again
                 continue
             self.found[row.trial] = row
 
-    def hold(self, rows: Iterable[Row]) -> None:
+    def hold(self, rows: Iterable[TrialRow]) -> None:
         """Their artifacts are not collected while the sweep runs."""
         if self._in_use is not None:
             self._in_use.add(
                 k for r in rows for stages in r.stages.values() for k in stages.items()
             )
 
-    def keep(self, row: Row) -> None:
+    def keep(self, row: TrialRow) -> None:
         """For a later run, and at once for the study, so that its dashboard is live."""
         self.hold([row])
         if row.state in ("done", "stopped") and not self._sweep.is_population:

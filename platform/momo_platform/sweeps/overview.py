@@ -20,7 +20,7 @@ from momo_platform.stages.storage.local_leases import FILE_NAME as LEASE
 from momo_platform.stages.storage.local_leases import holder
 from momo_platform.stages.time_left import trials_left
 from momo_platform.sweeps.folder import DEFINITION, RECORD, RESULTS, ROWS, SWEEPS
-from momo_platform.sweeps.rows import Row, best_of
+from momo_platform.sweeps.rows import TrialRow, best_of
 from momo_platform.training.records import FILE_NAME, read_curves
 
 _ENDED_RUNS = 5  # shown below those that go on
@@ -194,14 +194,14 @@ def _json(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _rows(folder: Path, results: Mapping[str, Any]) -> list[Row]:
+def _rows(folder: Path, results: Mapping[str, Any]) -> list[TrialRow]:
     """Ended trials, those of the results first known, else in the order in which they ended."""
     documents = results.get("rows")
     if documents is None:
         files = sorted((folder / ROWS).glob("*.json"), key=lambda p: p.stat().st_mtime)
         documents = [d for f in files if (d := _json(f))]
     try:
-        return [Row(**document) for document in documents]
+        return [TrialRow(**document) for document in documents]
     except TypeError:  # of another version
         return []
 
@@ -241,7 +241,10 @@ def _sweep_view(folder: Path) -> SweepView:
 
 
 def _sweep_left(
-    rows: Sequence[Row], running: Sequence[Mapping[str, Any]], left: int, record: Mapping[str, Any]
+    rows: Sequence[TrialRow],
+    running: Sequence[Mapping[str, Any]],
+    left: int,
+    record: Mapping[str, Any],
 ) -> str:
     """From the trials that ended."""
     took = [row.seconds for row in rows if row.seconds > 0 and row.state != "failed"]
@@ -257,7 +260,7 @@ def _at_work(trial: Mapping[str, Any]) -> Iterator[Working]:
         yield Working(stage, progress.get("machine", ""), _share(progress), text, name)
 
 
-def _by_trial(rows: Sequence[Row], metric: str, mode: str) -> list[Small]:
+def _by_trial(rows: Sequence[TrialRow], metric: str, mode: str) -> list[Small]:
     values = [(i, e.mean) for i, r in enumerate(rows, 1) if (e := r.estimate(metric))]
     if len(values) < 2:
         return []

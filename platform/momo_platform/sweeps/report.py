@@ -13,7 +13,7 @@ from momo_platform.stages import open_storage
 from momo_platform.stages.storage.artifacts import Storage
 from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_chart
 from momo_platform.sweeps.comparisons import TEST, comparisons, told_p
-from momo_platform.sweeps.rows import Results, Row, figure
+from momo_platform.sweeps.rows import Results, TrialRow, figure
 from momo_platform.sweeps.study import importance, plain
 from momo_platform.sweeps.sweep import ARM, Sweep
 from momo_platform.training.records import FILE_NAME, read_curves
@@ -23,7 +23,7 @@ _MOST_CURVES = COLOURS
 _MOST_COLUMNS = 6
 
 
-def learning_curves(storage: Storage, row: Row, patterns: Sequence[str]) -> dict[str, Points]:
+def learning_curves(storage: Storage, row: TrialRow, patterns: Sequence[str]) -> dict[str, Points]:
     """`stage: record` → (step, value) of the first seed, of all stages that kept records.
 
     What is no longer in the storage is left out.
@@ -162,7 +162,7 @@ def render(
     )
 
 
-def _cells(results: Results, row: Row) -> dict[str, Any]:
+def _cells(results: Results, row: TrialRow) -> dict[str, Any]:
     one = comparisons(results).get(row.label)
     return {
         "label": row.label,
@@ -204,7 +204,7 @@ def _parallel(results: Results) -> str:
 
 
 def _charts(
-    storage: Storage, ranked: Sequence[Row], patterns: Sequence[str]
+    storage: Storage, ranked: Sequence[TrialRow], patterns: Sequence[str]
 ) -> list[tuple[str, str]]:
     """(stage: record, SVG with a line a trial)."""
     charts: dict[str, dict[str, Points]] = {}

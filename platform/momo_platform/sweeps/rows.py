@@ -62,7 +62,7 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """One trial. `seeds`: seed → its numbers by path; `stages`: seed → stage name → fingerprint,
     where the artifacts and their learning curves lie; `history`: settings by segment."""
 
@@ -115,7 +115,7 @@ class Row:
         seeds = f"seeds {figure(min(values), 3)} to {figure(max(values), 3)}, "
         return f"{found}; {seeds if found.n > 1 else ''}sample ±{figure(sample, 2)}"
 
-    def differences(self, other: Row, metric: str) -> dict[str, float]:
+    def differences(self, other: TrialRow, metric: str) -> dict[str, float]:
         """Seed → this row less `other`, where both have the metric."""
         return {
             seed: numbers[metric] - other.seeds[seed][metric]
@@ -123,7 +123,7 @@ class Row:
             if metric in numbers and metric in other.seeds.get(seed, {})
         }
 
-    def difference(self, other: Row, metric: str) -> Estimate | None:
+    def difference(self, other: TrialRow, metric: str) -> Estimate | None:
         """This row less `other`, paired by seed."""
         found = list(self.differences(other, metric).values())
         return estimate(found) if found else None
@@ -135,9 +135,9 @@ class Best:
     intervals, widened for the number of trials, overlap with its own, or all others where there is
     no interval to tell them apart. `searched`: whether it was sought among draws of a space."""
 
-    row: Row
+    row: TrialRow
     estimate: Estimate
-    rivals: Sequence[Row]
+    rivals: Sequence[TrialRow]
     others: int
     searched: bool = False
 
@@ -179,14 +179,16 @@ class Best:
         )
 
 
-def ranked(rows: Sequence[Row], metric: str, mode: str) -> list[Row]:
+def ranked(rows: Sequence[TrialRow], metric: str, mode: str) -> list[TrialRow]:
     """Finished rows that have the metric, best first."""
     found = [(r.estimate(metric), r) for r in rows if r.state == "done"]
     known = [(e.mean, r) for e, r in found if e is not None]
     return [r for _, r in sorted(known, key=lambda pair: pair[0], reverse=mode == "max")]
 
 
-def best_of(rows: Sequence[Row], metric: str, mode: str, *, searched: bool = False) -> Best | None:
+def best_of(
+    rows: Sequence[TrialRow], metric: str, mode: str, *, searched: bool = False
+) -> Best | None:
     """The best of the finished rows and who rivals it; None where none is finished. So that being
     the best of many is no proof by itself, intervals are Bonferroni's over the trials."""
     order = ranked(rows, metric, mode)
@@ -224,14 +226,14 @@ class Results:
     seconds: float
     definition: Mapping[str, Any]
     shown: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TrialRow]
     plan: Mapping[str, Any] = field(default_factory=dict)
     """What was fixed before the first trial; empty where nothing was."""
     comparisons: Sequence[Mapping[str, Any]] = field(default_factory=list)
     """Of arms with the first, by `metric`: as `comparisons.Comparison`, for other programs."""
 
     @property
-    def ranked(self) -> list[Row]:
+    def ranked(self) -> list[TrialRow]:
         """Finished rows, best first."""
         return ranked(self.rows, self.metric, self.mode)
 
@@ -242,7 +244,7 @@ class Results:
         return best_of(self.rows, self.metric, self.mode, searched=searched)
 
     @property
-    def reference(self) -> Row | None:
+    def reference(self) -> TrialRow | None:
         """The first arm, where the sweep has arms and it is done."""
         arms = list(self.definition["arms"])
         rows = [r for r in self.rows if arms and r.label == arms[0] and r.state == "done"]
@@ -257,7 +259,7 @@ def read_results(file: Path) -> Results:
     """Raises UserError for a file that is no sweep's results."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        rows = [Row(**row) for row in values.pop("rows")]
+        rows = [TrialRow(**row) for row in values.pop("rows")]
         return Results(**values, rows=rows)
     except OSError as error:
         raise UserError(
@@ -267,7 +269,7 @@ def read_results(file: Path) -> Results:
         raise UserError(f"{file}: not a sweep's results.json ({error!r})") from error
 
 
-def shown_metrics(metric: str, patterns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def shown_metrics(metric: str, patterns: Sequence[str], rows: Sequence[TrialRow]) -> list[str]:
     """`metric`, then those that match a pattern, in the patterns' order."""
     known = list(dict.fromkeys(n for r in rows for numbers in r.seeds.values() for n in numbers))
     found = [n for p in patterns for n in known if fnmatch.fnmatchcase(n, p)]

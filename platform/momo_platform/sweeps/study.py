@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.stages import UserError
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 from momo_platform.sweeps.sweep import ARM, Choice, Interval, Sweep
 
 STUDY = "study.db"
@@ -87,7 +87,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def add_row(study: Any, sweep: Sweep, row: Row) -> None:
+def add_row(study: Any, sweep: Sweep, row: TrialRow) -> None:
     """Add a row that the search itself has not put there; once, or again where it ends otherwise
     after a resume."""
     import optuna
@@ -124,7 +124,7 @@ def requeue(study: Any) -> int:
     return len(left)
 
 
-def importance(sweep: Sweep, rows: Sequence[Row]) -> dict[str, float]:
+def importance(sweep: Sweep, rows: Sequence[TrialRow]) -> dict[str, float]:
     """Parameter → its share of the metric's variance (fANOVA, Hutter et al. 2014), largest first.
 
     Empty where there are too few finished rows, or only one parameter or value.

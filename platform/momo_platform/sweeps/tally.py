@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from momo_platform.console import progress_text
 from momo_platform.stages.time_left import trials_left
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 from momo_platform.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 
-class Tally:
+class TrialTally:
     """Of one sweep; trials by their labels. `concurrency` is how many run at once."""
 
     def __init__(self, sweep: Sweep, concurrency: int) -> None:
@@ -27,7 +27,7 @@ class Tally:
         self._began: dict[str, float] = {}
         self._took: list[float] = []  # seconds of the trials that ended
 
-    def know(self, rows: Iterable[Row]) -> None:
+    def know(self, rows: Iterable[TrialRow]) -> None:
         """Rows of earlier commands that still hold."""
         for row in rows:
             self.finished += 1

@@ -14,7 +14,7 @@ from momo_platform.stages.executor import execute
 from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.stages.stage import all_stages
 from momo_platform.stages.status import FINISHED, StageStatus
-from momo_platform.sweeps.rows import Row, State
+from momo_platform.sweeps.rows import State, TrialRow
 from momo_platform.sweeps.sweep import Settings, Sweep, numbers
 
 _HISTORY = "history.json"
@@ -26,7 +26,7 @@ segment), and the step and the loss that it is compared by while it trains."""
 
 
 class Watcher:
-    """The executor's view: tells the driver what runs, and Tune the loss that ASHA compares."""
+    """The executor's display: tells the driver what runs, and Tune the loss that ASHA compares."""
 
     def __init__(self, sweep: Sweep, label: str, seed: int, board: Any) -> None:
         self.sweep, self.label, self.seed, self.board = sweep, label, seed, board
@@ -148,7 +148,7 @@ def row_of(
     parameters: Mapping[str, Any],
     metrics: Mapping[str, Any] | None,
     failure: BaseException | None,
-) -> Row:
+) -> TrialRow:
     """One trial's row from what it last reported."""
     metrics = metrics or {}
     row = json.loads(metrics[ROW]) if ROW in metrics else {}
@@ -159,7 +159,7 @@ def row_of(
         state, error = "failed", _told(failure)
     if row and sweep.is_population:
         parameters = row["history"][-1]
-    return Row(
+    return TrialRow(
         trial=trial,
         label=sweep.label(parameters),
         parameters=parameters,

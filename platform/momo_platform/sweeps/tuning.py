@@ -19,7 +19,7 @@ from momo_platform.stages import UserError
 from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.sweeps.callbacks import TellTrials
 from momo_platform.sweeps.follow import Follower
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 from momo_platform.sweeps.study import requeue, study_url
 from momo_platform.sweeps.sweep import Choice, Interval, Settings, Sweep
 from momo_platform.sweeps.trial import (
@@ -50,7 +50,7 @@ def run_trials(
     concurrency: int,
     follower: Follower,
     callbacks: Sequence[Any],
-) -> list[Row]:
+) -> list[TrialRow]:
     """All rows: those that `follower` knows from before, and what is run now.
 
     Trials that are known beforehand are a list, of which what is missing runs; Optuna goes on with
@@ -99,7 +99,7 @@ def _tuner(
     options: SweepOptions,
     folder: Path,
     concurrency: int,
-    known: Mapping[str, Row],
+    known: Mapping[str, TrialRow],
     follower: Follower,
     trainable: Any,
     run_config: tune.RunConfig,
@@ -128,7 +128,7 @@ def _tuner(
     )
 
 
-def _still_holds(sweep: Sweep, row: Row, sets: Sequence[Settings] | None) -> bool:
+def _still_holds(sweep: Sweep, row: TrialRow, sets: Sequence[Settings] | None) -> bool:
     """Whether a row of an earlier run is what its trial would give now: the same parameters under
     its number, and graphs with the same fingerprints."""
     if sets is not None:
@@ -164,7 +164,7 @@ def _search(
     options: SweepOptions,
     folder: Path,
     concurrency: int,
-    known: Mapping[str, Row],
+    known: Mapping[str, TrialRow],
     study: Any,
 ) -> tuple[dict[str, Any], int, Any]:
     """(parameter space, samples, search algorithm) of what is still to run."""

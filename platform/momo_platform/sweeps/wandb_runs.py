@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.air.integrations.wandb import WandbLoggerCallback
 
+from momo_platform.application import NAME
 from momo_platform.stages import UserError
 from momo_platform.stages.fingerprint import fingerprint
 from momo_platform.sweeps.sweep import Settings, Sweep
@@ -23,7 +24,7 @@ class TrialRuns(WandbLoggerCallback):
     """
 
     def __init__(self, sweep: Sweep, folder: Path, mode: str | None) -> None:
-        super().__init__(project="momo", group=sweep.name, excludes=[ROW, STEP, WATCHED])
+        super().__init__(project=NAME, group=sweep.name, excludes=[ROW, STEP, WATCHED])
         self._sweep, self._place = sweep, {"dir": str(folder), "mode": mode, "resume": "allow"}
         self._trials: dict[str, str] = {}  # of each id
 

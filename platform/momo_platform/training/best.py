@@ -15,7 +15,7 @@ from momo_platform.training.resume import damaged_checkpoint
 from momo_platform.training.validation import TOTAL
 
 
-class Best:
+class BestCheckpoint:
     """`record`: its `step` and its `value`; empty before the first, and where nobody asks."""
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.training import interrupt
 from momo_platform.training.average import WeightAverage
-from momo_platform.training.best import Best
+from momo_platform.training.best import BestCheckpoint
 from momo_platform.training.checkpoint import (
     CheckpointWriter,
     load_progress,
@@ -46,7 +46,7 @@ from momo_platform.training.profiling import Profiler
 from momo_platform.training.records import FILE_NAME, RunLog, last_values
 from momo_platform.training.resume import checkpoint_to_resume
 from momo_platform.training.skips import TrainingDiverged, culprit_samples
-from momo_platform.training.task import Task, TouchedTask, TrainingSetup
+from momo_platform.training.task import TouchedTask, TrainingSetup, TrainingTask
 from momo_platform.training.trackers import RunIdentity
 from momo_platform.training.turns import Turns
 from momo_platform.training.validation import Validation
@@ -86,7 +86,7 @@ class Trainer:
         self._verdicts = Verdicts(self.device)
         self._turns = Turns(config, tuple(setup.loaders))
         self.start_step = 0
-        self.best = Best(folder, config)
+        self.best = BestCheckpoint(folder, config)
         newest = checkpoint_to_resume(folder, rank, self.device, self._warn)
         if newest:
             state = load_weights(newest, self.task)
@@ -285,7 +285,7 @@ class Trainer:
         # Under DDP gradients are views of its buckets: others beside them would double the memory.
         in_buckets = isinstance(self.module, DistributedDataParallel)
         self.optimizer.zero_grad(set_to_none=not in_buckets)
-        weights = cast(Task, self.setup.task).weights
+        weights = cast(TrainingTask, self.setup.task).weights
         result = backward_pass(
             self.module,
             batches,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from momo_platform.training.parallel import touch
 
 
-class Loss(Protocol):
+class SummedLoss(Protocol):
     """A loss before division: `sum` and `count` are scalars, `metrics` are already means over as
     many terms as `count` says.
 
@@ -37,7 +37,7 @@ class LossParts(NamedTuple):
     metrics: Mapping[str, Tensor]
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """An `nn.Module` whose forward turns a modality's batch into named losses.
 
     Optional methods: `blocks()` names the repeated blocks (sharding, compilation);
@@ -52,7 +52,7 @@ class Task(Protocol):
 
     weights: Mapping[str, float]
 
-    def __call__(self, modality: str, batch: Mapping[str, Tensor]) -> Mapping[str, Loss]: ...
+    def __call__(self, modality: str, batch: Mapping[str, Tensor]) -> Mapping[str, SummedLoss]: ...
 
 
 class HeldOut(Protocol):
@@ -70,7 +70,7 @@ class HeldOut(Protocol):
 class TrainingSetup:
     """What a recipe's builder returns to the loop on every worker.
 
-    `task` is an `nn.Module` fulfilling `Task`; `loaders` maps a modality to its batches;
+    `task` is an `nn.Module` fulfilling `TrainingTask`; `loaders` maps a modality to its batches;
     `save(task, folder)` writes the finished model, called on rank 0 only. `held_out` maps a
     modality to the rows that the run is measured on while it trains.
     """
@@ -106,7 +106,7 @@ class TouchedTask(nn.Module):
         device = next(self.parameters()).device.type
         kept: Mapping[str, Tensor] = {}
         with_rows: Any = getattr(self.task, "with_rows", None) if rows else None
-        losses: Mapping[str, Loss]
+        losses: Mapping[str, SummedLoss]
         with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
             if with_rows is not None:
                 losses, kept = with_rows(modality, batch)

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from momo_platform.application import NAME
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import LoggingConfig
 
 logger = logging.getLogger(__name__)
 TENSORBOARD, WANDB, MLFLOW = "tensorboard", "wandb", "mlflow"
-_PROJECT = "momo"
-_TAG = "momo.fingerprint"
+_TAG = f"{NAME}.fingerprint"
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -91,7 +91,7 @@ class Wandb:
         if mode != "online":
             shutil.rmtree(folder / WANDB, ignore_errors=True)
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            project=os.environ.get("WANDB_PROJECT", NAME),
             id=run.fingerprint or None,
             name=run.name,
             group=group or None,
@@ -115,7 +115,7 @@ class Wandb:
 
 
 class MLflow:
-    """A run with the fingerprint as its tag `momo.fingerprint`, by which a restart finds it.
+    """A run with the fingerprint as its tag `NAME.fingerprint`, by which a restart finds it.
 
     At MLFLOW_TRACKING_URI, else in `<folder>/mlflow`, made anew from `records`.
     """
@@ -128,7 +128,7 @@ class MLflow:
             uri = f"sqlite:///{(folder / MLFLOW / 'mlflow.db').absolute()}"
         self._entities = mlflow.entities
         self._client = client = mlflow.MlflowClient(uri)
-        title = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+        title = os.environ.get("MLFLOW_EXPERIMENT_NAME", NAME)
         experiment = client.get_experiment_by_name(title)
         place_of_run = experiment.experiment_id if experiment else client.create_experiment(title)
         self._last = -1

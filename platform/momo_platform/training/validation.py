@@ -15,7 +15,7 @@ from momo_platform.training.average import WeightAverage
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.feed import to_device, to_tensors
 from momo_platform.training.parallel import reshard, world_size
-from momo_platform.training.task import LossParts, Task, TouchedTask, TrainingSetup
+from momo_platform.training.task import LossParts, TouchedTask, TrainingSetup, TrainingTask
 from momo_platform.training.validation_plan import ValidationPlan, plan_validation
 
 TOTAL = "valid/loss/total"
@@ -62,7 +62,7 @@ class Validation:
             for modality in self.plan.batches:
                 found |= self._of(modality)
         losses = {n: v for n, v in found.items() if n.startswith("loss/")}
-        weights = cast(Task, self._setup.task).weights
+        weights = cast(TrainingTask, self._setup.task).weights
         total = sum(weights.get(n.removeprefix("loss/"), 1.0) * v for n, v in losses.items())
         self.seconds += time.perf_counter() - started
         return {f"valid/{name}": value for name, value in found.items()} | {TOTAL: total}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_classifier import make_classifier
 
-from pipelines.serving import MoMoClassifier, MoMoClassifierReader, MoMoEncoder, MoMoReader
+from pipelines.serving import MoMoClassifier, MoMoClassifierReader, MoMoReader, ServedMoMo
 
 WORDS = ["red", "green", "apple", "tree", "two", "cats", "the", "man", "steamy", "room", "blue"]
 
@@ -24,7 +24,7 @@ def texts():
 def test_vectors_of_tokens_are_those_of_the_texts_to_the_bit(folders, direct, texts):
     reader, encoder = (
         kind(folders["one"], *rest)
-        for kind, rest in ((MoMoReader, ()), (MoMoEncoder, (1, "cpu", "fp32")))
+        for kind, rest in ((MoMoReader, ()), (ServedMoMo, (1, "cpu", "fp32")))
     )
     tokens = reader.tokens(texts)
     np.testing.assert_array_equal(encoder.texts(tokens), direct.embed(texts=texts))
@@ -38,7 +38,7 @@ def test_vectors_of_tokens_are_those_of_the_texts_to_the_bit(folders, direct, te
 
 def test_a_text_does_not_depend_on_what_else_is_in_its_batch(folders, texts):
     """Rows come back in their own order, whatever lengths they have."""
-    encoder = MoMoEncoder(folders["one"], 1, "cpu", "fp32")
+    encoder = ServedMoMo(folders["one"], 1, "cpu", "fp32")
     tokens = MoMoReader(folders["one"]).tokens(texts)
     alone = np.concatenate([encoder.texts([ids]) for ids in tokens])
     np.testing.assert_allclose(encoder.texts(tokens), alone, atol=1e-6)

@@ -7,10 +7,10 @@ from pretend_cuda import cuda_device
 from momo_platform.serving.config import ServingConfig
 from momo_platform.stages import UserError
 from pipelines.serve import ServeOptions, config_of
-from pipelines.serving import MoMoEncoder, MoMoReader
+from pipelines.serving import MoMoReader, ServedMoMo
 
 
-class Watched(MoMoEncoder):
+class Watched(ServedMoMo):
     """Notes how many texts each batch has."""
 
     def __init__(self, *arguments):

@@ -1,7 +1,7 @@
 """A classifier of random weights, for the endpoint."""
 
 import momo
-from momo.evaluation.finetune import Classifier
+from momo.evaluation.finetune import FineTuned
 from momo.evaluation.momo_encoder import MoMoEncoder
 
 
@@ -10,7 +10,7 @@ def make_classifier(folder, inputs):
     source = momo.load(folder.parent / "one", "cpu")
     encoder = MoMoEncoder(source.model, source.tokenizer, device="cpu")
     momo.save_classifier(
-        *(folder, Classifier(encoder.trunk(), 3, 0.0)),
+        *(folder, FineTuned(encoder.trunk(), 3, 0.0)),
         classes=["fruit", "plant", "animal"],
         inputs=inputs,
         tokenizer_json=source.tokenizer.to_str(),

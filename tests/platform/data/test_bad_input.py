@@ -34,13 +34,10 @@ from momo_platform.data.text import (
     parse_json,
 )
 from momo_platform.stages import UserError
-from pipelines.modalities import (
-    MODALITIES,
-    TEXT,
-    run_prepare_image,
-    run_prepare_pair,
-    run_prepare_text,
-)
+from pipelines.modalities import MODALITIES, TEXT
+from pipelines.modalities.image import run_prepare_image
+from pipelines.modalities.pair import run_prepare_pair
+from pipelines.modalities.text import run_prepare_text
 
 CONFIG = ImageConfig(size_cap=16)
 LARGEST_MB = 300  # of a process that lists and prepares the hostile corpora; 168 were measured

@@ -19,7 +19,9 @@ from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
 from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
-from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT, run_prepare_pair, run_prepare_text
+from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
+from pipelines.modalities.pair import run_prepare_pair
+from pipelines.modalities.text import run_prepare_text
 
 datasets = pytest.importorskip("datasets")
 

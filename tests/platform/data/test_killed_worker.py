@@ -14,7 +14,7 @@ from PIL import Image
 from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.sources import SourceConfig
 from momo_platform.stages.manifest import describe_files
-from pipelines.modalities import run_prepare_image
+from pipelines.modalities.image import run_prepare_image
 
 PICTURES = 3000
 

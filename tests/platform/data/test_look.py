@@ -13,7 +13,8 @@ from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, Sink
 from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import UserError
-from pipelines.modalities import MODALITIES, PAIR, run_mix_pair
+from pipelines.modalities import MODALITIES, PAIR
+from pipelines.modalities.pair import run_mix_pair
 
 
 def look(path, kind):

@@ -19,7 +19,9 @@ from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sink import DATA, NEAR, Sink
 from momo_platform.data.sources import SourceConfig
-from pipelines.modalities import PAIR, run_mix_image, run_prepare_pair
+from pipelines.modalities import PAIR
+from pipelines.modalities.image import run_mix_image
+from pipelines.modalities.pair import run_prepare_pair
 
 
 def drawing(seed, colour="red", size=64):

@@ -16,7 +16,7 @@ from batches_process import GLOBAL_BATCH, batches
 from momo_platform.data.mix import MixConfig
 from momo_platform.data.order import SampleOrder, permuted
 from momo_platform.data.shards import ShardDataset, write_shards
-from pipelines.modalities import run_mix_image
+from pipelines.modalities.image import run_mix_image
 
 HERE = Path(__file__).parent
 ROWS = 48 * 70 + 13

@@ -19,14 +19,9 @@ from momo_platform.data.shards import ShardDataset
 from momo_platform.data.sources import SourceConfig
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages import UserError
-from pipelines.modalities import (
-    run_mix_image,
-    run_mix_pair,
-    run_mix_text,
-    run_prepare_image,
-    run_prepare_pair,
-    run_prepare_text,
-)
+from pipelines.modalities.image import run_mix_image, run_prepare_image
+from pipelines.modalities.pair import run_mix_pair, run_prepare_pair
+from pipelines.modalities.text import run_mix_text, run_prepare_text
 
 
 @dataclass

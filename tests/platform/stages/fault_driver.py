@@ -12,7 +12,7 @@ if __name__ == "__main__":
     storage = open_storage(sys.argv[1])
     seen = {}
 
-    def view(statuses):
+    def display(statuses):
         for status in statuses:
             text = f"{status.entry.name} {status.state} {status.detail}".strip()
             if seen.get(status.entry.name) != text:
@@ -20,5 +20,5 @@ if __name__ == "__main__":
                 print(text, flush=True)
 
     with start_ray("local", num_cpus=2, object_store_mb=100):
-        execute(make_plan([build(*map(int, sys.argv[2:]))], storage), storage, view)
+        execute(make_plan([build(*map(int, sys.argv[2:]))], storage), storage, display)
     print("all done", flush=True)

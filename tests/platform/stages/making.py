@@ -2,7 +2,7 @@
 
 from momo_platform.stages import Stage, Storage, canonical, fingerprint
 from momo_platform.stages.stage import all_stages
-from momo_platform.stages.task import TaskSpec, run_stage
+from momo_platform.stages.task import StageSpec, run_stage
 
 
 def make(storage: Storage, *targets: Stage) -> None:
@@ -11,7 +11,7 @@ def make(storage: Storage, *targets: Stage) -> None:
     for stage in all_stages(targets):
         digest = fingerprint(stage, known)
         inputs = {role: (s.name, known[s.name]) for role, s in stage.inputs.items()}
-        spec = TaskSpec(
+        spec = StageSpec(
             stage.name,
             digest,
             stage.version,

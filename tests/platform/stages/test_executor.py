@@ -66,6 +66,13 @@ def test_a_graph_runs_once_and_only_what_changed_runs_again(ray_local, storage):
     }
 
 
+def test_where_nothing_is_to_run_no_lease_is_asked_for(ray_local, storage, monkeypatch):
+    (stage,) = chain(1)
+    make(storage, stage)
+    monkeypatch.setattr(storage, "leases", lambda: pytest.fail("a lease was asked for"))
+    assert execute(make_plan([stage], storage), storage)["s0"].name == "s0"
+
+
 def test_a_failed_stage_stops_only_what_needs_it(ray_local, storage):
     bad = Stage("bad", fail, Toy(message="no such picture"), {"up": chain(1)[0]})
     behind = Stage("behind", add, Toy(), {"bad": bad})
@@ -121,7 +128,7 @@ def test_an_early_starter_makes_room_for_an_input_that_starts_again(ray_local, s
     seen = Recorder()
     trainer = Resources(workers=1, worker_cpus=0.1)
     slow = Stage("slow", restart_late, Toy(4, seconds=1.5), resources=trainer)
-    # A second, so that it is seen at work: on a busy machine the view is called less often.
+    # A second, so that it is seen at work: on a busy machine the display is called less often.
     stage = Stage("next", early, Toy(1, seconds=1.0), {"up": slow}, resources=EARLY)
     artifacts = execute(make_plan([stage], storage), storage, seen)
     assert artifacts["next"].metrics["sum"] == 5

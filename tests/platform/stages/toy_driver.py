@@ -6,7 +6,7 @@ from pathlib import Path
 from toy_stages import Toy, add, chain, count_steps
 
 from momo_platform.cluster import start_ray
-from momo_platform.console import View
+from momo_platform.console import Display
 from momo_platform.silence import silence
 from momo_platform.stages import Stage, make_plan, open_storage
 from momo_platform.stages.executor import execute
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     with (
         silence(Path(sys.argv[1]) / "ray.log") as stream,
         start_ray("local", num_cpus=2, object_store_mb=100),
-        View(stream) as view,
+        Display(stream) as display,
     ):
-        artifacts = execute(plan, storage, view)
-        view.print(f"sum {artifacts['end'].metrics['sum']}")
+        artifacts = execute(plan, storage, display)
+        display.print(f"sum {artifacts['end'].metrics['sum']}")

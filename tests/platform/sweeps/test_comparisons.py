@@ -15,7 +15,7 @@ from momo_platform.sweeps.comparisons import (
     told_p,
 )
 from momo_platform.sweeps.report import markdown, render
-from momo_platform.sweeps.rows import Results, Row, estimate
+from momo_platform.sweeps.rows import Results, TrialRow, estimate
 
 SEEDS = st.lists(st.floats(-1.0, 1.0).map(lambda v: round(v, 6)), min_size=3, max_size=8)
 
@@ -80,7 +80,7 @@ def test_no_margin_no_equality_and_a_wide_interval_is_not_equal():
 
 def sweep(plan, **arms):
     rows = [
-        Row(name, name, {}, [], "done", {str(s): {"m": v} for s, v in enumerate(values)})
+        TrialRow(name, name, {}, [], "done", {str(s): {"m": v} for s, v in enumerate(values)})
         for name, values in arms.items()
     ]
     definition = {"arms": dict.fromkeys(arms), "space": {}, "seeds": [0, 1, 2]}
@@ -122,15 +122,15 @@ def test_a_tasks_sample_interval_stands_beside_its_seeds():
         str(s): {"m": v, "t": v, "sample/t/low": v - 0.02, "sample/t/high": v + 0.02}
         for s, v in enumerate((0.4, 0.6, 0.7))
     }
-    row = Row("a", "a", {}, [], "done", seeds)
+    row = TrialRow("a", "a", {}, [], "done", seeds)
     assert row.told("t").endswith("; seeds 0.4 to 0.7, sample ±0.02")
     assert row.told("m") == str(row.estimate("m"))
-    one = Row("a", "a", {}, [], "done", {"0": seeds["0"]})
+    one = TrialRow("a", "a", {}, [], "done", {"0": seeds["0"]})
     assert one.told("t") == "0.4; sample ±0.02"
 
 
 def test_the_best_of_a_search_is_said_to_be_picked():
-    rows = [Row(str(i), str(i), {}, [], "done", {"0": {"m": i / 10}}) for i in range(8)]
+    rows = [TrialRow(str(i), str(i), {}, [], "done", {"0": {"m": i / 10}}) for i in range(8)]
     definition = {"arms": {}, "space": {"rate": {}}, "seeds": [0]}
     found = Results("s", "m", "max", "", "", "", "", 0.0, definition, ["m"], rows).best
     assert "picked as the largest of 8" in found.in_words("m", "max")

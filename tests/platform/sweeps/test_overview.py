@@ -18,7 +18,7 @@ from momo_platform.sweeps.dashboard_page import state_page
 from momo_platform.sweeps.folder import DEFINITION, RECORD
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.overview import overview
-from momo_platform.sweeps.rows import Row
+from momo_platform.sweeps.rows import TrialRow
 
 SWEEP = Sweep("s", build, "m", arms={n: {"x": n} for n in "abcdef"}, seeds=(0, 1))
 
@@ -31,7 +31,7 @@ def ended(folder, number, value):
     """A finished trial's row, as the follower keeps it."""
     label = list(SWEEP.arms)[number]
     seeds = {"0": {"m": value}, "1": {"m": value + 0.01}}
-    row = Row(f"{number:05d}", label, {"arm": label}, [{}], "done", seeds, {}, 60.0)
+    row = TrialRow(f"{number:05d}", label, {"arm": label}, [{}], "done", seeds, {}, 60.0)
     (folder / "rows").mkdir(parents=True, exist_ok=True)
     (folder / "rows" / f"{number:05d}.json").write_text(json.dumps(dataclasses.asdict(row)))
 

@@ -24,7 +24,7 @@ from momo_platform.sweeps.charts import forest_chart, parallel_chart, shares_cha
 from momo_platform.sweeps.follow import Follower
 from momo_platform.sweeps.rows import (
     Results,
-    Row,
+    TrialRow,
     best_of,
     estimate,
     figure,
@@ -55,7 +55,9 @@ def test_one_seed_has_no_interval():
 
 
 def row(label, seeds, state="done"):
-    return Row(label, label, {"arm": label}, [{}], state, {s: {"m": v} for s, v in seeds.items()})
+    return TrialRow(
+        label, label, {"arm": label}, [{}], state, {s: {"m": v} for s, v in seeds.items()}
+    )
 
 
 def test_differences_are_paired_by_seed():
@@ -123,7 +125,7 @@ def test_results_come_back_from_their_file_and_others_are_refused(tmp_path):
 def test_numbers_and_what_is_shown():
     metrics = {"a": 1, "b": {"c": 2.5, "d": float("nan"), "e": {"f": 3}}, "g": "text", "h": True}
     assert numbers(metrics) == {"a": 1.0, "b/c": 2.5, "b/e/f": 3.0}
-    rows = [Row("t", "t", {}, [], "done", {"0": {"m": 1.0, "b/c": 2.0, "b/d": 3.0, "z": 0.0}})]
+    rows = [TrialRow("t", "t", {}, [], "done", {"0": {"m": 1.0, "b/c": 2.0, "b/d": 3.0, "z": 0.0}})]
     assert shown_metrics("m", ["b/*"], rows) == ["m", "b/c", "b/d"]
 
 
@@ -205,6 +207,8 @@ def test_settings_change_fields_by_their_paths():
     assert changed == Outer(Inner(5, 9), {"image": 4}, False)
     assert with_settings(Outer(), {"inner": Inner(0, 0)}).inner == Inner(0, 0)
     assert with_settings(Outer(), {"sizes.text": 3}).sizes == {"image": 1, "text": 3}
+    dotted = with_settings(Outer(), {"sizes.image.small": 2, "sizes.image.x.y": 5})
+    assert dotted.sizes == {"image": 1, "image.small": 2, "image.x.y": 5}
     assert with_settings(Outer(), {}) == Outer()
 
 

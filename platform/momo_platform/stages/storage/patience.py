@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from momo_platform.application import variable
+
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-SECONDS = "MOMO_STORAGE_PATIENCE"
+SECONDS = variable("STORAGE_PATIENCE")
 _DEFAULT_SECONDS = 300.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # How pyarrow's S3 and GCS name what may pass; it has tried for some seconds itself by then.
@@ -26,7 +28,7 @@ def may_pass(error: OSError) -> bool:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """`call()`, again and again while the store is away, for `MOMO_STORAGE_PATIENCE` seconds (300).
+    """`call()`, again and again while the store is away, for `SECONDS` of the environment (300).
 
     It must be one that can be repeated. Raises the last error then, any other at once.
     """
