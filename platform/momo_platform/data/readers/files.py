@@ -24,7 +24,7 @@ TEXT = ".txt"
 NO_CAPTION = "no caption lies beside the picture"
 
 
-class Files(Reader):
+class PlainFiles(Reader):
     """Pictures have a label, and perhaps a split, where they lie in a folder a class."""
 
     pictures, texts, hashed = EXTENSIONS, (TEXT,), (TEXT,)
@@ -58,4 +58,4 @@ class Files(Reader):
                 yield Document(str(number), line, reason=reason)
 
 
-READER = Files()
+READER = PlainFiles()
