@@ -28,7 +28,9 @@ from momo_platform.data.sources import SourceConfig, identify, list_rows, text_p
 from momo_platform.data.splits import Shares
 from momo_platform.data.text import BadText, clean_caption
 from momo_platform.stages import UserError
-from pipelines.modalities import MODALITIES, PAIR, TEXT, run_prepare_pair, run_prepare_text
+from pipelines.modalities import MODALITIES, PAIR, TEXT
+from pipelines.modalities.pair import run_prepare_pair
+from pipelines.modalities.text import run_prepare_text
 
 CONFIG = ImageConfig(size_cap=16)
 ENCODINGS = ("utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
