@@ -119,6 +119,15 @@ def every_stage(path: str, value: Any, stages: tuple[str, ...] = STAGES) -> dict
     return {f"training.{stage}.{path}": value for stage in stages}
 
 
+def images_in_stage3(config: PipelineConfig, share: int = 1) -> dict[str, Any]:
+    """Settings: pictures alone beside stage 3's texts and pairs, 1/`share` of stage 2's batches."""
+    size = config.training["stage2-joint"].train.batch_sizes["image"] // share
+    return {
+        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
+        "training.stage3-pair.train.batch_sizes.image": size,
+    }
+
+
 def learning_rates(config: PipelineConfig) -> dict[str, float]:
     """Path of each stage's learning rate → the rate."""
     return {

@@ -59,7 +59,7 @@ both read on validation parts. FLAVA's rates are stage 1's, stage 1's and stage 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -68,7 +68,7 @@ from experiments.budget import STAGES, learning_rates
 from experiments.design import Design
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe, FlavaShape
 from experiments.flava_baseline.stages import run_codebook, run_flava_training
-from experiments.run import Experiment, main
+from experiments.run import Arms, Experiment, main
 from momo_platform.overrides import with_settings
 from momo_platform.stages import Stage
 from momo_platform.sweeps import Settings
@@ -167,7 +167,7 @@ def compute(config: PipelineConfig, flava: Sequence[FlavaRecipe] = ()) -> float:
     return total
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """MoMo; FLAVA at equal tokens and at equal compute; both at half their learning rates."""
     ratio = compute(base) / compute(base, recipes(base))
     halved = {path: rate / 2 for path, rate in learning_rates(base).items()}

@@ -21,16 +21,14 @@ That was noticed among many figures and is a question for fresh seeds, no findin
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import every_stage
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """The schedules; a step of one modality costs a part, so there are more of them."""
     stages = ("stage2-joint", "stage3-pair")
     names = ("accumulate", "alternate", "joint", "sequential")

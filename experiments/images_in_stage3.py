@@ -20,24 +20,16 @@ a few steps, 176 instead of 180.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
+from experiments.budget import images_in_stage3
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """At equal compute: with pictures there are fewer steps."""
-    with_images = {
-        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pair.train.batch_sizes.image": base.training[
-            "stage2-joint"
-        ].train.batch_sizes["image"]
-        // 2,
-    }
-    return {"text and pairs": {}, "pictures too": with_images}
+    return {"text and pairs": {}, "pictures too": images_in_stage3(base, share=2)}
 
 
 DESIGN = Design(("pictures too",), margin=0.01)

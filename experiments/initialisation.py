@@ -24,16 +24,14 @@ base size and were not tried here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import with_model
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """Not at equal compute: stages 2 and 3 are the same in all arms."""
     twice = 2 * base.training["stage1-image"].train.steps
     return {

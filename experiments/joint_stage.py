@@ -28,29 +28,19 @@ confirmed one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
+from experiments.budget import images_in_stage3
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """Stage 2 as the demo has it, at 1/4 of stage 1's rate; at all of it; that with less weight on
     words; stages 2 and 3 as one."""
-    whole = {
-        "training.stage2-joint.train.optimizer.learning_rate": base.training[
-            "stage1-image"
-        ].train.optimizer.learning_rate,
-    }
-    joined = {
-        "training.stage2-joint.train.steps": 0,
-        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pair.train.batch_sizes.image": base.training[
-            "stage2-joint"
-        ].train.batch_sizes["image"],
-    }
+    rate = base.training["stage1-image"].train.optimizer.learning_rate
+    whole = {"training.stage2-joint.train.optimizer.learning_rate": rate}
+    joined = {"training.stage2-joint.train.steps": 0, **images_in_stage3(base)}
     return {
         "three stages": {},
         "stage 2 at stage 1's rate": whole,

@@ -28,16 +28,14 @@ has every arm's macro mean within 0.002, pairs within 0.003 and text within 0.00
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import every_stage
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """One ratio changed each, at equal compute."""
     return {
         "base": {},

@@ -20,16 +20,14 @@ expected; it is one task, sentiment, and was not tested.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import every_stage
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """One weight changed each."""
     both = ("stage2-joint", "stage3-pair")
     masked = {

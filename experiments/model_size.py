@@ -37,8 +37,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments.budget import (
     STAGES,
     Budget,
@@ -48,19 +46,17 @@ from experiments.budget import (
     with_model,
 )
 from experiments.design import Design
-from experiments.run import RESULTS, Experiment, ExperimentOptions, run
+from experiments.run import RESULTS, Arms, Experiment, ExperimentOptions, run
+from experiments.run import main as run_main
 from experiments.scaling_law import chart, extrapolate, fit
 from momo.config import ModelConfig
 from momo.cost import parameter_counts
 from momo_platform.charts import standalone
-from momo_platform.exit_codes import exit_code
 from momo_platform.overrides import with_settings
 from momo_platform.stages import UserError, open_storage
 from momo_platform.sweeps import Settings
 from momo_platform.sweeps.folder import sweep_folder
 from momo_platform.sweeps.rows import Results, read_results
-from pipelines.commands.help_pages import SWEEP
-from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import PipelineConfig
 
 METRIC = "total_loss"
@@ -95,7 +91,7 @@ def of_depth(config: PipelineConfig, depth: int) -> dict[str, Any]:
     return with_model(**shape, **decoder) | rates
 
 
-def arms(depths: Sequence[int], config: PipelineConfig) -> Mapping[str, Settings]:
+def arms(depths: Sequence[int], config: PipelineConfig) -> Arms:
     """depth 4 first; at equal tokens, then at equal compute."""
     if len(set(depths)) < 4 or min(depths) < 1:
         raise UserError(f"--depth {' '.join(map(str, depths))}: give at least four sizes from 1 up")
@@ -153,26 +149,15 @@ EXPERIMENT = Experiment(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """As every experiment, and then the fit."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if help_asked("sweep model_size", SWEEP, given):
-        print(f"\n{(__doc__ or '').strip()}")
-        return 0
-    options = tyro.cli(
-        SizeOptions,
-        args=for_parser(given),
-        description=__doc__,
-        prog="experiments/model_size.py",
-    )
-    again = "the same command goes on where it was"
-    return exit_code(lambda: _main(options, given), again)
+    return run_main(EXPERIMENT, __doc__, arguments, SizeOptions, _run_and_fit)
 
 
-def _main(options: SizeOptions, given: Sequence[str]) -> int:
+def _run_and_fit(ladder: Experiment, options: SizeOptions, given: Sequence[str]) -> int:
     if options.only:
         raise UserError("--only: the law needs every size; choose them with --depth")
     sizes = partial(arms, options.depth)
-    compared = tuple(sizes(EXPERIMENT.base(options.budget)))[1:]
-    experiment = replace(EXPERIMENT, design=replace(DESIGN, comparisons=compared), arms=sizes)
+    compared = tuple(sizes(ladder.base(options.budget)))[1:]
+    experiment = replace(ladder, design=replace(DESIGN, comparisons=compared), arms=sizes)
     code = run(experiment, options, given)
     if code or options.plan:
         return code

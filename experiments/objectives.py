@@ -22,15 +22,13 @@ seeds with all four.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """One objective off each; the compute it leaves goes to more steps."""
     names = ("contrastive", "matching", "pair_mlm", "pair_mim")
     return {

@@ -27,6 +27,8 @@ from pipelines.graph.corpora import is_own
 from pipelines.option_names import todays_settings, with_whole_names
 from pipelines.trials import TrialBase, build_trial, command_of
 
+Arms = Mapping[str, Settings]
+"""Name → what the arm changes in the base config; the first is the reference."""
 RESULTS = Path(__file__).parent / "results"
 FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
 
@@ -67,14 +69,14 @@ class ExperimentOptions(SweepOptions):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`arms(base)`: name → what it changes in the base config; the first is the reference. Those
-    `on_request` run only when `--only` names them. Steps are chosen so that all cost the same
-    compute, unless `equal` is False. Or a `space` that Optuna searches with `samples` trials.
-    `design`: what is compared by what, with how many seeds and which margin; a file of your own may
-    leave it out: then all arms of the first run are, by `metric` and without a margin."""
+    """`arms(base)`; those `on_request` run only when `--only` names them. Steps are chosen so that
+    all cost the same compute, unless `equal` is False. Or a `space` that Optuna searches with
+    `samples` trials. `design`: what is compared by what, with how many seeds and which margin; a
+    file of your own may leave it out: then all arms of the first run are, by `metric` and without a
+    margin."""
 
     name: str
-    arms: Callable[[PipelineConfig], Mapping[str, Settings]] = lambda _: {}
+    arms: Callable[[PipelineConfig], Arms] = lambda _: {}
     space: Mapping[str, Choice | Interval] = field(default_factory=dict)
     samples: int = 1
     on_request: tuple[str, ...] = ()
@@ -92,25 +94,33 @@ class Experiment:
         return self.design or Design(metric=self.metric, seeds=1 if self.space else 3)
 
 
-def main(experiment: Experiment, doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as those of `pipelines/full.py`; a sweep with a failed trial ends with 1."""
+def main(
+    experiment: Experiment,
+    doc: str | None,
+    arguments: Sequence[str] | None = None,
+    options_of: type[ExperimentOptions] = ExperimentOptions,
+    work: Callable[[Experiment, Any, Sequence[str]], int] | None = None,
+) -> int:
+    """The command line of an experiment: `options_of` what it can be told, `work` is done with that
+    (default: `run`). Exit codes as those of `pipelines/full.py`; a sweep with a failed trial ends
+    with 1."""
     import tyro
 
     given = sys.argv[1:] if arguments is None else list(arguments)
 
-    def work() -> int:
+    def told() -> int:
         if help_asked(f"sweep {experiment.name}", SWEEP, given):
             print(f"\n{(doc or '').strip()}")
             return 0
         options = tyro.cli(
-            ExperimentOptions,
+            options_of,
             args=with_whole_names(for_parser(given)),
             description=doc,
             prog=f"momo sweep {experiment.name}",
         )
-        return run(experiment, options, given)
+        return (work or run)(experiment, options, given)
 
-    return exit_code(work, "the same command goes on where it was")
+    return exit_code(told, "the same command goes on where it was")
 
 
 def sweep_of(experiment: Experiment, options: ExperimentOptions) -> Sweep:

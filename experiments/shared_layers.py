@@ -24,16 +24,14 @@ the others. FLAVA's topology, with 2.5 times the layers and 0.86 of the steps, h
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import equal_compute, with_model
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """Layers: depth; 1/4 + 1/4 + 1/2 of it; and as many in each tower and half as many on top.
 
     At equal compute, and the first towers with as many steps too: a picture or a text alone passes

@@ -20,16 +20,14 @@ equal compute (102 steps instead of 180) -2.9 (-10.7 to +4.9).
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from experiments.budget import equal_compute
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """With a pass each, once at equal compute, once with as many steps."""
     apart = {"training.stage3-pair.task.shared_passes": False}
     same = {**apart, "training.stage3-pair.train.steps": base.training["stage3-pair"].train.steps}

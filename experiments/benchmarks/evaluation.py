@@ -9,22 +9,20 @@ regularisation. Peers are the limits: a minute, 2 GB. About 10 minutes on two co
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, in_a_process, in_turn, main
 
 VECTORS, EMBEDDING = 100_000, 256
 ROWS, FEATURES, CLASSES = 50_000, 768, 10
 
 
-def retrieve() -> None:
-    """Both directions."""
+def retrieve() -> dict[str, float]:
+    """Both directions: seconds, and the process's peak memory in MB."""
     from momo.evaluation.retrieval import zero_shot_retrieval
 
     g = np.random.default_rng(0)
@@ -34,13 +32,11 @@ def retrieve() -> None:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     groups = g.permutation(VECTORS)
     order = g.permutation(VECTORS)
-    started = time.perf_counter()
-    zero_shot_retrieval(images, texts[order], groups, groups[order])
-    report(time.perf_counter() - started)
+    return _measured(lambda: zero_shot_retrieval(images, texts[order], groups, groups[order]))
 
 
-def probe() -> None:
-    """With the choice of the regularisation."""
+def probe() -> dict[str, float]:
+    """With the choice of the regularisation: as `retrieve`."""
     from momo.evaluation.probe import linear_probe
 
     g = np.random.default_rng(0)
@@ -50,65 +46,43 @@ def probe() -> None:
     parts = [
         (features[a:b], labels[a:b]) for a, b in ((0, 40_000), (40_000, 45_000), (45_000, ROWS))
     ]
-    started = time.perf_counter()
-    linear_probe(*parts)
-    report(time.perf_counter() - started)
+    return _measured(lambda: linear_probe(*parts))
 
 
-def report(seconds: float) -> None:
-    """To the process that measures."""
+def _measured(work: Callable[[], object]) -> dict[str, float]:
     import torch
 
     from momo_platform.training.diagnostics import peak_memory_bytes
 
-    memory = peak_memory_bytes(torch.device("cpu")) / 2**20
-    print(json.dumps({"seconds": seconds, "memory": memory}))
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "memory": peak_memory_bytes(torch.device("cpu")) / 2**20}
 
 
-PARTS = {"retrieval": retrieve, "probe": probe}
+def _taken(work: Callable[[], dict[str, float]], quick: bool) -> tuple[list[float], list[float]]:
+    """Seconds and MB of each run."""
+    name = work.__name__
+    found = in_turn(1 if quick else 5, {name: lambda: in_a_process(work)}, "run")[name]
+    return [one["seconds"] for one in found], [one["memory"] for one in found]
 
 
-def measure(name: str, runs: int) -> list[Row]:
-    """Rows of one part."""
-    found = []
-    for run in range(runs):
-        done = subprocess.run(
-            [sys.executable, __file__, "--run", name], capture_output=True, text=True, check=True
-        )
-        found.append(json.loads(done.stdout))
-        print(f"{name} {run + 1}/{runs}: {found[-1]}", file=sys.stderr, flush=True)
-    seconds, memory = ([f[key] for f in found] for key in ("seconds", "memory"))
-    what = {
-        "retrieval": f"{VECTORS:,} × {VECTORS:,} vectors of {EMBEDDING}, both ways",
-        "probe": f"{ROWS:,} × {FEATURES} features, {CLASSES} classes",
-    }[name]
-    rows = [
-        compare(f"{name}: {what}", seconds, "a minute", [60.0], unit="s", largest_ratio=1.0),
+def retrieval_rows(quick: bool) -> list[Row]:
+    """Beside a minute and 2 GB."""
+    seconds, memory = _taken(retrieve, quick)
+    name = f"retrieval: {VECTORS:,} × {VECTORS:,} vectors of {EMBEDDING}, both ways"
+    return [
+        compare(name, seconds, "a minute", [60.0], largest_ratio=1.0),
+        compare("retrieval: peak memory", memory, "2 GB", [2000.0], unit="MB", largest_ratio=1.0),
     ]
-    if name == "retrieval":
-        rows.append(
-            compare(
-                "retrieval: peak memory", memory, "2 GB", [2000.0], unit="MB", largest_ratio=1.0
-            )
-        )
-    return rows
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    parser.add_argument("--only", default="", help=" or ".join(PARTS))
-    parser.add_argument("--run", choices=PARTS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.run:
-        PARTS[options.run]()
-        return 0
-    runs = 1 if options.quick else 5
-    rows = [row for name in PARTS if options.only in name for row in measure(name, runs)]
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
+def probe_rows(quick: bool) -> list[Row]:
+    """Beside a minute."""
+    seconds, _ = _taken(probe, quick)
+    name = f"probe: {ROWS:,} × {FEATURES} features, {CLASSES} classes"
+    return [compare(name, seconds, "a minute", [60.0], largest_ratio=1.0)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, {"retrieval": retrieval_rows, "probe": probe_rows}))

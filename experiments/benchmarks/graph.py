@@ -9,20 +9,24 @@ graph again, Ray's own start. About 4 minutes.
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, main, say
 from momo_platform.cluster import start_ray
-from momo_platform.stages import Artifact, Context, Stage, Storage, make_plan, open_storage
+from momo_platform.stages import Artifact, Context, Stage, make_plan, open_storage
 from momo_platform.stages.executor import execute
 
 SIZES = (10, 100, 1000)
+SHAPES = ("chain", "wide")
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,14 @@ def graph(shape: str, size: int, value: int) -> list[Stage]:
     return [last]
 
 
-def plain_seconds(shape: str, size: int, at_once: int) -> float:
-    """The same shape of plain Ray tasks."""
+def plain(shape: str, size: int) -> None:
+    """The same shape of plain Ray tasks, eight at a time."""
     import ray
 
     @ray.remote(num_cpus=0)
     def nothing(_: object = None) -> None:
         return None
 
-    started = time.perf_counter()
     if shape == "chain":
         for _ in range(size):
             ray.get(nothing.remote())
@@ -65,110 +68,86 @@ def plain_seconds(shape: str, size: int, at_once: int) -> float:
         waiting: list[Any] = []
         for _ in range(size):
             waiting.append(nothing.remote())
-            if len(waiting) >= at_once:
+            if len(waiting) >= 8:
                 _, waiting = ray.wait(waiting)
         ray.get(waiting)
-    return time.perf_counter() - started
 
 
-def plan_seconds(storage: Storage, targets: list[Stage], expected: int) -> float:
-    """Planning alone."""
-    started = time.perf_counter()
-    plan = make_plan(targets, storage)
-    seconds = time.perf_counter() - started
-    assert len(plan.to_run) == expected
-    return seconds
+def run_once(sizes: Sequence[int], taken: dict[Any, list[float]]) -> None:
+    """All shapes and sizes on a Ray of their own. Adds seconds to `taken`: of a graph of stages and
+    of plain tasks (`stage` or `plain`, shape, size), of planning a chain of which nothing is made
+    (`plan`, size); of the largest chain once it is made planned and run again (`cached`, `again`);
+    of Ray's start."""
 
-
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small and once: tests the script")
-    options = parser.parse_args()
-    runs, sizes = (1, (10, 30)) if options.quick else (5, SIZES)
-    largest = sizes[-1]
-    stage_ms: dict[tuple[str, int], list[float]] = {}
-    plain_ms: dict[tuple[str, int], list[float]] = {}
-    plans: dict[int, list[float]] = {sizes[0]: [], largest: []}
-    cached: list[float] = []
-    starts: list[float] = []
-    again: list[float] = []
-    for run in range(runs):
+    def add(key: Any, work: Callable[[], object]) -> None:
         started = time.perf_counter()
-        with start_ray("local", num_cpus=2), tempfile.TemporaryDirectory() as folder:
-            starts.append(time.perf_counter() - started)
-            storage = open_storage(folder)
-            execute(make_plan(graph("wide", 8, -1), storage), storage)  # worker processes start
-            plain_seconds("wide", 8, 8)
-            for shape in ("chain", "wide"):
-                for size in sizes:
-                    key = (shape, size)
-                    targets = graph(shape, size, size)
-                    if shape == "chain" and size in plans:
-                        plans[size].append(plan_seconds(storage, targets, size))
-                    plain = plain_seconds(shape, size, at_once=8)
-                    plain_ms.setdefault(key, []).append(1000 * plain / size)
-                    started = time.perf_counter()
-                    execute(make_plan(targets, storage), storage)
-                    ms = 1000 * (time.perf_counter() - started) / size
-                    stage_ms.setdefault(key, []).append(ms)
-                    if key == ("chain", largest):
-                        cached.append(plan_seconds(storage, targets, 0))
-                        started = time.perf_counter()
-                        execute(make_plan(targets, storage), storage)
-                        again.append(time.perf_counter() - started)
-            print(f"run {run + 1}/{runs} done", file=sys.stderr, flush=True)
-    rows = [
+        work()
+        taken[key].append(time.perf_counter() - started)
+
+    def plan(targets: list[Stage], expected: int) -> None:
+        assert len(make_plan(targets, storage).to_run) == expected
+
+    def run(targets: list[Stage]) -> None:
+        execute(make_plan(targets, storage), storage)
+
+    with ExitStack() as stack:
+        add("start", lambda: stack.enter_context(start_ray("local", num_cpus=2)))
+        storage = open_storage(stack.enter_context(tempfile.TemporaryDirectory()))
+        run(graph("wide", 8, -1))  # worker processes start
+        plain("wide", 8)
+        for shape, size in itertools.product(SHAPES, sizes):
+            targets = graph(shape, size, size)
+            if shape == "chain" and size in (sizes[0], sizes[-1]):
+                add(("plan", size), partial(plan, targets, size))
+            add(("plain", shape, size), partial(plain, shape, size))
+            add(("stage", shape, size), partial(run, targets))
+            if (shape, size) == ("chain", sizes[-1]):
+                add("cached", partial(plan, targets, 0))
+                add("again", partial(run, targets))
+
+
+def rows(quick: bool) -> list[Row]:
+    """Planning, running again, and what a stage costs beyond a plain task."""
+    runs, sizes = (1, (10, 30)) if quick else (5, SIZES)
+    taken: dict[Any, list[float]] = defaultdict(list)
+    for run in range(runs):
+        run_once(sizes, taken)
+        say(f"run {run + 1}/{runs} done")
+    least, most = sizes[0], sizes[-1]
+    few, many = taken["plan", least], taken["plan", most]
+    peer = f"planning {least} stages"
+    again = f"run {most} finished stages again, Ray's start apart"
+    found = [
+        compare(f"plan {most} stages, none made", many, peer, few, largest_value=0.5),
         compare(
-            f"plan {largest} stages, none made",
-            plans[largest],
-            f"planning {sizes[0]} stages",
-            plans[sizes[0]],
+            *(f"plan {most} stages, all made", taken["cached"], f"{peer}, none made", few),
             largest_value=0.5,
         ),
-        compare(
-            f"plan {largest} stages, all made",
-            cached,
-            f"planning {sizes[0]} stages, none made",
-            plans[sizes[0]],
-            largest_value=0.5,
-        ),
-        compare(
-            f"run {largest} finished stages again, Ray's start apart",
-            again,
-            "Ray's own start",
-            starts,
-            largest_value=10.0,
-        ),
+        compare(again, taken["again"], "Ray's own start", taken["start"], largest_value=10.0),
     ]
-    rows += [_overhead(key, stage_ms[key], plain_ms[key]) for key in stage_ms]
-    rows += [
+    cost = {key[1:]: [1000 * s / key[2] for s in taken[key]] for key in taken if key[0] == "stage"}
+    for (shape, size), ours in cost.items():
+        alone = [1000 * s / size for s in taken["plain", shape, size]]
+        found.append(
+            compare(
+                f"{shape} of {size}: a stage that does nothing, beyond Ray's task",
+                [a - b for a, b in zip(ours, alone, strict=True)],
+                "a plain Ray task in the same shape",
+                alone,
+                unit="ms",
+                largest_value=50.0,
+            )
+        )
+    return found + [
         compare(
-            f"{shape}: cost a stage at {largest} stages",
-            stage_ms[shape, largest],
-            f"at {sizes[0]} stages",
-            stage_ms[shape, sizes[0]],
+            *(f"{shape}: cost a stage at {most} stages", cost[shape, most]),
+            *(f"at {least} stages", cost[shape, least]),
             unit="ms",
             largest_ratio=1.2,
         )
-        for shape in ("chain", "wide")
+        for shape in SHAPES
     ]
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
-
-
-def _overhead(key: tuple[str, int], ours: list[float], plain: list[float]) -> Row:
-    shape, size = key
-    extra = [a - b for a, b in zip(ours, plain, strict=True)]
-    return compare(
-        f"{shape} of {size}: a stage that does nothing, beyond Ray's task",
-        extra,
-        "a plain Ray task in the same shape",
-        plain,
-        unit="ms",
-        largest_value=50.0,
-    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, {"": rows}))

@@ -11,29 +11,28 @@ the rows "without codebook" pass it ready targets. About 25 minutes on two cores
 
 from __future__ import annotations
 
-import argparse
 import gc
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, partial
 
 import torch
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, in_a_process, main
 from experiments.benchmarks.updates import (
     BASE,
     DEVICE,
     LONG,
     PATCHES,
+    beside,
     flava_pair_updater,
-    interleaved,
     mae_updater,
     momo_pair_updater,
     on_device,
     pair_encoders,
     product_rate,
     random_batch,
+    rates,
     sum_of,
     updater,
 )
@@ -57,33 +56,30 @@ def encoder_flops(rows: int, tokens: int, depth: int = 12, width: int = 768) -> 
     return rows * depth * (linear + attention)
 
 
-def inference_rows(runs: int, rows: int) -> list[Row]:
+def inference_rows(quick: bool, rows: int = 32) -> list[Row]:
     """Joint encoding of pairs, in evaluation mode."""
-
     goals = {LONG: 1.65, SHORT: 2.5}
     calls = pair_encoders(rows, tuple(goals))
     found: list[Row] = []
     for real, goal in goals.items():
-        taken = interleaved(runs, calls[real])
-        rates = {name: [rows / s for s in values] for name, values in taken.items()}
+        pairs = rates(rows, _runs(quick), calls[real])
         found.append(
             compare(
                 f"pair inference, base, {real} tokens, batch {rows}",
-                rates["ours"],
+                pairs["ours"],
                 "FlavaModel",
-                rates["FLAVA"],
+                pairs["FlavaModel"],
                 unit="pairs/s",
                 least_ratio=goal,
             )
         )
-        gemm = gemm_rate()
-        flops = encoder_flops(rows, 1 + PATCHES + real) / 1e9
+        flops = encoder_flops(1, 1 + PATCHES + real) / 1e9
         found.append(
             compare(
                 f"share of the machine's GEMM rate, {real} tokens",
-                [flops / s for s in taken["ours"]],
+                [flops * rate for rate in pairs["ours"]],
                 "large matrix products",
-                [gemm],
+                [gemm_rate()],
                 unit="GFLOP/s",
                 least_ratio=0.9,
             )
@@ -91,7 +87,7 @@ def inference_rows(runs: int, rows: int) -> list[Row]:
     return found
 
 
-def pair_update_rows(runs: int, rows: int) -> list[Row]:
+def pair_update_rows(quick: bool, rows: int = 4) -> list[Row]:
     """Stage 3's update beside FLAVA's."""
     found = []
     for real, goal in ((LONG, 1.7), (SHORT, 2.2)):
@@ -100,15 +96,14 @@ def pair_update_rows(runs: int, rows: int) -> list[Row]:
             "FLAVA": flava_pair_updater(rows, real, codebook=True),
             "FLAVA without codebook": flava_pair_updater(rows, real, codebook=False),
         }
-        taken = interleaved(runs, calls)
-        rates = {name: [rows / s for s in values] for name, values in taken.items()}
+        pairs = rates(rows, _runs(quick), calls)
         for peer in ("FLAVA", "FLAVA without codebook"):
             found.append(
                 compare(
                     f"stage-3 update, base, {real} tokens, batch {rows}",
-                    rates["ours"],
+                    pairs["ours"],
                     f"FlavaForPreTraining{peer.removeprefix('FLAVA')}",
-                    rates[peer],
+                    pairs[peer],
                     unit="pairs/s",
                     least_ratio=goal if peer == "FLAVA" else None,
                 )
@@ -118,54 +113,38 @@ def pair_update_rows(runs: int, rows: int) -> list[Row]:
     return found
 
 
-def mim_row(runs: int, rows: int) -> Row:
+def mim_rows(quick: bool, rows: int = 16) -> list[Row]:
     """Stage 1's update beside ViT-MAE's."""
-
     task = on_device(lambda: MoMoTask(build_model(BASE), TaskConfig(modalities=("image",))))
     host = random_batch(BASE, "image", rows)
     batch = {k: torch.from_numpy(v).to(DEVICE) for k, v in host.items()}
-    taken = interleaved(
-        runs,
-        {
-            "ours": updater(task, lambda: sum_of(task("image", batch))),
-            "ViT-MAE": mae_updater(rows),
-        },
-    )
-    rates = {name: [rows / s for s in values] for name, values in taken.items()}
-    return compare(
-        f"MIM update, base, batch {rows}",
-        rates["ours"],
-        "ViTMAEForPreTraining",
-        rates["ViT-MAE"],
-        unit="pictures/s",
-        least_ratio=1.1,
-    )
+    calls = {
+        "ours": updater(task, lambda: sum_of(task("image", batch))),
+        "ViTMAEForPreTraining": mae_updater(rows),
+    }
+    name = f"MIM update, base, batch {rows}"
+    return [beside(name, rows, _runs(quick), calls, unit="pictures/s", least_ratio=1.1)]
 
 
 MEMORY_CALLS: dict[str, Callable[[int, int], Callable[[], None]]] = {
     "ours": momo_pair_updater,
     "ours, elementwise checkpointing": partial(momo_pair_updater, recompute=True),
-    "FLAVA": lambda rows, real: flava_pair_updater(rows, real, codebook=True),
+    "FLAVA": partial(flava_pair_updater, codebook=True),
 }
 
 
-@cache
-def peak_memory(name: str, rows: int, real: int) -> float:
-    """MB at the peak of two updates, in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name, str(rows), str(real)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def print_memory(name: str, rows: int, real: int) -> None:
-    """For `peak_memory`'s process."""
+def memory_here(name: str, rows: int, real: int) -> float:
+    """For a process of its own: MB at the peak of two updates."""
     update = MEMORY_CALLS[name](rows, real)
     update()
     update()
-    print(peak_memory_bytes(DEVICE) / 2**20)
+    return peak_memory_bytes(DEVICE) / 2**20
 
 
-def memory_rows(rows: int, more: int) -> list[Row]:
+peak_memory = cache(partial(in_a_process, memory_here))
+
+
+def memory_rows(quick: bool, rows: int = 4, more: int = 16) -> list[Row]:
     """Peak memory of an update: at `rows` pairs weights and moments are most of it, at `more` it
     is activations, as in training."""
     cases = [("ours", rows, LONG), ("ours", rows, SHORT), ("ours", more, LONG)]
@@ -184,32 +163,16 @@ def memory_rows(rows: int, more: int) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    parser.add_argument("--only", default="", help="inference, mim, update or memory")
-    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.memory_of:
-        name, batch, real = options.memory_of
-        print_memory(name, int(batch), int(real))
-        return 0
-    runs = 1 if options.quick else 5
-    parts: dict[str, Callable[[], list[Row]]] = {
-        "memory": lambda: memory_rows(4, 16),  # while we are small: FLAVA's process takes 14 GB
-        "inference": lambda: inference_rows(runs, 32),
-        "mim": lambda: [mim_row(runs, 16)],
-        "update": lambda: pair_update_rows(runs, 4),
-    }
-    rows: list[Row] = []
-    for name, part in parts.items():
-        if options.only in name:
-            rows += part()
-            gc.collect()
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
+def _runs(quick: bool) -> int:
+    gc.collect()  # what the part before held
+    return 1 if quick else 5
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parts = {
+        "memory": memory_rows,  # while we are small: FLAVA's process takes 14 GB
+        "inference": inference_rows,
+        "mim": mim_rows,
+        "update": pair_update_rows,
+    }
+    sys.exit(main(__doc__, parts))

@@ -11,7 +11,6 @@ minute on two cores.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import subprocess
@@ -20,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, finish, parser
 from momo_platform.stages import Plan, Stage, Storage, canonical, make_plan, open_storage
 from momo_platform.stages.manifest import FILE_NAME, Manifest, manifest_json, source_hashes
 from pipelines.full import plan_of
@@ -150,13 +149,10 @@ def rows(commit: str, runs: int, size: int) -> list[Row]:
 
 def main() -> int:
     """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--commit", default="a9fa37d", help="what to compare with")
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    options = parser.parse_args()
-    done = rows(options.commit, *((1, 10) if options.quick else (5, 1000)))
-    print(document(done))
-    return 0 if all(row.met for row in done) else 1
+    options_of = parser(__doc__)
+    options_of.add_argument("--commit", default="a9fa37d", help="what to compare with")
+    options = options_of.parse_args()
+    return finish(rows(options.commit, *((1, 10) if options.quick else (5, 1000))))
 
 
 if __name__ == "__main__":

@@ -12,18 +12,16 @@ About 3 minutes on two cores; the forecast itself is assumed, never measured on 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, finish, parser, say, started
 from experiments.scaling_law import chart
 from momo_platform.charts import standalone
 from pipelines.estimates import device_named
@@ -38,10 +36,10 @@ MOST_GPUS = 256
 
 
 def _seconds(work: Callable[[], object], steps: int) -> float:
-    started = time.perf_counter()
+    begun = time.perf_counter()
     for _ in range(steps):
         work()
-    return (time.perf_counter() - started) / steps
+    return (time.perf_counter() - begun) / steps
 
 
 def measure_rank(rank: int, meeting: str, runs: int) -> None:
@@ -49,9 +47,11 @@ def measure_rank(rank: int, meeting: str, runs: int) -> None:
     import torch
     import torch.distributed as dist
 
+    from experiments.benchmarks.updates import random_batch
     from momo.config import SIZES, TaskConfig
     from momo.model import build_model
     from momo.tasks import MoMoTask
+    from momo_platform.training.feed import to_tensors
     from momo_platform.training.parallel import parallelise
     from momo_platform.training.task import TouchedTask
 
@@ -60,11 +60,7 @@ def measure_rank(rank: int, meeting: str, runs: int) -> None:
     config = SIZES[SIZE]
     task = MoMoTask(build_model(config), TaskConfig(modalities=("text",)))
     module: Any = parallelise(TouchedTask(task, False), task, "ddp")
-    generator = torch.Generator().manual_seed(rank)
-    batch = {
-        "ids": torch.randint(5, config.vocab_size, (ROWS, LENGTH), generator=generator),
-        "noise": torch.rand(ROWS, LENGTH, 3, generator=generator),
-    }
+    batch = to_tensors(random_batch(config, "text", ROWS, LENGTH, seed=rank))
     gradients = sum(4 * p.numel() for p in task.parameters() if p.requires_grad)
     probe = torch.zeros(_PROBE_BYTES // 4)
 
@@ -104,11 +100,7 @@ def measure(runs: int) -> list[dict[str, float]]:
     """Both processes; the first one's seconds of every run."""
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "meeting")
-        command = [sys.executable, "-m", "experiments.benchmarks.scale", "--rank"]
-        ranks = [
-            subprocess.Popen([*command, str(rank), meeting, str(runs)], stdout=subprocess.PIPE)
-            for rank in (0, 1)
-        ]
+        ranks = [started(measure_rank, rank, meeting, runs) for rank in (0, 1)]
         output, _ = ranks[0].communicate()
         if any(rank.wait() for rank in ranks):
             raise SystemExit("a measuring process failed; its error is above")
@@ -182,38 +174,39 @@ def summary(points: Sequence[Point], memory: float, price: float | None) -> dict
     return told
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when the forecast misses this machine."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--gpu", default="A100")
-    parser.add_argument("--mfu", type=float, default=0.35)
-    parser.add_argument("--price", type=float, help="dollars a GPU hour; without it no costs")
-    parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--plots", type=Path, help="folder for SVGs")
-    parser.add_argument("--rank", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.rank:
-        measure_rank(int(options.rank[0]), options.rank[1], int(options.rank[2]))
-    rows = check_rows(measure(options.runs))
-    found = projections(options.gpu, options.mfu)
-    memory = device_named(options.gpu).memory
-    told = json.loads(document(rows))
-    told["assumed"] = {"gpu": options.gpu, "mfu": options.mfu, "price": options.price}
-    told["projection"] = {
-        preset: [summary(points, memory, options.price) for points in by_count]
+def plot(found: Mapping[str, Sequence[Sequence[Point]]], gpu: str, file: Path) -> None:
+    """Hours by number of GPUs, a line a preset, as SVG."""
+    hours = {
+        preset: {float(points[0].gpus): [sum(p.hours for p in points)] for points in by_count}
         for preset, by_count in found.items()
     }
-    if options.plots:
-        hours = {
-            preset: {float(points[0].gpus): [sum(p.hours for p in points)] for points in by_count}
+    drawn = chart(hours, {}, f"GPUs ({gpu})", "hours of training, all stages")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(standalone(drawn), encoding="utf-8")
+
+
+def main() -> int:
+    """Print the JSON document; exit code 1 when the forecast misses this machine."""
+    options = parser(__doc__)
+    options.add_argument("--gpu", default="A100")
+    options.add_argument("--mfu", type=float, default=0.35)
+    options.add_argument("--price", type=float, help="dollars a GPU hour; without it no costs")
+    options.add_argument("--plots", type=Path, help="folder for SVGs")
+    given = options.parse_args()
+    rows = check_rows(measure(1 if given.quick else RUNS))
+    found = projections(given.gpu, given.mfu)
+    memory = device_named(given.gpu).memory
+    if given.plots:
+        plot(found, given.gpu, given.plots / "scale-hours.svg")
+    say(f"foretold / measured {rows[0].ratio:.3f}")
+    return finish(
+        rows,
+        assumed={"gpu": given.gpu, "mfu": given.mfu, "price": given.price},
+        projection={
+            preset: [summary(points, memory, given.price) for points in by_count]
             for preset, by_count in found.items()
-        }
-        drawn = chart(hours, {}, f"GPUs ({options.gpu})", "hours of training, all stages")
-        options.plots.mkdir(parents=True, exist_ok=True)
-        (options.plots / "scale-hours.svg").write_text(standalone(drawn), encoding="utf-8")
-    print(json.dumps(told, indent=1, ensure_ascii=False))
-    print(f"foretold / measured {rows[0].ratio:.3f}", file=sys.stderr)
-    return 0 if all(row.met for row in rows) else 1
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ About 6 minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
+import math
+import statistics
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, finish, in_a_process, parser, say
 
 UPDATES = 5
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -24,25 +25,20 @@ LENGTHS = (32, 64, 128, 256, 512)
 MODELS = ("demo", "small", "base")
 
 
-def measure_here(size: str, rows: int, length: int, updates: int) -> dict[str, object]:
+def measure_here(size: str, rows: int, length: int, updates: int) -> dict[str, Any]:
     """For a process of its own: seconds a token of each update, peak memory, parameters."""
-    import time
-
     import torch
 
+    from experiments.benchmarks.updates import random_batch
     from momo.config import SIZES, TaskConfig
     from momo.model import build_model
     from momo.tasks import MoMoTask
     from momo_platform.training.diagnostics import peak_memory_bytes
+    from momo_platform.training.feed import to_tensors
 
-    config = SIZES[size]
-    task = MoMoTask(build_model(config), TaskConfig(modalities=("text",)))
+    task = MoMoTask(build_model(SIZES[size]), TaskConfig(modalities=("text",)))
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], fused=True)
-    generator = torch.Generator().manual_seed(0)
-    batch = {
-        "ids": torch.randint(5, config.vocab_size, (rows, length), generator=generator),
-        "noise": torch.rand(rows, length, 3, generator=generator),
-    }
+    batch: Any = to_tensors(random_batch(SIZES[size], "text", rows, length))
     seconds = []
     for _ in range(updates + 1):
         started = time.perf_counter()
@@ -59,26 +55,20 @@ def measure_here(size: str, rows: int, length: int, updates: int) -> dict[str, o
     }
 
 
-def measure(size: str, rows: int, length: int, updates: int) -> dict:
+def measure(size: str, rows: int, length: int, updates: int) -> dict[str, Any]:
     """`measure_here` in a new process."""
-    point = json.dumps([size, rows, length, updates])
-    done = subprocess.run(
-        [sys.executable, __file__, "--point", point], capture_output=True, text=True, check=True
-    )
-    print(f"{size}, batch {rows}, length {length}: done", file=sys.stderr, flush=True)
-    return json.loads(done.stdout)
+    found = in_a_process(measure_here, size, rows, length, updates)
+    say(f"{size}, batch {rows}, length {length}: done")
+    return found
 
 
 def median_us(point: Mapping[str, list[float]]) -> float:
     """Microseconds a token."""
-    values = sorted(point["seconds_per_token"])
-    return 1e6 * values[len(values) // 2]
+    return 1e6 * statistics.median(point["seconds_per_token"])
 
 
 def plot(points: Mapping[float, float], title: str, x: str, y: str, file: Path) -> None:
     """One curve over a logarithmic axis, as an SVG with a value at every point."""
-    import math
-
     width, height, left, base, top = 480, 240, 56, 200, 40
     xs = [math.log(v) for v in points]
     x_span, y_most = (max(xs) - min(xs)) or 1.0, max(points.values()) * 1.1
@@ -160,20 +150,13 @@ def result_rows(found: Mapping[str, Mapping[float, dict]]) -> Sequence[Row]:
 
 def main() -> int:
     """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one update a point")
-    parser.add_argument("--plots", type=Path, help="folder for SVGs")
-    parser.add_argument("--point", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.point:
-        print(json.dumps(measure_here(*json.loads(options.point))))
-        return 0
-    found = curves(1 if options.quick else UPDATES)
-    if options.plots:
-        plots(found, options.plots)
-    rows = result_rows(found)
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
+    options = parser(__doc__)
+    options.add_argument("--plots", type=Path, help="folder for SVGs")
+    given = options.parse_args()
+    found = curves(1 if given.quick else UPDATES)
+    if given.plots:
+        plots(found, given.plots)
+    return finish(result_rows(found))
 
 
 if __name__ == "__main__":

@@ -28,31 +28,34 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.harness import Row, compare, document
-from experiments.benchmarks.serving_peers import workload
+from experiments.benchmarks.harness import (
+    Row,
+    compare,
+    document,
+    in_a_process,
+    parser,
+    say,
+    started,
+)
+from experiments.benchmarks.serving_peers import bare, make_model, plain, workload
 from momo_platform.machine import free_ports
 from momo_platform.serving import Client
 
 IN_FLIGHT = 32
-_PEERS = [sys.executable, "-m", "experiments.benchmarks.serving_peers"]
 
 
 class Bare:
     """The bare model's process."""
 
     def __init__(self, folder: str, threads: int) -> None:
-        self.process = subprocess.Popen(
-            [*_PEERS, "bare", folder, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = started(bare, folder, threads)
         self._line()
 
     def _line(self) -> str:
@@ -130,9 +133,8 @@ def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str], port: int) -> Iterator[str]:
-    """A server's address; it is ended afterwards."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def answering(process: subprocess.Popen[Any], port: int) -> Iterator[str]:
+    """A server's address, once it embeds; it is ended afterwards."""
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(url, process)
@@ -169,29 +171,21 @@ def check(ours: str, bare: Bare) -> None:
 def loads(ours: str, other: str, bare: Bare, options: argparse.Namespace) -> list[Row]:
     """Throughput and latency."""
     side = f"size {options.size}, torch threads {options.threads}"
-    rates: dict[str, list[float]] = {"ours": [], "bare": [], "plain": []}
+    rates: dict[str, list[float]] = defaultdict(list)
     for seed in range(options.runs + 1):  # the first is to warm up
         items = workload(options.requests, seed)
         found = {"bare": len(items) / sum(bare.seconds(options.requests, IN_FLIGHT, seed))}
         found["ours"] = len(items) / send(ours, items, IN_FLIGHT)[0]
         found["plain"] = len(items) / send(other, items, IN_FLIGHT)[0]
         for name, rate in found.items():
-            print(f"run {seed}, {name}: {rate:.1f} items/s", file=sys.stderr, flush=True)
+            say(f"run {seed}, {name}: {rate:.1f} items/s")
             if seed:
                 rates[name].append(rate)
+    name = f"throughput at {IN_FLIGHT} in flight, {side}"
+    batched, plain = "bare model, batches of 32, no HTTP", "plain FastAPI, a request at a time"
     rows = [
-        compare(
-            f"throughput at {IN_FLIGHT} in flight, {side}",
-            *(rates["ours"], "bare model, batches of 32, no HTTP", rates["bare"]),
-            unit="items/s",
-            least_ratio=0.9,
-        ),
-        compare(
-            f"throughput at {IN_FLIGHT} in flight, {side}",
-            *(rates["ours"], "plain FastAPI, a request at a time", rates["plain"]),
-            unit="items/s",
-            least_ratio=3.0,
-        ),
+        compare(name, rates["ours"], peer, rates[kind], unit="items/s", least_ratio=goal)
+        for kind, peer, goal in (("bare", batched, 0.9), ("plain", plain, 3.0))
     ]
     for kind in ("text", "image"):
         count = max(options.requests // 4, 64)
@@ -220,7 +214,7 @@ def memory(url: str, requests: int) -> Row:
         items = workload(requests // 5, 100 + part)
         send(url, items, IN_FLIGHT)
         sizes.append(replica_memory(url))
-        print(f"{(part + 1) * requests // 5} requests: {sizes[-1]:.0f} MB", file=sys.stderr)
+        say(f"{(part + 1) * requests // 5} requests: {sizes[-1]:.0f} MB")
     return compare(
         f"the replica's memory after {requests:,} requests",
         *(sizes[-1:], f"after {requests // 5:,}", sizes[:1]),
@@ -230,36 +224,33 @@ def memory(url: str, requests: int) -> Row:
 
 
 def main() -> None:
-    """Write the JSON to standard output; progress to standard error."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--size", default="base", choices=("demo", "small", "base"))
-    parser.add_argument("--requests", type=int, default=256, help="of each throughput run")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="torch's, on every side")
-    parser.add_argument("--memory", type=int, default=0, help="requests of the memory test")
-    parser.add_argument("--quick", action="store_true", help="one run of few requests")
-    options = parser.parse_args()
-    if options.quick:
-        options.runs, options.requests = 1, 48
+    """Print the JSON document; progress to standard error."""
+    options = parser(__doc__)
+    options.add_argument("--size", default="base", choices=("demo", "small", "base"))
+    options.add_argument("--requests", type=int, default=256, help="of each throughput run")
+    options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--threads", type=int, default=1, help="torch's, on every side")
+    options.add_argument("--memory", type=int, default=0, help="requests of the memory test")
+    given = options.parse_args()
+    if given.quick:
+        given.runs, given.requests = 1, 48
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([*_PEERS, "model", folder, options.size], check=True)
+        in_a_process(make_model, folder, given.size)
         port, other = free_ports(2)
         command = [sys.executable, "-m", "pipelines.serve", "--model", folder, "--cluster", "local"]
-        command += ["--port", str(port), "--cpus", str(options.threads)]
-        bare = Bare(folder, options.threads)
+        command += ["--port", str(port), "--cpus", str(given.threads)]
+        beside = Bare(folder, given.threads)
         with (
-            started(command, port) as ours,
-            started([*_PEERS, "plain", folder, str(options.threads), str(other)], other) as plain,
+            answering(subprocess.Popen(command, stdout=subprocess.DEVNULL), port) as ours,
+            answering(started(plain, folder, given.threads, other), other) as theirs,
         ):
-            check(ours, bare)
-            if options.runs:
-                rows += loads(ours, plain, bare, options)
-            if options.memory:
-                rows.append(memory(ours, options.memory))
-        bare.process.terminate()
+            check(ours, beside)
+            if given.runs:
+                rows += loads(ours, theirs, beside, given)
+            if given.memory:
+                rows.append(memory(ours, given.memory))
+        beside.process.terminate()
     print(document(rows))
 
 

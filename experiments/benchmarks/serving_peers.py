@@ -1,9 +1,4 @@
-"""The processes that `serving.py` measures beside the endpoint: the bare model, and a plain app.
-
-python -m experiments.benchmarks.serving_peers model FOLDER SIZE   a model of random weights
-python -m experiments.benchmarks.serving_peers bare FOLDER THREADS   answers lines on its input
-python -m experiments.benchmarks.serving_peers plain FOLDER THREADS PORT   a request at a time
-"""
+"""What `serving.py` measures beside the endpoint, each in its process: the model, a plain app."""
 
 from __future__ import annotations
 
@@ -84,7 +79,8 @@ class Peer:
 
 
 def bare(folder: str, threads: int) -> None:
-    """A line {"count", "batch", "seed", "kind"} → seconds of each batch; {"vectors_of"} → rows."""
+    """Answers lines on standard input: {"count", "batch", "seed", "kind"} → seconds of each batch,
+    {"vectors_of"} → rows."""
     peer = Peer(folder, threads)
     peer.embed(workload(64))
     print("ready", flush=True)
@@ -120,13 +116,3 @@ def plain(folder: str, threads: int, port: int) -> None:
         return {"data": [{"embedding": row.tolist()}]}
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
-
-
-if __name__ == "__main__":
-    what, folder, *rest = sys.argv[1:]
-    if what == "model":
-        make_model(folder, rest[0])
-    elif what == "bare":
-        bare(folder, int(rest[0]))
-    else:
-        plain(folder, int(rest[0]), int(rest[1]))

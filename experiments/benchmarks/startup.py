@@ -15,20 +15,20 @@ Cost: about 11 minutes on two cores. Results: experiments/results/.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ray import tune
 
-from experiments.benchmarks.harness import compare, document
+from experiments.benchmarks.harness import Row, compare, main
 from momo_platform.cluster import start_ray
 from momo_platform.overrides import with_settings
 from momo_platform.silence import silence
@@ -134,7 +134,7 @@ class Ends(tune.Callback):
         return found
 
 
-def trial_seconds(folder: str, storage: Storage, config: PipelineConfig, arms: range) -> float:
+def trial_seconds(storage: Storage, config: PipelineConfig, arms: range) -> float:
     """Our sweep, one trial at a time: the median of all but the first."""
     sweep, ends = _trials(config, arms), Ends()
     options = SweepOptions(storage=storage.uri, concurrency=1, verbose=True)
@@ -161,18 +161,23 @@ def plain_trial_seconds(folder: str, trials: int) -> float:
     return statistics.median(ends.between())
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    options = parser.parse_args()
-    runs = 1 if options.quick else 5
-    config = benchmark_config(300)
+def run_once(
+    folder: str, storage: Storage, config: PipelineConfig, target: Stage, run: int
+) -> dict[str, float]:
+    """Seconds of a plain run, of each of our stages, and of a trial of ours and a plain one."""
+    found = {"plain": plain_seconds(folder, config)}
+    clock = Clock()
+    execute(make_plan([target], storage, rerun=["stage*"]), storage, clock)
+    found |= {name: clock.overhead(name) for name in config.training}
+    found["trial"] = trial_seconds(storage, config, range(run * 4, run * 4 + 4))
+    return found | {"plain trial": plain_trial_seconds(folder, 3)}
+
+
+def rows(quick: bool) -> list[Row]:
+    """Stages beside a plain run, a trial beside a plain one."""
+    runs, config = 1 if quick else 5, benchmark_config(300)
     names = tuple(config.training)
-    ours: dict[str, list[float]] = {name: [] for name in names}
-    plain: list[float] = []
-    trial: list[float] = []
-    plain_trial: list[float] = []
+    taken: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"{folder}/runs")
         storage.create()
@@ -185,43 +190,31 @@ def main() -> int:
         with silence(Path(folder) / "ray.log"), start_ray("local"):
             execute(make_plan(inputs, storage), storage)
             for run in range(runs):
-                plain.append(plain_seconds(folder, config))
-                clock = Clock()
-                execute(make_plan([target], storage, rerun=["stage*"]), storage, clock)
-                for name in names:
-                    ours[name].append(clock.overhead(name))
-                trial.append(trial_seconds(folder, storage, config, range(run * 4, run * 4 + 4)))
-                plain_trial.append(plain_trial_seconds(folder, 3))
-                print(
-                    f"run {run + 1}/{runs}: plain {plain[-1]:.1f} s, "
-                    + ", ".join(f"{name} {values[-1]:.1f} s" for name, values in ours.items())
-                    + f", trial {trial[-1]:.1f} s, plain trial {plain_trial[-1]:.1f} s",
-                    file=progress,
-                    flush=True,
-                )
-    rows = [
+                found = run_once(folder, storage, config, target, run)
+                for name, seconds in found.items():
+                    taken[name].append(seconds)
+                told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.items())
+                print(f"run {run + 1}/{runs}: {told}", file=progress, flush=True)
+    stages = [
         compare(
             f"{name}: start → first step, last step → end",
-            values,
+            taken[name],
             "TorchTrainer with an empty loop",
-            plain,
+            taken["plain"],
             largest_ratio=1.3,
-            largest_value=None if index == 0 else 10.0,
+            largest_value=None if name == names[0] else 10.0,
         )
-        for index, (name, values) in enumerate(ours.items())
+        for name in names
     ]
-    rows.append(
-        compare(
-            "a trial of a sweep: two steps of training, and all that is not",
-            trial,
-            "Tune trial that starts a TorchTrainer with an empty loop",
-            plain_trial,
-            largest_value=10.0,
-        )
+    trial = compare(
+        "a trial of a sweep: two steps of training, and all that is not",
+        taken["trial"],
+        "Tune trial that starts a TorchTrainer with an empty loop",
+        taken["plain trial"],
+        largest_value=10.0,
     )
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
+    return [*stages, trial]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, {"": rows}))

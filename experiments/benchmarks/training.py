@@ -11,20 +11,19 @@ About 20 minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.harness import Row, compare, document
+from experiments.benchmarks.harness import Row, compare, in_a_process, in_turn, main, say
 from momo.config import SIZES, ModelConfig, TaskConfig
 from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainConfig
 
@@ -131,26 +130,16 @@ def bare_run(schedule: str, batches: Mapping[str, int], steps: int) -> dict[str,
     }
 
 
-def in_a_process(schedule: str, batches: Mapping[str, int], steps: int) -> dict[str, float]:
-    """`bare_run` there."""
-    arguments = json.dumps([schedule, batches, steps])
-    done = subprocess.run(
-        [sys.executable, __file__, "--bare", arguments], capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
-
-
-def schedule_rows(runs: int) -> list[Row]:
+def schedule_rows(quick: bool) -> list[Row]:
     """`accumulate` beside `joint`, three modalities."""
-    found: dict[str, list[dict[str, float]]] = {"accumulate": [], "joint": []}
-    for run in range(runs):
-        for schedule, values in found.items():
-            values.append(in_a_process(schedule, SCHEDULE_BATCHES, 3))
-        shown = {s: {k: round(x, 2) for k, x in v[-1].items()} for s, v in found.items()}
-        print(f"{run + 1}/{runs}: {shown}", file=sys.stderr, flush=True)
+    calls = {
+        schedule: partial(in_a_process, bare_run, schedule, SCHEDULE_BATCHES, 3)
+        for schedule in ("accumulate", "joint")
+    }
+    found = in_turn(1 if quick else 5, calls, "schedules")
 
     def row(field: str, unit: str, most: float) -> Row:
-        ours, joint = ([v[field] for v in found[s]] for s in ("accumulate", "joint"))
+        ours, joint = ([v[field] for v in found[s]] for s in calls)
         name = "seconds an update" if field == "seconds" else "peak memory"
         return compare(f"accumulate: {name}", ours, "joint", joint, unit=unit, largest_ratio=most)
 
@@ -205,51 +194,37 @@ def ray_run(folder: Path, batches: Mapping[str, int], steps: int) -> float:
     return (marks["last_step_at"] - marks["first_step_at"]) / (steps - 1)
 
 
-def torch_trainer_rows(runs: int) -> list[Row]:
+def torch_trainer_rows(quick: bool) -> list[Row]:
     """Steady steps/s under TorchTrainer beside the bare loop."""
     from momo_platform.cluster import start_ray
     from momo_platform.silence import silence
 
     steps = 12
-    ours, bare = [], []
+
+    def bare() -> float:
+        return 1 / in_a_process(bare_run, "accumulate", LOOP_BATCHES, steps)["steady"]
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+
+        def ours() -> float:
+            return 1 / ray_run(Path(tempfile.mkdtemp(dir=folder)), LOOP_BATCHES, steps)
+
         with silence(folder / "ray.log"), start_ray("local"):
-            for run in range(runs):
-                bare.append(1 / in_a_process("accumulate", LOOP_BATCHES, steps)["steady"])
-                ours.append(1 / ray_run(folder / str(run), LOOP_BATCHES, steps))
-    print(f"steps/s: TorchTrainer {ours}, bare loop {bare}", file=sys.stderr, flush=True)
+            rates = in_turn(1 if quick else 5, {"bare loop": bare, "TorchTrainer": ours}, "steps/s")
+    say(f"steps/s: {rates}")  # while Ray ran, progress went to its log
     return [
         compare(
             "steady steps/s under TorchTrainer",
-            ours,
+            rates["TorchTrainer"],
             "the same loop without Ray",
-            bare,
+            rates["bare loop"],
             unit="steps/s",
             least_ratio=0.97,
         )
     ]
 
 
-def main() -> int:
-    """Print the JSON document; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one run: a test of the script")
-    parser.add_argument("--only", default="", help="schedules or torchtrainer")
-    parser.add_argument("--bare", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.bare:
-        print(json.dumps(bare_run(*json.loads(options.bare))))
-        return 0
-    runs = 1 if options.quick else 5
-    parts: dict[str, Callable[[int], list[Row]]] = {
-        "schedules": schedule_rows,
-        "torchtrainer": torch_trainer_rows,
-    }
-    rows = [row for name, part in parts.items() if options.only in name for row in part(runs)]
-    print(document(rows))
-    return 0 if all(row.met for row in rows) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    parts = {"schedules": schedule_rows, "torchtrainer": torch_trainer_rows}
+    sys.exit(main(__doc__, parts))

@@ -4,7 +4,6 @@ pairs, and how seconds are taken."""
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.benchmarks.harness import Row, compare, in_turn
+from experiments.flava_baseline.config import FlavaShape
 from momo.config import SIZES, ModelConfig
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -66,13 +67,31 @@ def interleaved(
     repeat = dict.fromkeys(calls, 1)
     if at_least:
         repeat = {n: max(1, round(at_least / seconds(call))) for n, call in calls.items()}
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(runs):
-        for name, call in calls.items():
-            found[name].append(seconds(call, repeat[name]))
-        shown = ", ".join(f"{n} {v[-1]:.3g} s" for n, v in found.items())
-        print(f"{run + 1}/{runs}: {shown}", file=sys.stderr, flush=True)
-    return found
+    timed = {name: partial(seconds, call, repeat[name]) for name, call in calls.items()}
+    return in_turn(runs, timed, "seconds")
+
+
+def rates(
+    amount: float, runs: int, calls: dict[str, Callable[[], Any]], **how: Any
+) -> dict[str, list[float]]:
+    """`amount` a second of each call, by `interleaved` with `how`."""
+    taken = interleaved(runs, calls, **how)
+    return {name: [amount / s for s in values] for name, values in taken.items()}
+
+
+def beside(
+    name: str,
+    amount: float,
+    runs: int,
+    calls: dict[str, Callable[[], Any]],
+    *,
+    unit: str,
+    least_ratio: float,
+    **how: Any,
+) -> Row:
+    """`rates` of ours, the first call, beside those of the second, which has its peer's name."""
+    found, (ours, peer) = rates(amount, runs, calls, **how), calls
+    return compare(name, found[ours], peer, found[peer], unit=unit, least_ratio=least_ratio)
 
 
 def ids_of(rows: int, length: int, real: int, vocabulary: int = BASE.vocab_size) -> Tensor:
@@ -153,20 +172,15 @@ def flava_config(model: ModelConfig = BASE) -> Any:
     """FLAVA of our model's shape: at base size the published one."""
     from transformers import FlavaConfig
 
-    shape = {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "intermediate_size": int(model.mlp_ratio * model.width),
-    }
-    picture = {"image_size": model.image_size, "patch_size": model.patch_size}
-    return FlavaConfig(
-        image_config={**shape, **picture},
-        text_config={**shape, "vocab_size": model.vocab_size},
-        multimodal_config={**shape, "num_hidden_layers": max(1, model.depth // 2)},
-        hidden_size=model.width,
-        init_codebook=False,
+    shape = FlavaShape(
+        *(model.image_size, model.patch_size, model.vocab_size, model.width, model.depth),
+        multimodal_depth=max(1, model.depth // 2),
+        heads=model.heads,
+        max_text_length=512,
+        embed_dim=768,
+        codebook_size=8192,
     )
+    return FlavaConfig(**shape.to_transformers())
 
 
 def flava_inputs(rows: int, real: int, model: ModelConfig = BASE) -> dict[str, Tensor]:
@@ -264,7 +278,7 @@ def pair_encoders(
     return {
         real: {
             "ours": partial(ours, ids_of(rows, real, real, model.vocab_size)),
-            "FLAVA": partial(theirs, flava_inputs(rows, real, model)),
+            "FlavaModel": partial(theirs, flava_inputs(rows, real, model)),
         }
         for real in reals
     }

@@ -57,7 +57,7 @@ def momo_flops(
 
 def flava_flops(shape: FlavaShape, text_length: int, packed_length: int) -> dict[str, float]:
     """As `momo_flops`, for FLAVA's joint stage."""
-    modalities = tuple(MODALITIES)
+    modalities = ("image", "text", "pair")
     recipe = FlavaRecipe(shape, modalities, TrainConfig(1, {}), text_length)
     codes = torch.zeros(shape.codebook_size, 3 * shape.patch_size**2)
     theirs = FlavaTask(build_flava(shape, 0), recipe, codes)

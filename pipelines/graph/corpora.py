@@ -11,7 +11,7 @@ from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions, Sources
 from pipelines.demo.corpora import LICENCES, DemoCorpora, run_demo_corpora
-from pipelines.modalities import MODALITIES, Modality
+from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
 DEMO = "demo"
@@ -105,7 +105,7 @@ def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
 
 
 def _preparation(
-    name: str, modality: Modality, rows: PrepareConfig, inputs: Mapping[str, Stage]
+    name: str, modality: ModalityData, rows: PrepareConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
     return Stage(name, modality.prepare, rows, inputs, version=4, resources=_DATA, code=_CODE)
 
@@ -149,7 +149,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
 
 
-def _own_option(modality: Modality, prepared: Mapping[str, Stage], own: Collection[str]) -> str:
+def _own_option(modality: ModalityData, prepared: Mapping[str, Stage], own: Collection[str]) -> str:
     """The option that named the modality's rows, where they are the user's own."""
     named = modality.name if modality.name in prepared else modality.given_by
     return MODALITIES[named].kind.option if named in own else ""
@@ -171,7 +171,7 @@ def is_own(options: SourceOptions) -> bool:
     return options.source not in ("", DEMO)
 
 
-def _demo_sources(modality: Modality) -> tuple[SourceConfig, ...]:
+def _demo_sources(modality: ModalityData) -> tuple[SourceConfig, ...]:
     return tuple(
         SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
         for name, path, weight in modality.demo
@@ -179,7 +179,7 @@ def _demo_sources(modality: Modality) -> tuple[SourceConfig, ...]:
 
 
 def _sources_of(
-    modality: Modality, sources: Sources, needed_by: Sequence[str]
+    modality: ModalityData, sources: Sources, needed_by: Sequence[str]
 ) -> tuple[tuple[SourceConfig, ...], bool]:
     """The modality's sources, and whether they are the user's own; none where none is given and no
     training stage needs it, or the user's own pairs have it.

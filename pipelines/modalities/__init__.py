@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from pipelines.modalities.base import Modality, Reading
+from pipelines.modalities.base import ModalityData, Reading
 
-__all__ = ["IMAGE", "MODALITIES", "PAIR", "TEXT", "Modality", "Reading"]
+__all__ = ["IMAGE", "MODALITIES", "PAIR", "TEXT", "ModalityData", "Reading"]
 
 _FILES = (  # in the order in which plans and reports show them
     "image",
     "text",
     "pair",
 )
-MODALITIES: dict[str, Modality] = {
+MODALITIES: dict[str, ModalityData] = {
     name: import_module(f"{__name__}.{name}").MODALITY for name in _FILES
 }
 """By name, which is that of the file."""

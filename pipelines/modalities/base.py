@@ -35,7 +35,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Modality:
+class ModalityData:
     """`kind`: its name and what readers are told. The name stands in tasks, batches and records, in
     options (`--image.source`), in the names of stages (`prepare-image`) and in their roles.
     `words`: what its rows are called for people.

@@ -9,7 +9,7 @@ from typing import Any
 from momo_platform.data.columns import IMAGE_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
 from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, Modality, Reading
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
 
 
 def run_prepare_image(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
@@ -47,7 +47,7 @@ def _images(reading: Reading) -> Callable[..., dict[str, Any]]:
     return partial(image_batch, **picture_options(reading))
 
 
-MODALITY = Modality(
+MODALITY = ModalityData(
     Kind(
         "image",
         hint="give a folder of pictures, a Parquet file, JSONL/CSV with picture paths, WebDataset "

@@ -9,7 +9,7 @@ from typing import Any
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
 from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, Modality, Reading
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
 from pipelines.modalities.image import look_at_pictures, picture_options
 
 
@@ -36,7 +36,7 @@ def _pairs(reading: Reading) -> Callable[..., dict[str, Any]]:
     return partial(pair_batch, **words, **picture_options(reading))
 
 
-MODALITY = Modality(
+MODALITY = ModalityData(
     Kind(
         "pair",
         hint="give Parquet, JSONL or CSV with a picture and a caption a row, a folder of them, "

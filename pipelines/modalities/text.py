@@ -9,7 +9,7 @@ from typing import Any
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, MixConfig, PrepareConfig
 from momo_platform.stages import Context
-from pipelines.modalities.base import Inputs, Metrics, Modality, Reading
+from pipelines.modalities.base import Inputs, Metrics, ModalityData, Reading
 
 
 def run_prepare_text(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
@@ -39,7 +39,7 @@ def _documents(reading: Reading) -> Callable[..., dict[str, Any]]:
     return partial(text_batch, uniform=uniform)
 
 
-MODALITY = Modality(
+MODALITY = ModalityData(
     Kind(
         "text",
         hint="give a .txt file (one document a line), a folder of them, JSONL, CSV, Parquet, "

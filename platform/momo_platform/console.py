@@ -95,10 +95,8 @@ class Display:
 
     def __init__(self, stream: TextIO | None = None, *, verbose: bool = False) -> None:
         self.stream = stream or sys.stdout
-        dumb = os.environ.get("TERM", "").lower() in (
-            "dumb",
-            "unknown",
-        )  # no line is drawn anew there
+        terminal = os.environ.get("TERM", "").lower()
+        dumb = terminal in ("dumb", "unknown")  # no line is drawn anew there
         self.live_display = self.stream.isatty() and not verbose and not dumb
         self._states: dict[str, str] = {}
         self._details: dict[str, str] = {}
@@ -187,20 +185,10 @@ class Display:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, show_header=False)
-        for name, style in (
-            ("icon", ""),
-            ("stage", ""),
-            ("state", ""),
-            ("time", ""),
-            ("why", "dim"),
-        ):
-            table.add_column(
-                name,
-                style=style,
-                no_wrap=True,
-                justify="right" if name == "time" else "left",
-                overflow="ellipsis",
-            )
+        for name in ("icon", "stage", "state", "time", "why"):
+            style = "dim" if name == "why" else ""
+            side = "right" if name == "time" else "left"
+            table.add_column(name, style=style, no_wrap=True, justify=side, overflow="ellipsis")
         folded = ("done", "cached", "queued", "not run")
         fold = room is not None and len(statuses) > room
         for status in statuses:

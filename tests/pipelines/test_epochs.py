@@ -58,7 +58,7 @@ def by_name(found):
 
 
 def test_epochs_are_samples_by_share_over_rows(tmp_path):
-    storage = Mixed(mix_images=PICTURES, mix_text=TEXT)
+    storage = Mixed(mix_image=PICTURES, mix_text=TEXT)
     found = by_name(source_epochs(plan_of(tmp_path), storage))
     one, two = (
         PRESETS["demo"]().training["stage1-image"].train,
@@ -98,7 +98,7 @@ def test_a_source_repeated_too_often_is_warned_of(tmp_path):
     stage2 = PRESETS["demo"]().training["stage2-joint"]
     more = replace(stage2, train=replace(stage2.train, steps=450))
     plan = plan_of(tmp_path, training={**PRESETS["demo"]().training, "stage2-joint": more})
-    found = source_epochs(plan, Mixed(mix_images=PICTURES, mix_text=TEXT))
+    found = source_epochs(plan, Mixed(mix_image=PICTURES, mix_text=TEXT))
     text = printed(found)
     assert "known after mix-pair" in text
     assert text.count("warning:") == sum(f.warning is not None for f in found) > 0

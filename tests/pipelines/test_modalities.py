@@ -23,7 +23,7 @@ from pipelines.epochs import source_epochs
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import prepare
 from pipelines.graph.training import train
-from pipelines.modalities import MODALITIES, Modality
+from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.presets import PRESETS
 from pipelines.report.words import corpus_in_words
 
@@ -55,7 +55,7 @@ def batch(table, seeds, most):
     return {"samples": np.stack(rows), "seeds": seeds}
 
 
-AUDIO = Modality(
+AUDIO = ModalityData(
     Kind(
         "audio",
         hint="give a folder of WAV files",

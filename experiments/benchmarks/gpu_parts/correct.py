@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,13 +10,14 @@ import torch
 
 from experiments.benchmarks.gpu_parts.setting import Cases, Setting
 from experiments.benchmarks.gpu_parts.stages import (
+    NEVER,
     RandomLoader,
     one_device,
     run_loop,
     stage_of,
 )
 from experiments.benchmarks.gpu_parts.waits import Waits
-from experiments.benchmarks.harness import Row, compare
+from experiments.benchmarks.harness import Row, compare, say
 from experiments.benchmarks.updates import DEVICE
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -28,21 +28,29 @@ _MOST: Mapping[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2}
 _WARM_UPS, _COUNTED = 4, 3
 
 
-def _records(setting: Setting, number: int, precision: Precision, device: torch.device) -> Any:
-    """Losses of the first updates, from the same weights and batches."""
+def _run(
+    setting: Setting, number: int, precision: Precision, steps: int, every_steps: int, **how: Any
+) -> list[dict[str, Any]]:
+    """Records of the first updates of a stage, from the same weights and batches each time."""
     config, stage = setting.small, stage_of(setting.small, number)
     rows: dict[str, int] = dict.fromkeys(stage.task.modalities, setting.small_rows)
-    train = one_device(stage, rows, every_steps=1, precision=precision)
+    train = one_device(stage, rows, every_steps=every_steps, precision=precision)
     task = MoMoTask(build_model(config.model), stage.task)
     loaders = {m: RandomLoader(config, m, n) for m, n in rows.items()}
-    records = run_loop(task, train, loaders, STEPS, device=device)
+    return run_loop(task, train, loaders, steps, **how)
+
+
+def _losses(
+    setting: Setting, number: int, precision: Precision, device: torch.device
+) -> list[dict[str, float]]:
+    records = _run(setting, number, precision, STEPS, 1, device=device)
     return [{k: v for k, v in r.items() if k.startswith("loss/")} for r in records]
 
 
 def _loss_rows(setting: Setting, number: int) -> Iterator[Row]:
-    expected = _records(setting, number, "fp32", torch.device("cpu"))
+    expected = _losses(setting, number, "fp32", torch.device("cpu"))
     for precision, most in _MOST.items():
-        found = _records(setting, number, precision, DEVICE)
+        found = _losses(setting, number, precision, DEVICE)
         apart = [
             max(abs(ours[k] - theirs[k]) / abs(theirs[k]) for k in theirs)
             for ours, theirs in zip(found, expected, strict=True)
@@ -60,8 +68,6 @@ def _loss_rows(setting: Setting, number: int) -> Iterator[Row]:
 
 def _wait_rows(setting: Setting, number: int, precision: Precision) -> Iterator[Row]:
     """Steps of the whole loop, batches and all, that are not logged."""
-    config, stage = setting.small, stage_of(setting.small, number)
-    rows: dict[str, int] = dict.fromkeys(stage.task.modalities, setting.small_rows)
     waits = Waits()
 
     def after(step: int) -> None:
@@ -70,16 +76,12 @@ def _wait_rows(setting: Setting, number: int, precision: Precision) -> Iterator[
         elif step == _WARM_UPS + _COUNTED:
             waits.stop()
 
-    task = MoMoTask(build_model(config.model), stage.task)
-    loaders = {m: RandomLoader(config, m, n) for m, n in rows.items()}
-    train = one_device(stage, rows, precision=precision)
     try:
-        run_loop(task, train, loaders, _WARM_UPS + _COUNTED, after=after)
+        _run(setting, number, precision, _WARM_UPS + _COUNTED, NEVER, after=after)
     finally:
         waits.stop()
     for line, count in waits.by_line.most_common():
-        shown = f"stage {number}, {precision}: {count / _COUNTED:g} waits a step at {line}"
-        print(shown, file=sys.stderr, flush=True)
+        say(f"stage {number}, {precision}: {count / _COUNTED:g} waits a step at {line}")
     yield compare(
         f"waits: stage {number}, {setting.small.preset}, {precision}: waits for the device a step "
         "that is not logged",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -12,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from experiments.benchmarks.data import photographs
 from experiments.benchmarks.gpu_parts.setting import Cases, Setting
 from experiments.benchmarks.gpu_parts.speed import free_memory
 from experiments.benchmarks.gpu_parts.stages import one_device, run_loop, stage_update
-from experiments.benchmarks.harness import Row, compare
+from experiments.benchmarks.harness import ROOT, Row, compare, say
+from experiments.benchmarks.pictures import photographs
 from experiments.benchmarks.updates import CUDA, DEVICE, interleaved, on_device, seconds
 from momo.model import build_model
 from momo.tasks import MoMoTask
@@ -31,7 +30,6 @@ from pipelines.modalities import IMAGE
 _REPEATED = 32
 _MOST_WAITING, _TRAINER = 3.0, 0.99
 _WINDOWS = 5
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 def _shards(setting: Setting, folder: Path) -> dict[str, Path]:
@@ -159,7 +157,7 @@ def _trainer_rows(setting: Setting) -> Iterator[Row]:
     free_memory()
     # Ray's workers find the source by it, run from another folder.
     known = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(_ROOT / "platform"), known])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "platform"), known])
     rows, steps = setting.loop_rows, (1 + _WINDOWS) * setting.window_steps
     train = train_config(
         "accumulate", rows, steps, every_steps=setting.window_steps, gpu=DEVICE.type == "cuda"
@@ -178,8 +176,7 @@ def _trainer_rows(setting: Setting) -> Iterator[Row]:
         with silence(folder / "ray.log"), start_ray("local"):
             ours = _window_rates(ray_marks(folder / "ray", train, setting.loop_model))
         found += bare(folder / "after")
-    shown = f"samples/s: TorchTrainer {ours}, bare loop {found}"
-    print(shown, file=sys.stderr, flush=True)
+    say(f"samples/s: TorchTrainer {ours}, bare loop {found}")
     every = sum(rows.values())
     yield compare(
         f"TorchTrainer: steps a second, {', '.join(f'{n} {m}' for m, n in rows.items())}",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from experiments.benchmarks.gpu_parts.setting import Cases, Setting
 from experiments.benchmarks.gpu_parts.speed import free_memory
 from experiments.benchmarks.gpu_parts.stages import StageUpdate, host_batches, one_device
-from experiments.benchmarks.harness import Row, compare
+from experiments.benchmarks.harness import Row
 from experiments.benchmarks.updates import (
     LONG,
+    beside,
     flava_pair_updater,
     ids_of,
-    interleaved,
     mae_updater,
     pair_encoders,
 )
@@ -25,24 +26,26 @@ _INFERENCE_GOALS = {LONG: 2.2, SHORT: 3.0}
 _MAE_GOAL = 1.2
 
 
+def _beside(
+    setting: Setting,
+    name: str,
+    rows: int,
+    calls: dict[str, Callable[[], Any]],
+    unit: str,
+    goal: float,
+) -> Row:
+    how: Any = {"warm_ups": 2, "at_least": setting.run_seconds}
+    return beside(name, rows, setting.runs, calls, unit=unit, least_ratio=goal, **how)
+
+
 def _mae_rows(setting: Setting) -> Iterator[Row]:
     free_memory()
-    config, rows = setting.preset, {"image": setting.peer_rows}
-    train = one_device(config.training["stage1-image"], rows)
-    ours = StageUpdate(
-        config, config.training["stage1-image"].task, train, host_batches(config, rows)
-    )
-    calls = {"ours": ours, "ViT-MAE": mae_updater(setting.peer_rows, config.model)}
-    taken = interleaved(setting.runs, calls, warm_ups=2, at_least=setting.run_seconds)
-    rates = {name: [setting.peer_rows / s for s in values] for name, values in taken.items()}
-    yield compare(
-        f"ViT-MAE: update of stage 1, {setting.peer_rows} pictures",
-        rates["ours"],
-        "ViTMAEForPreTraining",
-        rates["ViT-MAE"],
-        unit="pictures/s",
-        least_ratio=_MAE_GOAL,
-    )
+    config, stage = setting.preset, setting.preset.training["stage1-image"]
+    count, rows = setting.peer_rows, {"image": setting.peer_rows}
+    ours = StageUpdate(config, stage.task, one_device(stage, rows), host_batches(config, rows))
+    calls = {"ours": ours, "ViTMAEForPreTraining": mae_updater(count, config.model)}
+    name = f"ViT-MAE: update of stage 1, {count} pictures"
+    yield _beside(setting, name, count, calls, "pictures/s", _MAE_GOAL)
 
 
 def vit_mae(setting: Setting) -> Cases:
@@ -52,23 +55,16 @@ def vit_mae(setting: Setting) -> Cases:
 
 def _flava_rows(setting: Setting, real: int) -> Iterator[Row]:
     free_memory()
-    config, rows = setting.preset, {"pair": setting.pair_rows}
-    task = replace(config.training["stage3-pair"].task, modalities=("pair",), contrastive_chunk=0)
+    config, stage = setting.preset, setting.preset.training["stage3-pair"]
+    count, rows = setting.pair_rows, {"pair": setting.pair_rows}
+    task = replace(stage.task, modalities=("pair",), contrastive_chunk=0)
     host = host_batches(replace(config, pair_text_length=LONG), rows)
-    host["pair"]["ids"] = ids_of(rows["pair"], LONG, real, config.model.vocab_size).cpu().numpy()
-    ours = StageUpdate(config, task, one_device(config.training["stage3-pair"], rows), host)
-    theirs = flava_pair_updater(rows["pair"], real, codebook=False, model=config.model)
-    calls = {"ours": ours, "FLAVA": theirs}
-    taken = interleaved(setting.runs, calls, warm_ups=2, at_least=setting.run_seconds)
-    rates = {name: [setting.pair_rows / s for s in values] for name, values in taken.items()}
-    yield compare(
-        f"FLAVA: update of stage 3's pairs, {setting.pair_rows} pairs, {real} tokens",
-        rates["ours"],
-        "FlavaForPreTraining without codebook",
-        rates["FLAVA"],
-        unit="pairs/s",
-        least_ratio=_UPDATE_GOALS[real],
-    )
+    host["pair"]["ids"] = ids_of(count, LONG, real, config.model.vocab_size).cpu().numpy()
+    ours = StageUpdate(config, task, one_device(stage, rows), host)
+    theirs = flava_pair_updater(count, real, codebook=False, model=config.model)
+    calls = {"ours": ours, "FlavaForPreTraining without codebook": theirs}
+    name = f"FLAVA: update of stage 3's pairs, {count} pairs, {real} tokens"
+    yield _beside(setting, name, count, calls, "pairs/s", _UPDATE_GOALS[real])
 
 
 def flava(setting: Setting) -> Cases:
@@ -81,17 +77,8 @@ def _inference_rows(setting: Setting) -> Iterator[Row]:
     rows = setting.inference_rows
     encoders = pair_encoders(rows, tuple(_INFERENCE_GOALS), setting.model)
     for real, goal in _INFERENCE_GOALS.items():
-        calls = encoders[real]
-        taken = interleaved(setting.runs, calls, warm_ups=2, at_least=setting.run_seconds)
-        rates = {name: [rows / s for s in values] for name, values in taken.items()}
-        yield compare(
-            f"inference: {rows} pairs, {real} tokens",
-            rates["ours"],
-            "FlavaModel",
-            rates["FLAVA"],
-            unit="pairs/s",
-            least_ratio=goal,
-        )
+        name = f"inference: {rows} pairs, {real} tokens"
+        yield _beside(setting, name, rows, encoders[real], "pairs/s", goal)
 
 
 def inference(setting: Setting) -> Cases:

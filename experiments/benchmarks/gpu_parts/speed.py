@@ -133,7 +133,6 @@ def update_rows(
     if peak := peak_flops(DEVICE):
         yield compare(f"{name}: model FLOP/s", rates, "data sheet", [peak / 1e12], unit="TFLOP/s")
     samples = sum(rows.values())
-    samples = sum(rows.values())
     yield compare(
         f"{name}: seconds of the first update, with all that is made once",
         [first],

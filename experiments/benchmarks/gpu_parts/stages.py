@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.benchmarks.gpu_parts.setting import Setting
 from experiments.benchmarks.updates import DEVICE, random_batch
@@ -26,6 +26,7 @@ from momo_platform.training.config import (
     ScalingConfig,
     TrainConfig,
 )
+from momo_platform.training.feed import to_device, to_tensors
 from momo_platform.training.loop import Trainer
 from momo_platform.training.records import FILE_NAME, read_records
 from momo_platform.training.task import TrainingSetup
@@ -34,8 +35,7 @@ from pipelines.estimates import estimate_stage
 from pipelines.training import StageRecipe
 
 HostBatches = Mapping[str, Mapping[str, np.ndarray]]
-Batches = Mapping[str, Mapping[str, Any]]
-_NEVER = 10**6
+NEVER = 10**6
 
 
 def stage_of(config: PipelineConfig, number: int) -> TrainingStage:
@@ -47,7 +47,7 @@ def one_device(
     stage: TrainingStage,
     rows: Mapping[str, int],
     *,
-    every_steps: int = _NEVER,
+    every_steps: int = NEVER,
     precision: Precision = "auto",
     readers: int = 0,
     checkpointing: ActivationCheckpointing = "none",
@@ -66,10 +66,10 @@ def one_device(
         crop="device",
         **others,
     )
-    logging = LoggingConfig(every_steps, _NEVER, tensorboard=False, wandb=False)
+    logging = LoggingConfig(every_steps, NEVER, tensorboard=False, wandb=False)
     return replace(
         stage.train,
-        steps=_NEVER,
+        steps=NEVER,
         batch_sizes=dict(rows),
         precision=precision,
         scaling=scaling,
@@ -83,26 +83,6 @@ def host_batches(
     """What the loaders give for one update; texts at their greatest length."""
     lengths = {"text": config.packed_text_length, "pair": config.pair_text_length}
     return {m: random_batch(config.model, m, n, lengths.get(m, 0), seed) for m, n in rows.items()}
-
-
-def prepared(task: nn.Module, host: HostBatches) -> Batches:
-    """Tensors on the host, as the task wants them there."""
-    found: dict[str, dict[str, Any]] = {}
-    for modality, arrays in host.items():
-        batch: Any = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
-        on_host: Any = getattr(task, "on_host", None)
-        found[modality] = batch if on_host is None else on_host(modality, batch)
-    return found
-
-
-def placed(task: nn.Module, host: Batches) -> Batches:
-    """On the device, as the loop hands batches to the update."""
-    found: dict[str, dict[str, Any]] = {}
-    for modality, values in host.items():
-        batch = {k: v.to(DEVICE) if isinstance(v, Tensor) else v for k, v in values.items()}
-        on_device: Any = getattr(task, "on_device", None)
-        found[modality] = batch if on_device is None else on_device(modality, batch)
-    return found
 
 
 class StageUpdate:
@@ -122,8 +102,10 @@ class StageUpdate:
         nowhere = Path(tempfile.gettempdir()) / "no-checkpoints-here"
         self._trainer = Trainer(setup, train, nowhere, device=DEVICE)
         self._step = 0
-        there = prepared(self.task, host)
-        self._batches = placed(self.task, there)
+        there = {m: self.task.on_host(m, to_tensors(batch)) for m, batch in host.items()}
+        self._batches = {
+            m: self.task.on_device(m, to_device(batch, DEVICE)) for m, batch in there.items()
+        }
         self.flops = sum(self.task.flops(m, batch) for m, batch in there.items())
         recipe = StageRecipe(config.model, task_config, train, config.pair_text_length)
         self.planned_memory = estimate_stage("", recipe, config.packed_text_length).memory

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -41,20 +41,8 @@ class Limits:
     """A request that takes longer ends with 504, one whose body does with 408."""
 
     def __post_init__(self) -> None:
-        at_least_one = (1, None)
-        check_bounds(
-            self,
-            body_bytes=at_least_one,
-            items=at_least_one,
-            text_characters=at_least_one,
-            request_characters=at_least_one,
-            picture_bytes=at_least_one,
-            pixels=at_least_one,
-            request_pixels=at_least_one,
-            results=at_least_one,
-            queued_items=at_least_one,
-            seconds=(0.001, None),
-        )
+        at_least_one = {f.name: (1, None) for f in fields(self)}
+        check_bounds(self, **at_least_one | {"seconds": (0.001, None)})
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from momo_platform.serving.items import Sent
+
+Data = TypeVar("Data")
 
 
 class PictureOrPair(BaseModel):
@@ -83,25 +85,23 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class EmbeddingsAnswer(BaseModel):
+class _ListAnswer(BaseModel, Generic[Data]):
     object: Literal["list"] = "list"
-    data: list[Embedding]
+    data: list[Data]
     model: str
     usage: Usage
 
 
-class SimilarityAnswer(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[list[float]]
-    model: str
-    usage: Usage
+class EmbeddingsAnswer(_ListAnswer[Embedding]):
+    pass
 
 
-class SearchAnswer(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
-    model: str
-    usage: Usage
+class SimilarityAnswer(_ListAnswer[list[float]]):
+    pass
+
+
+class SearchAnswer(_ListAnswer[dict[str, Any]]):
+    pass
 
 
 class AttentionAnswer(BaseModel):
@@ -120,11 +120,8 @@ class Classification(BaseModel):
     scores: dict[str, float]
 
 
-class ClassifyAnswer(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Classification]
-    model: str
-    usage: Usage
+class ClassifyAnswer(_ListAnswer[Classification]):
+    pass
 
 
 class ModelCard(BaseModel):

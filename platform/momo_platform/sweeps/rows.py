@@ -53,12 +53,9 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
         return Estimate(mean, None, None, 1)
     from scipy import stats
 
-    half = (
-        stats.t.ppf((1 + level) / 2, len(values) - 1)
-        * np.std(values, ddof=1)
-        / np.sqrt(len(values))
-    )
-    return Estimate(mean, mean - float(half), mean + float(half), len(values))
+    n = len(values)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)
