@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
-from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
-from momo_platform.data.hub import is_hub
-from momo_platform.data.images import EXTENSIONS
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES, wrong_separator
+from momo_platform.data.filesystems import is_hidden, list_files, open_uri
 from momo_platform.data.listing import named
-from momo_platform.data.look import columns_of, wrong_separator
-from momo_platform.data.sources import identify, list_files
-from momo_platform.data.tables import TABLES, open_uri
-from momo_platform.data.webdataset import is_tar, list_tar
+from momo_platform.data.look import columns_of
+from momo_platform.data.readers import reader_of, with_pictures
+from momo_platform.data.readers.base import Corpus
+from momo_platform.data.readers.tables import Tables
+from momo_platform.data.sources import identify
 from momo_platform.stages import UserError
 from pipelines.evaluation.datasets import DataSet
 from pipelines.evaluation.protocol import Given, Protocol
@@ -164,28 +164,31 @@ def _parts(entry: str, rest: str) -> tuple[str, str]:
 def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
     """What a place holds, the likeliest first: names in HOLDINGS; and the columns of a table."""
     place = named(field_name, uri)
-    if is_hub(uri):
+    if reader_of(uri):
         raise UserError(
             f"{place}: data sets of the hub's library can't be named here; save it as "
             "Parquet (Dataset.to_parquet) and give that file"
         )
     files = list_files(uri, field_name, f"give {_ANY}")
     _, root = open_uri(uri)
-    for file in files:
-        if is_tar(file.path):
-            row = next(list_tar("given", uri, file.path, "given", IMAGE.kind))
-            held = ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
-            return held, ()
-    if table := next((f.path for f in files if f.path.endswith(TABLES)), None):
+    paths = [file.path for file in files if not is_hidden(file.path, root)]
+    corpus = Corpus("given", uri, IMAGE.kind, paths)
+    reader, found = with_pictures(corpus) or (None, [])
+    if reader and reader.packed:
+        row = next(reader.list(corpus, found[:1]))
+        held = ["classes"] * bool(row["label"]) + ["pairs"] * any(row["captions"])
+        return held, ()
+    if isinstance(reader, Tables):
+        table = found[0]
         columns = columns_of(uri, table, named(field_name, table))
         if columns == ():
             raise UserError(f"{place}: {table} has no row that can be read; give one with some")
         return _by_columns(columns or ()), columns or ()
-    names = [posixpath.relpath(f.path, root) for f in files]
-    pictures = [n for n in names if n.lower().endswith(EXTENSIONS)]
-    beside = {n for n in names if n.endswith(".txt")}
+    names = [posixpath.relpath(path, root) for path in paths]
+    pictures = [posixpath.relpath(path, root) for path in found]
+    beside = {posixpath.splitext(n)[0] for n in names if n.lower().endswith(".txt")}
     labelled = pictures and all(label for _, label in splits_and_labels(pictures))
-    captioned = any(posixpath.splitext(n)[0] + ".txt" in beside for n in pictures)
+    captioned = any(posixpath.splitext(n)[0] in beside for n in pictures)
     return ["pairs"] * captioned + ["classes"] * bool(labelled), ()
 
 

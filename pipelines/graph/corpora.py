@@ -107,7 +107,7 @@ def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
 def _preparation(
     name: str, modality: ModalityData, rows: PrepareConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
-    return Stage(name, modality.prepare, rows, inputs, version=4, resources=_DATA, code=_CODE)
+    return Stage(name, modality.prepare, rows, inputs, version=5, resources=_DATA, code=_CODE)
 
 
 def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:

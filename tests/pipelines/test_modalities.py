@@ -11,12 +11,12 @@ import pytest
 
 from momo_platform.data.artifacts import PreparedRows, Shards
 from momo_platform.data.config import Kind
+from momo_platform.data.filesystems import list_files
 from momo_platform.data.loader import Loader
 from momo_platform.data.mix import mix_rows
 from momo_platform.data.prepare import resolve
 from momo_platform.data.shards import ShardDataset
 from momo_platform.data.sink import Sink
-from momo_platform.data.sources import list_files
 from momo_platform.stages import UserError, by_role, make_plan, open_storage
 from momo_platform.training.config import TrainConfig
 from pipelines.config import RunOptions, SourceOptions, TrainingStage

@@ -17,10 +17,11 @@ from PIL import Image
 from momo.transforms import to_rgb, upright
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.listing import SPLITS, first
-from momo_platform.data.rows import Embedded, embedded_pictures, raw_picture
-from momo_platform.data.sources import list_files, list_rows
-from momo_platform.data.tables import TABLES, filesystem_of, read_table_rows
+from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
+from momo_platform.data.listing import SPLITS, PictureRef, first, picture_of
+from momo_platform.data.readers.tables import TABLES, read_table_rows
+from momo_platform.data.rows import Found, find_pictures, raw_picture
+from momo_platform.data.sources import list_rows
 from momo_platform.stages import UserError
 from pipelines.evaluation.items import (
     Captioned,
@@ -53,23 +54,17 @@ def _listed(uri: str, kind: Kind, more: Sequence[str] = ()) -> list[dict[str, An
 
 
 def _pictures(uri: str, rows: Sequence[dict[str, Any]]) -> Pictures:
-    places: dict[tuple[str, str], list[int]] = {}
-    for row in rows:
-        if row["row"] is not None:
-            places.setdefault((row["root"], row["path"]), []).append(row["row"])
-    found = {place: embedded_pictures(*place, numbers) for place, numbers in places.items()}
-
-    def open_row(item: tuple[dict[str, Any], Embedded]) -> Image.Image:
+    def open_row(item: tuple[dict[str, Any], Found]) -> Image.Image:
         try:
-            picture = Image.open(io.BytesIO(raw_picture(*item)))
+            picture = Image.open(io.BytesIO(raw_picture(item[1])))
             picture.load()
             return to_rgb(upright(picture))
         except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
             remedy = f"not a picture that can be read ({error}); replace it or take it out"
             raise _bad(uri, item[0], remedy) from error
 
-    items = [(r, found.get((r["root"], r["path"]), {}).get(r["row"])) for r in rows]
-    return Pictures(items, open_row)
+    found = find_pictures([picture_of(row) for row in rows])
+    return Pictures([*zip(rows, found, strict=True)], open_row)
 
 
 def _split(
@@ -114,7 +109,7 @@ def classes(uri: str, divide: bool) -> Items:
 def _text_rows(uri: str) -> list[dict[str, Any]]:
     rows = []
     for file in list_files(uri, "--tasks", TEXT.kind.hint):
-        if not file.path.endswith(TABLES):
+        if not file.path.lower().endswith(TABLES) or is_hidden(file.path, open_uri(uri)[1]):
             continue
         name = file.path.rpartition("/")[2]
         columns = (*TEXT_NAMES, "label", "split", "group")
@@ -166,11 +161,10 @@ def pairs(uri: str, divide: bool) -> Items:
     rows = _listed(uri, PAIR.kind)
     split = _split(uri, rows, divide)
     rows = [row for row, part in zip(rows, split, strict=True) if part == "test"]
-    shown: dict[tuple[str, Any], dict[str, Any]] = {}
+    shown: dict[tuple[str, PictureRef], dict[str, Any]] = {}
     captions: dict[tuple[str, str], str] = {}
     for row in rows:
-        place = row["path"] or row["root"]
-        shown.setdefault((row["group"], (place, row["row"], row["offset"])), row)
+        shown.setdefault((row["group"], picture_of(row)), row)
         texts = [c.strip() for c in row["captions"] if c.strip()]
         if not texts:
             raise _bad(uri, row, "no caption; give each row one or take it out")

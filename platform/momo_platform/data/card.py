@@ -23,6 +23,7 @@ from PIL import Image
 from momo_platform.data.card_page import markdown
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.digests import listing_digest
+from momo_platform.data.readers.base import Ignored
 
 CARD, CARD_PAGE, CARD_SAMPLES = "card.json", "card.md", "card_samples"
 FORMAT = 1
@@ -113,6 +114,13 @@ def _after_each(total: Counter[str], steps: Sequence[str]) -> list[dict[str, Any
     return result
 
 
+def _unread(ignored: Ignored) -> list[dict[str, Any]]:
+    return [
+        {"reason": reason, "files": count, "examples": ignored.examples[reason]}
+        for reason, count in sorted(ignored.counts.items(), key=lambda r: (-r[1], r[0]))
+    ]
+
+
 class CardBuilder:
     """Counts rows as they pass and writes the card at the end.
 
@@ -127,6 +135,8 @@ class CardBuilder:
         self.examples: dict[str, tuple[str, str]] = {}
         """Of each reason the first row's key, and its reason with whatever it names."""
         self.histograms: dict[str, Histogram] = {}
+        self.ignored: dict[str, Ignored] = {}
+        """By source, what was not read."""
         self._samples = _Samples()
         self._kept = 0
 
@@ -199,6 +209,8 @@ class CardBuilder:
             "histograms": {n: h.document() for n, h in self.histograms.items()},
             "samples": [self._sample(r, n, output) for n, r in enumerate(self._samples.chosen())],
         }
+        if unread := {name: _unread(one) for name, one in self.ignored.items() if one.counts}:
+            document["ignored"] = unread
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (output / CARD).write_text(text, encoding="utf-8")
         (output / CARD_PAGE).write_text(markdown(document), encoding="utf-8")

@@ -107,6 +107,20 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         reasons = [[plain(r), f"{n:,}"] for r, n in card["reasons"].items()]
         yield from _table(["reason", "rows"], reasons, 1)
+    if unread := card.get("ignored"):
+        yield "## What is not read"
+        yield ""
+        rows = [
+            [
+                plain(name),
+                plain(one["reason"]),
+                plain(", ".join(one["examples"])),
+                f"{one['files']:,}",
+            ]
+            for name, found in unread.items()
+            for one in found
+        ]
+        yield from _table(["source", "reason", "for example", "files"], rows, 1)
     yield "## Licences and files"
     yield ""
     licences = [[plain(n), plain(x) or "not stated"] for n, x in card["licences"].items()]

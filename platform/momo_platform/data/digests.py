@@ -9,16 +9,14 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.hub import HubName, data_files, is_hub
-from momo_platform.data.sources import list_files
-from momo_platform.data.tables import filesystem_of, open_uri
+from momo_platform.data.filesystems import filesystem_of, list_files, open_uri
+from momo_platform.data.readers import hashed_endings, reader_of
 
 FILES = "sources.parquet"
 DIGEST_SCHEMA = pa.schema(
     {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
 )
 _PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path", "shown")})
-_TABLES = (".parquet", ".jsonl", ".csv", ".tsv", ".txt", ".tar", ".arrow")
 
 
 def shown_path(root: str, path: str) -> str:
@@ -32,17 +30,18 @@ def shown_path(root: str, path: str) -> str:
 
 def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]:
     """A block for each table and text file of a source; pictures are hashed when they are read."""
-    hub_set = is_hub(uri)
-    if hub_set and not (folder := HubName.of(uri).folder):
-        rows = [
-            {"source": source.name, "root": path, "path": path, "shown": shown}
-            for path, shown in data_files(uri)
-        ]
-        return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
-    uri = folder if hub_set else uri  # type: ignore[possibly-unbound]
-    files = [f.path for f in list_files(uri, kind.option, kind.hint)]
-    rows = [{"source": source.name, "root": uri, "path": p} for p in files if p.endswith(_TABLES)]
-    return [pa.Table.from_pylist([row], schema=_PLACE_SCHEMA) for row in rows]
+    whole = reader_of(uri)
+    folder = whole.folder(uri) if whole else uri
+    if whole and folder is None:
+        files = whole.checksums(uri)
+        rows = [{"root": path, "path": path, "shown": shown} for path, shown in files]
+    else:
+        folder = folder or uri
+        paths = [f.path for f in list_files(folder, kind.option, kind.hint)]
+        rows = [{"root": folder, "path": p} for p in paths if p.lower().endswith(hashed_endings())]
+    return [
+        pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
+    ]
 
 
 def hash_files(block: pa.Table) -> pa.Table:

@@ -10,11 +10,19 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from momo_platform.data.config import ImageConfig
+from momo_platform.data.encodings import to_utf8
 from momo_platform.data.near import look_of
+from momo_platform.data.renderer import RenderError, draw
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".avif", ".jfif"),
+    *(".jpe", ".jp2", ".j2k", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".apng"),
+)
 LARGEST_FILE = 2**28  # encoded bytes of one picture
 _MAX_PIXELS = 178_956_970  # Pillow's own bound on decompression bombs
+_MOST_BYTES = 2**30
+# A pixel's bytes at most while it is decoded and made RGB, by mode; others on a background take 20.
+_PIXEL_BYTES = {"1": 5, "L": 5, "RGB": 4, "CMYK": 8, "YCbCr": 8, "I;16": 10, "I;16B": 10, "I": 14}
 # Not all that Pillow opens: EPS, for one, would start a program on the file.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
 
@@ -35,15 +43,11 @@ class BadImage(ValueError):
 
 
 def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
-    import resvg_py
-
     try:
-        data = resvg_py.svg_to_bytes(
-            svg_string=raw.decode("utf-8"), width=config.size_cap, height=config.size_cap
-        )
-    except (UnicodeDecodeError, ValueError) as error:
+        data = draw(to_utf8(raw).decode("utf-8"), config.size_cap)
+    except (UnicodeDecodeError, RenderError) as error:
         raise BadImage(f"not a readable SVG: {error}") from error
-    return Image.open(io.BytesIO(bytes(data)))
+    return Image.open(io.BytesIO(data))
 
 
 @cache
@@ -69,10 +73,15 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     Floating-point pictures have no fixed scale: theirs is from the least to the greatest value.
     """
     if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
+        values = np.asarray(picture)
         # `I` may hold 8-bit values: only what exceeds them is 16-bit.
         shift = 8 if picture.mode != "I" or values.max() > 255 else 0
-        return Image.fromarray((values.clip(0, 65535) >> shift).astype(np.uint8))
+        scaled = np.empty(values.shape, np.uint8)
+        for row, line in zip(
+            scaled, values, strict=True
+        ):  # the whole of it in wider numbers is large
+            row[:] = line.clip(0, 65535) >> shift
+        return Image.fromarray(scaled)
     if picture.mode == "F":
         low, high = (float(x) for x in picture.getextrema())  # type: ignore[arg-type]
         values = (np.asarray(picture) - low) * (255.0 / max(high - low, 1e-12))
@@ -82,8 +91,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 def _on_background(picture: Image.Image, background: str) -> Image.Image:
     """RGB; what is transparent shows the background."""
-    if picture.mode in ("RGB", "L", "CMYK", "YCbCr") and "transparency" not in picture.info:
-        return picture.convert("RGB")
+    if picture.mode in ("RGB", "L", "1", "CMYK", "YCbCr") and "transparency" not in picture.info:
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     rgba = picture.convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, background)
     canvas.alpha_composite(rgba)
@@ -118,6 +127,12 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
         picture = _rasterise(raw, config) if svg else _open(raw)
         if picture.width * picture.height > _MAX_PIXELS:
             raise BadImage(f"too many pixels: {picture.width}×{picture.height}")
+        needed = picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 20)
+        if needed > _MOST_BYTES:
+            size = f"{picture.width}×{picture.height} in mode {picture.mode}"
+            raise BadImage(
+                f"too many pixels: {size} need {needed / 2**30:.1f} GB, at most 1 is taken"
+            )
         picture.load()
         result = _on_background(_eight_bits(_upright(picture)), config.background)
     except BadImage:

@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from momo_platform.data.config import DATA, Kind, PrepareConfig, SourceConfig
 from momo_platform.data.digests import blocks_to_hash, hash_files
-from momo_platform.data.hub import is_hub, text_places
+from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.readers.base import Ignored
 from momo_platform.data.rows import (
     IMAGE_SCHEMA,
     TEXT_SCHEMA,
@@ -29,9 +30,8 @@ from momo_platform.data.rows import (
     PrepareText,
 )
 from momo_platform.data.sink import QUARANTINE, Sink
-from momo_platform.data.sources import list_rows, list_text_files
+from momo_platform.data.sources import list_rows, text_places
 from momo_platform.data.splits import divide_rows, estimate_documents, shares
-from momo_platform.data.tables import filesystem_of
 from momo_platform.stages.stage import Artifact, Context
 
 __all__ = ["DATA", "QUARANTINE", "PrepareConfig", "in_blocks", "prepare_rows", "resolve"]
@@ -100,8 +100,8 @@ def prepare_rows(
         context.progress(known if total is not None else {"message": f"{read} documents"})
     sink.add_files(_through_ray(_to_hash(config, inputs, sink.kind), hash_files))
     metrics = sink.close(config.sources, config.max_bad_fraction)
-    if left_out := sink.left_out():
-        context.progress({"note": left_out})
+    if note := "; ".join(filter(None, (sink.left_out(), sink.not_read()))):
+        context.progress({"note": note})
     return metrics
 
 
@@ -110,23 +110,19 @@ def prepare_pictures(
 ) -> dict[str, Any]:
     """Stage: pictures, with captions where the kind needs them → `data.parquet` by IMAGE_SCHEMA."""
     rows: list[dict[str, Any]] = []
+    ignored = {source.name: Ignored() for source in config.sources}
     for source in config.sources:
         context.progress({"message": f"listing {source.name}"})
-        rows += list_rows(source, resolve(source, inputs), kind)
+        place = resolve(source, inputs)
+        rows += list_rows(source, place, kind, ignored=ignored[source.name])
     divide_rows(rows, config.held_out, config.valid)
     rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
     sink = Sink(context.output, kind, IMAGE_SCHEMA, config.near_duplicate_bits)
+    sink.card.ignored = ignored
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     function = PrepareImages(config.image, kind.needs("caption"))
     blocks = in_blocks(rows, schema)
     return prepare_rows(blocks, function, sink, config, inputs, context, len(rows))
-
-
-def _text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
-    """What a Ray task reads at a time: a file, or a share of a data set."""
-    if is_hub(uri):
-        return text_places(uri, kind)
-    return [{"root": uri, "path": path} for path in list_text_files(uri, kind)]
 
 
 def _count_documents(places: list[dict[str, Any]]) -> int:
@@ -145,13 +141,15 @@ def prepare_text(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
 ) -> dict[str, Any]:
     """Stage: text → `data.parquet` with columns source, key, text, split."""
+    ignored = {source.name: Ignored() for source in config.sources}
     places = [
         {"source": source.name} | place
         for source in config.sources
-        for place in _text_places(resolve(source, inputs), kind)
+        for place in text_places(resolve(source, inputs), kind, ignored[source.name])
     ]
     blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
     sink = Sink(context.output, kind, TEXT_SCHEMA)
+    sink.card.ignored = ignored
     documents = _count_documents(places) if config.held_out is None else 0
     function = PrepareText(config.min_text_length, shares(documents, config.held_out, config.valid))
     return prepare_rows(blocks, function, sink, config, inputs, context)

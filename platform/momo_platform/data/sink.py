@@ -139,7 +139,9 @@ class Sink:
         self._check(sources, max_bad_fraction)
         self.card.write(self.output, sources, listing, self.bits)
         total = self.card.total
+        ignored = sum((one.counts for one in self.card.ignored.values()), Counter())
         return {
+            **({"ignored": dict(ignored.most_common(20))} if ignored else {}),
             **{step: total[step] for step in STEPS},
             "reasons": dict(self.card.reasons.most_common(20)),
             "sources": {name: dict(tally) for name, tally in self.card.by_source.items()},
@@ -162,6 +164,16 @@ class Sink:
                 f"({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
                 f"{listed}. Correct the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
             )
+
+    def not_read(self) -> str:
+        """One line on the files that were not read, for people; "" when all were."""
+        counts = sum((one.counts for one in self.card.ignored.values()), Counter())
+        if not counts:
+            return ""
+        reason = counts.most_common(1)[0][0]
+        named = [n for one in self.card.ignored.values() for n in one.examples.get(reason, ())]
+        files = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+        return f"{files} not read ({_common(counts)}), for example {named[0]}"
 
     def left_out(self) -> str:
         """One line on the rows that were not kept, for people; "" when all were."""
@@ -189,7 +201,7 @@ def _common(reasons: Counter[str]) -> str:
 
 def _remedy(reason: str) -> Iterator[str]:
     """What most likely mends rows that can't be used for this reason."""
-    if reason == "the caption is empty":
+    if reason in ("the caption is empty", "no caption lies beside the picture"):
         yield "put name.txt beside name.jpg, or fill the table's column caption"
     if reason == "the sample has no caption":
         yield "give each sample of the tar a .txt or .caption beside its picture"

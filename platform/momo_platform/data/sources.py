@@ -1,64 +1,23 @@
 """Corpora as people have them: folders, tables, text, tars, data sets; local or by URI.
 
-`list_rows` names what there is without reading pictures; bytes are read later, in Ray tasks, by
-`tables.read_picture` and its like. A listing takes about 1 kB of memory a row.
+What reads them is in `readers/`. `list_rows` names what there is without reading pictures; bytes
+are read later, in Ray tasks. A listing takes about 1 kB of memory a row.
 """
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
-
-from momo_platform.data.class_folders import splits_and_labels
-from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
+from momo_platform.data import filesystems
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.hub import HubName, identify_remote, is_hub, list_hub
+from momo_platform.data.filesystems import COMPRESSED, endings, is_hidden, list_files
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.listing import make_row, named
-from momo_platform.data.look import check_columns
-from momo_platform.data.tables import (
-    TABLES,
-    embedded_column,
-    filesystem_of,
-    open_uri,
-    read_table_rows,
-)
-from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
-from momo_platform.data.webdataset import is_tar, list_tar
+from momo_platform.data.readers import packed_endings, reader_of, with_pictures, with_texts
+from momo_platform.data.readers.base import Corpus, Ignored, Reader
 from momo_platform.stages.errors import UserError
-
-_TEXTS = (".txt", *TABLES)
-
-
-def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
-    """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
-    when there are none."""
-    source = named(field_name, uri)
-    try:
-        filesystem, path = open_uri(uri)
-        info = filesystem.get_file_info(path)
-        if info.type == pafs.FileType.NotFound:
-            raise UserError(f"{source}: no such file or folder; {hint}")
-        if info.type == pafs.FileType.File:
-            return [info]
-        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-        found.sort(key=lambda f: f.path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{source}: {error}; {hint}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{source}: a file's name is not UTF-8 ({error.object!r:.200}); rename it"
-        ) from error
-    files = [f for f in found if f.type == pafs.FileType.File]
-    if not files:
-        raise UserError(f"{source}: the folder is empty; {hint}")
-    return files
 
 
 def identify(uri: str, field_name: str, kind: Kind) -> str:
@@ -67,111 +26,101 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
     Raises UserError for one that is not there or of which nothing can be used, as far as a look at
     its beginning tells (look.py).
     """
-    digest, hub_set = hashlib.sha256(), is_hub(uri)
-    if hub_set:
-        name = HubName.of(uri)
-        if name.folder is None:
-            return identify_remote(uri)
-        digest.update(f"{name.config}@{name.split}\n".encode())
-        uri = name.folder
+    digest = hashlib.sha256()
+    if whole := reader_of(uri):
+        folder, revision = whole.folder(uri), whole.revision(uri)
+        if folder is None:
+            return revision
+        digest.update(revision.encode())
+        uri = folder
     files = list_files(uri, field_name, kind.hint)
-    # Tars are taken as they are, and so is what lies elsewhere: it is slow to read.
-    taken = hub_set or "://" in uri or any(is_tar(file.path) for file in files)
+    _, root = filesystems.open_uri(uri)
+    # Packed files are taken as they are, and so is what lies elsewhere: it is slow to read.
+    taken = (
+        whole or "://" in uri or any(file.path.lower().endswith(packed_endings()) for file in files)
+    )
     if kind.look is not None and not taken:
-        kind.look(uri, files, field_name, kind)
-    _, root = open_uri(uri)
+        shown = [file for file in files if not is_hidden(file.path, root)]
+        kind.look(uri, shown, field_name, kind)
     for file in files:
         name = posixpath.relpath(file.path, root)
         digest.update(f"{name}\0{file.size}\0{file.mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _table_rows(
-    source: str, root: str, path: str, kind: Kind, more: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    filesystem, folder = filesystem_of(root), posixpath.dirname(path)
-    what = f"{kind.option} {path}"
-    columns: set[str] | None = None
-    embedded = None
-    if path.endswith(".parquet"):
-        try:
-            schema = pq.read_schema(path, filesystem=filesystem)
-            embedded = embedded_column(schema)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path} is not readable Parquet: {error}; replace it") from error
-        check_columns(what, schema.names, kind, embedded=embedded is not None)
-        columns = {*CAPTION_NAMES, "group", "split", "label", *more}
-        columns |= set() if embedded else set(IMAGE_NAMES)
-    name = posixpath.basename(path)
-    checked = columns is not None
-    for number, values in read_table_rows(filesystem, path, columns):
-        key = f"{name}:{number}"
-        if not checked and isinstance(values, dict) and path.endswith((".csv", ".tsv")):
-            check_columns(what, values, kind)
-            checked = True
-        if isinstance(values, str):
-            yield make_row(source, key, {}, root, "") | {"reason": values}
-            continue
-        if embedded:
-            # Zeros keep the file's order when rows are sorted: row groups are read in turn.
-            key = f"{name}:{number:09d}"
-            row = make_row(source, key, values, root, "", number - 1) | {"path": path}
-        else:
-            row = make_row(source, key, values, root, folder)
-        yield row | {"more": {n: values.get(n) for n in more}} if more else row
+def list_corpus(
+    name: str, uri: str, kind: Kind, more: Sequence[str] = (), ignored: Ignored | None = None
+) -> Corpus:
+    """A place's files for its readers; hidden ones are ignored."""
+    files = [file.path for file in list_files(uri, kind.option, kind.hint)]
+    _, root = filesystems.open_uri(uri)
+    shown = [path for path in files if not is_hidden(path, root)]
+    corpus = Corpus(name, uri, kind, shown, more, ignored=ignored or Ignored())
+    for path in files:
+        if is_hidden(path, root):
+            corpus.ignored.add("hidden", corpus.relative(path))
+    return corpus
+
+
+def _count_unread(corpus: Corpus, reader: Reader, read: Iterable[str]) -> None:
+    """Count the files that were neither read nor used as ignored, each with its reason."""
+    gone = corpus.used.union(read)
+    for path in corpus.files:
+        if path not in gone:
+            corpus.ignored.add(_why_unread(path, corpus.kind, reader), corpus.relative(path))
+
+
+def _why_unread(path: str, kind: Kind, reader: Reader) -> str:
+    ending = posixpath.splitext(path)[1].lower()
+    if ending in COMPRESSED:
+        return f"compressed, decompress it: {ending}"
+    if reader.packed:
+        return f"beside {' or '.join(reader.pictures)}, which alone is read: {ending}"
+    if ending in EXTENSIONS and kind.needs("picture"):
+        return "a picture that no table names"
+    return f"not read: {ending or 'files without an ending'}"
 
 
 def list_rows(
-    source: SourceConfig, uri: str, kind: Kind, more: Sequence[str] = ()
+    source: SourceConfig,
+    uri: str,
+    kind: Kind,
+    more: Sequence[str] = (),
+    ignored: Ignored | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of an image or pair corpus by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
 
-    A folder holds WebDataset shards, or tables beside their pictures, or pictures alone; of pairs
-    `name.jpg` beside `name.txt`. The first of these that is there is read, the others are not.
-    Pictures alone have a label, and perhaps a split, where they lie in a folder a class. `more`
-    names columns of tables whose values a row has as `more`.
+    Of a folder the first reader that finds pictures in it reads them: shards, tables beside their
+    pictures, or pictures alone. `more` names columns of tables whose values a row has as `more`.
+    At the end `ignored` has what was not read.
     """
-    if is_hub(uri):
-        yield from list_hub(source.name, uri, kind)
+    if whole := reader_of(uri):
+        yield from whole.list(Corpus(source.name, uri, kind, (), more), ())
         return
-    files = list_files(uri, kind.option, kind.hint)
-    filesystem, root = open_uri(uri)
-    shards = [f.path for f in files if is_tar(f.path)]
-    for shard in shards:
-        name = posixpath.relpath(shard, root) if shard != root else posixpath.basename(shard)
-        yield from list_tar(source.name, uri, shard, name, kind)
-    if shards:
-        return
-    tables = [f.path for f in files if f.path.endswith(TABLES)]
-    pictures = [f.path for f in files if f.path.lower().endswith(EXTENSIONS)]
-    if tables:
-        for table in tables:
-            yield from _table_rows(source.name, uri, table, kind, more)
-        return
-    if not pictures:
-        raise UserError(f"{kind.option} {uri}: no picture and no table in it; {kind.hint}")
-    beside = {f.path for f in files if f.path.endswith(".txt")}
-    keys = [posixpath.relpath(p, root) if p != root else posixpath.basename(p) for p in pictures]
-    for path, key, (split, label) in zip(pictures, keys, splits_and_labels(keys), strict=True):
-        values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
-        text_path = posixpath.splitext(path)[0] + ".txt"
-        reason = None
-        if kind.needs("caption") and text_path in beside:
-            try:
-                with filesystem.open_input_stream(text_path) as file:
-                    values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
-            except BadText as error:
-                reason = str(error)
-        row = make_row(source.name, key, values, uri)
-        yield row | {"reason": reason or row["reason"]}
+    corpus = list_corpus(source.name, uri, kind, more, ignored)
+    found = with_pictures(corpus)
+    if found is None:
+        there = endings(corpus.files)
+        raise UserError(f"{kind.option} {uri}: no picture and no table in it{there}; {kind.hint}")
+    reader, paths = found
+    for row in reader.list(corpus, paths):
+        if row["path"]:
+            corpus.used.add(row["path"])
+        yield row
+    _count_unread(corpus, reader, paths)
 
 
-def list_text_files(uri: str, kind: Kind) -> list[str]:
-    """Paths of a corpus's text files in its file system. Raises UserError without any."""
-    found = [f.path for f in list_files(uri, kind.option, kind.hint)]
-    files = [p for p in found if is_tar(p)] or [p for p in found if p.endswith(_TEXTS)]
-    if not files:
+def text_places(uri: str, kind: Kind, ignored: Ignored | None = None) -> list[dict[str, Any]]:
+    """What Ray tasks read at a time of a corpus of text: a file, or a share of a data set. Raises
+    UserError without any."""
+    if whole := reader_of(uri):
+        return [*whole.places(Corpus("", uri, kind), ())]
+    corpus = list_corpus("", uri, kind, ignored=ignored)
+    readers = with_texts(corpus.files)
+    if not readers:
+        there = endings(corpus.files)
         raise UserError(
-            f"{kind.option} {uri}: no .txt, .jsonl, .parquet or .tar in it; {kind.hint}"
+            f"{kind.option} {uri}: no .txt, .jsonl, .parquet or .tar in it{there}; {kind.hint}"
         )
-    return files
+    _count_unread(corpus, readers[0][0], [path for _, path in readers])
+    return [place for reader, path in readers for place in reader.places(corpus, [path])]

@@ -18,15 +18,21 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_prepare_and_mix import Folder
 
-from momo_platform.data import tables
+from momo_platform.data import text
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.prepare import QUARANTINE, PrepareConfig
 from momo_platform.data.rows import PrepareImages, PrepareText
-from momo_platform.data.sources import SourceConfig, list_rows, list_text_files
+from momo_platform.data.sources import SourceConfig, list_rows, text_places
 from momo_platform.data.splits import Shares
-from momo_platform.data.tables import lines, parse_json
-from momo_platform.data.text import LONGEST_CAPTION, BadText, clean_caption, normalise
+from momo_platform.data.text import (
+    LONGEST_CAPTION,
+    BadText,
+    clean_caption,
+    lines,
+    normalise,
+    parse_json,
+)
 from momo_platform.stages import UserError
 from pipelines.modalities import MODALITIES, TEXT
 from pipelines.modalities.image import run_prepare_image
@@ -132,7 +138,7 @@ def hostile_pairs(folder):
         ({"image": "a.png", "caption": "a\0b \0"}, None),
         ({"image": "a.png", "caption": "word " * 200_000}, "longer than 10000"),
         ({"image": "a.png", "captions": ["x" * 10**6, "short enough"]}, None),
-        ({"image": "a.png", "captions": {"a": 1}}, "empty"),
+        ({"image": "a.png", "captions": {"a": 1}}, "an object, not text"),
         ({"image": "a.png", "caption": "\u200b\u0001"}, "empty"),
         ({"image": "a\0.png", "caption": "one"}, "opened"),
         ({"image": "x" * 300 + ".png", "caption": "one"}, "opened"),
@@ -161,9 +167,7 @@ def prepared(path, kind):
 
 
 def documents(path):
-    places = [
-        {"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path), TEXT.kind)
-    ]
+    places = [{"source": "s"} | place for place in text_places(str(path), TEXT.kind)]
     blocks = PrepareText(1, Shares(0, 0))(pa.Table.from_pylist(places))
     return [row for block in blocks for row in block.to_pylist()]
 
@@ -221,7 +225,7 @@ def test_a_csv_with_long_fields_short_rows_and_nul(tmp_path):
     ]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
     found = prepared(tmp_path / "rows.csv", "pair")
-    assert [bool(row["reason"]) for row in found] == [True, True, False, True, False]
+    assert [bool(row["reason"]) for row in found] == [True, True, True, True, False]
 
 
 def bad_strings(*values):
@@ -265,7 +269,7 @@ def test_text_of_any_bytes(tmp_path):
 
 
 def test_a_line_without_end_is_refused_not_kept(monkeypatch):
-    monkeypatch.setattr(tables, "LONGEST_LINE", 2**21)
+    monkeypatch.setattr(text, "LONGEST_LINE", 2**21)
     stream = pa.BufferReader(b'{"a": 1}\n' + b"x" * 2**23 + b"\n" + b'{"a": 2}\n')
     first, second, third = lines(stream)
     assert len(second) <= 2**21 + 2

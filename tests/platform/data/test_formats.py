@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from momo_platform.data import sources, tables
+from momo_platform.data import filesystems
+from momo_platform.data.filesystems import read_file
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.packages import Requirement, fetch
-from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
-from momo_platform.data.tables import lines, read_embedded, read_picture
-from momo_platform.data.text import BadText, clean_caption, decode_lines, normalise
+from momo_platform.data.readers.tables import read_embedded
+from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
+from momo_platform.data.text import BadText, clean_caption, decode_lines, lines, normalise
 from momo_platform.stages import UserError
 from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
 
@@ -151,13 +152,12 @@ def test_a_remote_corpus_keeps_its_file_system(tmp_path, monkeypatch):
         store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
         return store, uri.removeprefix("store://")
 
-    monkeypatch.setattr(tables, "open_uri", connect)
-    monkeypatch.setattr(sources, "open_uri", connect)
+    monkeypatch.setattr(filesystems, "open_uri", connect)
     for uri, kind in (("store://bucket/in", "image"), ("store://bucket/rows.csv", "pair")):
         (row,) = rows(uri, kind)
-        assert read_picture(row["root"], row["path"]) == encoded()
-    path = list_text_files("store://bucket", TEXT.kind)[-1]
-    assert read_picture("store://bucket", path) == b"words"
+        assert read_file(row["root"], row["path"]) == encoded()
+    path = text_places("store://bucket", TEXT.kind)[-1]["path"]
+    assert read_file("store://bucket", path) == b"words"
 
 
 def test_streamed_lines_are_those_of_the_whole(tmp_path):

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from test_prepare_and_mix import Folder
 
-from momo_platform.data import hub
 from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
-from momo_platform.data.hub import HubName, is_hub
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import PrepareConfig, _text_places
+from momo_platform.data.prepare import PrepareConfig
+from momo_platform.data.readers import hub
+from momo_platform.data.readers.hub import Hub, HubName
 from momo_platform.data.rows import PrepareImages, PrepareText
-from momo_platform.data.sources import SourceConfig, identify, list_rows
+from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
 from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
 from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
@@ -56,7 +56,7 @@ def prepared(uri, kind="pair"):
 
 
 def documents(uri):
-    places = [{"source": "s"} | place for place in _text_places(uri, TEXT.kind)]
+    places = [{"source": "s"} | place for place in text_places(uri, TEXT.kind)]
     return [
         row
         for place in places
@@ -116,7 +116,7 @@ def test_what_save_to_disk_wrote(tmp_path, as_uri):
     datasets.DatasetDict({"train": data, "test": data.select([0])}).save_to_disk(tmp_path / "s")
     data.save_to_disk(tmp_path / "one")
     uri = f"hf://{tmp_path}/s" if as_uri else f"{tmp_path}/s"
-    assert is_hub(uri)
+    assert Hub().takes(uri)
     found = prepared(uri)
     assert [row["split"] for row in found] == ["train"] * 4 + ["test"]
     assert [bool(row["reason"]) for row in found] == [False, False, True, True, False]
@@ -149,7 +149,7 @@ def test_text_comes_in_shares(tmp_path, monkeypatch):
     folder = tmp_path / "x"
     folder.mkdir()
     pq.write_table(pa.table({"text": texts, "id": range(10)}), folder / "train.parquet")
-    assert [p["stop"] for p in hub.text_places(f"hf://{folder}", TEXT.kind)] == [4, 8, 10]
+    assert [p["stop"] for p in text_places(f"hf://{folder}", TEXT.kind)] == [4, 8, 10]
     found = documents(f"hf://{folder}")
     assert [row["text"] for row in found[:9]] == texts[:9]
     assert [row["key"] for row in found[:2]] == ["train:1", "train:2"]
@@ -160,11 +160,11 @@ def test_missing_columns_and_splits_are_named(tmp_path):
     pq.write_table(pa.table({"words": ["a"]}), tmp_path / "train.parquet")
     uri = f"hf://{tmp_path}"
     with pytest.raises(UserError, match="no column with the text in split train; it has 'words'"):
-        hub.text_places(uri, TEXT.kind)
+        text_places(uri, TEXT.kind)
     with pytest.raises(UserError, match="no column with the picture in split train"):
         list(list_rows(SourceConfig("s", uri), uri, IMAGE.kind))
     with pytest.raises(UserError, match="can't be loaded.*nope"):
-        hub.text_places(f"{uri}@nope", TEXT.kind)
+        text_places(f"{uri}@nope", TEXT.kind)
     with pytest.raises(UserError, match="no such file"):
         identify("hf:///none/such", "--text.source", TEXT.kind)
 
@@ -192,4 +192,4 @@ def test_without_the_library_the_remedy_is_named(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match="pip install datasets"):
-        hub.text_places("hf://a/b", TEXT.kind)
+        text_places("hf://a/b", TEXT.kind)

@@ -85,7 +85,7 @@ def test_broken_pictures_among_good_ones_are_quarantined(ray_local, tmp_path):
         *("again.png", "cut.png", "nothing.png", "words.jpg")
     }
     strict = PrepareConfig(sources(corpus), max_bad_fraction=0.1)
-    with pytest.raises(UserError, match=r"images: 3 of 9 rows.*--image.max-bad-fraction"):
+    with pytest.raises(UserError, match=r"image: 3 of 9 rows.*--image.max-bad-fraction"):
         run_prepare_image(strict, {}, Folder(tmp_path / "strict"))
 
 

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from momo_platform.data import rows
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.readers import tables
 from momo_platform.data.rows import ROWS_HELD, PrepareImages
 from momo_platform.data.sources import SourceConfig, list_rows
 from pipelines.modalities import IMAGE
@@ -23,8 +23,8 @@ def test_a_task_holds_few_embedded_pictures_at_once(tmp_path, monkeypatch):
     count = 2 * ROWS_HELD + 10
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"image": [picture(i) for i in range(count)]}), path)
-    asked, read = [], rows.read_embedded
-    monkeypatch.setattr(rows, "read_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
+    asked, read = [], tables.read_embedded
+    monkeypatch.setattr(tables, "read_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
     found = list(list_rows(SourceConfig("s", str(path)), str(path), IMAGE.kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     prepared = PrepareImages(ImageConfig(size_cap=8), False)(

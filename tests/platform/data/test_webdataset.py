@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from momo_platform.data import webdataset
+from momo_platform.data.filesystems import read_span
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.readers import tar
+from momo_platform.data.readers.tar import BadTar, Member, walk
 from momo_platform.data.rows import PrepareImages, PrepareText
-from momo_platform.data.sources import SourceConfig, identify, list_rows, list_text_files
+from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
 from momo_platform.data.splits import Shares
-from momo_platform.data.webdataset import BadTar, Member, read_member, walk
 from pipelines.modalities import IMAGE, MODALITIES, TEXT
 
 
@@ -50,9 +51,7 @@ def prepared(path, kind="pair"):
 
 
 def documents(path):
-    places = [
-        {"source": "s", "root": str(path), "path": p} for p in list_text_files(str(path), TEXT.kind)
-    ]
+    places = [{"source": "s"} | place for place in text_places(str(path), TEXT.kind)]
     table = pa.Table.from_pylist(places)
     return [row for block in PrepareText(3, Shares(0, 0))(table) for row in block.to_pylist()]
 
@@ -80,7 +79,7 @@ def test_captions_labels_and_splits_come_from_their_members(tmp_path):
     assert (second["split"], second["group"]) == ("valid", "g")
     assert third["group"] == "a.tar:d/002"
     place = (str(path), second["path"], second["offset"], second["size"])
-    assert read_member(*place) == picture("blue")
+    assert read_span(*place) == picture("blue")
     found = prepared(tmp_path)
     assert [r["reason"] for r in found] == [None] * 3
     assert {r["captions"][0] for r in found} == {"a red picture", "one", "a green one"}
@@ -90,13 +89,13 @@ def test_captions_labels_and_splits_come_from_their_members(tmp_path):
 def test_only_small_members_are_read_when_a_shard_is_listed(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar", [("a.png", picture() * 9000), ("a.txt", b"words")])
     read = []
-    original = webdataset._read
+    original = tar._read
 
     def counted(file, member, largest):
         read.append(member.size)
         return original(file, member, largest)
 
-    monkeypatch.setattr(webdataset, "_read", counted)
+    monkeypatch.setattr(tar, "_read", counted)
     assert rows(path)[0]["size"] == len(picture()) * 9000
     assert read == [5]
 

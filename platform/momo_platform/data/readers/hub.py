@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
-from momo_platform.data.config import Kind
 from momo_platform.data.images import LARGEST_FILE, BadImage
-from momo_platform.data.listing import SPLITS, make_row
-from momo_platform.data.tables import batch_rows, is_binary
+from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
+from momo_platform.data.readers.tables import batch_rows, class_names, is_binary, with_class
 from momo_platform.stages.errors import UserError
 
 SCHEME = "hf://"
 _ROWS = 1024
+_PART = re.compile("train|valid|val|dev|test", re.IGNORECASE)
 _DOCUMENTS = 16_384  # a Ray task's share of a text data set
 
 
@@ -59,11 +61,6 @@ def is_saved(folder: str) -> bool:
     place = Path(folder).expanduser()
     whole = (place / "state.json").is_file() and (place / "dataset_info.json").is_file()
     return whole or (place / "dataset_dict.json").is_file()
-
-
-def is_hub(uri: str) -> bool:
-    """Whether this module reads the source."""
-    return uri.startswith(SCHEME) or is_saved(uri)
 
 
 def _library() -> Any:
@@ -145,92 +142,109 @@ def _split(key: str, splits: dict[str, Any]) -> str:
     return SPLITS.get(key.lower(), "") if len(splits) > 1 else ""
 
 
-def list_hub(source: str, uri: str, kind: Kind) -> Iterator[dict[str, Any]]:
-    """Rows by ROW_SCHEMA of a data set of pictures. Raises UserError for missing columns."""
-    splits = splits_of(uri)
-    for split, data in splits.items():
-        image = _image_column(data)
-        names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
-        columns = _columns(data, names)
-        for what, known in kind.columns:
-            if not set(known) & {*columns, image}:
-                raise UserError(
-                    f"{kind.option} {uri}: no column with the {what} in split {split}; it has "
-                    f"{', '.join(data.column_names)!r}, rename one to {known[0]}"
-                )
-        for number, values in enumerate(_iterate(data, columns)):
-            key = f"{split}:{number:09d}"
-            bad = isinstance(values, str)
-            place = number if image else None
-            row = make_row(source, key, {} if bad else values, uri, place=place)
-            if image:
-                row["path"] = split
-            row["split"] = row["split"] or _split(split, splits)
-            yield row | {"reason": values if bad else row["reason"]}
+def _check_splits(corpus: Corpus, splits: Mapping[str, Any]) -> None:
+    """Raise UserError for a split beside others of which it can't be told what it is for."""
+    unknown = [key for key in splits if key.lower() not in SPLITS]
+    told = [key for key in splits if _PART.match(key)]
+    if len(splits) > 1 and unknown and told:
+        raise UserError(
+            f"{corpus.kind.option} {corpus.uri}: split {unknown[0]} is neither train nor valid nor "
+            f"test; there are {', '.join(splits)}. Choose with @ (two of them: "
+            f"@{'+'.join([*splits][:2])}), or rename it"
+        )
 
 
-def _bytes(value: Any) -> bytes | BadImage:
-    """A picture's bytes out of its column, or why there are none."""
+def _stored(value: Any) -> Stored:
+    """A picture's bytes out of its column, the file that it names, or why there are none."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes):
-        return value
-    if not value:
-        return BadImage("the row names no picture")
+    if not isinstance(value, str) or not value:
+        return value or None
+    if "://" in value and "::" not in value:
+        return FileRef(value)
     import fsspec
 
     try:
-        with fsspec.open(value, "rb") as file:  # also a member of a zip in datasets' cache
-            raw = file.read(LARGEST_FILE + 1)  # type: ignore[union-attr]
-    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError) as error:
+        with fsspec.open(value, "rb") as file:  # also a member of a zip in the cache
+            return file.read(LARGEST_FILE + 1)  # type: ignore[union-attr]
+    except (OSError, ValueError, ImportError) as error:
         return BadImage(f"the picture can't be opened: {error}")
-    return raw
 
 
-def read_pictures(uri: str, split: str, rows: list[int]) -> dict[int, bytes | BadImage]:
-    """Row → its picture's bytes, or why there are none; in a Ray task, 64 rows at a time."""
-    data, found = splits_of(uri)[split], {}
-    column = _image_column(data)
-    data = data.select_columns([column])
-    rows = sorted(set(rows))
-    for i in range(0, len(rows), 64):
-        values = data[rows[i : i + 64]].column(0)
-        found |= {
-            row: _bytes(value.as_py()) for row, value in zip(rows[i : i + 64], values, strict=True)
-        }
-    return found
+class Hub(Reader):
+    """Whole places: `hf://` URIs, and folders of `save_to_disk`."""
+
+    hashed = (".arrow",)
+
+    def takes(self, uri: str) -> bool:
+        return uri.startswith(SCHEME) or is_saved(uri)
+
+    def folder(self, uri: str) -> str | None:
+        return HubName.of(uri).folder
+
+    def revision(self, uri: str) -> str:
+        name = HubName.of(uri)
+        return f"{name.config}@{name.split}\n" if name.folder else identify_remote(uri)
+
+    def checksums(self, uri: str) -> Sequence[tuple[str, str]]:
+        paths = {f["filename"] for data in splits_of(uri).values() for f in data.cache_files}
+        return [(path, f"{uri}#{Path(path).name}") for path in sorted(paths)]
+
+    def list(self, corpus: Corpus, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        uri, kind, splits = corpus.uri, corpus.kind, splits_of(corpus.uri)
+        folder = self.folder(uri) or ""
+        _check_splits(corpus, splits)
+        for split, data in splits.items():
+            image, classes = _image_column(data), class_names(data.features.arrow_schema)
+            names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
+            columns = _columns(data, names)
+            for what, names in kind.columns:
+                if not set(names) & {*columns, image}:
+                    raise _lacks(corpus, split, data, what, names[0])
+            for number, values in enumerate(_iterate(data, columns)):
+                key, picture = f"{split}:{number:09d}", RowRef(uri, split, number)
+                known = {} if isinstance(values, str) else with_class(values, classes)
+                place = (uri, picture) if image else (folder or uri, None)
+                row = make_row(corpus.name, key, known, place[0], folder, place[1])
+                row["split"] = row["split"] or _split(split, splits)
+                yield row | {"reason": values if isinstance(values, str) else row["reason"]}
+
+    def read(self, root: str, path: str, rows: Sequence[int]) -> Mapping[int, Stored]:
+        data, found = splits_of(root)[path], {}
+        data = data.select_columns([_image_column(data)])
+        rows = sorted(set(rows))
+        for i in range(0, len(rows), 64):
+            part = rows[i : i + 64]
+            values = data[part].column(0)
+            found |= {r: _stored(v.as_py()) for r, v in zip(part, values, strict=True)}
+        return found
+
+    def places(self, corpus: Corpus, paths: Sequence[str] = ()) -> Sequence[dict[str, Any]]:
+        places, splits = [], splits_of(corpus.uri)
+        _check_splits(corpus, splits)
+        for split, data in splits.items():
+            if not _columns(data, TEXT_NAMES):
+                raise _lacks(corpus, split, data, "text", TEXT_NAMES[0])
+            for i in range(0, len(data), _DOCUMENTS):
+                stop = min(i + _DOCUMENTS, len(data))
+                places.append({"root": corpus.uri, "path": split, "start": i, "stop": stop})
+        return places
+
+    def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        start, split, splits = place["start"], place["path"], splits_of(place["root"])
+        data = splits[split].select(range(start, place["stop"]))
+        columns = _columns(data, (*TEXT_NAMES, "split", "group"))
+        for number, row in enumerate(_iterate(data, columns), start + 1):
+            if isinstance(row, dict):
+                row = row | {"split": row.get("split") or _split(split, splits)}
+            yield as_document(number, row)
 
 
-def text_places(uri: str, kind: Kind) -> list[dict[str, Any]]:
-    """Shares of a text data set for Ray tasks: root, path (the split), start, stop."""
-    places = []
-    for split, data in splits_of(uri).items():
-        if not _columns(data, TEXT_NAMES):
-            raise UserError(
-                f"{kind.option} {uri}: no column with the text in split {split}; it has "
-                f"{', '.join(data.column_names)!r}, rename one to {TEXT_NAMES[0]}"
-            )
-        places += [
-            {"root": uri, "path": split, "start": i, "stop": min(i + _DOCUMENTS, len(data))}
-            for i in range(0, len(data), _DOCUMENTS)
-        ]
-    return places
+def _lacks(corpus: Corpus, split: str, data: Any, what: str, name: str) -> UserError:
+    return UserError(
+        f"{corpus.kind.option} {corpus.uri}: no column with the {what} in split {split}; it has "
+        f"{', '.join(data.column_names)!r}, rename one to {name}"
+    )
 
 
-def read_texts(
-    uri: str, split: str, start: int, stop: int
-) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(row number from 1, row with its split, or reason) of a share of a text data set."""
-    splits = splits_of(uri)
-    data = splits[split].select(range(start, stop))
-    columns = (*TEXT_NAMES, "split", "group")
-    for number, row in enumerate(_iterate(data, _columns(data, columns)), start + 1):
-        if isinstance(row, dict):
-            row = row | {"split": row.get("split") or _split(split, splits)}
-        yield number, row
-
-
-def data_files(uri: str) -> list[tuple[str, str]]:
-    """(path, name to show) of the Arrow files that hold a hub data set."""
-    paths = {f["filename"] for data in splits_of(uri).values() for f in data.cache_files}
-    return [(path, f"{uri}#{Path(path).name}") for path in sorted(paths)]
+READER = Hub()

@@ -9,18 +9,19 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.fs as pafs
 
 from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
-from momo_platform.data.config import Kind
-from momo_platform.data.images import EXTENSIONS, LARGEST_FILE, BadImage
-from momo_platform.data.listing import first, make_row
-from momo_platform.data.tables import LONGEST_LINE, filesystem_of, parse_json
-from momo_platform.data.text import BadText, decode_caption
+from momo_platform.data.encodings import to_utf8
+from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
+from momo_platform.data.listing import FileRef, SpanRef, first, make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader
+from momo_platform.data.text import LONGEST_LINE, BadText, decode_caption, parse_json
 
 _BLOCK = 512
 _BUFFER = 2**20  # small members come with their neighbours: few requests to an object store
@@ -56,11 +57,6 @@ class Sample:
     key: str
     members: dict[str, Member] = field(default_factory=dict)
     reason: str | None = None
-
-
-def is_tar(path: str) -> bool:
-    """Whether a file is a shard, by its name."""
-    return path.lower().endswith(".tar")
 
 
 def _pax(raw: bytes) -> dict[str, str]:
@@ -116,8 +112,9 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
             yield Member(name, start, stored, info.type in (tarfile.REGTYPE, tarfile.AREGTYPE))
 
 
-def _samples(members: Iterator[Member]) -> Iterator[Sample]:
-    """Samples in order; what breaks the tar, and members of no use, come with a reason."""
+def _samples(members: Iterator[Member], skipped: Callable[[str], None]) -> Iterator[Sample]:
+    """Samples in order; what breaks the tar, and members of no use, come with a reason. `skipped`
+    is given the names of members that belong to none."""
     sample, seen, told = Sample(""), set(), False
     try:
         for member in members:
@@ -125,6 +122,7 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
             stem, dot, extension = base.partition(".")
             reason = None
             if base.startswith(".") or not dot:  # macOS's ._ files, a README
+                skipped(member.name[:200])
                 continue
             if member.name.startswith("/") or ".." in folder.split("/") or "\0" in member.name:
                 reason = "the member's name leads out of the tar"
@@ -157,7 +155,9 @@ def _samples(members: Iterator[Member]) -> Iterator[Sample]:
         yield Sample("", reason="the tar holds no sample")
 
 
-def samples(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[Sample, io.BufferedReader]]:
+def samples(
+    filesystem: pafs.FileSystem, path: str, skipped: Callable[[str], None] = lambda name: None
+) -> Iterator[tuple[Sample, io.BufferedReader]]:
     """Samples of a tar, each with the open file to read its members from."""
     with filesystem.open_input_file(path) as opened:
         total = opened.size()
@@ -165,7 +165,7 @@ def samples(filesystem: pafs.FileSystem, path: str) -> Iterator[tuple[Sample, io
         if total == 0:
             yield Sample("", reason="the tar is empty"), file
             return
-        for sample in _samples(walk(file, total)):
+        for sample in _samples(walk(file, total), skipped):
             yield sample, file
 
 
@@ -180,7 +180,7 @@ def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
     """Caption, label, split and group of a sample. Raises BadText."""
     values: dict[str, Any] = {}
     if member := sample.members.get("json"):
-        parsed = parse_json(_read(file, member, _LARGEST_JSON))
+        parsed = parse_json(to_utf8(_read(file, member, _LARGEST_JSON)))
         if isinstance(parsed, str):
             raise BadText(parsed.replace("the line", f"{member.name[:200]}"))
         values = {k: v for k, v in parsed.items() if k not in IMAGE_NAMES}
@@ -191,54 +191,64 @@ def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
     return values
 
 
-def list_tar(source: str, root: str, path: str, name: str, kind: Kind) -> Iterator[dict[str, Any]]:
-    """Rows by ROW_SCHEMA of one shard; `name` is the shard's in the rows' keys."""
-    for sample, file in samples(filesystem_of(root), path):
-        key = f"{name}:{sample.key}" if sample.key else name
-        reason, values = sample.reason, {}
-        picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
-        try:
-            values = {} if reason else _values(sample, file)
-        except BadText as error:
-            reason = str(error)
-        row = make_row(source, key, values, root) | {"path": path}
-        if picture is None:
-            reason = reason or f"the sample has no picture: {', '.join(sample.members)[:200]}"
-        elif picture.size > LARGEST_FILE:
-            reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
-        else:
-            row |= {"offset": picture.offset, "size": picture.size}
-        if kind.needs("caption") and row["captions"] == [""]:
-            reason = reason or "the sample has no caption"
-        yield row | {"reason": reason or row["reason"]}
+class Tar(Reader):
+    """A row is a sample: its picture, and its caption, label and split out of .txt, .cls, .json."""
+
+    pictures = texts = hashed = (".tar",)
+    packed = True
+
+    def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for path in paths:
+            shard = corpus.relative(path)
+
+            def skipped(name: str, shard: str = shard) -> None:
+                hidden = posixpath.basename(name).startswith(".")
+                reason = "hidden" if hidden else "not read: files without an ending"
+                corpus.ignored.add(reason, f"{shard}:{name}")
+
+            for sample, file in samples(filesystem_of(corpus.uri), path, skipped):
+                key = f"{shard}:{sample.key}" if sample.key else shard
+                yield _row(sample, file, corpus, path, key)
+
+    def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        for sample, file in samples(filesystem_of(place["root"]), place["path"]):
+            text, split, reason = None, "", sample.reason
+            try:
+                if not reason and (member := sample.members.get("json")):
+                    parsed = parse_json(to_utf8(_read(file, member, LONGEST_LINE)))
+                    if isinstance(parsed, str):
+                        raise BadText(parsed.replace("the line", member.name[:200]))
+                    text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
+                if not reason and (member := sample.members.get("txt")):
+                    text = to_utf8(_read(file, member, LONGEST_LINE)).decode("utf-8")
+            except BadText as error:
+                reason = str(error)
+            except UnicodeDecodeError:
+                reason = "the member is not UTF-8"
+            if not isinstance(text, str):
+                text, reason = None, reason or "the sample has no text"
+            yield Document(sample.key, text, split, reason)
 
 
-def read_member(root: str, path: str, offset: int, size: int) -> bytes:
-    """A member's bytes, by its place. Raises BadImage when the tar has become shorter."""
-    with filesystem_of(root).open_input_file(path) as file:
-        file.seek(offset)
-        raw = file.read(size)
-    if len(raw) < size:
-        raise BadImage("the tar is shorter than when it was listed")
-    return raw
+def _row(
+    sample: Sample, file: io.BufferedReader, corpus: Corpus, path: str, key: str
+) -> dict[str, Any]:
+    reason, values, place = sample.reason, {}, FileRef(corpus.uri, path)
+    picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
+    try:
+        values = {} if reason else _values(sample, file)
+    except BadText as error:
+        reason = str(error)
+    if picture is None:
+        reason = reason or f"the sample has no picture: {', '.join(sample.members)[:200]}"
+    elif picture.size > LARGEST_FILE:
+        reason = reason or f"the picture is larger than {LARGEST_FILE >> 20} MB"
+    else:
+        place = SpanRef(corpus.uri, path, picture.offset, picture.size)
+    row = make_row(corpus.name, key, values, corpus.uri, picture=place)
+    if corpus.kind.needs("caption") and row["captions"] == [""]:
+        reason = reason or "the sample has no caption"
+    return row | {"reason": reason or row["reason"]}
 
 
-def read_documents(root: str, path: str) -> Iterator[tuple[str, str | None, str, str | None]]:
-    """(key, text, split as it is written, reason) of a shard's samples, one at a time."""
-    for sample, file in samples(filesystem_of(root), path):
-        text, split, reason = None, "", sample.reason
-        try:
-            if not reason and (member := sample.members.get("json")):
-                parsed = parse_json(_read(file, member, LONGEST_LINE))
-                if isinstance(parsed, str):
-                    raise BadText(parsed.replace("the line", member.name[:200]))
-                text, split = first(parsed, TEXT_NAMES), str(parsed.get("split") or "")
-            if not reason and (member := sample.members.get("txt")):
-                text = _read(file, member, LONGEST_LINE).decode("utf-8")
-        except BadText as error:
-            reason = str(error)
-        except UnicodeDecodeError:
-            reason = "the member is not UTF-8"
-        if not isinstance(text, str):
-            text, reason = None, reason or "the sample has no text"
-        yield sample.key, text, split, reason
+READER = Tar()

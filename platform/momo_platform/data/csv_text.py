@@ -1,0 +1,98 @@
+"""CSV and TSV, strictly: a row that would be read as something else is refused with its line.
+
+CSV is quoted as RFC 4180 says; a first line `sep=;` names another separator, and blanks after
+commas do not count. Fields of TSV are as they stand but for those that are quoted as in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from momo_platform.data.columns import PICTURE, wrong_separator
+from momo_platform.stages.errors import UserError
+
+_LONGEST_FIELD = 2**22  # an unclosed quote makes one field of all that follows
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')
+
+
+def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(row number from 2, dictionary or the reason why it can't be read) of a file's text. Raises
+    UserError for quotes that do not fit and for two columns of one name."""
+    tabs, first = path.lower().endswith(".tsv"), 1
+    options: dict[str, Any] = {"delimiter": "\t" if tabs else ",", "strict": True}
+    if tabs:
+        options["quoting"] = csv.QUOTE_NONE
+    elif named := _SEPARATOR.match(text):
+        options["delimiter"], text, first = named[1], text[named.end() :], 2
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    head = text.partition("\n")[0]
+    options["skipinitialspace"] = not tabs and head.count(",") == head.count(", ") > 0
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(io.StringIO(text), **options)
+    names, number, line = None, 1, first
+    try:
+        for fields in reader:
+            this, line = line, reader.line_num + first
+            if not fields:
+                continue
+            fields = [_unquoted(field) for field in fields] if tabs else fields
+            if names is None:
+                names = _header(fields, path)
+                continue
+            number += 1
+            if any("\n" in field and _swallows(field, names, options) for field in fields):
+                line = this
+                raise csv.Error("a quote is opened in it and closed only after what look like rows")
+            if any(fields[len(names) :]):
+                if remedy := wrong_separator(names):
+                    raise UserError(f"{path}: its header is one column, {names[0]!r}{remedy}")
+                yield number, _too_many(this, len(fields), len(names), options["delimiter"])
+            else:
+                yield number, dict(zip_longest(names, fields[: len(names)]))
+    except csv.Error as error:
+        what = str(error)
+        if what == "unexpected end of data":
+            what = "a quote is opened in it and never closed"
+        raise UserError(
+            f"{path} is not readable CSV: line {line}: {what}; correct its quotes"
+        ) from error
+
+
+def _swallows(field: str, names: Sequence[str], options: dict[str, Any]) -> bool:
+    """Whether a later line of a field is a row by its looks: a picture's name, as many fields."""
+    cut = [line.split(options["delimiter"]) for line in field.split("\n")[1:]]
+    return any(len(parts) == len(names) > 1 and PICTURE.search(parts[0]) for parts in cut)
+
+
+def _too_many(line: int, fields: int, columns: int, delimiter: str) -> str:
+    name = {",": "comma", ";": "semicolon", "\t": "tab"}.get(delimiter, delimiter)
+    return (
+        f"more fields than columns: {fields} instead of {columns} in line {line}; quote a field "
+        f"that has a {name}"
+    )
+
+
+def _header(fields: Sequence[str], path: str) -> list[str]:
+    names = [name.strip() for name in fields]
+    check_names(names, path)
+    return names
+
+
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise UserError for two columns of one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise UserError(f"{what}: two columns are called {twice[0]!r}; rename one of them")
+
+
+def _unquoted(field: str) -> str:
+    inner = field[1:-1].replace('""', "")
+    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner
+    return field[1:-1].replace('""', '"') if quoted else field

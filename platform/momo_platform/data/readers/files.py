@@ -1,0 +1,61 @@
+"""Files on their own: pictures, `name.txt` beside `name.jpg`, and text with a document a line."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from momo_platform.data.class_folders import splits_and_labels
+from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.images import EXTENSIONS
+from momo_platform.data.listing import make_row
+from momo_platform.data.readers.base import Corpus, Document, Reader
+from momo_platform.data.text import (
+    LONGEST_CAPTION,
+    LONGEST_LINE,
+    BadText,
+    decode_caption,
+    decode_lines,
+    lines,
+)
+
+TEXT = ".txt"
+NO_CAPTION = "no caption lies beside the picture"
+
+
+class PlainFiles(Reader):
+    """Pictures have a label, and perhaps a split, where they lie in a folder a class."""
+
+    pictures, texts, hashed = EXTENSIONS, (TEXT,), (TEXT,)
+
+    def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        filesystem = filesystem_of(corpus.uri)
+        captioned = corpus.kind.needs("caption")
+        texts = {p[: -len(TEXT)]: p for p in corpus.files if p.lower().endswith(TEXT)}
+        keys = [corpus.relative(path) for path in paths]
+        for path, key, (split, label) in zip(paths, keys, splits_and_labels(keys), strict=True):
+            values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
+            text_path, reason = texts.get(posixpath.splitext(path)[0]), None
+            corpus.used.update([text_path] if text_path else ())
+            if text_path and captioned:
+                try:
+                    with filesystem.open_input_stream(text_path) as file:
+                        values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
+                except BadText as error:
+                    reason = str(error)
+            row = make_row(corpus.name, key, values, corpus.uri)
+            if not text_path:
+                row["no_caption"] = NO_CAPTION
+            yield row | {"reason": reason or row["reason"]}
+
+    def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
+            for number, line in decode_lines(lines(file)):
+                reason = None if line is not None else "the line is not UTF-8"
+                if line is not None and len(line) > LONGEST_LINE // 4:
+                    line, reason = None, f"longer than {LONGEST_LINE // 4} characters"
+                yield Document(str(number), line, reason=reason)
+
+
+READER = PlainFiles()
