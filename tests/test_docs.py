@@ -55,7 +55,7 @@ def place(tmp_path_factory):
             target.parent.mkdir(parents=True, exist_ok=True)
             picture.save(target)
         (folder / "photos" / f"{index}.txt").write_text(caption)
-        rows.append(f"photos/{index}.png,{caption}")
+        rows.append(f'photos/{index}.png,"{caption}"')
     picture.save(folder / "apple.png")
     (folder / "captions.csv").write_text("\n".join(rows))
     (folder / "unseen.csv").write_text("\n".join(rows[:40]))

@@ -43,6 +43,15 @@ LONG = json.dumps({"note": "x" * 300_000}) + "\n"
         ("pair", {"p.csv": "image,words\na,b\n"}, ["no column with the caption; it has"]),
         ("pair", {"p.csv": ""}, ["p.csv", "no row"]),
         ("pair", {"p.csv": "image,caption\n"}, ["p.csv", "no row"]),
+        (
+            "pair",
+            {"p.csv": "image,caption\na.png,b, c\n"},
+            [
+                "p.csv",
+                "none of its rows",
+                "3 instead of 2 in line 2; quote a field that has a comma",
+            ],
+        ),
         ("pair", {"p.csv": b"image,caption\n\xff,b\n"}, ["not UTF-8 at byte 14"]),
         ("pair", {"p.jsonl": '{"a": 1}\n{"b": 1}\n'}, ["p.jsonl", "'a, b'"]),
         ("pair", {"p.jsonl": "broken\n"}, ["no row that can be read"]),

@@ -220,13 +220,17 @@ def _of_csv(file: pa.NativeFile, what: str) -> tuple[str, ...] | None:
         text = codecs.getincrementaldecoder("utf-8")().decode(to_utf8(raw), final=whole)
     except UnicodeDecodeError as error:
         raise UserError(f"{what} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    reason = ""
     try:
         for _, row in csv_rows(text, what):
             if isinstance(row, dict):
                 return tuple(row)
+            reason = reason or row
     except UserError:
         if whole:
             raise
+    if reason and whole:
+        raise UserError(f"{what}: none of its rows can be read; the first: {reason}")
     return () if whole else None
 
 
