@@ -188,7 +188,7 @@ def test_the_ladder_has_one_dial():
         assert sum(training_flops(equal).values()) == pytest.approx(level, rel=0.02)
         assert equal.model.width == 32 * depth
     with pytest.raises(UserError, match="--only: the law needs every size"):
-        module._main(module.SizeOptions(only=("depth 4",)), [])
+        module._run_and_fit(module.EXPERIMENT, module.SizeOptions(only=("depth 4",)), [])
     with pytest.raises(UserError, match="at least four sizes"):
         module.arms((2, 3), base)
 
