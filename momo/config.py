@@ -95,8 +95,8 @@ class ModelConfig:
     def _check_extra(self) -> None:
         if unknown := [m for m in self.extra_modalities if m not in extras()]:
             raise ValueError(
-                f"model.extra_modalities: unknown {unknown}; known: {list(extras())}: each is a "
-                "file in momo/modalities"
+                f"model.extra_modalities: unknown {unknown}; known: {list(extras())}, which "
+                "_FILES of momo/modalities/__init__.py names"
             )
         if self.extra_modalities and self.tower_depth:
             raise ValueError(
@@ -232,6 +232,13 @@ class TaskConfig:
         known = [s for name, one in OBJECTIVES.items() if name not in own for s in one.settings]
         if unknown := sorted(set(self.extra_objectives) - set(known)):
             raise ValueError(f"task.extra_objectives: unknown {unknown}; known: {known}")
+        for name in self.extra_objectives:
+            modality = OBJECTIVES[name.partition(".")[0]].modality
+            if modality not in self.modalities:
+                raise ValueError(
+                    f"task.extra_objectives has {name!r}, which is of {modality!r}, and "
+                    f"task.modalities has {list(self.modalities)}: add it there, or leave it out"
+                )
 
     def _weight(self, name: str) -> float:
         return getattr(self, name, self.extra_objectives.get(name, 0.0))

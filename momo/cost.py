@@ -140,10 +140,17 @@ def encoder_parameters(config: ModelConfig) -> int:
 
 
 def trained_parts(config: ModelConfig, task: TaskConfig) -> set[str]:
-    """The parts of `parameter_counts` that a stage trains."""
+    """The parts of `parameter_counts` that a stage trains. Raises ValueError where an objective
+    names one that is none."""
     read = {part for one in task.in_use() for view in one.reads for part in view.parts}
     own = {one.part for name, one in extras().items() if name in task.modalities}
     shared = set() if config.tower_depth else {"blocks"}
+    known = parameter_counts(config)
+    for one in task.in_use():
+        if unknown := [part for part in one.parts if part not in known]:
+            raise ValueError(
+                f"objective {one.name}: parts has {unknown}, which no model has; known: {[*known]}"
+            )
     return shared.union(own, read, *(one.parts for one in task.in_use()))
 
 

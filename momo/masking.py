@@ -77,3 +77,23 @@ def mask_tokens(
     replaced = torch.where(way < 0.8, torch.full_like(ids, special.mask), ids)
     replaced = torch.where((way >= 0.8) & (way < 0.9), drawn, replaced)
     return MaskedTokens(ids=torch.where(selected, replaced, ids), selected=selected)
+
+
+def draw(noise: Tensor, stream: int, n: int) -> Tensor:
+    """Uniform numbers float32 [B, n] in [0, 1), a function of each row of `noise` [B, …] and of
+    `stream`, by the mixing of SplitMix64 (Steele et al., OOPSLA 2014). Zeros at a row's end change
+    nothing: padding has no say."""
+    bits = noise.contiguous().view(torch.int32) if noise.is_floating_point() else noise
+    bits = bits.flatten(1).long()
+    odd = 2 * torch.arange(bits.shape[1], device=bits.device) + 1
+    row = _mixed((bits * _mixed(odd)).sum(dim=1) + stream)
+    column = torch.arange(1, n + 1, device=bits.device)
+    mixed = _mixed(row[:, None] + column * -7046029254386353131)
+    return (mixed & (2**24 - 1)).float() / 2**24
+
+
+def _mixed(values: Tensor) -> Tensor:
+    """int64, whose product wraps."""
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        values = (values ^ (values >> shift & 2 ** (64 - shift) - 1)) * factor
+    return values ^ (values >> 31 & 2**33 - 1)

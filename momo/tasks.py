@@ -37,7 +37,8 @@ class MoMoTask(nn.Module):
     Parameters that no objective of the config reaches are frozen, so that neither weight decay
     nor a gradient of zeros touches them.
 
-    Raises ValueError for a modality that the model has no embedding for.
+    Raises ValueError for a modality that the model has no embedding for, and where an objective
+    says another size of its head than it has.
     """
 
     def __init__(self, model: MoMo, config: TaskConfig) -> None:
@@ -55,6 +56,14 @@ class MoMoTask(nn.Module):
             torch.default_generator.manual_seed(0)  # of the CPU alone, and put back
             heads = {one.name: one.head(model.config) for one in config.in_use()}
         self.heads = nn.ModuleDict({name: head for name, head in heads.items() if head is not None})
+        for one in config.in_use():
+            head = heads[one.name]
+            size = 0 if head is None else sum(p.numel() for p in head.parameters())
+            if size != (said := one.head_parameters(model.config)):
+                raise ValueError(
+                    f"objective {one.name}: its head has {size} parameters, head_parameters says "
+                    f"{said}"
+                )
         self._freeze_unused()
 
     def _freeze_unused(self) -> None:

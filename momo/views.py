@@ -6,11 +6,12 @@ Shapes: B rows, T tokens of the longest text, S of all texts, D width, E embeddi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,15 @@ from momo.batches import ROWS_OF_RANKS, TEXTS, TextLengths
 from momo.config import TaskConfig
 from momo.embeddings import normalise_pixels, patchify, take_tokens
 from momo.losses import Loss, Negatives, draw_negatives, mim_loss, mlm_loss, pair_keys
-from momo.masking import random_patch_keep
+from momo.masking import draw, random_patch_keep
 from momo.micro_batches import PART, Part
+from momo.modalities import MODALITIES
 from momo.model import MoMo
 from momo.objectives import Objective
 from momo.packing import JointLayout, Layout, Words, lay_out, lay_out_pairs
 from momo.passes import Apart, Joint
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,21 @@ class Views:
     heads: nn.ModuleDict
     group_lengths: bool = True
     ranks: tuple[int, ...] | None = None
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives: made when it is first asked for by this name, for all who ask after,
+        such as an objective's `loss` and its `rows`."""
+        made = vars(self).setdefault("_made", {})
+        if name not in made:
+            made[name] = make()
+        return made[name]
+
+    def draw(self, name: str, n: int) -> Tensor:
+        """Uniform random numbers of an objective's own (`name`), float32 [B, n] in [0, 1): a
+        function of each row's noise, so that a batch gives the same each time, and independent of
+        what the noise is used for otherwise."""
+        one = MODALITIES[self.objectives[0].modality]
+        return draw(self.batch[one.drawn_by], zlib.crc32(name.encode()), n)
 
     @cached_property
     def pixels(self) -> Tensor:

@@ -29,6 +29,9 @@ class Modality(ABC):
     name: ClassVar[str]
     rows_by: ClassVar[str]
     """A tensor of its batches that has a row for each sample."""
+    drawn_by: ClassVar[str] = "noise"
+    """A tensor of its batches, as `on_host` leaves them, that is random in each row: `Views.draw`
+    makes random numbers of it."""
 
     @abstractmethod
     def views(self) -> type[Views]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Pair(Text):
     name = "pair"
     noise = "noise_text"
+    drawn_by = "noise_image"
 
     def views(self) -> type[Views]:
         from momo.views import PairViews

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Text(Modality):
     name = "text"
     rows_by = "ids"
+    drawn_by = "masked_ids"
     noise: ClassVar[str] = "noise"
     """What masks words, until `on_host` has used it up."""
 

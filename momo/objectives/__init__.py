@@ -16,7 +16,14 @@ _FILES = (  # in the order in which losses are computed and added up
     "pair_mlm",
     "pair_mim",
 )
-OBJECTIVES: Mapping[str, Objective] = {
-    name: import_module(f"{__name__}.{name}").OBJECTIVE for name in _FILES
-}
+
+
+def _objective(name: str) -> Objective:
+    found: Objective = import_module(f"{__name__}.{name}").OBJECTIVE
+    if found.name != name:
+        raise ValueError(f"momo/objectives/{name}.py: its objective is called {found.name!r}")
+    return found
+
+
+OBJECTIVES: Mapping[str, Objective] = {name: _objective(name) for name in _FILES}
 """By name, which is that of the file, of the weight and of the loss in records."""

@@ -214,6 +214,6 @@ def _sources_of(
         return (SourceConfig("own", "", "not given yet"),), True
     raise UserError(
         f"preset {sources.preset} brings no corpora, and {', '.join(needed_by)} needs "
-        f"{modality.words}: give --{corpus}.source (a folder, Parquet, JSONL or CSV; "
-        "local or a URI), leave the stage out with --stages, or try --preset demo"
+        f"{modality.words}: give --{corpus}.source ({modality.kind.hint.removeprefix('give ')}), "
+        "leave the stage out with --stages, or try --preset demo"
     )

@@ -24,7 +24,8 @@ from momo_platform.training.gradients import backward_pass, flat_gradient
 from momo_platform.training.task import TouchedTask
 
 EXTRA = {"replaced_words": 0.5, "replaced_words.replaced_weight": 8.0, "cyclip": 2.0}
-CONFIG_ = TaskConfig(modalities=("text", "pair"), matching_group=4, extra_objectives=EXTRA)
+EXTRA["rotation"] = 1.0
+CONFIG_ = TaskConfig(modalities=("image", "text", "pair"), matching_group=4, extra_objectives=EXTRA)
 
 def gradient(size):
     task = MoMoTask(build_model(CONFIG, seed=1), CONFIG_)
@@ -48,6 +49,8 @@ print(json.dumps({
     "head": sorted(n for n, _ in task.named_parameters() if n.startswith("heads.")),
     "option": task.config.in_use("text")[-1].replaced_weight,
     "flops": [t.flops("pair", pair) for t in (task, plain)],
+    "passes": [t.tokens("image", make_batch("image")) for t in (task, plain)],
+    "right": task.measure("image", task.with_rows("image", make_batch("image"))[1]),
 }))
 """
 TOLD = """
@@ -76,13 +79,13 @@ def copy(tmp_path_factory):
     shutil.copytree(ROOT / "momo", folder / "momo", ignore=shutil.ignore_patterns("__pycache__"))
     written = lay_out("objective.md", folder)
     assert [file.name for file in written] == [
-        *("replaced_words.py", "cyclip.py", "test_replaced_words.py")
+        *("replaced_words.py", "cyclip.py", "rotation.py", "test_replaced_words.py")
     ]
     page = (PAGES / "objective.md").read_text(encoding="utf-8")
     registry = folder / "momo" / "objectives" / "__init__.py"
     before, bracket, after = registry.read_text(encoding="utf-8").partition("\n)\n")
     lines = LINE.findall(page)
-    assert len(lines) == 2
+    assert len(lines) == 3
     registry.write_text(before + "\n" + "".join(lines) + bracket[1:] + after, encoding="utf-8")
     return folder
 
@@ -107,10 +110,16 @@ def test_it_trains_beside_the_others_whole_and_in_parts(copy):
     assert found["weights"]["replaced_words"] == 0.5
     assert found["weights"]["cyclip"] == 2.0
     assert found["option"] == 8.0
-    assert found["head"] == ["heads.replaced_words.bias", "heads.replaced_words.weight"]
+    assert found["head"] == sorted(
+        f"heads.{name}.{part}"
+        for name in ("replaced_words", "rotation")
+        for part in ("bias", "weight")
+    )
     assert found["parts"] == pytest.approx(found["whole"], rel=1e-5)
     assert found["error"] < 1e-6
-    assert {"loss/replaced_words", "loss/cyclip"} <= set(found["whole"])
+    assert {"loss/replaced_words", "loss/cyclip", "loss/rotation"} <= set(found["whole"])
+    assert found["passes"][0] == 2 * found["passes"][1]
+    assert 0 <= found["right"]["rotation/accuracy"] <= 1
     assert found["flops"][0] == found["flops"][1]  # its pass is the contrastive objective's
 
 

@@ -12,9 +12,10 @@ from making_batches import CONFIG, make_batch
 
 from momo.config import TaskConfig
 from momo.cost import parameter_counts, trained_parts
+from momo.masking import draw
 from momo.modalities import MODALITIES
 from momo.model import build_model
-from momo.objectives import OBJECTIVES, Objective
+from momo.objectives import OBJECTIVES, Objective, _objective
 from momo.tasks import MoMoTask
 
 
@@ -94,7 +95,43 @@ def test_an_objective_without_a_field_has_its_weight_and_options_from_the_config
 
 def test_what_no_objective_has_is_refused(small):
     for name in ("mim", "smal", "small.scales", "mlm.scale"):
-        with pytest.raises(ValueError, match=r"unknown \['.*known: \['small', 'small.scale'\]"):
+        with pytest.raises(ValueError, match=r"unknown \['.*known: \[.*'small', 'small.scale'\]"):
             TaskConfig(extra_objectives={name: 1.0})
     with pytest.raises(ValueError, match="task.small=-1 must not be negative"):
         TaskConfig(extra_objectives={"small": -1})
+
+
+def test_mistakes_are_named(small, monkeypatch):
+    with pytest.raises(ValueError, match="'small', which is of 'text', and task.modalities has"):
+        TaskConfig(modalities=("image",), extra_objectives={"small": 1.0})
+    config = TaskConfig(modalities=("text",), extra_objectives={"small": 1.0})
+    monkeypatch.setattr(Small, "head_parameters", lambda *_: 7)
+    with pytest.raises(ValueError, match="its head has 0 parameters, head_parameters says 7"):
+        MoMoTask(build_model(CONFIG), config)
+    monkeypatch.setattr(Small, "parts", ("word_haed",))
+    with pytest.raises(ValueError, match=r"objective small: parts has \['word_haed'\].*word_head"):
+        trained_parts(CONFIG, config)
+    monkeypatch.setattr("momo.objectives.mim.OBJECTIVE", Small())
+    with pytest.raises(ValueError, match="objectives/mim.py: its objective is called 'small'"):
+        _objective("mim")
+
+
+def test_an_objectives_random_numbers_are_uniform_and_its_own():
+    noise = torch.rand(4096, 16, generator=torch.Generator().manual_seed(0))
+    found = draw(noise, 1, 3)
+    assert torch.equal(found, draw(noise.clone(), 1, 3))
+    assert torch.equal(found[5:9], draw(noise[5:9], 1, 3))  # a function of the row alone
+    for numbers in found.T:
+        assert torch.histc(numbers, 8, 0, 1).min() > 4096 / 8 * 0.8
+    columns = [*found.T, *draw(noise, 2, 2).T, *noise.T, (noise.argsort(dim=1)[:, 0] / 16)]
+    related = torch.corrcoef(torch.stack(columns))
+    assert (related - torch.eye(len(columns)))[:5].abs().max() < 0.07
+    ids = torch.randint(5, 99, (8, 12))
+    padded = torch.cat([ids, torch.zeros(8, 4, dtype=torch.long)], dim=1)
+    assert torch.equal(draw(ids, 1, 2), draw(padded, 1, 2))
+    for modality in ("image", "text", "pair"):
+        task = MoMoTask(build_model(CONFIG), TaskConfig())
+        batch = task.on_host(modality, make_batch(modality))
+        numbers = task._views(modality, batch).draw("mine", 2)
+        assert numbers.shape == (8, 2)
+        assert len(numbers.unique()) == 16

@@ -211,5 +211,5 @@ def _remedy(reason: str) -> Iterator[str]:
         yield "fill the table's column image"
     if reason == "the row has no text":
         yield f"call the column with the text {TEXT_NAMES[0]}"
-    if reason.startswith("shorter than"):
+    if reason.startswith("shorter than") and reason.endswith("characters"):
         yield "put each document on a line of its own"
