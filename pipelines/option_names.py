@@ -3,11 +3,15 @@ with a hint."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import TypeVar
 
+from momo_platform.stages import UserError
+from pipelines.config import SourceOptions
 from pipelines.modalities import MODALITIES
 
 T = TypeVar("T")
@@ -20,16 +24,20 @@ _STAGES = re.compile(
 )
 _NAMING = ("--stages", "--only", "--until", "--rerun", "--evaluation.stages")
 """Options whose values are stages; the middle three are `--run.…` too."""
+_OF_SOURCES = {f.name for f in fields(SourceOptions)}
 _told: set[str] = set()
 
 
 def with_whole_names(arguments: Iterable[str]) -> list[str]:
     """A command line with `--image.source` as the field's whole name, `--corpora.image.source`, and
-    with today's names."""
+    with today's names. Raises UserError for a name that is almost a modality's."""
     result = []
     for argument in with_todays_names(arguments):
         head, dot, path = argument.removeprefix("--").partition(".")
         is_short = argument.startswith("--") and dot and head in MODALITIES
+        if not is_short and path.partition("=")[0].replace("-", "_") in _OF_SOURCES:
+            for near in difflib.get_close_matches(head, MODALITIES, n=1):
+                raise UserError(f"{argument}: no such option, did you mean --{near}.{path}?")
         result.append(f"--corpora.{head}.{path}" if is_short else argument)
     return result
 

@@ -52,6 +52,12 @@ def test_what_names_no_stage_and_no_modality_is_left_alone(given, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("given", ["--pears.source", "--imgae.held-out=0.1", "--txt.weight"])
+def test_what_is_almost_a_modality_is_told(given):
+    with pytest.raises(UserError, match=r"no such option, did you mean --(pair|image|text)\."):
+        with_whole_names([given, "x"])
+
+
 def test_every_command_takes_them(tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("image,caption\na.png,b\n")
     for parse in (full.parse, evaluate.parse, index.parse):
