@@ -34,8 +34,9 @@ def with_whole_names(arguments: Iterable[str]) -> list[str]:
     result = []
     for argument in with_todays_names(arguments):
         head, dot, path = argument.removeprefix("--").partition(".")
-        is_short = argument.startswith("--") and dot and head in MODALITIES
-        if not is_short and path.partition("=")[0].replace("-", "_") in _OF_SOURCES:
+        is_option = argument.startswith("--") and bool(dot)
+        is_short = is_option and head in MODALITIES
+        if is_option and not is_short and path.partition("=")[0].replace("-", "_") in _OF_SOURCES:
             for near in difflib.get_close_matches(head, MODALITIES, n=1):
                 raise UserError(f"{argument}: no such option, did you mean --{near}.{path}?")
         result.append(f"--corpora.{head}.{path}" if is_short else argument)
