@@ -50,7 +50,8 @@ def test_every_option_of_the_short_help_is_one(command, capsys):
             name = option.split()[0].replace("<stage>", "every")
             name = name.replace("--keep", "--every.train.keep")
             name = name.replace("--every.", "--training.stage3-pair.")
-            forms = {name, name.replace("--", "--run.", 1), name.replace("--", "--evaluation.", 1)}
+            parts = ("", "run.", "evaluation.", "corpora.")
+            forms = {name.replace("--", f"--{part}", 1) for part in parts}
             assert forms & known, name
 
 

@@ -33,7 +33,7 @@ def test_the_folder_loads_and_its_card_tells_the_report(tmp_path, capsys):
     for words in (
         "license: apache-2.0",
         "| mnist | accuracy | 0.900 | 200 | 0.800 |",
-        "| images: emoji | CC-BY 4.0",
+        "| image: emoji | CC-BY 4.0",
         "| steps of stage1-image | 350 |",
         "| model.width | 32 |",
         "| text_length | 12 |",
