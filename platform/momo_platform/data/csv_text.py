@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from momo_platform.data.columns import PICTURE, wrong_separator
+from momo_platform.data.columns import IMAGE_NAMES, PICTURE, wrong_separator
 from momo_platform.stages.errors import UserError
 
 _LONGEST_FIELD = 2**22  # an unclosed quote makes one field of all that follows
+_SWALLOWED = "a quote is opened in it and closed only after what look like rows"
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')
 
 
@@ -47,10 +48,13 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
                 names = _header(fields, path)
                 continue
             number += 1
-            if any("\n" in field and _swallows(field, names, options) for field in fields):
+            swallows = _swallows(fields, names, options)
+            if swallows:
                 line = this
-                raise csv.Error("a quote is opened in it and closed only after what look like rows")
-            if any(fields[len(names) :]):
+                raise csv.Error(_SWALLOWED)
+            if swallows is None:
+                yield number, f"line {this}: {_SWALLOWED}; correct its quotes"
+            elif any(fields[len(names) :]):
                 if remedy := wrong_separator(names):
                     raise UserError(f"{path}: its header is one column, {names[0]!r}{remedy}")
                 yield number, _too_many(this, len(fields), len(names), options["delimiter"])
@@ -65,10 +69,26 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
         ) from error
 
 
-def _swallows(field: str, names: Sequence[str], options: dict[str, Any]) -> bool:
-    """Whether a later line of a field is a row by its looks: a picture's name, as many fields."""
-    cut = [line.split(options["delimiter"]) for line in field.split("\n")[1:]]
-    return any(len(parts) == len(names) > 1 and PICTURE.search(parts[0]) for parts in cut)
+def _swallows(fields: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> bool | None:
+    """Whether lines within a row's fields are rows by their looks: as many fields, and a picture's
+    name where one belongs. None: perhaps, since it reads like prose: blanks follow its commas."""
+    mark, doubt = options["delimiter"], False
+    columns = [i for i, name in enumerate(names) if name in IMAGE_NAMES] or [0]
+    for place, field in enumerate(fields):
+        lines = field.split("\n")
+        for number, line in enumerate(lines if len(lines) > 1 else ()):
+            parts = line.split(mark)
+            before = fields[:place] if number == 0 else []
+            after = fields[place + 1 :] if number == len(lines) - 1 else []
+            own = range(len(before) + (number == 0), len(before) + len(parts))
+            if not len(before) + len(parts) + len(after) == len(names) > 1:
+                continue
+            if any(i in own and PICTURE.search(parts[i - len(before)]) for i in columns):
+                prose = any(part.startswith(" ") for part in parts[1:])
+                if options["skipinitialspace"] or not prose:
+                    return True
+                doubt = True
+    return None if doubt else False
 
 
 def _too_many(line: int, fields: int, columns: int, delimiter: str) -> str:
