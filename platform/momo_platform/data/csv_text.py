@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from momo_platform.data.columns import IMAGE_NAMES, PICTURE, wrong_separator
+from momo_platform.data.columns import IMAGE_NAMES, PICTURE, DamagedTable, wrong_separator
 from momo_platform.stages.errors import UserError
 
 _LONGEST_FIELD = 2**22  # an unclosed quote makes one field of all that follows
@@ -24,7 +24,7 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')
 
 def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(row number from 2, dictionary or the reason why it can't be read) of a file's text. Raises
-    UserError for quotes that do not fit and for two columns of one name."""
+    DamagedTable for quotes that do not fit and for two columns of one name."""
     tabs, first = path.lower().endswith(".tsv"), 1
     options: dict[str, Any] = {"delimiter": "\t" if tabs else ",", "strict": True}
     if tabs:
@@ -64,7 +64,7 @@ def csv_rows(text: str, path: str) -> Iterator[tuple[int, dict[str, Any] | str]]
         what = str(error)
         if what == "unexpected end of data":
             what = "a quote is opened in it and never closed"
-        raise UserError(
+        raise DamagedTable(
             f"{path} is not readable CSV: line {line}: {what}; correct its quotes"
         ) from error
 
@@ -106,10 +106,10 @@ def _header(fields: Sequence[str], path: str) -> list[str]:
 
 
 def check_names(names: Sequence[str], what: str) -> None:
-    """Raise UserError for two columns of one name."""
+    """Raise DamagedTable for two columns of one name."""
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
-        raise UserError(f"{what}: two columns are called {twice[0]!r}; rename one of them")
+        raise DamagedTable(f"{what}: two columns are called {twice[0]!r}; rename one of them")
 
 
 def _unquoted(field: str) -> str:

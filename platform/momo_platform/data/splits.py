@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -94,9 +95,12 @@ def estimate_documents(filesystem: pafs.FileSystem, paths: Sequence[str]) -> int
     documents = read = 0.0
     for info in infos[:: -(-len(infos) // _SAMPLED_FILES)] if infos else ():
         size = info.size or 0
-        if info.path.endswith(".parquet"):
-            documents += pq.read_metadata(info.path, filesystem=filesystem).num_rows
-            read += size
+        if info.path.lower().endswith(".parquet"):
+            try:
+                documents += pq.read_metadata(info.path, filesystem=filesystem).num_rows
+                read += size
+            except pa.ArrowInvalid:
+                continue  # it has its reason when it is read
         elif info.path.lower().endswith(".tar"):
             documents, read = documents + size / _TAR_BYTES, read + size
         else:

@@ -1,9 +1,15 @@
 """Tables with quotes that do not fit, damaged ones among good ones, and kinds of their columns."""
 
+import pyarrow as pa
 import pytest
-from test_inputs_people_have import laid_out, rows
+from test_inputs_people_have import captions, documents, laid_out, picture, pictures, prepared, rows
 
+from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.readers.base import Ignored
+from momo_platform.data.sources import identify
+from momo_platform.data.splits import estimate_documents
 from momo_platform.stages import UserError
+from pipelines.modalities import PAIR
 
 
 @pytest.mark.parametrize(
@@ -25,3 +31,81 @@ def test_a_quoted_list_that_reads_like_rows_costs_one_row(tmp_path):
     first, *others = rows(laid_out(tmp_path, {"rows.csv": text}))
     assert first["reason"].startswith("line 2: a quote is opened in it and closed only after")
     assert [row["captions"] for row in others] == [["a dog"], ["a, b\nc, d"]]
+
+
+UNRELATED = {
+    "notes.csv": "nom,prix\ncaf\u00e9,3\n".encode("latin-1"),
+    "stats.parquet": b"",
+    "log.csv": 'a,b\n1,"x\n',
+    "dup.csv": "a,a\n1,2\n",
+}
+
+
+@pytest.mark.parametrize("name", UNRELATED)
+def test_an_unrelated_table_that_is_damaged_stops_nothing(tmp_path, name):
+    plain = laid_out(tmp_path / "plain", {**pictures("a.png"), "a.txt": "a cat"})
+    table = {"z.csv": "image,caption\nb.png,a dog\n", "b.png": picture()}
+    for folder in (plain, laid_out(tmp_path / "tables", table)):
+        laid_out(folder, {name: UNRELATED[name]})
+        ignored = Ignored()
+        assert len(rows(folder, "pair", ignored)) == 1
+        assert ignored.counts == {"a table that can't be read": 1}
+        assert identify(str(folder), "--pair.source", PAIR.kind)
+        with pytest.raises(UserError, match="not readable|not UTF-8|two columns"):
+            rows(folder / name)
+
+
+def test_a_damaged_shard_among_several_is_one_row_with_its_reason(tmp_path):
+    good = {f"{i}.png": picture(i) for i in range(3)}
+    texts = {f"{i}.csv": f"image,caption\n{i}.png,caf\u00e9\n".encode() for i in range(3)}
+    texts["1.csv"] = texts["1.csv"].decode().encode("latin-1")
+    _, bad, _ = rows(laid_out(tmp_path / "csv", good | texts))
+    assert (bad["key"], "is not UTF-8 at byte 23" in bad["reason"]) == ("1.csv", True)
+    tables = {f"{i}.parquet": pa.table({"image": [picture(i)], "caption": ["a"]}) for i in range(3)}
+    folder = laid_out(tmp_path / "parquet", tables)
+    (folder / "1.parquet").write_bytes((folder / "1.parquet").read_bytes()[:-20])
+    assert ["not readable" in (row["reason"] or "") for row in rows(folder)] == [False, True, False]
+    assert identify(str(folder), "--pair.source", PAIR.kind)
+
+
+def test_of_damaged_tables_alone_the_first_is_named(tmp_path):
+    files = {"a.csv": b"image,caption\n\xff,b\n", "b.csv": b"image,caption\n\xff,b\n"}
+    with pytest.raises(UserError, match="a.csv is not UTF-8"):
+        rows(laid_out(tmp_path, files | pictures("1.png")))
+
+
+def test_a_damaged_table_of_text_among_several_is_one_bad_document(tmp_path):
+    files = {"a.txt": "one document\n", "p.PARQUET": b"PAR1 broken PAR1", "u.csv": b"text\n\xff\n"}
+    found = documents(laid_out(tmp_path, files))
+    assert [row["reason"] and row["reason"].split(" is ")[1][:12] for row in found] == [
+        None,
+        "not readable",
+        "not UTF-8 at",
+    ]
+    infos = [str(tmp_path / name) for name in files]
+    assert estimate_documents(filesystem_of(str(tmp_path)), infos) > 0
+    with pytest.raises(UserError, match="not readable Parquet"):
+        documents(tmp_path / "p.PARQUET")
+
+
+@pytest.mark.parametrize(
+    "name, text, reason",
+    [
+        ("b.csv", "image,caption\n" + "1.png,a dog, a cat\n" * 50, "more fields than columns"),
+        ("b.jsonl", "broken\n" * 50, "the line is no JSON"),
+    ],
+)
+def test_rows_of_a_shard_of_which_none_can_be_read_count(tmp_path, name, text, reason):
+    files = {"a" + name[1:]: "image,caption\n1.png,a cat\n", **pictures("1.png"), name: text}
+    if name == "b.jsonl":
+        files["a.jsonl"] = '{"image": "1.png", "caption": "a cat"}\n'
+    found = rows(laid_out(tmp_path, files))
+    assert [row["reason"] is None for row in found] == [True] + [False] * 50
+    assert found[1]["reason"].startswith(reason)
+
+
+def test_eight_unrelated_tables_before_a_good_one(tmp_path):
+    files = {f"a{i}.csv": "step,loss\n1,2\n" for i in range(8)}
+    files["z.parquet"] = pa.table({"image": [picture()], "caption": ["a cat"]})
+    assert [row["captions"] for row in rows(laid_out(tmp_path, files))] == [["a cat"]]
+    assert identify(str(tmp_path), "--pair.source", PAIR.kind)
