@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from test_inputs_people_have import captions, documents, laid_out, picture, pictures, prepared, rows
+from test_inputs_people_have import documents, laid_out, picture, pictures, rows
 
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.readers.base import Ignored
@@ -109,3 +109,11 @@ def test_eight_unrelated_tables_before_a_good_one(tmp_path):
     files["z.parquet"] = pa.table({"image": [picture()], "caption": ["a cat"]})
     assert [row["captions"] for row in rows(laid_out(tmp_path, files))] == [["a cat"]]
     assert identify(str(tmp_path), "--pair.source", PAIR.kind)
+
+
+def test_a_utf_16_table_is_not_refused_for_where_its_beginning_is_cut(tmp_path):
+    for shift in "", "x":
+        text = "image,caption\n" + ("1.png," + shift + "\U0001f600" * 101 + "\n") * 2000
+        files = {"rows.csv": text.encode("utf-16"), "1.png": picture()}
+        assert identify(str(laid_out(tmp_path, files)), "--pair.source", PAIR.kind)
+        assert len(rows(tmp_path)) == 2000

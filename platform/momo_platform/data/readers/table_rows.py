@@ -135,7 +135,9 @@ def _of_csv(file: pa.NativeFile, what: str) -> tuple[str, ...] | None:
     whole = not file.read(1)
     try:
         # The end of what was read may be within a character.
-        text = codecs.getincrementaldecoder("utf-8")().decode(to_utf8(raw), final=whole)
+        text = codecs.getincrementaldecoder("utf-8")().decode(
+            to_utf8(raw, whole=whole), final=whole
+        )
     except UnicodeDecodeError as error:
         raise DamagedTable(
             f"{what} is not UTF-8 at byte {error.start}: save it as UTF-8"
@@ -159,5 +161,5 @@ def header_words(root: str, path: str) -> set[str]:
     if not path.lower().endswith(SEPARATED):
         return set()
     with filesystem_of(root).open_input_stream(path) as file:
-        text = to_utf8(file.read(_HEADER)).decode("utf-8", "replace")
+        text = to_utf8(file.read(_HEADER), whole=False).decode("utf-8", "replace")
     return set(_BETWEEN.split(next((line for line in text.splitlines() if line.strip()), "")))
