@@ -117,3 +117,19 @@ def test_a_utf_16_table_is_not_refused_for_where_its_beginning_is_cut(tmp_path):
         files = {"rows.csv": text.encode("utf-16"), "1.png": picture()}
         assert identify(str(laid_out(tmp_path, files)), "--pair.source", PAIR.kind)
         assert len(rows(tmp_path)) == 2000
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('image\tcaption\n1.png\t"one\ntwo"\n2.png\ta dog\n', ["one\ntwo", "a dog"]),
+        ('caption\timage\n"one\n\ntwo"\t1.png\na dog\t2.png\n', ["one\n\ntwo", "a dog"]),
+        ('image\tcaption\r\n1.png\t"a\tb\r\nc"\r\n2.png\t5" wide\r\n', ["a\tb\nc", '5" wide']),
+        ('image\tcaption\n1.png\t"a\tb ""c"""\n2.png\t"d\n', ['a\tb "c"', '"d']),
+        ('image\tcaption\n1.png\t"words\n2.png\tmore"\n', ['"words', 'more"']),
+    ],
+)
+def test_fields_of_tsv_quoted_with_tabs_and_line_breaks(tmp_path, text, expected):
+    found = rows(laid_out(tmp_path, {"rows.tsv": text}))
+    assert [row["captions"] for row in found] == [[caption] for caption in expected]
+    assert [row["path"][-5:] for row in found] == ["1.png", "2.png"]
