@@ -1,12 +1,17 @@
 """Tables with quotes that do not fit, damaged ones among good ones, and kinds of their columns."""
 
+import os
+
 import pyarrow as pa
 import pytest
 from test_inputs_people_have import documents, laid_out, picture, pictures, rows
 
+from momo_platform.data.digests import blocks_to_hash
 from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.readers import files as plain_files
+from momo_platform.data.readers import table_rows, tables
 from momo_platform.data.readers.base import Ignored
-from momo_platform.data.sources import identify
+from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.data.splits import estimate_documents
 from momo_platform.stages import UserError
 from pipelines.modalities import PAIR
@@ -133,3 +138,50 @@ def test_fields_of_tsv_quoted_with_tabs_and_line_breaks(tmp_path, text, expected
     found = rows(laid_out(tmp_path, {"rows.tsv": text}))
     assert [row["captions"] for row in found] == [[caption] for caption in expected]
     assert [row["path"][-5:] for row in found] == ["1.png", "2.png"]
+
+
+def refused(monkeypatch, module, name):
+    """Files of this name can't be opened by the module: a test may run as root."""
+
+    class Refusing:
+        def __init__(self, filesystem):
+            self.filesystem = filesystem
+
+        def __getattr__(self, attribute):
+            return getattr(self.filesystem, attribute)
+
+        def open_input_stream(self, path):
+            if path.endswith(name):
+                raise PermissionError(13, "Permission denied", path)
+            return self.filesystem.open_input_stream(path)
+
+    monkeypatch.setattr(module, "filesystem_of", lambda root: Refusing(filesystem_of(root)))
+
+
+def test_files_without_permission_have_a_reason(tmp_path, monkeypatch):
+    refused(monkeypatch, plain_files, "b.txt")
+    refused(monkeypatch, table_rows, "b.csv")
+    refused(monkeypatch, tables, "b.csv")
+    files = {**pictures("a.png", "b.png"), "a.txt": "a cat", "b.txt": "a dog"}
+    good, bad = rows(laid_out(tmp_path / "pairs", files))
+    assert good["reason"] is None
+    assert "the caption can't be read" in bad["reason"]
+    files = {"a.txt": "one document\n", "b.txt": "another one\n", "b.csv": "text\nwords\n"}
+    found = {r["key"]: r["reason"] for r in documents(laid_out(tmp_path / "text", files))}
+    assert found.pop("a.txt:1") is None
+    assert all("Permission denied" in reason for reason in found.values())
+    assert len(found) == 2
+
+
+def test_hidden_files_are_not_hashed_and_hidden_folders_need_not_be_read(tmp_path, monkeypatch):
+    laid_out(tmp_path, {"a.txt": "words", ".h/x.csv": "z", "._a.txt": "z", "lost+found/a": "z"})
+    scan = os.scandir
+
+    def scandir(folder):
+        if folder.endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    blocks = blocks_to_hash(SourceConfig("s", str(tmp_path)), str(tmp_path), PAIR.kind)
+    assert [block.to_pylist()[0]["path"] for block in blocks] == [str(tmp_path / "a.txt")]

@@ -16,6 +16,7 @@ from momo_platform.data.csv_text import check_names, csv_rows
 from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.text import lines, parse_json
+from momo_platform.stages.errors import UserError
 
 LINES = (".jsonl", ".ndjson")
 SEPARATED = (".csv", ".tsv")
@@ -29,6 +30,20 @@ _BETWEEN = re.compile(r'[\s,;|"]+')
 def open_parquet(opened: pa.NativeFile) -> pq.ParquetFile:
     """Read in parts: `pre_buffer` would read the whole of a row group's columns first."""
     return pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+
+
+def why_unreadable(error: Exception, filesystem: pafs.FileSystem, what: str) -> UserError:
+    """DamagedTable for damage and for what this user may not read, but not where a storage does not
+    answer: then no row is to be left out."""
+    told = str(error)
+    damage = isinstance(error, pa.ArrowInvalid) or "thrift" in told or "arquet" in told
+    own = isinstance(error, OSError) and error.errno is None
+    local = own and isinstance(filesystem, pafs.LocalFileSystem)
+    if damage or local:
+        kind = "Parquet" if ".parquet" in what.lower() else "text"
+        return DamagedTable(f"{what} is not readable {kind}: {error}; replace it")
+    kind_of_error = DamagedTable if isinstance(error, PermissionError) else UserError
+    return kind_of_error(f"{what} can't be read: {error}")
 
 
 def batch_rows(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any] | str]:
@@ -68,9 +83,13 @@ def read_table_rows(
                         number += 1
                         yield number, row
         except (pa.ArrowInvalid, OSError) as error:
-            raise DamagedTable(f"{path} is not readable Parquet: {error}; replace it") from error
+            raise why_unreadable(error, filesystem, path) from error
         return
-    with filesystem.open_input_stream(path) as file:
+    try:
+        opened = filesystem.open_input_stream(path)
+    except PermissionError as error:
+        raise why_unreadable(error, filesystem, path) from error
+    with opened as file:
         if path.lower().endswith(LINES):
             for number, line in enumerate(lines(file), start=1):
                 if line.strip():
@@ -102,11 +121,8 @@ def columns_of(root: str, path: str, what: str) -> tuple[str, ...] | None:
         with filesystem.open_input_stream(path) as file:
             of = _of_jsonl if path.lower().endswith(LINES) else _of_csv
             return of(file, what)
-    except pa.ArrowInvalid as error:
-        kind = "Parquet" if path.lower().endswith(".parquet") else "text"
-        raise DamagedTable(f"{what} is not readable {kind}: {error}; replace it") from error
-    except OSError as error:
-        raise DamagedTable(f"{what} can't be read: {error}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise why_unreadable(error, filesystem, what) from error
 
 
 def checked_names(schema: pa.Schema, what: str) -> pa.Schema:
@@ -160,6 +176,10 @@ def header_words(root: str, path: str) -> set[str]:
     """The words of a CSV's first line, also where the rest is damaged; of other tables none."""
     if not path.lower().endswith(SEPARATED):
         return set()
-    with filesystem_of(root).open_input_stream(path) as file:
+    try:
+        opened = filesystem_of(root).open_input_stream(path)
+    except PermissionError:
+        return set()
+    with opened as file:
         text = to_utf8(file.read(_HEADER), whole=False).decode("utf-8", "replace")
     return set(_BETWEEN.split(next((line for line in text.splitlines() if line.strip()), "")))

@@ -33,6 +33,7 @@ from momo_platform.data.readers.table_rows import (
     header_words,
     open_parquet,
     read_table_rows,
+    why_unreadable,
 )
 
 _ROWS_LOOKED_AT = 20
@@ -213,7 +214,7 @@ def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
             schema = checked_names(pq.read_schema(path, filesystem=filesystem), what)
             embedded, classes = embedded_column(schema), class_names(schema)
         except (pa.ArrowInvalid, OSError) as error:
-            raise DamagedTable(f"{path} is not readable Parquet: {error}; replace it") from error
+            raise why_unreadable(error, filesystem, path) from error
         check_columns(what, schema.names, kind, embedded=embedded is not None)
         columns = {*CAPTION_NAMES, "group", "split", "label", *corpus.more}
         columns |= set() if embedded else set(IMAGE_NAMES)
