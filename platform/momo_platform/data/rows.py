@@ -31,6 +31,7 @@ from momo_platform.data.text import BadText, clean_caption, normalise
 ROWS_HELD = 64
 """Pictures whose bytes a task holds at once, where a table or data set embeds them."""
 _DOCUMENTS = 4096
+_SHOWN = 500  # characters of a path in a reason
 _SVG = re.compile(rb"\s{0,64}<(?:svg\b|\w{1,20}:svg\b|\?xml\b|!--|!doctype\s+svg\b)", re.IGNORECASE)
 _SVG_BEGINS = 512  # bytes
 # What the operating system says of a path that no file can have.
@@ -86,14 +87,16 @@ def raw_picture(found: Found) -> bytes:
     try:
         return read_file(found.root, found.path, LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise BadImage(f"the picture does not exist: {found.path or found.root}") from None
+        raise BadImage(
+            f"the picture does not exist: {(found.path or found.root)[:_SHOWN]}"
+        ) from None
     except (NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowInvalid) as error:
-        raise BadImage(f"the picture can't be opened: {error}") from error
+        raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error
     except OSError as error:
         own_check = error.errno is None and "is a directory" in str(error)  # pyarrow's
         refused = found.path is None and _REFUSED.search(str(error))  # a place of its own
         if own_check or refused or error.errno in _BAD_PATH:
-            raise BadImage(f"the picture can't be opened: {error}") from error
+            raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error
         raise  # the disk or the network: not this row's fault
 
 

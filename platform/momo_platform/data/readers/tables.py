@@ -44,7 +44,17 @@ def is_binary(kind: pa.DataType) -> bool:
     """Whether a column holds pictures' bytes, bare or in the layout of Hugging Face `datasets`."""
     if pa.types.is_struct(kind):
         return any(f.name == "bytes" and is_binary(f.type) for f in kind.fields)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if pa.types.is_dictionary(kind):
+        return is_binary(kind.value_type)
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
 
 
 def embedded_column(schema: pa.Schema) -> str | None:
