@@ -113,6 +113,8 @@ def _quoted_row(rows: Sequence[str], place: int, width: int) -> tuple[int, list[
 def _swallows(fields: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> bool | None:
     """Whether lines within a row's fields are rows by their looks: as many fields, and a picture's
     name where one belongs. None: perhaps, since it reads like prose: blanks follow its commas."""
+    if not any("\n" in field for field in fields):
+        return False
     mark, doubt = options["delimiter"], False
     columns = [i for i, name in enumerate(names) if name in IMAGE_NAMES] or [0]
     for place, field in enumerate(fields):
