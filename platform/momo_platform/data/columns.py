@@ -16,6 +16,10 @@ TEXT_NAMES = ("text", "content", "document", "sentence", "txt")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences", "title", "alt", "txt")
 
 
+class DamagedTable(UserError):
+    """A table that can't be read, or not to its end."""
+
+
 _WEB = {"url", "urls", "image_url", "img_url", "image_link", "link"}
 PICTURE = re.compile(r"[^/]\.(?:png|jpe?g|webp|gif|bmp|svg|tiff?)$", re.IGNORECASE)
 

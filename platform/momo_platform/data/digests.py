@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.filesystems import filesystem_of, list_files, open_uri
+from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
 from momo_platform.data.readers import hashed_endings, reader_of
 
 FILES = "sources.parquet"
@@ -37,7 +37,9 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
         rows = [{"root": path, "path": path, "shown": shown} for path, shown in files]
     else:
         folder = folder or uri
+        root = open_uri(folder)[1]
         paths = [f.path for f in list_files(folder, kind.option, kind.hint)]
+        paths = [path for path in paths if not is_hidden(path, root)]
         rows = [{"root": folder, "path": p} for p in paths if p.lower().endswith(hashed_endings())]
     return [
         pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
@@ -49,10 +51,13 @@ def hash_files(block: pa.Table) -> pa.Table:
     rows = []
     for place in block.to_pylist():
         digest, size = hashlib.sha256(), 0
-        with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
-            while chunk := file.read(2**22):
-                digest.update(chunk)
-                size += len(chunk)
+        try:
+            with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
+                while chunk := file.read(2**22):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except PermissionError:
+            continue  # nothing of it is in the corpus: reading it gave a reason
         rows.append(
             {
                 "source": place["source"],

@@ -38,9 +38,10 @@ def _encoding_of(head: bytes) -> tuple[str, int]:
     return "zeros" if len(head) >= 16 and head.count(0) > len(head) / 5 else "utf-8", 0
 
 
-def utf8_chunks(stream: Any) -> Iterator[bytes]:
+def utf8_chunks(stream: Any, *, whole: bool = True) -> Iterator[bytes]:
     """A stream of bytes as UTF-8 without a mark, 1 MB at a time. Where it is damaged, or none of
-    these, a byte comes that no UTF-8 has, so that its line is refused."""
+    these, a byte comes that no UTF-8 has, so that its line is refused. A stream that is not `whole`
+    may end within a character."""
     chunk = stream.read(_CHUNK)
     name, length = _encoding_of(chunk)
     chunk = chunk[length:]
@@ -54,11 +55,11 @@ def utf8_chunks(stream: Any) -> Iterator[bytes]:
         while chunk:
             yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
             chunk = stream.read(_CHUNK)
-        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+        yield decoder.decode(b"", final=whole).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         yield b"\xff"
 
 
-def to_utf8(raw: bytes) -> bytes:
-    """All of a text as UTF-8 without a mark."""
-    return b"".join(utf8_chunks(io.BytesIO(raw)))
+def to_utf8(raw: bytes, *, whole: bool = True) -> bytes:
+    """All of a text, or its beginning, as UTF-8 without a mark."""
+    return b"".join(utf8_chunks(io.BytesIO(raw), whole=whole))

@@ -44,7 +44,13 @@ def _walk(root: str) -> list[str]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in os.scandir(folder):
+        try:
+            entries = [*os.scandir(folder)]
+        except PermissionError:
+            if is_hidden(folder, root):
+                continue  # the system's own, as lost+found
+            raise
+        for entry in entries:
             if not os.path.isdir(entry.path):  # `entry.is_dir` fails on a link to itself
                 found.append(entry.path)
             else:

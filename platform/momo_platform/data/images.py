@@ -83,9 +83,13 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
             row[:] = line.clip(0, 65535) >> shift
         return Image.fromarray(scaled)
     if picture.mode == "F":
-        low, high = (float(x) for x in picture.getextrema())  # type: ignore[arg-type]
-        values = (np.asarray(picture) - low) * (255.0 / max(high - low, 1e-12))
-        return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+        values = np.asarray(picture)
+        known = values[np.isfinite(values)]
+        if not known.size:
+            raise BadImage("none of its values is a number")
+        low, high = float(known.min()), float(known.max())
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low).astype(np.float64) - low
+        return Image.fromarray((values * (255.0 / max(high - low, 1e-12))).astype(np.uint8))
     return picture
 
 
@@ -97,6 +101,28 @@ def _on_background(picture: Image.Image, background: str) -> Image.Image:
     canvas = Image.new("RGBA", rgba.size, background)
     canvas.alpha_composite(rgba)
     return canvas.convert("RGB")
+
+
+def _capped(picture: Image.Image, size_cap: int) -> Image.Image:
+    """With a shorter side of at most `size_cap`."""
+    shorter = min(picture.size)
+    if shorter <= size_cap:
+        return picture
+    size = tuple(max(1, round(side * (size_cap / shorter))) for side in picture.size)
+    return picture.resize(size, Image.Resampling.BICUBIC)  # type: ignore[arg-type]
+
+
+def _encoded(picture: Image.Image, config: ImageConfig) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        if config.encoding == "png":
+            picture.save(buffer, "PNG")
+        else:
+            picture.save(buffer, "JPEG", quality=config.jpeg_quality)
+    except (OSError, ValueError) as error:  # JPEG has no side above 65,500
+        size = f"{picture.width}×{picture.height}"
+        raise BadImage(f"{size} can't be kept as {config.encoding}: {error}") from error
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -135,6 +161,9 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
             )
         picture.load()
         result = _on_background(_eight_bits(_upright(picture)), config.background)
+        width, height = result.size
+        result = _capped(result, config.size_cap)
+        encoded = _encoded(result, config)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:  # from the header: nothing was decoded
@@ -143,15 +172,4 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
         raise BadImage("not a picture in a known format") from None
     except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise BadImage(f"damaged or truncated: {error}") from error
-    width, height = result.size
-    shorter = min(result.size)
-    if shorter > config.size_cap:
-        ratio = config.size_cap / shorter
-        size = tuple(max(1, round(side * ratio)) for side in result.size)
-        result = result.resize(size, Image.Resampling.BICUBIC)  # type: ignore[arg-type]
-    buffer = io.BytesIO()
-    if config.encoding == "png":
-        result.save(buffer, "PNG")
-    else:
-        result.save(buffer, "JPEG", quality=config.jpeg_quality)
-    return PreparedImage(buffer.getvalue(), width, height, look_of(result))
+    return PreparedImage(encoded, width, height, look_of(result))

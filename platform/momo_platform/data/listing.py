@@ -69,6 +69,7 @@ class SpanRef:
 
 PictureRef = FileRef | RowRef | SpanRef
 _WORDS = (((bool, int, float), "a number"), (dict, "an object"), (list, "a list"))
+_LONGEST_NAME = 4096  # of a path in Linux; web addresses are shorter too
 _COLUMNS = dict.fromkeys(("root", "path", "row", "offset", "size"))
 
 
@@ -121,6 +122,18 @@ def _caption_texts(captions: Any) -> tuple[list[str], str | None]:
     return texts, why
 
 
+def _no_name(image: str) -> str | None:
+    """Why a text is no picture's name or address, or None."""
+    if image[:5].lower() == "data:":
+        return (
+            f"the picture is a data URI, {image[:40]!r}; write its bytes into a column of Parquet, "
+            "or as a file"
+        )
+    if len(image) > _LONGEST_NAME:
+        return f"the picture's name has {len(image)} characters: {image[:40]!r}"
+    return None
+
+
 def make_row(
     source: str,
     key: str,
@@ -138,11 +151,13 @@ def make_row(
     captions = first(values, CAPTION_NAMES)
     if isinstance(image, dict):  # as `datasets` has it, of a file elsewhere
         image = image.get("path")
+    split = _string(values.get("split"))
+    reason = None if split.strip().lower() in SPLITS else f"unknown split: {split[:80]!r}"
+    if isinstance(image, str) and (why := _no_name(image)):
+        image, reason = None, reason or (why if picture is None else None)
     if picture is None:
         picture = file_ref(root, folder, image) if isinstance(image, str) else FileRef(root, "")
     texts, no_caption = _caption_texts(captions)
-    split = _string(values.get("split"))
-    reason = None if split.strip().lower() in SPLITS else f"unknown split: {split[:80]!r}"
     return {
         "reason": reason,
         "source": source,

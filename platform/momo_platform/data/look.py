@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from momo_platform.data.columns import check_columns
+from momo_platform.data.columns import IMAGE_NAMES, DamagedTable, check_columns
 from momo_platform.data.config import Kind
 from momo_platform.data.filesystems import endings, filesystem_of
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import named
 from momo_platform.data.readers.base import Corpus
 from momo_platform.data.readers.files import TEXT
-from momo_platform.data.readers.tables import LINES, READER, TABLES, columns_of, embedded_column
+from momo_platform.data.readers.table_rows import LINES, TABLES, columns_of
+from momo_platform.data.readers.tables import READER, embedded_column
 from momo_platform.stages.errors import UserError
 
 _TABLES_LOOKED_AT = 8
@@ -32,7 +33,11 @@ def _look_at_tables(
     refused: UserError | None = None
     for path in tables:
         what = named(field_name, path)
-        names = columns_of(uri, path, what)
+        try:
+            names = columns_of(uri, path, what)
+        except DamagedTable as error:
+            refused = refused or error
+            continue
         if names is None:
             return
         if not names:
@@ -43,7 +48,8 @@ def _look_at_tables(
         try:
             check_columns(what, names, kind, embedded=bool(embedded))
         except UserError as error:
-            if all_needed and not path.lower().endswith(LINES):
+            certain = not more or embedded or set(names) & set(IMAGE_NAMES)
+            if all_needed and certain and not path.lower().endswith(LINES):
                 raise  # preparation refuses the corpus for this one table
             refused = refused or error
             continue
@@ -80,8 +86,13 @@ def look_at_pictures(uri: str, files: Sequence[pafs.FileInfo], field_name: str, 
     """The same for pictures, with captions where the kind needs them."""
     paths = [file.path for file in files]
     tables = [path for path in paths if path.lower().endswith(TABLES)]
-    usable = READER.usable(Corpus("", uri, kind, paths), tables[:_TABLES_LOOKED_AT])
     more = len(tables) > _TABLES_LOOKED_AT
+    try:
+        usable = READER.usable(Corpus("", uri, kind, paths), tables[:_TABLES_LOOKED_AT])
+    except DamagedTable:
+        if more:
+            return
+        raise
     if usable or more:
         _look_at_tables(uri, usable, field_name, kind, all_needed=True, more=more)
         return

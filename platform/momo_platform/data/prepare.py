@@ -44,6 +44,7 @@ _HELD_OUT_FIRST = {"test": 0, "valid": 1}
 _PLACE_SCHEMA = pa.schema(
     {n: pa.string() for n in ("source", "root", "path")}
     | {n: pa.int64() for n in ("start", "stop")}
+    | {"alone": pa.bool_()}
 )
 
 

@@ -14,10 +14,15 @@ import subprocess
 import sys
 from functools import lru_cache
 from typing import IO, Any
+from xml.parsers import expat
 
 SECONDS = 20
 """Of one picture."""
 _MEMORY = 2**31
+_DRAWN_BY_REFERENCE = {
+    *("image", "feImage", "use", "pattern", "linearGradient", "radialGradient", "filter"),
+    *("textPath", "tref"),
+}
 _REQUEST, _ANSWER = struct.Struct("<QII"), struct.Struct("<Q?")
 
 
@@ -79,10 +84,42 @@ def _exactly(stream: IO[Any], count: int) -> bytes:
     return raw
 
 
-def _serve() -> None:
-    """Answer requests until there are none. An alarm ends the process in the middle of a call."""
+def _outside(svg: str) -> str | None:
+    """What an SVG draws that is not in it, or None. Links to click on do not count. Raises
+    ValueError for what is no XML."""
+    found: list[str] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2] not in _DRAWN_BY_REFERENCE:
+            return
+        for key, value in attributes.items():
+            inside = value.strip()[:5].lower()
+            if (
+                key.rpartition(":")[2] == "href"
+                and inside
+                and not inside.startswith(("#", "data:"))
+            ):
+                found.append(value.strip())
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    try:
+        parser.Parse(svg, True)
+    except expat.ExpatError as error:
+        raise ValueError(str(error)) from None
+    return found[0] if found else None
+
+
+def _drawn(svg: str, size: int) -> bytes:
     import resvg_py
 
+    if (place := _outside(svg)) is not None:
+        raise ValueError(f"it draws {place[:200]!r}, which is outside of it; embed it as data:")
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))
+
+
+def _serve() -> None:
+    """Answer requests until there are none. An alarm ends the process in the middle of a call."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -92,8 +129,7 @@ def _serve() -> None:
         svg = _exactly(requests, length).decode()
         signal.alarm(seconds)
         try:
-            answer = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))
-            good = True
+            answer, good = _drawn(svg, size), True
         except (ValueError, MemoryError) as error:
             answer, good = str(error).encode(), False
         signal.alarm(0)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.digests import shown_path
+from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import read_file, read_span
 from momo_platform.data.images import LARGEST_FILE, BadImage, prepare_picture
 from momo_platform.data.listing import (
@@ -30,7 +31,9 @@ from momo_platform.data.text import BadText, clean_caption, normalise
 ROWS_HELD = 64
 """Pictures whose bytes a task holds at once, where a table or data set embeds them."""
 _DOCUMENTS = 4096
-_SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<(?:svg|\?xml)\b")
+_SHOWN = 500  # characters of a path in a reason
+_SVG = re.compile(rb"\s{0,64}<(?:svg\b|\w{1,20}:svg\b|\?xml\b|!--|!doctype\s+svg\b)", re.IGNORECASE)
+_SVG_BEGINS = 512  # bytes
 # What the operating system says of a path that no file can have.
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV}
 _REFUSED = re.compile("ACCESS_DENIED|NO_SUCH_|UNRECOGNIZED|credentials", re.IGNORECASE)
@@ -84,14 +87,16 @@ def raw_picture(found: Found) -> bytes:
     try:
         return read_file(found.root, found.path, LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise BadImage(f"the picture does not exist: {found.path or found.root}") from None
+        raise BadImage(
+            f"the picture does not exist: {(found.path or found.root)[:_SHOWN]}"
+        ) from None
     except (NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowInvalid) as error:
-        raise BadImage(f"the picture can't be opened: {error}") from error
+        raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error
     except OSError as error:
         own_check = error.errno is None and "is a directory" in str(error)  # pyarrow's
         refused = found.path is None and _REFUSED.search(str(error))  # a place of its own
         if own_check or refused or error.errno in _BAD_PATH:
-            raise BadImage(f"the picture can't be opened: {error}") from error
+            raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error
         raise  # the disk or the network: not this row's fault
 
 
@@ -124,7 +129,8 @@ def _prepare_row(
             result["file"] = shown_path(row["root"], found.path or found.root)
             result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
         named = (row["path"] or row["root"]).lower().endswith(".svg")
-        svg = named or _SVG.match(raw) is not None
+        head = to_utf8(raw[:_SVG_BEGINS], whole=False)
+        svg = named or _SVG.match(head) is not None
         result |= vars(prepare_picture(raw, image, svg=svg))
     except (BadImage, BadText) as error:
         result["reason"] = str(error)

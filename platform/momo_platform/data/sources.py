@@ -105,7 +105,7 @@ def list_rows(
     reader, paths = found
     for row in reader.list(corpus, paths):
         if row["path"]:
-            corpus.used.add(row["path"])
+            corpus.used.add(posixpath.normpath(row["path"]))
         yield row
     _count_unread(corpus, reader, paths)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -94,14 +95,20 @@ def estimate_documents(filesystem: pafs.FileSystem, paths: Sequence[str]) -> int
     documents = read = 0.0
     for info in infos[:: -(-len(infos) // _SAMPLED_FILES)] if infos else ():
         size = info.size or 0
-        if info.path.endswith(".parquet"):
-            documents += pq.read_metadata(info.path, filesystem=filesystem).num_rows
-            read += size
-        elif info.path.lower().endswith(".tar"):
-            documents, read = documents + size / _TAR_BYTES, read + size
-        else:
-            with filesystem.open_input_stream(info.path) as file:
-                raw = file.read(_SAMPLED_BYTES)
-            documents += sum(1 for line in raw.splitlines() if line.strip())
-            read += len(raw)
+        try:
+            found, looked_at = _estimate(filesystem, info.path, size)
+        except (pa.ArrowInvalid, PermissionError):
+            continue  # it has its reason when it is read
+        documents, read = documents + found, read + looked_at
     return round(documents * total / read) if read else 0
+
+
+def _estimate(filesystem: pafs.FileSystem, path: str, size: int) -> tuple[float, int]:
+    """Documents of a file, or of its beginning, and the bytes that hold them."""
+    if path.lower().endswith(".parquet"):
+        return pq.read_metadata(path, filesystem=filesystem).num_rows, size
+    if path.lower().endswith(".tar"):
+        return size / _TAR_BYTES, size
+    with filesystem.open_input_stream(path) as file:
+        raw = file.read(_SAMPLED_BYTES)
+    return sum(1 for line in raw.splitlines() if line.strip()), len(raw)

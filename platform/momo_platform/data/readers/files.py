@@ -44,13 +44,20 @@ class PlainFiles(Reader):
                         values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
                 except BadText as error:
                     reason = str(error)
+                except PermissionError as error:
+                    reason = f"the caption can't be read: {error}"
             row = make_row(corpus.name, key, values, corpus.uri)
             if not text_path:
                 row["no_caption"] = NO_CAPTION
             yield row | {"reason": reason or row["reason"]}
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
-        with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
+        try:
+            opened = filesystem_of(place["root"]).open_input_stream(place["path"])
+        except PermissionError as error:
+            yield Document("", None, reason=f"the file can't be read: {error}")
+            return
+        with opened as file:
             for number, line in decode_lines(lines(file)):
                 reason = None if line is not None else "the line is not UTF-8"
                 if line is not None and len(line) > LONGEST_LINE // 4:

@@ -20,7 +20,8 @@ from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.images import LARGEST_FILE, BadImage
 from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
-from momo_platform.data.readers.tables import batch_rows, class_names, is_binary, with_class
+from momo_platform.data.readers.table_rows import batch_rows
+from momo_platform.data.readers.tables import class_names, is_binary, with_class
 from momo_platform.stages.errors import UserError
 
 SCHEME = "hf://"

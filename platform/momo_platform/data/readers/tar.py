@@ -42,7 +42,8 @@ class BadTar(ValueError):
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a tar: its name, and the place of its bytes. `regular` is False for links."""
+    """A file in a tar: its name, bytes in it that are no UTF-8 escaped, and the place of its bytes.
+    `regular` is False for links."""
 
     name: str
     offset: int
@@ -67,9 +68,19 @@ def _pax(raw: bytes) -> dict[str, str]:
         if not space or not length.isdigit() or not len(length) < int(length[:9]) <= len(raw):
             raise BadTar("a damaged pax header")
         name, _, value = raw[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
-        records[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        records[name.decode("utf-8", "backslashreplace")] = value.decode(
+            "utf-8", "backslashreplace"
+        )
         raw = raw[int(length) :]
     return records
+
+
+def _zeros_only(file: io.BufferedIOBase) -> bool:
+    """Whether the rest of a file is padding."""
+    while chunk := file.read(_BUFFER):
+        if chunk.count(0) < len(chunk):
+            return False
+    return True
 
 
 def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
@@ -79,10 +90,15 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
         file.seek(place)
         block = file.read(_BLOCK)
         if len(block) == _BLOCK and not any(block):
-            return
+            if _zeros_only(file):
+                return
+            raise BadTar(
+                "bytes after the end of the archive, perhaps another one that was appended; they "
+                "are not read: pack its files into one tar"
+            )
         try:
             # Not `tarfile.open`: it reads headers of any size and keeps all members in memory.
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
         except (tarfile.HeaderError, ValueError) as error:
             kind = next((k for magic, k in _MAGIC.items() if block.startswith(magic)), None)
             if place == 0 and kind:
@@ -103,7 +119,7 @@ def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
                 raise BadTar(f"a header of {stored} bytes at byte {start}; the rest is lost")
             raw = file.read(stored)
             if info.type == tarfile.GNUTYPE_LONGNAME:
-                pending["path"] = raw.rstrip(b"\0").decode("utf-8", "replace")
+                pending["path"] = raw.rstrip(b"\0").decode("utf-8", "backslashreplace")
             elif info.type == tarfile.XHDTYPE:
                 pending |= _pax(raw)
             continue
@@ -191,6 +207,11 @@ def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
     return values
 
 
+def _pictures(sample: Sample) -> list[Member]:
+    """A sample's pictures; the first is the one that is read."""
+    return [sample.members[e] for e in _PICTURES if e in sample.members]
+
+
 class Tar(Reader):
     """A row is a sample: its picture, and its caption, label and split out of .txt, .cls, .json."""
 
@@ -208,6 +229,9 @@ class Tar(Reader):
 
             for sample, file in samples(filesystem_of(corpus.uri), path, skipped):
                 key = f"{shard}:{sample.key}" if sample.key else shard
+                for other in _pictures(sample)[1:]:
+                    reason = "a second picture of one sample"
+                    corpus.ignored.add(reason, f"{shard}:{other.name[:200]}")
                 yield _row(sample, file, corpus, path, key)
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
@@ -234,7 +258,7 @@ def _row(
     sample: Sample, file: io.BufferedReader, corpus: Corpus, path: str, key: str
 ) -> dict[str, Any]:
     reason, values, place = sample.reason, {}, FileRef(corpus.uri, path)
-    picture = next((sample.members[e] for e in _PICTURES if e in sample.members), None)
+    picture = next(iter(_pictures(sample)), None)
     try:
         values = {} if reason else _values(sample, file)
     except BadText as error:
