@@ -105,7 +105,7 @@ def rows(commit: str, runs: int, size: int) -> list[Row]:
         before = Path(scratch) / "before"
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run(
-            [*git, "add", "--detach", str(before), commit], check=True, stderr=subprocess.DEVNULL
+            [*git, "add", "--detach", str(before), commit], check=True, stdout=sys.stderr
         )
         try:
             found = []
