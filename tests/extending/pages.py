@@ -1,9 +1,13 @@
 """The files that a page below docs/extending gives, written as it says."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "extending"
+ROOT = PAGES.parents[1]
 _FILE = re.compile(r"^`([^`\n]+)`:\n\n?```[a-z]*\n(.*?)^```$", re.M | re.S)
 
 
@@ -21,3 +25,24 @@ def lay_out(page: str, folder: Path) -> list[Path]:
     if not written:
         raise ValueError(f"docs/extending/{page} gives no files")
     return written
+
+
+def register(file: Path, lines: str) -> None:
+    """Puts a page's lines at the end of a registry's `_FILES`."""
+    before, bracket, after = file.read_text(encoding="utf-8").partition("\n)\n")
+    assert bracket, f"{file} has no list of files"
+    file.write_text("\n".join([before, lines.rstrip()]) + bracket + after, encoding="utf-8")
+
+
+def run(folder: Path, *arguments: object, **environment: str) -> str:
+    """What Python prints with a copy of packages in `folder` before the repository."""
+    paths = [folder, ROOT, *(ROOT / name for name in ("platform", "tests", "tests/momo"))]
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

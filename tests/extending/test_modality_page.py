@@ -1,16 +1,12 @@
 """docs/extending/modality.md, followed to the letter on a copy of `momo` and `pipelines`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
-from extending.pages import PAGES, lay_out
+from extending.pages import PAGES, ROOT, lay_out, register, run
 
-ROOT = PAGES.parents[1]
 TEXT = (PAGES / "modality.md").read_text(encoding="utf-8")
 LINE = re.compile(r'^(\w[\w/]*\.py):(    "\w+",)$', re.M)
 COMMANDS = re.findall(r"^momo train (.+)$", TEXT, re.M)
@@ -100,20 +96,9 @@ def copy(tmp_path_factory):
     lines = LINE.findall(TEXT)
     assert len(lines) == 3
     for file, line in lines:
-        before, bracket, after = (folder / file).read_text(encoding="utf-8").partition("\n)\n")
-        (folder / file).write_text(f"{before}\n{line}{bracket}{after}", encoding="utf-8")
+        register(folder / file, line)
     run(folder, "tones.py")
     return folder
-
-
-def run(folder, *arguments, **environment):
-    """Python with the copy before the repository."""
-    paths = [folder, ROOT, *(ROOT / name for name in ("platform", "tests", "tests/momo"))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), **environment}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_its_test_passes(copy):

@@ -1,16 +1,11 @@
 """docs/extending/objective.md, followed to the letter on a copy of `momo`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
-from extending.pages import PAGES, lay_out
-
-ROOT = PAGES.parents[1]
+from extending.pages import PAGES, ROOT, lay_out, register, run
 
 LINE = re.compile(r'^```text\n(    "\w+",\n)```$', re.M)
 TRAINED = """
@@ -82,22 +77,10 @@ def copy(tmp_path_factory):
         *("replaced_words.py", "cyclip.py", "rotation.py", "test_replaced_words.py")
     ]
     page = (PAGES / "objective.md").read_text(encoding="utf-8")
-    registry = folder / "momo" / "objectives" / "__init__.py"
-    before, bracket, after = registry.read_text(encoding="utf-8").partition("\n)\n")
     lines = LINE.findall(page)
     assert len(lines) == 3
-    registry.write_text(before + "\n" + "".join(lines) + bracket[1:] + after, encoding="utf-8")
+    register(folder / "momo" / "objectives" / "__init__.py", "".join(lines))
     return folder
-
-
-def run(folder, *arguments):
-    """Python with the copy before the repository."""
-    paths = [folder, ROOT, ROOT / "platform", ROOT / "tests" / "momo"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_its_test_passes(copy):

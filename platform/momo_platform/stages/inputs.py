@@ -97,15 +97,15 @@ def _roles(takes: Callable[..., Any]) -> tuple[dict[str, tuple[type, bool]], dic
 def _keywords(
     takes: Callable[..., Any], inputs: Mapping[str, Artifact] | Mapping[str, Path]
 ) -> dict[str, Any]:
-    def typed(kind: type, given: Artifact | Path) -> Any:
+    def of_kind(kind: type, given: Artifact | Path) -> Any:
         if not issubclass(kind, ArtifactFolder):
             return given
         return kind(given if isinstance(given, Path) else given.path)
 
     named, others = _roles(takes)
-    found: dict[str, Any] = {n: typed(k, inputs[n]) for n, (k, _) in named.items() if n in inputs}
+    found: dict[str, Any] = {n: of_kind(k, inputs[n]) for n, (k, _) in named.items() if n in inputs}
     for name, kind in others.items():
-        found[name] = {role: typed(kind, inputs[role]) for role in inputs if role not in named}
+        found[name] = {role: of_kind(kind, inputs[role]) for role in inputs if role not in named}
     return found
 
 

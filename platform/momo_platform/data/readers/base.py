@@ -35,10 +35,8 @@ def as_document(number: int, row: Mapping[str, Any] | str) -> Document:
     """Of a table's row, or of the reason why it can't be read."""
     if isinstance(row, str):
         return Document(str(number), None, reason=row)
-    text, reason = (
-        next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str | bytes)), None),
-        None,
-    )
+    text = next((row[n] for n in TEXT_NAMES if isinstance(row.get(n), str | bytes)), None)
+    reason = None
     if isinstance(text, bytes):
         try:
             text = text.decode()
