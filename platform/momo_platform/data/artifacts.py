@@ -1,17 +1,90 @@
-"""What the stages of data leave for others. Loads no Arrow."""
+"""What the stages of data leave for others, and how it is laid out. Loads no Arrow.
 
-from momo_platform.data.config import DATA
-from momo_platform.stages.inputs import ArtifactFolder, Within
+A preparation leaves its training rows in `shards/<source>-00000.parquet` …, in the order of their
+contents' digests, so that any stretch of them is a random sample; what is held out is in
+`held-out/00000.parquet` …, with the column `split`. `index.json` names all files and what they
+hold. A mixture of texts leaves shards in the same way; one of pictures has `mixture.json` alone,
+which says how often which of the prepared rows come.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from momo_platform.stages.inputs import ArtifactPlace
+from momo_platform.stages.storage.place import Place
+
+INDEX, MIXTURE = "index.json", "mixture.json"
+SHARDS, HELD_OUT, VALID = "shards", "held-out", "valid"
+FORMAT = 2
 
 
-class PreparedRows(ArtifactFolder):
-    """What a corpus's preparation leaves: rows in a Parquet `file`."""
+@dataclass(frozen=True)
+class ShardFile:
+    """A Parquet file: its name in the artifact, its size in bytes, and how many rows of which
+    source (a file of held-out rows: "", of all sources)."""
 
-    file = Within(DATA)
+    file: str
+    rows: int
+    size: int
+    source: str = ""
 
 
-class Shards(ArtifactFolder):
-    """What a mixture leaves: folders of shards, of the rows that are trained on and of those that
-    training is measured on; without any of the latter, there is no such folder."""
+@dataclass(frozen=True)
+class RowIndex:
+    """What `index.json` says. `row_group`: rows of each row group but a file's last one. Rows are
+    numbered through `shards`, whose order is that of the sources and then of the files."""
 
-    training, valid = Within("shards"), Within("valid")
+    row_group: int
+    columns: tuple[str, ...]
+    shards: tuple[ShardFile, ...]
+    held_out: tuple[ShardFile, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return sum(shard.rows for shard in self.shards)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> RowIndex:
+        """Inverse of `document`. Raises ValueError for another format."""
+        if document.get("format") != FORMAT:
+            raise ValueError(f"{INDEX} has format {document.get('format')}, not {FORMAT}")
+        files = (tuple(ShardFile(**one) for one in document[k]) for k in ("shards", "held_out"))
+        return RowIndex(int(document["row_group"]), tuple(document["columns"]), *files)
+
+
+class Rows(ArtifactPlace):
+    """Rows in shards, as the module says."""
+
+    def index(self) -> RowIndex:
+        """Raises FileNotFoundError where there is none."""
+        return RowIndex.of(json.loads(self.place.read(INDEX)))
+
+    @property
+    def has_index(self) -> bool:
+        return self.place.size(INDEX) is not None
+
+
+class PreparedRows(Rows):
+    """What a corpus's preparation leaves."""
+
+
+class Mixture(Rows):
+    """What a mixture leaves. `valid` are the rows that training is measured on, in shards of their
+    own; without any, there is no such folder."""
+
+    @property
+    def valid(self) -> Rows:
+        return Rows(self.place / VALID)
+
+
+def write_index(place: Place, index: RowIndex) -> None:
+    """The last file to be written."""
+    place.write(INDEX, json.dumps(index.document(), indent=1).encode())
