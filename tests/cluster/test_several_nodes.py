@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server
+from experiments.benchmarks.object_store import S3Server
 
 from momo_platform.stages import make_plan, open_storage
 from momo_platform.stages.manifest import sha256_of

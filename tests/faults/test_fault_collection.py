@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import shims
 from processes import descendants
-from s3_server import S3Server
+from experiments.benchmarks.object_store import S3Server
 from test_fault_plan import Settings, make, nothing
 
 from momo_platform.stages import Stage, open_storage

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from s3_server import S3Server
+from experiments.benchmarks.object_store import S3Server
 
 from momo_platform.stages import open_storage
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS, SILENT_SECONDS

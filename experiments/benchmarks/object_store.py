@@ -1,5 +1,7 @@
 """An S3 server that keeps what it has when it is killed: SeaweedFS, one process on loopback."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -19,10 +21,12 @@ _SERVICES = ("master", "volume", "filer", "s3")
 class S3Server:
     """`environment` leads to it. Not yet started."""
 
-    def __init__(self, folder):
-        self.folder, self.process = Path(folder), None
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.process: subprocess.Popen[bytes] | None = None
         ports = iter(free_ports(2 * len(_SERVICES)))
-        self.options, named = [], {}
+        self.options: list[str] = []
+        named: dict[str, int] = {}
         for service in _SERVICES:
             named[service] = next(ports)
             self.options += [f"-{service}.port={named[service]}"]
@@ -36,7 +40,7 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def start(self):
+    def start(self) -> None:
         """Until it listens."""
         data, keys = self.folder / "data", self.folder / "keys.json"
         data.mkdir(parents=True, exist_ok=True)
@@ -59,12 +63,13 @@ class S3Server:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    def make_bucket(self, name):
+    def make_bucket(self, name: str) -> None:
         """By this process's own environment, which must lead here."""
         fs, _ = pafs.FileSystem.from_uri(f"s3://{name}?allow_bucket_creation=true")
         fs.create_dir(name)
 
-    def kill(self):
+    def kill(self) -> None:
         """At once, in the middle of whatever it does."""
+        assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -1,0 +1,1 @@
+"""Parts of the benchmark of data, run by `experiments/benchmarks/data.py`."""

@@ -1,0 +1,103 @@
+"""An S3 server on this machine that answers late: a proxy holds back what it sends, by so many
+milliseconds, however much that is; and counts requests and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+from experiments.benchmarks.object_store import S3Server
+from momo_platform.machine import free_ports
+
+_CHUNK = 2**18
+BUCKET = "corpora"
+
+
+async def _forward(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    delay: float,
+    counted: Synchronized[int] | None,
+) -> None:
+    """Bytes in their order, each `delay` seconds after it came."""
+    loop, waiting = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
+
+    async def send() -> None:
+        while True:
+            due, chunk = await waiting.get()
+            if not chunk:
+                break
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+    sending = asyncio.create_task(send())
+    with contextlib.suppress(ConnectionError):
+        while chunk := await reader.read(_CHUNK):
+            if counted is not None:
+                with counted.get_lock():
+                    counted.value += len(chunk)
+            waiting.put_nowait((loop.time() + delay, chunk))
+    waiting.put_nowait((0.0, b""))
+    with contextlib.suppress(ConnectionError):
+        await sending
+
+
+def _serve(port: int, server: int, delay: float, received: Synchronized[int]) -> None:
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", server)
+        await asyncio.gather(
+            _forward(reader, back, 0.0, None), _forward(there, writer, delay, received)
+        )
+
+    async def run() -> None:
+        async with await asyncio.start_server(meet, "127.0.0.1", port) as listening:
+            await listening.serve_forever()
+
+    asyncio.run(run())
+
+
+class SlowStore:
+    """`uri` leads there while it runs; `received` are the bytes that it has sent so far."""
+
+    uri = f"s3://{BUCKET}"
+
+    def __init__(self, received: Synchronized[int]) -> None:
+        self._received = received
+
+    @property
+    def received(self) -> int:
+        return self._received.value
+
+
+@contextlib.contextmanager
+def slow_store(delay: float) -> Iterator[SlowStore]:
+    """A server with an empty bucket behind a proxy, each a process; this process's environment
+    leads to it. `delay` in seconds, for every answer."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        server = S3Server(Path(folder))
+        server.start()
+        port = free_ports(1)[0]
+        received = multiprocessing.Value("q", 0)
+        proxy = multiprocessing.Process(
+            target=_serve, args=(port, server.port, delay, received), daemon=True
+        )
+        proxy.start()
+        before = dict(os.environ)
+        os.environ.update(server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+        try:
+            server.make_bucket(BUCKET)
+            yield SlowStore(received)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            proxy.kill()
+            proxy.join()
+            server.kill()
