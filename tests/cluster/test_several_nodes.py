@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from experiments.benchmarks.object_store import S3Server
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.stages import make_plan, open_storage
 from momo_platform.stages.manifest import sha256_of
 

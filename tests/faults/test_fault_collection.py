@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import shims
 from processes import descendants
-from experiments.benchmarks.object_store import S3Server
 from test_fault_plan import Settings, make, nothing
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.stages import Stage, open_storage
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from experiments.benchmarks.object_store import S3Server
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.stages import Stage, canonical, make_plan, open_storage
 from momo_platform.stages.task import StageSpec, run_stage
 

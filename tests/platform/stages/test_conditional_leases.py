@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from experiments.benchmarks.object_store import S3Server
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.stages import open_storage
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS, SILENT_SECONDS
 from momo_platform.stages.storage import conditional_objects as writing
