@@ -1,4 +1,4 @@
-"""Several places in one word, as shells and webdataset write them, and lists of places in a file."""
+"""Several places in one word, as shells and webdataset write them, and lists in files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def weighted(word: str, weight: float = 1.0) -> tuple[str, float]:
 
 def listed(words: Sequence[str], weight: float = 1.0) -> Iterator[tuple[str, float]]:
     """Places with their weights: `place`, `place:2`, `@FILE` with one of them a line (`#` begins a
-    comment, paths are from the file's folder on). Raises UserError for a file that can't be read."""
+    comment, paths are from the file's folder on). Raises UserError for one that can't be read."""
     for word in words:
         if not word.startswith("@"):
             yield weighted(word, weight)
