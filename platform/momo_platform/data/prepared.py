@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from momo_platform.data.artifacts import Rows, ShardFile
     from momo_platform.stages.storage.place import Place
 
-ALL_SPLITS = ("test", "valid", "train")
-
 
 def read_rows(
     rows: Rows,
@@ -28,9 +26,10 @@ def read_rows(
     splits: Sequence[str] = ("test",),
     limit: int | None = None,
     filled: str = "",
+    source: str = "",
 ) -> pa.Table:
-    """`columns` of the rows of `splits` that `iterate_rows` gives; without any, an empty table."""
-    found = list(iterate_rows(rows, columns, splits, limit, filled))
+    """What `iterate_rows` gives, as one table; without any row, an empty one."""
+    found = list(iterate_rows(rows, columns, splits, limit, filled, source))
     if found:
         return pa.concat_tables(found)
     return pa.table({name: pa.nulls(0) for name in columns})
@@ -42,32 +41,25 @@ def iterate_rows(
     splits: Sequence[str] = ("test",),
     limit: int | None = None,
     filled: str = "",
+    source: str = "",
 ) -> Iterator[pa.Table]:
-    """A table a row group that has such rows. `filled`: only rows where this column of strings is
-    not empty.
+    """`columns` of the rows of `splits`, the first `limit` of them: a table a row group that has
+    some. `filled`: only rows where this column of strings is not empty; `source`: of training rows
+    those of this source alone."""
+    index = rows.index()
+    files = list(index.held_out) if {"valid", "test"} & set(splits) else []
+    if "train" in splits:
+        files += [shard for shard in index.shards if source in ("", shard.source)]
+    yield from _of_files(rows.place, files, columns, splits, limit, filled)
 
-    At most `limit` rows: the first held-out ones, then of each source the first training rows, as
-    many as its part of all of them.
-    """
-    index, left = rows.index(), limit
-    wanted = tuple(splits)
-    if {"valid", "test"} & set(wanted):
-        for table in _of_files(rows.place, index.held_out, columns, wanted, left, filled):
-            left = None if left is None else left - len(table)
-            yield table
-    if "train" not in wanted:
-        return
-    by_source: dict[str, list[ShardFile]] = {}
+
+def proportional(rows: Rows, limit: int) -> dict[str, int]:
+    """Source → how many of its training rows `limit` of all of them take: its part, rounded up."""
+    index, counts = rows.index(), dict[str, int]()
     for shard in index.shards:
-        by_source.setdefault(shard.source, []).append(shard)
-    unseen = index.rows
-    for shards in by_source.values():
-        here = sum(shard.rows for shard in shards)
-        most = None if left is None else -(-left * here // max(1, unseen))
-        unseen -= here
-        for table in _of_files(rows.place, shards, columns, wanted, most, filled):
-            left = None if left is None else left - len(table)
-            yield table
+        counts[shard.source] = counts.get(shard.source, 0) + shard.rows
+    most = min(limit, index.rows)
+    return {name: -(-most * count // max(1, index.rows)) for name, count in counts.items()}
 
 
 def _of_files(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from momo_platform.data.artifacts import RowIndex, ShardFile
-from momo_platform.data.prepared import iterate_rows, read_rows
+from momo_platform.data.prepared import iterate_rows, proportional, read_rows
 from momo_platform.stages.storage.place import Place
 
 ROW_GROUP = 4
@@ -64,15 +64,22 @@ def test_the_splits_that_are_asked_for_come_with_the_columns(rows: Any) -> None:
     assert len(every) == 43
 
 
-def test_a_bound_takes_the_first_rows_of_each_source_in_proportion(rows: Any) -> None:
-    keys = _keys(read_rows(rows, ["key"], ("train",), limit=12))
-    assert keys == [f"a{i}" for i in range(9)] + [f"b{i}" for i in range(3)]
+def test_a_bound_takes_the_first_rows(rows: Any) -> None:
+    assert _keys(read_rows(rows, ["key"], ("train",), limit=6)) == [f"a{i}" for i in range(6)]
     assert len(read_rows(rows, ["key"], ("train",), limit=100)) == 40
+    only = read_rows(rows, ["key"], ("train",), limit=3, source="b")
+    assert _keys(only) == ["b0", "b1", "b2"]
+
+
+def test_each_source_has_its_part_of_a_bound(rows: Any) -> None:
+    assert proportional(rows, 12) == {"a": 9, "b": 3}
+    assert proportional(rows, 3) == {"a": 3, "b": 1}
+    assert proportional(rows, 1000) == {"a": 30, "b": 10}
 
 
 def test_no_more_row_groups_are_read_than_a_bound_needs(rows: Any) -> None:
-    tables = list(iterate_rows(rows, ["key"], ("train",), limit=12))
-    assert [len(table) for table in tables] == [4, 4, 1, 3]
+    tables = list(iterate_rows(rows, ["key"], ("train",), limit=9))
+    assert [len(table) for table in tables] == [4, 4, 1]
 
 
 def test_row_groups_that_have_nothing_in_a_column_are_not_read(
