@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from momo.transforms import decode
 from momo_platform.data.artifacts import PreparedRows
-from momo_platform.data.prepared import proportional, read_rows
+from momo_platform.data.prepared import read_rows
 from pipelines.evaluation.datasets import DataSet, Roots
 from pipelines.evaluation.items import (
     Captioned,
@@ -25,7 +25,8 @@ from pipelines.evaluation.items import (
 )
 
 MOST_LABELLED = 20_000
-"""Labelled training pictures that are read at most, of each source its part."""
+"""Labelled training pictures that a task uses at most."""
+_LABELLED = ("image", "label", "split", "group", "source", "key")
 _TEXT_TOKENS = 128
 
 
@@ -38,36 +39,43 @@ def held_out(rows: PreparedRows, columns: Sequence[str]) -> list[dict[str, Any]]
 def labelled_pictures(rows: PreparedRows, shown: Callable[[str], str], without: str) -> Items:
     """Prepared pictures that have a label, by their own splits. `without`: what to say where there
     are no labels."""
-    table, note = _with_labels(rows)
-    split = np.array(table["split"].to_pylist(), dtype=object)
-    if not len(table):
+    training, note = _training(rows)
+    parts = [read_rows(rows, _LABELLED, (part,), filled="label") for part in ("test", "valid")]
+    found = [part.to_pylist() for part in (*parts, training)]
+    for part in found:
+        part.sort(key=lambda row: (row["source"], row["key"]))
+    labelled = [row for part in found for row in part]
+    split = np.array([row["split"] for row in labelled], dtype=object)
+    if not labelled:
         return NotAvailable(without)
     if {"train", "test"} - set(split):
         return NotAvailable("the pictures have labels, but not in both the train and test splits")
-    labels, names = classes_of(table["label"].to_pylist(), shown)
+    labels, names = classes_of([row["label"] for row in labelled], shown)
     if len(np.unique(labels[split == "train"])) < 2:
         return NotAvailable("the training pictures have one label only: two classes are needed")
-    pictures = Pictures(table["image"].to_pylist(), decode)
-    groups = np.array([g or f"row {i}" for i, g in enumerate(table["group"].to_pylist())])
+    pictures = Pictures([row["image"] for row in labelled], decode)
+    groups = np.array([row["group"] or f"row {i}" for i, row in enumerate(labelled)])
     return Labelled(pictures, labels, carve(split), names, groups, note)
 
 
-def _with_labels(rows: PreparedRows) -> tuple[pa.Table, str]:
-    """Those that have a label, the parts one after the other, each by source and key; and what to
-    say where not all of them for training are there."""
-    columns = ["image", "label", "split", "group", "source", "key"]
+def _training(rows: PreparedRows) -> tuple[pa.Table, str]:
+    """At most MOST_LABELLED of the training pictures that have a label, of each source its part,
+    and what to say where these are not all. A source whose first rows have none is not searched."""
 
-    def read(split: str, most: int | None = None, source: str = "") -> pa.Table:
-        return read_rows(rows, columns, (split,), most, "label", source)
+    def read(source: str, columns: Sequence[str], most: int, filled: str = "") -> pa.Table:
+        return read_rows(rows, columns, ("train",), most, filled, source)
 
-    note, training = "", read("train", MOST_LABELLED + 1)
-    if len(training) > MOST_LABELLED:
-        parts = proportional(rows, MOST_LABELLED)
-        training = pa.concat_tables([read("train", most, name) for name, most in parts.items()])
-        note = f"of the labelled training pictures a random sample of {len(training):,} is used"
-    found = [read("test"), read("valid"), training]
-    tables = [part.sort_by([("source", "ascending"), ("key", "ascending")]) for part in found]
-    return pa.concat_tables([part for part in tables if len(part)] or tables[:1]), note
+    found = [
+        read(source, _LABELLED, MOST_LABELLED + 1, "label")
+        for source in dict.fromkeys(shard.source for shard in rows.index().shards)
+        if any(read(source, ["label"], MOST_LABELLED)["label"].to_pylist())
+    ]
+    total = sum(len(table) for table in found)
+    if total > MOST_LABELLED:
+        found = [table.slice(0, MOST_LABELLED * len(table) // total) for table in found]
+        note = f"of the labelled training pictures a random sample of {MOST_LABELLED:,} is used"
+        return pa.concat_tables(found), note
+    return pa.concat_tables(found) if found else pa.table({}), ""
 
 
 def labels(data: DataSet, roots: Roots) -> Items:

@@ -16,8 +16,11 @@ import pyarrow.parquet as pq
 from momo_platform.stages.storage.patience import patiently
 
 if TYPE_CHECKING:
-    from momo_platform.data.artifacts import Rows, ShardFile
+    from momo_platform.data.artifacts import Rows
     from momo_platform.stages.storage.place import Place
+
+_GROUPS = 16
+"""Row groups that are read at a time; their ranges are fetched side by side."""
 
 
 def read_rows(
@@ -43,14 +46,42 @@ def iterate_rows(
     filled: str = "",
     source: str = "",
 ) -> Iterator[pa.Table]:
-    """`columns` of the rows of `splits`, the first `limit` of them: a table a row group that has
-    some. `filled`: only rows where this column of strings is not empty; `source`: of training rows
-    those of this source alone."""
-    index = rows.index()
+    """`columns` of the rows of `splits`, the first `limit` of them: a table for a few row groups
+    that have some. `filled`: only rows where this column of strings is not empty; `source`: of
+    training rows those of this source alone."""
+    index, left = rows.index(), limit
     files = list(index.held_out) if {"valid", "test"} & set(splits) else []
     if "train" in splits:
         files += [shard for shard in index.shards if source in ("", shard.source)]
-    yield from _of_files(rows.place, files, columns, splits, limit, filled)
+    chosen = pc.field("split").isin(list(splits))
+    if filled:
+        chosen = chosen & (pc.field(filled) != "")
+    for file in files:
+        most = _GROUPS if left is None else min(_GROUPS, -(-left // index.row_group))
+        for table in _stretches(rows.place, file.file, columns, filled, most):
+            found = table.filter(chosen).select(list(columns)).slice(0, left)
+            if len(found):
+                yield found
+            if left is not None and (left := left - len(found)) <= 0:
+                return
+
+
+def _stretches(
+    place: Place, name: str, columns: Sequence[str], filled: str, groups: int
+) -> Iterator[pa.Table]:
+    """`groups` row groups of a file at a time: `columns`, `split` and `filled`; of row groups that
+    have nothing there, only it is read."""
+    names = list(dict.fromkeys((*columns, "split", *([filled] if filled else []))))
+    with place.open(name) as raw:
+        file = pq.ParquetFile(raw, pre_buffer=True, page_checksum_verification=True)
+
+        def read(numbers: Sequence[int], wanted: Sequence[str]) -> pa.Table:
+            return patiently(lambda: file.read_row_groups(list(numbers), list(wanted)))
+
+        for start in range(0, file.num_row_groups, groups):
+            numbers = range(start, min(start + groups, file.num_row_groups))
+            if not filled or any(read(numbers, [filled])[filled].to_pylist()):
+                yield read(numbers, names)
 
 
 def proportional(rows: Rows, limit: int) -> dict[str, int]:
@@ -60,41 +91,3 @@ def proportional(rows: Rows, limit: int) -> dict[str, int]:
         counts[shard.source] = counts.get(shard.source, 0) + shard.rows
     most = min(limit, index.rows)
     return {name: -(-most * count // max(1, index.rows)) for name, count in counts.items()}
-
-
-def _of_files(
-    place: Place,
-    files: Sequence[ShardFile],
-    columns: Sequence[str],
-    splits: Sequence[str],
-    limit: int | None,
-    filled: str,
-) -> Iterator[pa.Table]:
-    read = list(dict.fromkeys((*columns, "split", *([filled] if filled else []))))
-    chosen = pc.field("split").isin(list(splits))
-    if filled:
-        chosen = chosen & (pc.field(filled) != "")
-    left = limit
-    for one in files:
-        if left is not None and left <= 0:
-            return
-        with place.open(one.file) as raw:
-            file = pq.ParquetFile(raw, pre_buffer=True, page_checksum_verification=True)
-            for group in range(file.num_row_groups):
-                if filled and _is_empty(file, group, filled):
-                    continue
-                table = patiently(lambda f=file, g=group: f.read_row_group(g, read))
-                table = table.filter(chosen).select(list(columns)).slice(0, left)
-                if len(table):
-                    yield table
-                left = None if left is None else left - len(table)
-                if left is not None and left <= 0:
-                    return
-
-
-def _is_empty(file: pq.ParquetFile, group: int, column: str) -> bool:
-    """Whether the footer knows that no row of the group has something in the column."""
-    told = file.metadata.row_group(group)
-    chunks = (told.column(number) for number in range(told.num_columns))
-    statistics = next(chunk for chunk in chunks if chunk.path_in_schema == column).statistics
-    return statistics is not None and statistics.has_min_max and statistics.max == ""

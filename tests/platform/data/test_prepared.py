@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from momo_platform.data import prepared
 from momo_platform.data.artifacts import RowIndex, ShardFile
 from momo_platform.data.prepared import iterate_rows, proportional, read_rows
 from momo_platform.stages.storage.place import Place
@@ -77,25 +78,34 @@ def test_each_source_has_its_part_of_a_bound(rows: Any) -> None:
     assert proportional(rows, 1000) == {"a": 30, "b": 10}
 
 
-def test_no_more_row_groups_are_read_than_a_bound_needs(rows: Any) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[str]]]:
+    """Row groups and columns of each read."""
+    found: list[tuple[list[int], list[str]]] = []
+    original = pq.ParquetFile.read_row_groups
+
+    def counted(self: pq.ParquetFile, groups: list[int], columns: list[str]) -> pa.Table:
+        found.append((groups, columns))
+        return original(self, groups, columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", counted)
+    return found
+
+
+def test_no_more_row_groups_are_read_than_a_bound_needs(rows: Any, read: Any) -> None:
     tables = list(iterate_rows(rows, ["key"], ("train",), limit=9))
-    assert [len(table) for table in tables] == [4, 4, 1]
+    assert sum(len(table) for table in tables) == 9
+    assert read == [([0, 1, 2], ["key", "split"])]
 
 
 def test_row_groups_that_have_nothing_in_a_column_are_not_read(
-    rows: Any, monkeypatch: pytest.MonkeyPatch
+    rows: Any, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[int] = []
-    original = pq.ParquetFile.read_row_group
-
-    def counted(self: pq.ParquetFile, group: int, *given: Any, **named: Any) -> pa.Table:
-        read.append(group)
-        return original(self, group, *given, **named)
-
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-    keys = _keys(read_rows(rows, ["key"], ("train",), filled="label"))
-    assert keys == [f"a{i}" for i in range(8, 30)] + ["b8", "b9"]
-    assert read == [2, 3, 4, 0, 1, 2, 2]
+    monkeypatch.setattr(prepared, "_GROUPS", 2)
+    keys = _keys(read_rows(rows, ["key"], ("train",), filled="label", source="a"))
+    assert keys == [f"a{i}" for i in range(8, 30)]
+    whole = [groups for groups, columns in read if "key" in columns]
+    assert whole == [[2, 3], [4], [0, 1], [2]]
 
 
 def test_a_page_that_was_damaged_is_an_error(rows: Any) -> None:
