@@ -72,9 +72,8 @@ def _training(rows: PreparedRows) -> tuple[pa.Table, str]:
     ]
     total = sum(len(table) for table in found)
     if total > MOST_LABELLED:
-        found = [table.slice(0, MOST_LABELLED * len(table) // total) for table in found]
-        note = f"of the labelled training pictures a random sample of {MOST_LABELLED:,} is used"
-        return pa.concat_tables(found), note
+        some = pa.concat_tables([t.slice(0, MOST_LABELLED * len(t) // total) for t in found])
+        return some, f"of the labelled training pictures a random sample of {len(some):,} is used"
     return pa.concat_tables(found) if found else pa.table({}), ""
 
 

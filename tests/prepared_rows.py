@@ -1,0 +1,43 @@
+"""Prepared rows as a preparation leaves them, and artifacts of any folder, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from momo_platform.data.artifacts import RowIndex, write_index
+from momo_platform.data.shards import write_rows
+from momo_platform.stages.storage.place import Place
+
+
+def prepared(folder: Path, columns: Mapping[str, Any], row_group: int = 64) -> Path:
+    """Rows in the given order. Columns that are not given: `source` "own", `key` the row's number,
+    `split` "train"."""
+    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    count = len(table)
+    others = {"source": ["own"] * count, "key": [f"{i:06d}" for i in range(count)]}
+    for name, values in (others | {"split": ["train"] * count}).items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array(values, pa.string()))
+    place, shards, held = Place(str(folder)), [], []
+    training = pc.field("split") == "train"
+    for source in dict.fromkeys(table["source"].to_pylist()):
+        rows = table.filter(training & (pc.field("source") == source))
+        if len(rows):
+            name = f"shards/{source}-00000.parquet"
+            shards.append(write_rows(place, name, [rows], row_group, source))
+    if len(rows := table.filter(~training)):
+        held.append(write_rows(place, "held-out/00000.parquet", [rows], row_group))
+    names = tuple(table.column_names)
+    write_index(place, RowIndex(row_group, names, tuple(shards), tuple(held)))
+    return folder
+
+
+def artifact(folder: Path, metrics: Mapping[str, Any] | None = None) -> Any:
+    """What stages read of an artifact."""
+    return SimpleNamespace(path=folder, place=Place(str(folder)), metrics=dict(metrics or {}))
