@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from momo_platform.stages.errors import UserError
 from momo_platform.stages.inputs import check_roles
+from momo_platform.stages.storage.place import Place
 
 if TYPE_CHECKING:
     from momo_platform.stages.manifest import Manifest
@@ -79,12 +82,37 @@ class Stage:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished stage's files: `path` is the folder of the attempt that its manifest names."""
+    """A finished stage's files: `place`, which may be given as a Path, is the folder of the attempt
+    that its manifest names."""
 
     name: str
     fingerprint: str
-    path: Path
+    place: Place
     manifest: Manifest
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", Place.of(self.place))
+
+    @property
+    def path(self) -> Path:
+        """`place` as a folder on this machine: from object storage all its files are fetched when
+        this is asked for. Raises UserError where they are not what the manifest says."""
+        if (folder := self.place.folder) is not None:
+            return folder
+        from momo_platform.stages.storage.open import open_storage
+
+        return open_storage(self.place.root).attempt_path(self.manifest)
+
+    def read(self, name: str) -> bytes:
+        """One file, checked against the manifest. Raises KeyError for one that it does not name,
+        UserError for one that is not what it says."""
+        content = self.place.read(name)
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name]["sha256"]:
+            raise UserError(
+                f"{self.place}: output file {name} was altered: its checksum differs from the "
+                f"manifest's; run again with --rerun {self.name}"
+            )
+        return content
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -104,7 +132,7 @@ class Context:
     and goes when the stage is done. `progress` takes any of the keys step, total, metrics,
     samples_per_second, eta_seconds, message and note (a line that a person is shown for good).
     `resolve_inputs` waits for the inputs of a stage that was started early and returns role →
-    folder. `folders` gives processes on other machines theirs.
+    Artifact. `folders` gives processes on other machines theirs.
     """
 
     output: Path
@@ -113,7 +141,7 @@ class Context:
     fingerprint: str
     attempt: str
     progress: Callable[[dict[str, Any]], None] = ignore_progress
-    resolve_inputs: Callable[[], Mapping[str, Path]] = dict
+    resolve_inputs: Callable[[], Mapping[str, Artifact]] = dict
     folders: WorkerFolders | None = None
 
 

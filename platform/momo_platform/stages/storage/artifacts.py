@@ -29,10 +29,11 @@ from momo_platform.stages.manifest import (
     parse_manifest,
 )
 from momo_platform.stages.stage import Artifact
-from momo_platform.stages.storage.attempts import Attempts, Workspace
+from momo_platform.stages.storage.attempts import Attempts, Workspace, place_of
 from momo_platform.stages.storage.files import Entry, Files
 from momo_platform.stages.storage.folders import WorkerFolders, check_seen
 from momo_platform.stages.storage.leases import LeaseKind, Leases
+from momo_platform.stages.storage.place import Place
 
 FAILURE_FILE = "failure.txt"
 _NOT_OURS = ("lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
@@ -108,9 +109,12 @@ class Storage:
     def artifact(self, name: str, fingerprint: str) -> Artifact | None:
         """The finished artifact, or None."""
         manifest = self.manifest(name, fingerprint)
-        if manifest is None:
-            return None
-        return Artifact(name, fingerprint, self.attempt_path(manifest), manifest)
+        return None if manifest is None else self.artifact_of(manifest)
+
+    def artifact_of(self, manifest: Manifest) -> Artifact:
+        """The artifact that a manifest is of. Its files are read where they lie."""
+        place = Place(self.uri, place_of(manifest))
+        return Artifact(manifest.stage, manifest.fingerprint, place, manifest)
 
     def attempt_path(self, manifest: Manifest) -> Path:
         """The files of a finished artifact, as a local folder. Raises UserError where they had to
