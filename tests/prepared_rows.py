@@ -40,4 +40,6 @@ def prepared(folder: Path, columns: Mapping[str, Any], row_group: int = 64) -> P
 
 def artifact(folder: Path, metrics: Mapping[str, Any] | None = None) -> Any:
     """What stages read of an artifact."""
-    return SimpleNamespace(path=folder, place=Place(str(folder)), metrics=dict(metrics or {}))
+    place = Place(str(folder))
+    found = {"path": folder, "place": place, "read": place.read, "metrics": dict(metrics or {})}
+    return SimpleNamespace(**found)

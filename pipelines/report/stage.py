@@ -91,7 +91,7 @@ def _page(
     prepared = _prepared(inputs)
     for corpus, rows in prepared.items():
         places = {n: place_in_words(uri) for n, uri in config.places.get(corpus, {}).items()}
-        corpora.append(read_corpus(rows.place, places, mixed.get(corpus)))
+        corpora.append(read_corpus(rows, places, mixed.get(corpus)))
     reconstructions, nearest = shown_pictures(
         ModelFolder(inputs["export"].path).path,
         prepared.get(PAIR.name),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from momo_platform.data import prepared
-from momo_platform.data.artifacts import RowIndex, ShardFile
+from momo_platform.data.artifacts import PreparedRows, RowIndex, ShardFile, write_index
 from momo_platform.data.prepared import iterate_rows, proportional, read_rows
 from momo_platform.stages.storage.place import Place
 
@@ -34,7 +33,7 @@ def _rows(split: str, source: str, start: int, stop: int) -> list[dict[str, str]
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> Any:
+def rows(tmp_path: Path) -> PreparedRows:
     """30 training rows of source a in two shards and 10 of b; three held-out ones."""
     shards = (
         _file(tmp_path, "shards/a-00000.parquet", _rows("train", "a", 0, 20), "a"),
@@ -48,14 +47,15 @@ def rows(tmp_path: Path) -> Any:
         shards,
         (_file(tmp_path, "held-out/00000.parquet", held),),
     )
-    return SimpleNamespace(place=Place(str(tmp_path)), index=lambda: index)
+    write_index(Place(str(tmp_path)), index)
+    return PreparedRows(tmp_path)
 
 
 def _keys(table: pa.Table) -> list[str]:
     return table["key"].to_pylist()
 
 
-def test_the_splits_that_are_asked_for_come_with_the_columns(rows: Any) -> None:
+def test_the_splits_that_are_asked_for_come_with_the_columns(rows: PreparedRows) -> None:
     tested = read_rows(rows, ["key"])
     assert tested.column_names == ["key"]
     assert _keys(tested) == ["t0", "t1"]
@@ -65,14 +65,14 @@ def test_the_splits_that_are_asked_for_come_with_the_columns(rows: Any) -> None:
     assert len(every) == 43
 
 
-def test_a_bound_takes_the_first_rows(rows: Any) -> None:
+def test_a_bound_takes_the_first_rows(rows: PreparedRows) -> None:
     assert _keys(read_rows(rows, ["key"], ("train",), limit=6)) == [f"a{i}" for i in range(6)]
     assert len(read_rows(rows, ["key"], ("train",), limit=100)) == 40
     only = read_rows(rows, ["key"], ("train",), limit=3, source="b")
     assert _keys(only) == ["b0", "b1", "b2"]
 
 
-def test_each_source_has_its_part_of_a_bound(rows: Any) -> None:
+def test_each_source_has_its_part_of_a_bound(rows: PreparedRows) -> None:
     assert proportional(rows, 12) == {"a": 9, "b": 3}
     assert proportional(rows, 3) == {"a": 3, "b": 1}
     assert proportional(rows, 1000) == {"a": 30, "b": 10}
@@ -92,14 +92,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[str]]]:
     return found
 
 
-def test_no_more_row_groups_are_read_than_a_bound_needs(rows: Any, read: Any) -> None:
+def test_no_more_row_groups_are_read_than_a_bound_needs(rows: PreparedRows, read: Any) -> None:
     tables = list(iterate_rows(rows, ["key"], ("train",), limit=9))
     assert sum(len(table) for table in tables) == 9
     assert read == [([0, 1, 2], ["key", "split"])]
 
 
 def test_row_groups_that_have_nothing_in_a_column_are_not_read(
-    rows: Any, read: Any, monkeypatch: pytest.MonkeyPatch
+    rows: PreparedRows, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepared, "_GROUPS", 2)
     keys = _keys(read_rows(rows, ["key"], ("train",), filled="label", source="a"))
@@ -108,7 +108,7 @@ def test_row_groups_that_have_nothing_in_a_column_are_not_read(
     assert whole == [[2, 3], [4], [0, 1], [2]]
 
 
-def test_a_page_that_was_damaged_is_an_error(rows: Any) -> None:
+def test_a_page_that_was_damaged_is_an_error(rows: PreparedRows) -> None:
     path = Path(rows.place.root) / "held-out/00000.parquet"
     raw = bytearray(path.read_bytes())
     raw[40] ^= 0xFF  # in the first page's bytes
