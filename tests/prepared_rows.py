@@ -9,8 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from momo_platform.data.artifacts import RowIndex, write_index
+from momo_platform.data.artifacts import LEFT_OUT, PreparedRows, RowIndex, write_index
+from momo_platform.data.prepared import read_rows
 from momo_platform.data.shards import write_rows
 from momo_platform.stages.storage.place import Place
 
@@ -43,3 +45,19 @@ def artifact(folder: Path, metrics: Mapping[str, Any] | None = None) -> Any:
     place = Place(str(folder))
     found = {"path": folder, "place": place, "read": place.read, "metrics": dict(metrics or {})}
     return SimpleNamespace(**found)
+
+
+def rows_of(storage: Path, stage: str) -> list[dict[str, Any]]:
+    """All rows that a preparation left in a storage, those for training in the order of their
+    numbers and last."""
+    rows = PreparedRows(next(storage.glob(f"{stage}/*/attempt-*/index.json")).parent)
+    return read_rows(rows, rows.index().columns, ("test", "valid", "train")).to_pylist()
+
+
+def rows_trained_on(storage: Path, corpus: str) -> list[dict[str, Any]]:
+    """What is read of a corpus whose mixture copies nothing."""
+    rows = [row for row in rows_of(storage, f"prepare-{corpus}") if row["split"] == "train"]
+    mixed = next(storage.glob(f"mix-{corpus}/*/attempt-*"))
+    file = mixed / LEFT_OUT
+    left = {*pq.read_table(file)["row"].to_pylist()} if file.exists() else set()
+    return [row for number, row in enumerate(rows) if number not in left]
