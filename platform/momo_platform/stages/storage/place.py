@@ -100,14 +100,8 @@ class Place:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.full(name))
             return content
 
-<<<<<<< HEAD
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`. Raises FileNotFoundError."""
-=======
-        def whole() -> bytes:  # a stream would ask a store for a small piece at a time
-            with self.system.open_input_file(self.full(name)) as file:
-                return file.read_at(file.size(), 0)
->>>>>>> wide
 
         def part() -> bytes:
             with self.system.open_input_file(self.full(name)) as file:
