@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from momo_platform.data.artifacts import LEFT_OUT, PreparedRows, RowIndex, write_index
+from momo_platform.data.artifacts import (
+    LEFT_OUT,
+    MIXTURE,
+    MixedSource,
+    MixtureIndex,
+    PreparedRows,
+    RowIndex,
+    Rows,
+    write_index,
+)
 from momo_platform.data.prepared import read_rows
 from momo_platform.data.shards import write_rows
 from momo_platform.stages.storage.place import Place
@@ -37,6 +48,17 @@ def prepared(folder: Path, columns: Mapping[str, Any], row_group: int = 64) -> P
         held.append(write_rows(place, "held-out/00000.parquet", [rows], row_group))
     names = tuple(table.column_names)
     write_index(place, RowIndex(row_group, names, tuple(shards), tuple(held)))
+    return folder
+
+
+def mixed(folder: Path, rows: Path, columns: Sequence[str]) -> Path:
+    """A mixture of all rows, each of them once."""
+    counts: Counter[str] = Counter()
+    for shard in Rows(rows).index().shards:
+        counts[shard.source] += shard.rows
+    sources = tuple(MixedSource(name, 1.0, count) for name, count in counts.items())
+    document = MixtureIndex(tuple(columns), sources).document()
+    Place.of(folder).write(MIXTURE, json.dumps(document).encode())
     return folder
 
 

@@ -20,7 +20,7 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
     for name, stage in config.trained.items():
         inputs = {"tokenizer": corpora.tokenizer}
         for modality in stage.task.modalities:
-            inputs |= _rows(modality, corpora.mixed[modality])
+            inputs |= rows_of(modality, corpora.mixed[modality])
         if previous is not None:
             inputs["previous"] = previous
         previous = trained[name] = Stage(
@@ -40,7 +40,7 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
     return trained
 
 
-def _rows(modality: str, mixed: Stage) -> dict[str, Stage]:
+def rows_of(modality: str, mixed: Stage) -> dict[str, Stage]:
     """What a modality's batches are read from, by role: its mixture, and the prepared rows where
     that has none of its own."""
     if MODALITIES[modality].tokenized:
