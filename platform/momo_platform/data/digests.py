@@ -16,7 +16,9 @@ FILES = "sources.parquet"
 DIGEST_SCHEMA = pa.schema(
     {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
 )
-_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path", "shown")})
+_PLACE_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "root", "path", "shown")} | {"size": pa.int64()}
+)
 
 
 def shown_path(root: str, path: str) -> str:
@@ -38,9 +40,11 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
     else:
         folder = folder or uri
         root = open_uri(folder)[1]
-        paths = [f.path for f in list_files(folder, kind.option, kind.hint)]
-        paths = [path for path in paths if not is_hidden(path, root)]
-        rows = [{"root": folder, "path": p} for p in paths if p.lower().endswith(hashed_endings())]
+        rows = [
+            {"root": folder, "path": file.path, "size": file.size}
+            for file in list_files(folder, kind.option, kind.hint)
+            if file.path.lower().endswith(hashed_endings()) and not is_hidden(file.path, root)
+        ]
     return [
         pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
     ]
