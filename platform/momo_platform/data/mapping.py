@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from momo_platform.data.card import CardBuilder
+from momo_platform.data.card_standin import record_of
 from momo_platform.data.digests import DIGEST_SCHEMA, hash_files, in_order as files_in_order
 from momo_platform.data.parts import (
     DIGEST,
@@ -34,7 +35,9 @@ from momo_platform.data.survey import Plan
 _ROWS = 256  # that the mapper is given at a time
 _HELD_BYTES = 2**27
 BAD_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
-LOOK_SCHEMA = pa.schema({n: pa.string() for n in ("source", "key", "split")} | {"look": pa.binary()})
+LOOK_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "key", "split")} | {"look": pa.binary()}
+)
 
 
 def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
@@ -81,7 +84,9 @@ class _Part:
         kept = self._job.kept
         good = good.select(kept.names[:-1]).append_column(DIGEST, digests).cast(kept)
         if self._job.near_bits is not None and self._job.near_bits >= 0:
-            held_out = good.filter(pc.and_(pc.not_equal(good["split"], TRAIN), good["look"].is_valid()))
+            held_out = good.filter(
+                pc.and_(pc.not_equal(good["split"], TRAIN), good["look"].is_valid())
+            )
             self._tables["looks"].append(held_out.select(LOOK_SCHEMA.names))
         self._rows += len(table)
         self._held.append(good)
@@ -133,7 +138,7 @@ class _Part:
             record[name] = 0 if table is None else len(table)
             if record[name]:
                 write_table(self._job.parts, f"{self._name}.{name}.arrow", table)
-        return record | {"card": self._card.record()}
+        return record | {"card": record_of(self._card)}
 
 
 def hash_part(job: Job, number: int) -> None:

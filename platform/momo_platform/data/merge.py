@@ -102,7 +102,8 @@ def check(
         raise UserError(
             f"{kind.name}: {total['quarantined']} of {total['read']} rows of {places} can't be used "
             f"({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
-            f"{listed} (not kept where --storage is a URI). Correct the source" + "".join(f"; {r}" for r in dict.fromkeys(remedies))
+            f"{listed} (not kept where --storage is a URI). Correct the source"
+            + "".join(f"; {r}" for r in dict.fromkeys(remedies))
         )
 
 

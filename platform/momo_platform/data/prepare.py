@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from momo_platform.data.card import CardBuilder
+from momo_platform.data.card_standin import merge_into
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.listers import Lister, ListPictures, ListTexts
 from momo_platform.data.mapping import hash_part, map_part
@@ -117,7 +118,7 @@ def prepare(
     card = CardBuilder(kind)
     card.ignored = ignored_of(job, plan)
     for record in (*mapped.values(), *records):
-        card.merge(record["card"])
+        merge_into(card, record["card"])
     metrics = merge(job, context, mapped, records, card, plan.hashes)
     if note := "; ".join(filter(None, (left_out(card), not_read(card)))):
         context.progress({"note": note})

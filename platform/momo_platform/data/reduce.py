@@ -22,8 +22,16 @@ import pyarrow.parquet as pq
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
 from momo_platform.data.artifacts import SHARDS, ShardFile
 from momo_platform.data.card import CardBuilder
+from momo_platform.data.card_standin import record_of
 from momo_platform.data.near import LookIndex
-from momo_platform.data.parts import Job, read_record, read_table, unit_name, write_record, write_table
+from momo_platform.data.parts import (
+    Job,
+    read_record,
+    read_table,
+    unit_name,
+    write_record,
+    write_table,
+)
 from momo_platform.data.repeats import HELD_OUT, in_order, split_ranks
 from momo_platform.data.splits import TRAIN
 from momo_platform.stages.storage.place import Place
@@ -124,7 +132,12 @@ def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
     training = ranks == len(HELD_OUT)
     near = _find_near(job, table, order[training & ~goes])
     looks_like = np.isin(order, np.fromiter(near, np.int64, len(near)))
-    card = _counted(job, table, order, np.where(goes, "duplicates", np.where(looks_like, "near_duplicates", "kept")))
+    card = _counted(
+        job,
+        table,
+        order,
+        np.where(goes, "duplicates", np.where(looks_like, "near_duplicates", "kept")),
+    )
     if near:
         rows = [n for n in order.tolist() if n in near]
         ours = table.select(["source", "key"]).take(rows).to_pylist()
@@ -132,7 +145,7 @@ def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
         write_table(job.parts, f"{name}.near.arrow", pa.Table.from_pylist(found, NEAR_SCHEMA))
     kept = ~goes & ~looks_like
     files = _write_shards(job, table, bucket, order[kept & training], order[kept & ~training])
-    record = files | {"rows": len(table), "near": len(near), "card": card.record()}
+    record = files | {"rows": len(table), "near": len(near), "card": record_of(card)}
     write_record(job.parts, name, record)
     return record
 
@@ -150,9 +163,11 @@ def _write_shards(
     job: Job, table: pa.Table, bucket: int, training: np.ndarray, held_out: np.ndarray
 ) -> dict[str, Any]:
     """One file a source of the rows `training`, in this order, and one of those `held_out`."""
-    sources = np.asarray(pc.index_in(
-        table["source"], value_set=pa.array([s.name for s in job.config.sources], pa.string())
-    ))
+    sources = np.asarray(
+        pc.index_in(
+            table["source"], value_set=pa.array([s.name for s in job.config.sources], pa.string())
+        )
+    )
     shards = [
         _write(job, shard_name(source.name, bucket), source.name, table, rows)
         for number, source in enumerate(job.config.sources)

@@ -107,7 +107,9 @@ def _with_pictures(corpus: Corpus) -> tuple[Reader, Sequence[str]]:
     if found := with_pictures(corpus):
         return found
     kind, there = corpus.kind, endings(corpus.files)
-    raise UserError(f"{kind.option} {corpus.uri}: no picture and no table in it{there}; {kind.hint}")
+    raise UserError(
+        f"{kind.option} {corpus.uri}: no picture and no table in it{there}; {kind.hint}"
+    )
 
 
 def units_of(source: SourceConfig, uri: str, kind: Kind, ignored: Ignored) -> list[Unit]:

@@ -124,7 +124,9 @@ def _first_rows(
     return rows, unread
 
 
-def _row_counts(units: Sequence[Unit], rows: Sequence[list[dict[str, Any]]], whole: int) -> list[int]:
+def _row_counts(
+    units: Sequence[Unit], rows: Sequence[list[dict[str, Any]]], whole: int
+) -> list[int]:
     """Rows of each unit, exact of the first `whole`."""
     counted, covered = 0, 0
     for number, (unit, some) in enumerate(zip(units, rows, strict=False)):

@@ -221,7 +221,9 @@ class Tables(Reader):
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
         try:
             if place.get("stop") is not None:
-                rows = ((number, parse_json(line)) for number, line in lines_of(place) if line.strip())
+                rows = (
+                    (number, parse_json(line)) for number, line in lines_of(place) if line.strip()
+                )
                 yield from (as_document(number, row) for number, row in rows)
                 return
             columns = (*TEXT_NAMES, "split", "group")
