@@ -1,5 +1,5 @@
-import base64, pickle
-
+import base64
+import pickle
 from collections import Counter
 
 

@@ -8,21 +8,31 @@ times fills no bucket.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.card_standin import record_of
-from momo_platform.data.digests import DIGEST_SCHEMA, hash_files, in_order as files_in_order
+from momo_platform.data.digests import (
+    DIGEST_SCHEMA,
+    FILES,
+    files_in_order,
+    hash_files,
+    listing_digest,
+)
 from momo_platform.data.parts import (
     DIGEST,
     Job,
     part_name,
     read_record,
     read_table,
+    read_tables,
     rows_name,
     unit_name,
     write_record,
@@ -118,12 +128,12 @@ class _Part:
         buckets = self._plan.buckets
         edges = np.searchsorted(buckets_of(table, buckets), np.arange(buckets + 1))
         offsets = [0]
-        with self._job.parts.writing(rows_name(self._name, len(self._offsets))) as path:
-            with pa.OSFile(str(path), "wb") as sink:
-                for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-                    for batch in table.slice(start, stop - start).to_batches():
-                        sink.write(batch.serialize())
-                    offsets.append(sink.tell())
+        name = rows_name(self._name, len(self._offsets))
+        with self._job.parts.writing(name) as path, pa.OSFile(str(path), "wb") as sink:
+            for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+                for batch in table.slice(start, stop - start).to_batches():
+                    sink.write(batch.serialize())
+                offsets.append(sink.tell())
         self._offsets.append(offsets)
 
     def finished(self) -> dict[str, Any]:
@@ -147,3 +157,17 @@ def hash_part(job: Job, number: int) -> None:
     if job.parts.size(f"{name}.done.arrow") is None:
         found = hash_files(read_table(job.parts, f"{name}.arrow"))
         write_table(job.parts, f"{name}.done.arrow", found)
+
+
+def write_files(job: Job, hashes: int, parts: Sequence[str]) -> dict[str, Any]:
+    """In a task: write what was read, each file once, to FILES; returns how many files and bytes
+    there are, and the listing's digest."""
+    names = [f"hash/{unit_name(number)}.done.arrow" for number in range(hashes)]
+    names += [f"{part}.files.arrow" for part in parts]
+    listing = files_in_order(read_tables(job.parts, names))
+    with job.output.writing(FILES) as path:
+        pq.write_table(listing, path)
+        size, sha256 = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+    sizes = pc.fill_null(pc.sum(listing["size"]), 0).as_py()
+    known = {"count": len(listing), "bytes": sizes, "sha256": listing_digest(listing)}
+    return {"files": known, "made": {"size": size, "sha256": sha256}}

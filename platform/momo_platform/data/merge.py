@@ -15,10 +15,9 @@ from momo_platform.data.artifacts import RowIndex, ShardFile, write_index
 from momo_platform.data.card import STEPS, CardBuilder
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
+from momo_platform.data.digests import FILES
 from momo_platform.data.mapping import BAD_SCHEMA
-from momo_platform.data.parts import Job, read_table, unit_name
-from momo_platform.data.readers.base import Ignored
+from momo_platform.data.parts import Job, read_tables, unit_name
 from momo_platform.data.reduce import NEAR_SCHEMA
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Context
@@ -30,8 +29,8 @@ QUARANTINE, NEAR = "quarantine.parquet", "near_duplicates.parquet"
 def write_tables(path: Path, schema: pa.Schema, job: Job, names: Iterable[str]) -> None:
     """Tables of the parts, one after the other, to one Parquet file."""
     with pq.ParquetWriter(path, schema) as writer:
-        for name in names:
-            writer.write_table(read_table(job.parts, name))
+        for table in read_tables(job.parts, names):
+            writer.write_table(table)
 
 
 def merge(
@@ -40,23 +39,21 @@ def merge(
     mapped: Mapping[str, Mapping[str, Any]],
     reduced: Sequence[Mapping[str, Any]],
     card: CardBuilder,
-    hashes: int,
+    files: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write what is not there yet; returns the metrics. Records of the map by part, of the reduce
-    by bucket; `card` has counted all. Raises UserError when too few rows are usable."""
+    by bucket; `card` has counted all; `files` is of `write_files`. Raises UserError when too few
+    rows are usable."""
     output = context.output
     bad = [f"{name}.bad.arrow" for name, one in mapped.items() if one["bad"]]
     write_tables(output / QUARANTINE, BAD_SCHEMA, job, bad)
     if job.near_bits is not None:
         near = [f"reduce/{unit_name(n)}.near.arrow" for n, one in enumerate(reduced) if one["near"]]
         write_tables(output / NEAR, NEAR_SCHEMA, job, near)
-    hashed = [f"hash/{unit_name(number)}.done.arrow" for number in range(hashes)]
-    hashed += [f"{name}.files.arrow" for name, one in mapped.items() if one["files"]]
-    listing = in_order(read_table(job.parts, name) for name in hashed)
-    pq.write_table(listing, output / FILES)
     sources = job.config.sources
     check(card, job.kind, sources, job.config.max_bad_fraction, output / QUARANTINE)
-    card.write(output, sources, listing, job.near_bits)
+    card.write(output, sources, files["files"], job.near_bits)
+    context.made(FILES, **files["made"])
     for one in reduced:
         for file in (*one["shards"], *one["held_out"]):
             context.made(file["file"], size=file["size"], sha256=file["sha256"])
@@ -100,8 +97,8 @@ def check(
             remedies.append(f"or raise --{kind.name}.max-bad-fraction")
         key, reason = next(iter(card.examples.values()))
         raise UserError(
-            f"{kind.name}: {total['quarantined']} of {total['read']} rows of {places} can't be used "
-            f"({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
+            f"{kind.name}: {total['quarantined']} of {total['read']} rows of {places} can't be "
+            f"used ({_common(reasons)}), for example {key}: {reason[:300]}. All are listed in "
             f"{listed} (not kept where --storage is a URI). Correct the source"
             + "".join(f"; {r}" for r in dict.fromkeys(remedies))
         )

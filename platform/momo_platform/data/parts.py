@@ -8,8 +8,11 @@ its task is done: it is not done again, by whichever driver.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -21,13 +24,15 @@ from momo_platform.stages.storage.place import Place
 DIGEST = "digest"
 """The column with half the sha256 of what the kind's `content` column holds."""
 NOT_KEPT = ("reason", "file", "size", "sha256")
+_READERS = 8
 Mapper = Callable[[pa.Table], pa.Table | Iterable[pa.Table]]
 
 
 @dataclass(frozen=True)
 class Job:
     """What each task of a preparation is given. `places`: source → path or URI. `by_key`: of rows
-    that repeat each other the first by source and key is kept, else the first that is listed."""
+    that repeat each other the first by source and key is kept, else the first that is listed.
+    `surveyed`: rows that are listed before the rest is planned."""
 
     config: PrepareConfig
     places: Mapping[str, str]
@@ -41,6 +46,7 @@ class Job:
     by_key: bool
     parts: Place
     output: Place
+    surveyed: int = 50_000
 
     @property
     def kept(self) -> pa.Schema:
@@ -60,6 +66,14 @@ def write_table(place: Place, name: str, table: pa.Table) -> None:
 
 def read_table(place: Place, name: str) -> pa.Table:
     return pa.ipc.open_stream(place.read(name)).read_all()
+
+
+def read_tables(place: Place, names: Iterable[str]) -> Iterator[pa.Table]:
+    """In this order, some ahead."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        rest = iter(names)
+        while some := [*islice(rest, 4 * _READERS)]:
+            yield from pool.map(partial(read_table, place), some)
 
 
 def write_record(place: Place, name: str, record: Mapping[str, Any]) -> None:

@@ -28,17 +28,19 @@ from momo_platform.data.card import CardBuilder
 from momo_platform.data.card_standin import merge_into
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.listers import Lister, ListPictures, ListTexts
-from momo_platform.data.mapping import hash_part, map_part
+from momo_platform.data.mapping import hash_part, map_part, write_files
 from momo_platform.data.merge import left_out, merge, not_read
-from momo_platform.data.parts import Job, Mapper, part_name, read_table, rows_name
+from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_name
+from momo_platform.data.readers.base import Ignored
 from momo_platform.data.reduce import reduce_bucket, write_plan
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
-from momo_platform.data.survey import Plan, ignored_of, list_parts, survey
+from momo_platform.data.survey import Plan, list_unit_parts, survey
 from momo_platform.data.tasks import Task, run_tasks
 from momo_platform.stages.stage import Artifact, Context
 
 BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
+_REDUCE_MEMORY = 3.5  # of a bucket
 
 
 def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -80,6 +82,7 @@ def prepare(
     row_group: int = ROW_GROUP,
     bucket_bytes: int = BUCKET_BYTES,
     by_key: bool = True,
+    surveyed: int = 50_000,
 ) -> dict[str, Any]:
     """A whole preparation; returns the stage's metrics. Raises UserError.
 
@@ -88,7 +91,7 @@ def prepare(
     messages), `split` ("" or None: drawn by its `group`), `reason` (why it can't be used, else
     None), the kind's content and what is yours; `file`, `size` and `sha256` are of a file of its
     own. `near_bits` is None for rows without a `look`. `bucket_bytes` where the config has none;
-    for `by_key` see Job.
+    for `by_key` and `surveyed` see Job.
     """
     job = Job(
         config,
@@ -103,82 +106,108 @@ def prepare(
         by_key,
         context.parts,
         context.output_place,
+        surveyed,
     )
     context.progress({"message": f"listing {', '.join(job.places)}"})
-    (document,) = run_tasks([{}], partial(_survey_step, job))
+    (document,) = run_tasks([{}], partial(survey_sources, job))
     plan = Plan.of(document)
-    mapped = _map(job, plan, context)
+    card = CardBuilder(kind)
+    mapped, ignored = _map(job, plan, context)
+    card.ignored = ignored
+    for record in mapped.values():
+        merge_into(card, record.pop("card"))
     _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
     tasks = [{"bucket": number} for number in range(plan.buckets)]
-    for record in run_tasks(tasks, partial(_reduce_step, job)):
+    memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
+    for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
+        merge_into(card, record.pop("card"))
         reduced[record["bucket"]] = record
         context.progress({"message": f"bucket {len(reduced)} of {plan.buckets}"})
     records = [reduced[number] for number in range(plan.buckets)]
-    card = CardBuilder(kind)
-    card.ignored = ignored_of(job, plan)
-    for record in (*mapped.values(), *records):
-        merge_into(card, record["card"])
-    metrics = merge(job, context, mapped, records, card, plan.hashes)
+    (files,) = run_tasks([{}], partial(list_files_read, job, plan.hashes, _with_files(mapped)))
+    metrics = merge(job, context, mapped, records, card, files)
     if note := "; ".join(filter(None, (left_out(card), not_read(card)))):
         context.progress({"note": note})
     return metrics
 
 
-def _survey_step(job: Job, _: Task) -> Iterator[Task]:
+def _with_files(mapped: Mapping[str, Task]) -> list[str]:
+    """The parts that read files of their own."""
+    return [name for name, record in mapped.items() if record["files"]]
+
+
+def survey_sources(job: Job, _: Task) -> Iterator[Task]:
     yield survey(job).document()
 
 
-def _list_step(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
-    """Of a unit that is not listed yet its parts; other tasks are passed on."""
+def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+    """Of a unit that is not listed yet its parts, and what is not read of it; other tasks are
+    passed on."""
     if "unit" not in task or "part" in task:
         yield task
         return
-    for part in list_parts(job, plan, task["unit"]):
-        yield task | {"part": part}
+    for found in list_unit_parts(job, plan, task["unit"]):
+        yield task | ({"part": found} if isinstance(found, int) else {"ignored": found})
 
 
-def _map_step(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def prepare_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+    """A part's record; checksums of files give none."""
     if "hash" in task:
         hash_part(job, task["hash"])
-        return
-    unit, part = task["unit"], task["part"]
-    yield map_part(job, plan, unit, part) | {"name": f"map/{part_name(unit, part)}"}
+    elif "ignored" in task:
+        yield task
+    else:
+        unit, part = task["unit"], task["part"]
+        yield map_part(job, plan, unit, part) | {"name": f"map/{part_name(unit, part)}"}
 
 
-def _reduce_step(job: Job, task: Task) -> Iterator[Task]:
+def reduce_rows(job: Job, task: Task) -> Iterator[Task]:
     yield reduce_bucket(job, task["bucket"]) | task
 
 
-def _map(job: Job, plan: Plan, context: Context) -> dict[str, Task]:
-    """Records by the names of parts, in the order of units and parts."""
+def list_files_read(job: Job, hashes: int, parts: list[str], _: Task) -> Iterator[Task]:
+    yield write_files(job, hashes, parts)
+
+
+def _map(job: Job, plan: Plan, context: Context) -> tuple[dict[str, Task], dict[str, Ignored]]:
+    """Records by the names of parts, in the order of units and parts; by source what was not
+    read."""
     tasks: list[Task] = [
         {"unit": unit, "part": part}
-        for unit in range(plan.listed)
-        for part in list_parts(job, plan, unit)
+        for unit, parts in enumerate(plan.listed)
+        for part in range(parts)
     ]
     tasks += [{"hash": number} for number in range(plan.hashes)]
-    tasks += [{"unit": unit} for unit in range(plan.listed, len(plan.units))]
-    steps = [partial(_map_step, job, plan)]
-    if plan.listed < len(plan.units):
-        steps.insert(0, partial(_list_step, job, plan))
-    mapped, done = {}, 0
+    tasks += [{"unit": unit} for unit in range(len(plan.listed), len(plan.units))]
+    steps = [partial(prepare_rows, job, plan)]
+    if len(plan.listed) < len(plan.units):
+        steps.insert(0, partial(list_rows, job, plan))
+    mapped: dict[str, Task] = {}
+    unread: dict[int, Ignored] = {}
+    done = 0
     for record in run_tasks(tasks, *steps):
+        if "ignored" in record:
+            unread[record["unit"]] = Ignored.of(record["ignored"])
+            continue
         mapped[record.pop("name")] = record
         done += record["rows"]
         known = {"step": done, "total": max(done, plan.rows)}
         context.progress(known if job.lister.counted else {"message": f"{done} documents"})
-    return dict(sorted(mapped.items()))
+    ignored = dict(plan.ignored)
+    for unit in sorted(unread):
+        ignored[plan.units[unit].source].merge(unread[unit])
+    return dict(sorted(mapped.items())), ignored
 
 
 def _hand_over(job: Job, plan: Plan, mapped: Mapping[str, Task]) -> None:
     """Tell the reduce what the map wrote."""
-    objects, offsets, looks = [], [], []
+    objects, offsets = [], []
     for name, record in mapped.items():
         some = record.pop("offsets")
         objects += [rows_name(name, number) for number in range(len(some))]
         offsets += [np.array(one, np.int64) for one in some]
-        if record["looks"]:
-            looks.append(read_table(job.parts, f"{name}.looks.arrow"))
+    named = [f"{name}.looks.arrow" for name, record in mapped.items() if record["looks"]]
+    looks = [*read_tables(job.parts, named)]
     edges = np.stack(offsets) if offsets else np.zeros((0, plan.buckets + 1), np.int64)
     write_plan(job, objects, edges, looks)

@@ -33,7 +33,6 @@ from momo_platform.data.parts import (
     write_table,
 )
 from momo_platform.data.repeats import HELD_OUT, in_order, split_ranks
-from momo_platform.data.splits import TRAIN
 from momo_platform.stages.storage.place import Place
 
 LOOKS, RANGES, OBJECTS = "looks.arrow", "ranges.int64", "objects"

@@ -58,7 +58,7 @@ def in_order(table: pa.Table, *, by_key: bool) -> tuple[np.ndarray, np.ndarray]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
     if not len(edges):
         return order, goes
-    runs = edges.reshape(-1, 2) + [0, 1]  # [start, stop] of rows with one digest
+    runs = edges.reshape(-1, 2) + np.array([0, 1])  # [start, stop] of rows with one digest
     names = [n for n in ("source", "key", "captions") if n in table.column_names]
     members = np.concatenate([order[start:stop] for start, stop in runs])
     known = dict(zip(members.tolist(), table.select(names).take(members).to_pylist(), strict=True))

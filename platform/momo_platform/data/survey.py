@@ -1,8 +1,8 @@
 """The first look at a preparation's sources, in one task: how the work is divided.
 
-It lists rows up to LIMIT. Where the sources end before, held-out parts have their exact size, and
-nothing is listed again. Else the number of rows is estimated from the sizes of files. What follows
-from it (parts, buckets, splits) depends on the sources alone, never on the workers.
+It lists `Job.surveyed` rows at most. Where the sources end before, held-out parts have their exact
+size, and nothing is listed again. Else the number of rows is estimated from the sizes of files.
+What follows from it (parts, buckets, splits) depends on the sources alone, never on the workers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from momo_platform.data.readers.base import Ignored
 from momo_platform.data.sources import Unit
 from momo_platform.data.splits import Division
 
-LIMIT = 50_000  # rows
 _LEAST_ROWS, _MOST_ROWS = 256, 8192  # of a part: fewer are all overhead (docs/experiments.md)
 _PARTS = 64  # of a corpus, so that many tasks share even a small one
 _PART_BYTES, _LEAST_BYTES = 2**26, 2**20  # that a task reads for a part
@@ -38,13 +37,15 @@ _ROW_BYTES = 50_000  # of a row whose picture is elsewhere
 
 @dataclass(frozen=True)
 class Plan:
-    """`listed`: the units that need not be listed again. `ignored`: by source, what their folders
-    show not to be read."""
+    """`listed`: how many parts the first units have, which need not be listed again. `rows`: about
+    how many there are, and `bucket_bytes` of a bucket. `ignored`: by source, what is known not to
+    be read, of the folders and of these units."""
 
     units: tuple[Unit, ...]
-    listed: int
+    listed: tuple[int, ...]
     hashes: int
     rows: int
+    bucket_bytes: int
     part_rows: int
     part_bytes: int
     buckets: int
@@ -62,8 +63,8 @@ class Plan:
         units = [u | {"paths": u["paths"] and tuple(u["paths"])} for u in document["units"]]
         ignored = {name: Ignored.of(one) for name, one in document["ignored"].items()}
         division = Division(**document["division"])
-        known = {"units": tuple(Unit(**u) for u in units), "division": division, "ignored": ignored}
-        return Plan(**document | known)
+        known = {"units": tuple(Unit(**u) for u in units), "listed": tuple(document["listed"])}
+        return Plan(**document | known | {"division": division, "ignored": ignored})
 
 
 def survey(job: Job) -> Plan:
@@ -80,27 +81,28 @@ def survey(job: Job) -> Plan:
     ]
     rows, unread = _first_rows(job, units)
     whole = len(unread)  # units that were listed to their ends
+    for unit, of_unit in zip(units, unread, strict=False):
+        ignored[unit.source].merge(of_unit)
     counts = _row_counts(units, rows, whole)
-    total = sum(counts)
     surveyed = [row for some in rows for row in some]
+    more = 1.0 if whole == len(units) else sum(counts) / max(1, len(surveyed))
     size = _prepared_bytes(job, units, counts)
+    buckets = max(1, -(-size // job.bucket_bytes))
     read = sum(unit.size or 0 for unit in units)
     plan = Plan(
         units=tuple(units),
-        listed=whole,
+        listed=(),
         hashes=_write_hashes(job),
-        rows=total,
-        part_rows=min(_MOST_ROWS, max(_LEAST_ROWS, 2 ** int(math.log2(max(1, total // 128))))),
+        rows=sum(counts),
+        bucket_bytes=size // buckets,
+        part_rows=min(_MOST_ROWS, max(_LEAST_ROWS, 2 ** int(math.log2(1 + sum(counts) // 128)))),
         part_bytes=min(_PART_BYTES, max(_LEAST_BYTES, read // _PARTS)),
-        buckets=max(1, -(-size // job.bucket_bytes)),
-        division=job.lister.division(
-            surveyed, job.config, 1.0 if whole == len(units) else total / max(1, len(surveyed))
-        ),
+        buckets=buckets,
+        division=job.lister.division(surveyed, job.config, more),
         ignored=ignored,
     )
-    for number in range(whole):
-        for _ in write_listing(job, plan, number, rows[number], unread[number]):
-            pass
+    parts = [_write_listing(job, plan, n, rows[n], unread[n]) for n in range(whole)]
+    plan = replace(plan, listed=tuple(sum(1 for _ in some) for some in parts))
     write_record(job.parts, "plan", plan.document())
     return plan
 
@@ -108,10 +110,10 @@ def survey(job: Job) -> Plan:
 def _first_rows(
     job: Job, units: Sequence[Unit]
 ) -> tuple[list[list[dict[str, Any]]], list[Ignored]]:
-    """Rows by unit, up to LIMIT, and of units that end before it what is not read of them."""
+    """The first rows by unit, and of units that end before it what is not read of them."""
     rows: list[list[dict[str, Any]]] = []
     unread: list[Ignored] = []
-    left = LIMIT
+    left = job.surveyed
     for unit in units:
         ignored, some = Ignored(), []
         rows.append(some)
@@ -124,9 +126,7 @@ def _first_rows(
     return rows, unread
 
 
-def _row_counts(
-    units: Sequence[Unit], rows: Sequence[list[dict[str, Any]]], whole: int
-) -> list[int]:
+def _row_counts(units: Sequence[Unit], rows: Sequence[list[Any]], whole: int) -> list[int]:
     """Rows of each unit, exact of the first `whole`."""
     counted, covered = 0, 0
     for number, (unit, some) in enumerate(zip(units, rows, strict=False)):
@@ -188,34 +188,30 @@ def _in_parts(plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[
         yield part
 
 
-def write_listing(
+def _write_listing(
     job: Job, plan: Plan, unit: int, rows: Iterable[dict[str, Any]], ignored: Ignored
 ) -> Iterator[int]:
-    """Write a unit's parts, and its record at the end; yields each part's number when it is there."""
-    parts = total = 0
+    """Write a unit's parts, and its record at the end; yields each part's number when it is
+    there."""
+    parts = 0
     for part in _in_parts(plan, rows):
         table = pa.Table.from_pylist(part, schema=job.lister.schema)
         write_table(job.parts, f"list/{part_name(unit, parts)}.arrow", table)
         yield parts
-        parts, total = parts + 1, total + len(part)
-    record = {"parts": parts, "rows": total, "ignored": ignored.document()}
+        parts += 1
+    record = {"parts": parts, "ignored": ignored.document()}
     write_record(job.parts, f"list/{unit_name(unit)}", record)
 
 
-def list_parts(job: Job, plan: Plan, unit: int) -> Iterator[int]:
-    """In a task: the numbers of a unit's parts, each when it can be prepared."""
+def list_unit_parts(job: Job, plan: Plan, unit: int) -> Iterator[int | dict[str, Any]]:
+    """In a task: the numbers of a unit's parts, each when it can be prepared; then a document of
+    what is not read of it, if there is any."""
     if (record := read_record(job.parts, f"list/{unit_name(unit)}")) is not None:
         yield from range(record["parts"])
-        return
-    ignored = Ignored()
-    rows = job.lister.rows(plan.units[unit], job.kind, ignored)
-    yield from write_listing(job, plan, unit, rows, ignored)
-
-
-def ignored_of(job: Job, plan: Plan) -> dict[str, Ignored]:
-    """By source what was not read, when all is listed."""
-    for number, unit in enumerate(plan.units):
-        record = read_record(job.parts, f"list/{unit_name(number)}")
-        assert record is not None
-        plan.ignored[unit.source].merge(Ignored.of(record["ignored"]))
-    return dict(plan.ignored)
+        ignored = Ignored.of(record["ignored"])
+    else:
+        ignored = Ignored()
+        rows = job.lister.rows(plan.units[unit], job.kind, ignored)
+        yield from _write_listing(job, plan, unit, rows, ignored)
+    if ignored.counts:
+        yield ignored.document()

@@ -15,9 +15,9 @@ Step = Callable[[Task], Iterable[Task]]
 _COLUMN = "task"
 
 
-def run_tasks(tasks: Sequence[Task], *steps: Step) -> Iterator[Task]:
+def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[Task]:
     """Each task (of plain values) through `steps`, each of which may make several of one; results
-    as they come, in no order.
+    as they come, in no order. `memory`: bytes that a task of the last step takes.
 
     What goes from step to step must be small: all else is for the storage. So nothing fills Ray's
     object store, however far one step is ahead of the next, and Ray Data needs no reservation of
@@ -38,12 +38,13 @@ def run_tasks(tasks: Sequence[Task], *steps: Step) -> Iterator[Task]:
     if not blocks:
         return
     dataset = ray.data.from_arrow(blocks)
-    for number, step in enumerate(steps):
+    for number, step in enumerate(steps, start=1):
         # Steps with other options are not fused: the next one's tasks run beside this one's.
-        options = {"max_retries": -1} if number % 2 else {}
-        dataset = dataset.map_batches(
-            _Step(step), batch_format="pyarrow", batch_size=None, **options
-        )
+        options: dict[str, Any] = {"max_retries": -1} if number < len(steps) else {}
+        if memory and number == len(steps):
+            options["memory"] = min(memory, _largest_memory())
+        function: Any = _on_tables(step)
+        dataset = dataset.map_batches(function, batch_format="pyarrow", batch_size=None, **options)
     context = dataset.context
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its cause would be lost on the way here
@@ -63,18 +64,22 @@ def _packed(task: Task) -> pa.Table:
     return pa.table({_COLUMN: [json.dumps(task)]})
 
 
-class _Step:
-    """A step as Ray Data calls it."""
+def _on_tables(step: Step) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    """A step as Ray Data calls it, with its own name."""
 
-    def __init__(self, step: Step) -> None:
-        self._step = step
+    def on_table(table: pa.Table) -> Iterator[pa.Table]:
+        for raw in table[_COLUMN].to_pylist() if _COLUMN in table.column_names else ():
+            yield from map(_packed, step(json.loads(raw)))
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        if _COLUMN not in table.column_names:
-            return
-        for raw in table[_COLUMN].to_pylist():
-            for result in self._step(json.loads(raw)):
-                yield _packed(result)
+    on_table.__name__ = getattr(step, "func", step).__name__
+    return on_table
+
+
+def _largest_memory() -> int:
+    """Of the machine with the most, what Ray gives its tasks in all."""
+    import ray
+
+    return int(max((n["Resources"].get("memory", 0) for n in ray.nodes() if n["Alive"]), default=0))
 
 
 def _user_error(error: BaseException) -> UserError | None:

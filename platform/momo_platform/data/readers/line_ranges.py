@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ def line_ranges(corpus: Corpus, path: str, **more: Any) -> list[dict[str, Any]]:
     cuts = [*range(0, size, RANGE_BYTES), size]
     return [
         whole | {"start": start, "stop": stop, "size": stop - start}
-        for start, stop in zip(cuts, cuts[1:], strict=False)
+        for start, stop in pairwise(cuts)
     ]
 
 
