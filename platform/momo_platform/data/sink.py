@@ -70,7 +70,8 @@ class Sink:
         self._near = None
         if near_duplicate_bits is not None:
             self._near = _Writer(output / NEAR, _NEAR_SCHEMA)
-        self._held_out = LookIndex(-1 if near_duplicate_bits is None else near_duplicate_bits)
+        self._held_out: list[dict[str, Any]] = []
+        self._looks: LookIndex | None = None
         self._seen: dict[bytes, str] = {}
         self._files: list[pa.Table] = []
 
@@ -116,12 +117,17 @@ class Sink:
         if self._near is None:
             return False
         if row["split"] != "train":
-            self._held_out.add(row["look"], row["source"], row["key"])
+            self._held_out.append({name: row[name] for name in ("look", "source", "key")})
             return False
-        match = self._held_out.find(row["look"])
-        if match is None:
+        if self._looks is None:  # held-out rows come first
+            looks = [held["look"] for held in self._held_out]
+            self._looks = LookIndex(looks, self.bits if self.bits is not None else -1)
+        numbers, bits = self._looks.find_many([row["look"]])
+        if numbers[0] < 0:
             return False
-        like = {"held_out_source": match.source, "held_out_key": match.key, "bits": match.bits}
+        held = self._held_out[numbers[0]]
+        like = {"held_out_source": held["source"], "held_out_key": held["key"]}
+        like["bits"] = int(bits[0])
         self._near.add(row | like)
         return True
 
