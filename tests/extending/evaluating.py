@@ -12,6 +12,7 @@ from momo.export import save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context
+from momo_platform.stages.storage.place import Place
 from pipelines.given_model import given_model
 
 SHAPE = ModelConfig(width=16, depth=1, heads=2, image_size=16, vocab_size=60, embed_dim=8)
@@ -23,6 +24,10 @@ class Made:
 
     path: Path
     metrics: dict[str, Any]
+
+    @property
+    def place(self):
+        return Place.of(self.path)
 
 
 def made(stage, folder, known=None):

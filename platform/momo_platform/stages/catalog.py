@@ -249,6 +249,7 @@ def corpus_files(storage: Storage, lineage: Sequence[Manifest]) -> Iterator[tupl
             for name, facts in sorted(manifest.files.items()):
                 yield facts["sha256"], f"{manifest.stage}/{manifest.fingerprint}/{name}"
         if "sources.parquet" in manifest.files:
+            import pyarrow as pa
             import pyarrow.parquet as pq
 
             if problem := storage.problem(manifest):
@@ -256,6 +257,6 @@ def corpus_files(storage: Storage, lineage: Sequence[Manifest]) -> Iterator[tupl
                     f"{'/'.join(key_of(manifest))}: {problem}; run again with --rerun "
                     f"{manifest.stage}"
                 )
-            path = storage.attempt_path(manifest) / "sources.parquet"
-            for row in pq.read_table(path).to_pylist():
+            content = storage.artifact_of(manifest).read("sources.parquet")
+            for row in pq.read_table(pa.BufferReader(content)).to_pylist():
                 yield row["sha256"], f"{row['source']}:{row['path']}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
+from momo_platform.stages.storage.place import Place
+
 if TYPE_CHECKING:
     from momo_platform.stages.stage import Artifact, Context
 
@@ -25,6 +27,17 @@ class ArtifactFolder:
 
 
 @dataclass(frozen=True)
+class ArtifactPlace:
+    """Where an artifact lies, read there and not fetched. A class of what a stage leaves says what
+    it reads."""
+
+    place: Place
+
+    def __init__(self, place: Place | Path) -> None:
+        object.__setattr__(self, "place", Place.of(place))
+
+
+@dataclass(frozen=True)
 class Within:
     """A file or folder in an ArtifactFolder: as an attribute of its class, the path."""
 
@@ -37,17 +50,16 @@ class Within:
 def by_role(run: Callable[..., Metrics]) -> _Run[Metrics]:
     """Decorates a stage's function `run(config, context, *, …)`: its keywords are the roles.
 
-    One annotated with an ArtifactFolder gets that of the artifact there, another the `Artifact`;
-    `Mapping[str, …]` all in roles that have no keyword. With a default a role may be left out.
+    One annotated with an ArtifactFolder or ArtifactPlace gets that of the artifact there, another
+    the `Artifact`; `Mapping[str, …]` all in roles that have no keyword. With a default a role may
+    be left out.
     `Stage` refuses roles that don't fit.
     """
     return _declared(run, run, lambda inputs, _: _keywords(run, inputs))
 
 
-def typed(
-    kind: Callable[..., Inputs], inputs: Mapping[str, Artifact] | Mapping[str, Path]
-) -> Inputs:
-    """`kind`, whose keywords are roles, of the artifacts (or their folders) there."""
+def typed(kind: Callable[..., Inputs], inputs: Mapping[str, Artifact]) -> Inputs:
+    """`kind`, whose keywords are roles, of the artifacts there."""
     return kind(**_keywords(kind, inputs))
 
 
@@ -55,8 +67,8 @@ def by_role_later(
     kind: type[Inputs],
 ) -> Callable[[Callable[[Any, Context, Callable[[], Inputs]], Metrics]], _Run[Metrics]]:
     """As `by_role`, for a stage that is started early: `run(config, context, inputs)` gets what
-    waits for the inputs and returns them, also on workers, as `kind`: a dataclass (kw_only) of
-    ArtifactFolders."""
+    waits for the inputs and returns them, also on workers, as `kind`: a dataclass (kw_only) whose
+    fields are annotated as there."""
 
     def later(_: Any, context: Context) -> dict[str, Any]:
         return {"inputs": functools.partial(_waited, kind, context.resolve_inputs)}
@@ -75,7 +87,7 @@ def _declared(
     return on_artifacts
 
 
-def _waited(kind: type[Inputs], resolve: Callable[[], Mapping[str, Path]]) -> Inputs:
+def _waited(kind: type[Inputs], resolve: Callable[[], Mapping[str, Artifact]]) -> Inputs:
     return typed(kind, resolve())
 
 
@@ -94,13 +106,11 @@ def _roles(takes: Callable[..., Any]) -> tuple[dict[str, tuple[type, bool]], dic
     return named, others
 
 
-def _keywords(
-    takes: Callable[..., Any], inputs: Mapping[str, Artifact] | Mapping[str, Path]
-) -> dict[str, Any]:
-    def of_kind(kind: type, given: Artifact | Path) -> Any:
-        if not issubclass(kind, ArtifactFolder):
-            return given
-        return kind(given if isinstance(given, Path) else given.path)
+def _keywords(takes: Callable[..., Any], inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    def of_kind(kind: type, given: Artifact) -> Any:
+        if issubclass(kind, ArtifactPlace):
+            return kind(given.place)
+        return kind(given.path) if issubclass(kind, ArtifactFolder) else given
 
     named, others = _roles(takes)
     found: dict[str, Any] = {n: of_kind(k, inputs[n]) for n, (k, _) in named.items() if n in inputs}

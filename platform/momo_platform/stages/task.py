@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from momo_platform.stages.begun import note_begin
@@ -41,11 +40,12 @@ class StageSpec:
     resources: Mapping[str, float]
     git_commit: str = ""
     lease: str | None = None
+    continues: bool = False
 
 
 class LazyArtifacts(Mapping[str, Artifact]):
-    """Role or name → Artifact, looked up, checked and (from object storage) fetched when it is
-    asked for. `keys` maps to (stage name, fingerprint)."""
+    """Role or name → Artifact, looked up and checked when it is asked for; nothing is fetched.
+    `keys` maps to (stage name, fingerprint)."""
 
     def __init__(self, keys: Mapping[str, tuple[str, str]], storage: Storage) -> None:
         self._keys, self._storage = keys, storage
@@ -64,7 +64,7 @@ class LazyArtifacts(Mapping[str, Artifact]):
         if problem := self._storage.problem(manifest):
             place = self._storage.folder(name, fingerprint)
             raise UserError(f"{place}: {problem}; run again with --rerun {name}")
-        return Artifact(name, fingerprint, self._storage.attempt_path(manifest), manifest)
+        return self._storage.artifact_of(manifest)
 
     def __contains__(self, role: object) -> bool:
         return role in self._keys
@@ -77,21 +77,19 @@ class LazyArtifacts(Mapping[str, Artifact]):
 
 
 class InputResolver:
-    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs;
-    then checks their files (on object storage: fetches them to this machine)."""
+    """`context.resolve_inputs`: with `wait`, until the driver has announced the stage's inputs."""
 
     def __init__(self, board: Any, spec: StageSpec, *, wait: bool) -> None:
         self._board, self._spec, self._wait = board, spec, wait
 
-    def __call__(self) -> Mapping[str, Path]:
+    def __call__(self) -> Mapping[str, Artifact]:
         import ray
 
         while self._wait and not cast(
             "bool", ray.get(self._board.is_announced.remote(self._spec.name))
         ):
             time.sleep(0.1)
-        inputs = LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
-        return {role: artifact.path for role, artifact in inputs.items()}
+        return LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
 
 
 @contextlib.contextmanager
@@ -125,16 +123,17 @@ def _recorded(manifest: Manifest) -> dict[str, str]:
 def run_stage(
     spec: StageSpec,
     progress: Callable[[dict[str, Any]], None],
-    resolve_inputs: Callable[[], Mapping[str, Path]],
+    resolve_inputs: Callable[[], Mapping[str, Artifact]],
 ) -> None:
     """Make one artifact. An attempt that fails leaves its folder behind, without a manifest."""
     storage = open_storage(spec.storage)
     workspace: Workspace | None = None
     progress({MACHINE: socket.gethostname()})
     try:
-        workspace = storage.begin(spec.name, spec.fingerprint, spec.lease)
+        workspace = storage.begin(spec.name, spec.fingerprint, spec.lease, continues=spec.continues)
         code = source_hashes(spec.code)  # of now: what is changed meanwhile did not make it
-        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code)
+        goes_on = workspace.goes_on
+        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code, goes_on=goes_on)
         context = Context(
             workspace.output,
             workspace.checkpoints,
@@ -144,6 +143,8 @@ def run_stage(
             progress,
             resolve_inputs,
             storage.worker_folders(workspace),
+            storage.place(spec.name, spec.fingerprint),
+            workspace.made,
         )
         started = time.monotonic()
         inputs = LazyArtifacts(spec.inputs, storage)

@@ -10,28 +10,38 @@ import pytest
 from toy_stages import Toy, add
 
 from momo_platform.stages import Artifact, Stage, by_role
-from momo_platform.stages.inputs import ArtifactFolder, Within, by_role_later
+from momo_platform.stages.inputs import ArtifactFolder, ArtifactPlace, Within, by_role_later
+from momo_platform.stages.storage.place import Place
 
 
-class Rows(ArtifactFolder):
+class Listed(ArtifactFolder):
     file = Within("rows.txt")
 
 
-class Named(Rows):
+class Named(Listed):
     names = Within("names.txt")
 
 
 @by_role
 def join(
-    config, context, *, rows: Rows, model: Artifact, names: Named | None = None
+    config, context, *, rows: Listed, model: Artifact, names: Named | None = None
 ) -> dict[str, object]:
     """A function with a docstring."""
     return {"rows": rows, "model": model, "names": names}
 
 
 @by_role
-def gather(config, context, *, rows: Rows, others: Mapping[str, Rows]) -> dict[str, object]:
+def gather(config, context, *, rows: Listed, others: Mapping[str, Listed]) -> dict[str, object]:
     return {"rows": rows, "others": others}
+
+
+class Shelf(ArtifactPlace):
+    """Read where it lies."""
+
+
+@by_role
+def read(config, context, *, shelf: Shelf) -> dict[str, object]:
+    return {"shelf": shelf}
 
 
 @by_role
@@ -41,7 +51,7 @@ def start(config, context) -> dict[str, object]:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    rows: Rows
+    rows: Listed
     parts: Mapping[str, Named]
     names: Named | None = None
 
@@ -52,21 +62,30 @@ def train(config, context, inputs: Callable[[], Taken]) -> dict[str, object]:
 
 
 UP = Stage("up", add, Toy())
-A, B, C = (SimpleNamespace(path=Path(name)) for name in "abc")
+A, B, C = (Artifact(name, "0", Path("/", name), None) for name in "abc")
 
 
 def test_a_keyword_is_what_lies_in_the_artifact_of_its_role():
     found = join(None, {"rows": A, "model": B, "names": C}, None)
-    assert found == {"rows": Rows(Path("a")), "model": B, "names": Named(Path("c"))}
-    assert found["rows"].file == Path("a/rows.txt")
-    assert (found["names"].file, found["names"].names) == (Path("c/rows.txt"), Path("c/names.txt"))
+    assert found == {"rows": Listed(Path("/a")), "model": B, "names": Named(Path("/c"))}
+    assert found["rows"].file == Path("/a/rows.txt")
+    assert (found["names"].file, found["names"].names) == (
+        Path("/c/rows.txt"),
+        Path("/c/names.txt"),
+    )
     assert join(None, {"rows": A, "model": B}, None)["names"] is None
     assert start(3, {}, None) == {"of": 3}
 
 
+def test_what_is_read_where_it_lies_gets_the_place_and_fetches_nothing():
+    there = SimpleNamespace(place=Place("s3://bucket/runs", "a/0/attempt-1"))  # it has no path
+    assert read(None, {"shelf": there}, None)["shelf"] == Shelf(there.place)
+    assert Shelf(Path("/a")) == Shelf(Place("/a")) != Shelf(Place("/b"))
+
+
 def test_a_mapping_has_the_roles_that_no_other_keyword_names():
     found = gather(None, {"b-1": B, "rows": A, "c": C}, None)
-    assert found["others"] == {"b-1": Rows(Path("b")), "c": Rows(Path("c"))}
+    assert found["others"] == {"b-1": Listed(Path("/b")), "c": Listed(Path("/c"))}
     assert gather(None, {"rows": A}, None)["others"] == {}
 
 
@@ -87,11 +106,11 @@ def test_inputs_of_an_early_start_are_waited_for_when_they_are_asked_for():
 
     def resolve():
         waited.append(1)
-        return {"rows": Path("a"), "image": Path("b")}
+        return {"rows": A, "image": B}
 
     later = train(None, {}, SimpleNamespace(resolve_inputs=resolve))["later"]
     assert not waited
-    assert later() == Taken(rows=Rows(Path("a")), parts={"image": Named(Path("b"))})
+    assert later() == Taken(rows=Listed(Path("/a")), parts={"image": Named(Path("/b"))})
     sent = pickle.loads(
         pickle.dumps(train(None, {}, SimpleNamespace(resolve_inputs=dict))["later"])
     )

@@ -46,11 +46,11 @@ def crash_once(config, inputs, context):
 def early(config, inputs, context):
     """Starts before its inputs are there, waits for them inside, then works for `seconds`."""
     started = time.time()
-    paths = context.resolve_inputs()
+    inputs = context.resolve_inputs()
     waited = time.time() - started
     time.sleep(config.seconds)
     total = config.value + sum(
-        json.loads((path / "sum.json").read_text()) for path in paths.values()
+        json.loads((artifact.path / "sum.json").read_text()) for artifact in inputs.values()
     )
     (context.output / "sum.json").write_text(json.dumps(total))
     return {"sum": total, "waited": waited}

@@ -6,9 +6,15 @@ be off by any amount.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+
+def is_bucket(uri: str) -> bool:
+    """Whether a storage's name is one of an object store, and not of a folder."""
+    return "://" in uri.removeprefix("file://")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Files(Protocol):
         """The folder that it is; None for an object store."""
         ...
 
+    @property
+    def fs(self) -> Any:
+        """The `pyarrow.fs` file system that it lies in."""
+        ...
+
     def place(self, path: str) -> Any:
         """Where a path lies, existing or not: a Path in a folder, bucket and key on a store."""
         ...
@@ -50,8 +61,17 @@ class Files(Protocol):
         """All that lies below a folder, with names relative to it."""
         ...
 
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        ...
+
     def get(self, path: str) -> bytes | None:
         """A file, or None."""
+        ...
+
+    def writing(self, path: str) -> AbstractContextManager[Path]:
+        """A file of this machine, of any size, which is that of the storage when the block has
+        ended well: whole, or not at all, and there after a power failure. It is gone else."""
         ...
 
     def put(self, path: str, content: str, *, durably: bool = False) -> None:

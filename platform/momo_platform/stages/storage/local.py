@@ -11,11 +11,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from momo_platform.files import write_whole
+from momo_platform.files import write_whole, writing_whole
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.files import Entry
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 T = TypeVar("T")
 _TRIES, _PAUSE_SECONDS = 5, 0.05
@@ -49,6 +52,12 @@ class LocalFiles:
         except RuntimeError as error:  # a user without a home, or unknown
             raise UserError(f"storage {text}: {error} Give the folder without ~") from error
         self.uri = str(self.root)  # joining paths is what planning a thousand stages would wait for
+
+    @property
+    def fs(self) -> pafs.FileSystem:
+        import pyarrow.fs as pafs
+
+        return pafs.LocalFileSystem()
 
     def place(self, path: str) -> Path:
         return self.root / path
@@ -98,6 +107,11 @@ class LocalFiles:
                         waiting.append(entry.name + "/")
         return found
 
+    def size(self, path: str) -> int | None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = os.stat(f"{self.uri}/{path}")
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
+
     def get(self, path: str) -> bytes | None:
         def read() -> bytes:
             with open(f"{self.uri}/{path}", "rb") as file:
@@ -112,6 +126,13 @@ class LocalFiles:
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content, durably=durably)
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[Path]:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing_whole(target) as temporary:
+            yield temporary
 
     def remove(self, path: str, *, strictly: bool = False) -> None:
         place = self.root / path

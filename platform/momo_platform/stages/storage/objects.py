@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.fs as pafs
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.files import Entry
 from momo_platform.stages.storage.patience import patiently
+from momo_platform.stages.storage.scratch import scratch_folder
 
 
 class ObjectFiles:
@@ -70,10 +72,14 @@ class ObjectFiles:
     def below(self, folder: str) -> list[Entry]:
         return self._listed(folder, recursive=True)
 
+    def size(self, path: str) -> int | None:
+        info = patiently(lambda: self.fs.get_file_info(self.place(path)))
+        return info.size if info.type == pafs.FileType.File else None
+
     def get(self, path: str) -> bytes | None:
         def read() -> bytes:
-            with self.fs.open_input_stream(self.place(path)) as file:
-                return file.read()
+            with self.fs.open_input_file(self.place(path)) as file:
+                return file.read_at(file.size(), 0)  # one request: never of two versions
 
         try:
             return patiently(read)
@@ -121,13 +127,24 @@ class ObjectFiles:
     # -- files of any size ---------------------------------------------------------------------
 
     def upload(self, source: Path, path: str) -> None:
-        """One file, streamed."""
+        """One file, whole or not at all: by one `write`, for a stream that is left between two is
+        closed as if all had come."""
 
         def send() -> None:
-            with source.open("rb") as file, self.fs.open_output_stream(self.place(path)) as stream:
-                shutil.copyfileobj(file, stream, 2**22)
+            target = self.place(path)
+            with pa.memory_map(str(source)) as file, self.fs.open_output_stream(target) as stream:
+                stream.write(file.read_buffer())
 
         patiently(send)
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[Path]:
+        scratch = scratch_folder("write")
+        try:
+            yield scratch / "file"
+            self.upload(scratch / "file", path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def download(self, path: str, target: Path) -> None:
         """One file, streamed. Raises FileNotFoundError."""

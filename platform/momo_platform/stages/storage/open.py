@@ -1,4 +1,4 @@
-"""Which kind of storage a place is: the only module that looks at the URI."""
+"""Which kind of storage a place is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.files import is_bucket
 from momo_platform.stages.storage.in_place import InPlace
 from momo_platform.stages.storage.leases import LeaseKind
 from momo_platform.stages.storage.local import LocalFiles
@@ -21,7 +22,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     text = os.fspath(uri)
     if not text.removeprefix("file://").strip():
         raise UserError("--storage is empty: give a folder or a URI")
-    if "://" in text.removeprefix("file://"):
+    if is_bucket(text):
         return object_storage(text)
     files = LocalFiles(text)
     files.check_place()
