@@ -132,7 +132,8 @@ def run_stage(
     try:
         workspace = storage.begin(spec.name, spec.fingerprint, spec.lease, continues=spec.continues)
         code = source_hashes(spec.code)  # of now: what is changed meanwhile did not make it
-        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code)
+        goes_on = workspace.goes_on
+        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code, goes_on=goes_on)
         context = Context(
             workspace.output,
             workspace.checkpoints,

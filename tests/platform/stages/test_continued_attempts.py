@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import time
 import uuid
 
 import pytest
 from making import make
-from toy_stages import Toy
+from toy_stages import Toy, add
 
 from momo_platform.stages import Stage, fingerprint, make_plan, open_storage
+from momo_platform.stages.command_line import main
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.stages.storage.artifacts import LeaseLost
 
@@ -45,7 +47,7 @@ def shards(config, inputs, context):
 
 
 def stage(value=SHARDS, *, continues=True):
-    """`value` is no part of the fingerprint here: `made_until` gives the interrupted one its own."""
+    """`interrupted` gives one of another `value` the same fingerprint."""
     return Stage("shards", shards, Toy(value), continues=continues)
 
 
@@ -201,6 +203,50 @@ def test_the_driver_before_can_not_publish_what_another_goes_on_with(storage):
     for leases, workspace in ((dead, first), (living, second)):
         storage.abandon(workspace)
         leases.close()
+
+
+def test_the_plan_says_that_a_stage_goes_on_and_whether_the_code_changed(storage, monkeypatch):
+    digest = interrupted(storage, monkeypatch, after=2)
+    begun = f"shards/{digest}/checkpoints/begun.json"
+    reason = "parts of an interrupted attempt"
+    entry = make_plan([stage()], storage)["shards"]
+    assert (entry.action, entry.reason) == ("resume", reason)
+    assert make_plan([stage()], storage, rerun=["shards"])["shards"].reason == "--rerun"
+    assert make_plan([stage(continues=False)], storage)["shards"].action == "run"
+    document = json.loads(storage.files.get(begun) or b"")
+    document["starts"][0]["code"]["another.py"] = "0"
+    storage.files.put(begun, json.dumps(document))
+    assert make_plan([stage()], storage)["shards"].reason == (
+        f"{reason}; code changed since: another.py (--rerun shards to begin anew)"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        make(storage, stage(1))  # with the code of now, which is not what made the first parts
+    assert "another.py" in make_plan([stage()], storage)["shards"].reason
+    make(storage, stage())
+    rerun = storage.begin("shards", digest, continues=True)
+    storage.abandon(rerun)
+    entry = make_plan([stage()], storage, rerun=["shards"])["shards"]
+    assert entry.action == "resume"
+    assert entry.reason.startswith("--rerun that was interrupted")
+    assert make_plan([stage()], storage)["shards"].action == "cached"
+
+
+@pytest.mark.parametrize("days, goes", [("3", False), ("0", True)])
+def test_gc_frees_old_parts_and_keeps_what_younger_ones_were_made_from(storage, capsys, days, goes):
+    old, new = (Stage("s0", add, Toy(value)) for value in (1, 2))
+    make(storage, old)
+    with pytest.raises(KeyboardInterrupt):
+        make(storage, Stage("shards", shards, Toy(2), {"up": old}, continues=True))
+    time.sleep(1.1)  # `created` is in whole seconds
+    make(storage, new)
+    assert main(["list", "--storage", storage.uri]) == 0
+    assert "parts of an unfinished attempt" in capsys.readouterr().out
+    command = ["gc", "--storage", storage.uri, "--keep-last", "1", "--unfinished-days", days]
+    assert main(command) == 0
+    assert (f"deleted s0/{fingerprint(old)}" in capsys.readouterr().out) == goes
+    assert (storage.files.below("shards") == []) == goes
+    assert (storage.manifest("s0", fingerprint(old)) is None) == goes
+    assert storage.manifest("s0", fingerprint(new)) is not None
 
 
 def test_continuing_is_no_part_of_the_fingerprint(tmp_path):

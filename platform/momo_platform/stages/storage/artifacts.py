@@ -254,11 +254,10 @@ class Storage:
         """
         self._check_lease(name, fingerprint, lease)
         place, manifest = f"{name}/{fingerprint}", self.manifest(name, fingerprint)
-        attempt = self.unfinished_attempt(name, fingerprint) if continues else None
-        if attempt is None:
-            attempt = f"attempt-{uuid.uuid4().hex[:8]}"
-            if continues:  # what is left tells of files that are not in the new one
-                self.files.remove(f"{place}/{PARTS}")
+        unfinished = self.unfinished_attempt(name, fingerprint) if continues else None
+        attempt = unfinished or f"attempt-{uuid.uuid4().hex[:8]}"
+        if continues and not unfinished:  # parts tell of files that are not in the new one
+            self.files.remove(f"{place}/{PARTS}")
         # Files whose manifest was cut off may be all that is left of hours: they stay till the end.
         if self.damage(name, fingerprint) is None:
             kept = (attempt, "" if manifest is None else manifest.attempt)
@@ -266,7 +265,7 @@ class Storage:
         folders = self._attempts.begin(place, attempt)
         if continues:
             self.files.put(f"{place}/{PARTS}/{_ATTEMPT}", attempt, durably=True)
-        return Workspace(name, fingerprint, attempt, *folders, lease)
+        return Workspace(name, fingerprint, attempt, *folders, lease, attempt == unfinished)
 
     def worker_folders(self, workspace: Workspace) -> WorkerFolders:
         """The attempt's folders for processes on other machines."""

@@ -17,7 +17,8 @@ PARTS = "parts"
 @dataclass
 class Workspace:
     """Local folders that one attempt writes to. `lease` is None or the token of its driver. `made`
-    are the files that others wrote to the attempt's folder in the storage, with size and sha256."""
+    are the files that others wrote to the attempt's folder in the storage, with size and sha256.
+    It `goes_on` where it was interrupted: its parts are there."""
 
     name: str
     fingerprint: str
@@ -25,6 +26,7 @@ class Workspace:
     output: Path
     checkpoints: Path
     lease: str | None = None
+    goes_on: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
