@@ -59,10 +59,10 @@ def merge(
             context.made(file["file"], size=file["size"], sha256=file["sha256"])
     of_source = {source.name: number for number, source in enumerate(sources)}
     shards = sorted(
-        (_shard(file) for one in reduced for file in one["shards"]),
+        (ShardFile(**file) for one in reduced for file in one["shards"]),
         key=lambda shard: of_source[shard.source],
     )
-    held_out = [_shard(file) for one in reduced for file in one["held_out"]]
+    held_out = [ShardFile(**file) for one in reduced for file in one["held_out"]]
     index = RowIndex(job.row_group, tuple(job.kept.names), tuple(shards), tuple(held_out))
     write_index(Place(str(output)), index)
     total = card.total
@@ -73,10 +73,6 @@ def merge(
         "reasons": dict(card.reasons.most_common(20)),
         "sources": {name: dict(tally) for name, tally in card.by_source.items()},
     }
-
-
-def _shard(file: Mapping[str, Any]) -> ShardFile:
-    return ShardFile(**{name: file[name] for name in ("file", "rows", "size", "source")})
 
 
 def check(

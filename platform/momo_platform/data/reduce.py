@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
-from momo_platform.data.artifacts import SHARDS, ShardFile
+from momo_platform.data.artifacts import SHARDS
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.card_standin import record_of
 from momo_platform.data.near import LookIndex
@@ -33,6 +31,7 @@ from momo_platform.data.parts import (
     write_table,
 )
 from momo_platform.data.repeats import HELD_OUT, in_order, split_ranks
+from momo_platform.data.shards import write_rows
 from momo_platform.stages.storage.place import Place
 
 LOOKS, RANGES, OBJECTS = "looks.arrow", "ranges.int64", "objects"
@@ -178,21 +177,7 @@ def _write_shards(
 
 
 def _write(job: Job, name: str, source: str, table: pa.Table, rows: np.ndarray) -> dict[str, Any]:
-    """A file of these rows; returns its ShardFile and checksum."""
-    with job.output.writing(name) as path:
-        with pq.ParquetWriter(path, table.schema, **_OPTIONS) as writer:
-            for start in range(0, len(rows), step := _GROUPS * job.row_group):
-                chunk = table.take(rows[start : start + step]).combine_chunks()
-                writer.write_table(chunk, row_group_size=job.row_group)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
-    return vars(ShardFile(name, len(rows), size, source)) | {"sha256": digest}
-
-
-_OPTIONS: Mapping[str, Any] = {
-    "compression": "zstd",
-    "use_dictionary": False,
-    "write_statistics": False,
-    "write_page_checksum": True,
-}
+    """A file of these rows; returns its ShardFile."""
+    step = _GROUPS * job.row_group
+    some = (table.take(rows[start : start + step]) for start in range(0, len(rows), step))
+    return vars(write_rows(job.output, name, some, job.row_group, source))
