@@ -179,5 +179,5 @@ def _write_shards(
 def _write(job: Job, name: str, source: str, table: pa.Table, rows: np.ndarray) -> dict[str, Any]:
     """A file of these rows; returns its ShardFile."""
     step = _GROUPS * job.row_group
-    chunks = (table.take(rows[start : start + step]) for start in range(0, len(rows), step))
-    return vars(write_rows(job.output, name, chunks, job.row_group, source))
+    some = (table.take(rows[start : start + step]) for start in range(0, len(rows), step))
+    return vars(write_rows(job.output, name, some, job.row_group, source))
