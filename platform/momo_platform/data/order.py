@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +86,12 @@ class SampleOrder:
         self._epochs: dict[int, OrderedDict[int, tuple[np.ndarray, np.ndarray | None]]] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None, "_epochs": {}, "_windows": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": threading.Lock()})
+
     def rows_at(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and row numbers, int64 [stop - start], of positions start … stop."""
         step, place = np.divmod(np.arange(start, stop), self._global)
@@ -152,7 +159,7 @@ class SampleOrder:
                 result[mine] = source.numbers(groups[places[mine]])
                 continue
             at = np.searchsorted(ends, places[mine].astype(ends.dtype), "right")  # else it is cast
-            begins = np.where(at > 0, ends[at - 1], 0)
+            begins = np.where(at > 0, ends[at - 1], 0).astype(np.int64)
             result[mine] = source.numbers(groups[at], places[mine] - begins)
         return result
 

@@ -1,19 +1,19 @@
 """A worker process for tests: prints a digest and the rows of each of its batches as JSON.
 
-batches_process.py SHARDS WORLD_SIZE RANK START STOP [thread|processes|ray]
+batches_process.py ROOT[|PATH] WORLD_SIZE RANK START STOP [thread|processes|ray]
 """
 
 import hashlib
 import json
 import sys
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
+from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import uniform
-from momo_platform.data.shards import ShardDataset
+from momo_platform.stages.storage.place import Place
 
 GLOBAL_BATCH = 48
 
@@ -26,7 +26,7 @@ def tagged(table, seeds):
 
 def batches(folder, world, rank, start, stop, how="thread"):
     loader = Loader(
-        ShardDataset(Path(folder)),
+        ShardDataset(Place(*str(folder).split("|"))),
         tagged,
         global_batch_size=GLOBAL_BATCH,
         rank=rank,
