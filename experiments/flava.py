@@ -75,6 +75,7 @@ from momo_platform.sweeps import Settings
 from momo_platform.training.config import TrainConfig
 from pipelines.config import PipelineConfig
 from pipelines.graph import build_graph, training_resources
+from pipelines.graph.training import rows_of
 from pipelines.modalities import IMAGE
 from pipelines.trials import TrialBase, build_trial, scores_of, with_seed
 
@@ -188,19 +189,19 @@ def build_either(base: TrialBase, history: Sequence[Settings], seed: int) -> Sta
     rate, steps = settings.pop("rate", 1.0), settings.pop("steps", 1.0)
     config = with_seed(with_settings(base.config, settings), seed)
     graph = build_graph(config)
-    shape = shape_of(config)
+    shape, mixed = shape_of(config), graph[f"mix-{IMAGE.name}"]
     codebook = Stage(
         "flava-codebook",
         run_codebook,
         CodebookConfig(shape.codebook_size, shape.image_size, shape.patch_size, seed=seed),
-        {IMAGE.name: graph[f"mix-{IMAGE.name}"]},
+        {IMAGE.name: mixed, "rows": mixed.inputs["prepared"]},
         code=("experiments.flava_baseline",),
     )
     trained: list[Stage] = []
     for name, recipe in zip(NAMES, recipes(config, rate, steps), strict=True):
         inputs = {"codebook": codebook, "tokenizer": graph["tokenizer"]}
-        read = recipe.modalities
-        inputs |= {corpus: graph[f"mix-{corpus}"] for corpus in read}
+        for corpus in recipe.modalities:
+            inputs |= rows_of(corpus, graph[f"mix-{corpus}"])
         if trained:
             inputs["previous"] = trained[-1]
         trained.append(

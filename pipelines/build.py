@@ -15,10 +15,10 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.transforms import PictureForm
 from momo_platform.cores import readers_from_cores
+from momo_platform.data.dataset import ShardDataset, open_rows
 from momo_platform.data.held_out_rows import HeldOutRows
 from momo_platform.data.loader import Dataset, Loader
 from momo_platform.data.resident import SHARE, ResidentShards
-from momo_platform.data.shards import INDEX, ShardDataset
 from momo_platform.data.share import rows_of_ranks
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import ScalingConfig, TrainConfig
@@ -99,10 +99,10 @@ def build_held_out(
     reading = Reading(config, inputs.tokenizer, pair_text_length, form, augment=False)
     found = {}
     for modality in modalities:
-        folder = inputs.shards[modality].valid
-        if (folder / INDEX).exists():
+        rows = inputs.mixed[modality].valid
+        if rows.has_index:
             found[modality] = HeldOutRows(
-                *(ShardDataset(folder), MODALITIES[modality].transform(reading)),
+                *(ShardDataset(rows), MODALITIES[modality].transform(reading)),
                 rank=rank,
                 world_size=world_size,
                 unit=units.get(modality, 1),
@@ -131,11 +131,11 @@ def build_loaders(
     reading = Reading(config, inputs.tokenizer, pair_text_length, _picture_form(scaling))
 
     def dataset(modality: str) -> Dataset:
-        folder = inputs.shards[modality].training
+        rows = open_rows(inputs.mixed[modality], inputs.prepared(modality))
         if scaling.resident and modality in pictured:
             share = SHARE / len(pictured)
-            return ResidentShards(folder, EncodedPicture.of, share=share, cores=cores)
-        return ShardDataset(folder)
+            return ResidentShards(rows, EncodedPicture.of, share=share, cores=cores)
+        return rows
 
     def processes(modality: str) -> int:
         if scaling.reader_processes >= 0:

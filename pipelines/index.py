@@ -80,20 +80,19 @@ def run_index(
     import io
 
     import numpy as np
-    import pyarrow.parquet as pq
 
     from momo.export import load
     from momo.transforms import decode
+    from momo_platform.data.prepared import iterate_rows
     from momo_platform.serving.index import write_index
     from pipelines.serving import model_name
 
-    chosen = [("split", "in", list(config.splits))] if config.splits else None
+    splits = config.splits or ("test", "valid", "train")
     columns = ["image", "captions", "label", "key"]
-    table = pq.read_table(rows.file, columns=columns, filters=chosen).slice(0, config.limit)
     embedder = load(model.path, config.device, config.precision)
     vectors, entries = [], []
-    for start in range(0, len(table), 256):
-        part = table.slice(start, 256).to_pylist()
+    for table in iterate_rows(rows, columns, splits, config.limit):
+        part = table.to_pylist()
         pictures = [decode(r["image"]) for r in part]
         vectors.append(embedder.embed(images=pictures))
         for row, picture in zip(part, pictures, strict=True):
@@ -102,7 +101,7 @@ def run_index(
             picture.save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
             entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
-        context.progress({"step": start + len(part), "total": len(table)})
+        context.progress({"step": len(entries)})
     empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
     name = model_name(model.path)
     write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)

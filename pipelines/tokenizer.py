@@ -1,4 +1,5 @@
-"""The stage that trains the WordPiece vocabulary on the training text and captions."""
+"""The stage that trains the WordPiece vocabulary on the training text and captions, or on a random
+sample of them: the first rows of each source, which lie in the order of their digests."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from pipelines.modalities import MODALITIES
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`vocab_size` is an upper bound; `max_documents` and `max_captions` bound the time."""
+    """`vocab_size` is an upper bound; `max_documents` and `max_captions` (rows of them) bound the
+    time."""
 
     vocab_size: int
     max_documents: int = 1_000_000
@@ -23,15 +25,12 @@ class TokenizerConfig:
 
 
 def _texts(config: TokenizerConfig, prepared: Mapping[str, PreparedRows]) -> Iterator[str]:
-    import pyarrow.parquet as pq
+    from momo_platform.data.prepared import iterate_rows, proportional
 
     def rows(name: str, column: str, most: int) -> Iterator[Any]:
-        count, columns = 0, [column, "split"]
-        with pq.ParquetFile(prepared[name].file) as file:
-            for batch in file.iter_batches(1024, columns=columns):
-                for row in batch.to_pylist():
-                    if row["split"] == "train" and (count := count + 1) <= most:
-                        yield row[column]
+        for source, limit in proportional(prepared[name], most).items():
+            for table in iterate_rows(prepared[name], [column], ("train",), limit, source=source):
+                yield from table[column].to_pylist()
 
     for name, modality in MODALITIES.items():
         most = config.max_captions if modality.captioned else config.max_documents

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from momo.config import ModelConfig, TaskConfig
-from momo_platform.data.artifacts import Shards
+from momo_platform.data.artifacts import Mixture, PreparedRows
 from momo_platform.stages import Context
 from momo_platform.stages.inputs import by_role_later
 from momo_platform.training.config import TrainConfig
@@ -30,13 +30,24 @@ def rows_together(task: TaskConfig) -> dict[str, int]:
     return {m: task.rows_together(m) for m in task.modalities}
 
 
+def prepared_role(modality: str) -> str:
+    """The role of the prepared rows that a modality's mixture is of, where it copies none."""
+    return f"{modality}-rows"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingInputs:
-    """`shards`: those of each modality; `previous`: whose weights training starts from."""
+    """`mixed`: each modality's mixture and, by `prepared_role`, the rows that it is of;
+    `previous`: whose weights training starts from."""
 
     tokenizer: TokenizerFile
-    shards: Mapping[str, Shards]
+    mixed: Mapping[str, Mixture]
     previous: ModelFolder | None = None
+
+    def prepared(self, modality: str) -> PreparedRows | None:
+        """None where the mixture has shards of its own."""
+        found = self.mixed.get(prepared_role(modality))
+        return None if found is None else PreparedRows(found.place)
 
 
 def _builder() -> Build:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.flava_baseline.config import CodebookConfig, FlavaRecipe
-from momo_platform.data.artifacts import Shards
+from momo_platform.data.artifacts import Mixture, PreparedRows
 from momo_platform.stages import Context, UserError
 from momo_platform.stages.inputs import ArtifactFolder, Within, by_role, by_role_later
 from momo_platform.training.stage import Build, run_torch_trainer
@@ -21,8 +21,10 @@ class Codebook(ArtifactFolder):
 
 
 @by_role
-def run_codebook(config: CodebookConfig, context: Context, *, image: Shards) -> dict[str, Any]:
-    """Stage: → `codes.npy`.
+def run_codebook(
+    config: CodebookConfig, context: Context, *, image: Mixture, rows: PreparedRows
+) -> dict[str, Any]:
+    """Stage: → `codes.npy`, of the pictures that a training would read first.
 
     FLAVA's own targets are those of DALL-E's discrete VAE, which is on a hub; k-means of patches
     stands in for it, trained on the same training pictures.
@@ -38,11 +40,13 @@ def run_codebook(config: CodebookConfig, context: Context, *, image: Shards) -> 
     from experiments.flava_baseline.task import normalised_patches
     from momo.embeddings import patchify
     from momo.transforms import decode, stack_pictures
-    from momo_platform.data.shards import ShardDataset
+    from momo_platform.data.dataset import open_rows
+    from momo_platform.data.order import SampleOrder
 
-    shards = ShardDataset(image.training)
-    rows = np.linspace(0, len(shards) - 1, min(config.pictures, len(shards))).astype(np.int64)
-    pictures = [decode(raw) for raw in shards.read(rows).column("image").to_pylist()]
+    shards = open_rows(image, rows)
+    order = SampleOrder(shards.sources, 64, config.seed)
+    chosen = np.unique(order.rows_at(0, config.pictures)[1])
+    pictures = [decode(raw) for raw in shards.read(chosen).column("image").to_pylist()]
     pixels = torch.from_numpy(stack_pictures(pictures, config.image_size))
     side = config.patch_size
     raw = patchify(pixels, side).flatten(0, 1).numpy()

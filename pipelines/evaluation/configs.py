@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from momo.config import ModelConfig
 from momo.precision import Precision
 from momo_platform.training.config import MECHANICS
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class FeaturesConfig:
     """`embeddings`: also vectors in the space of texts and pictures. `device`: cuda for a task that
     asked for a GPU, else cpu."""
 
-    place: Place
+    place: DataSetPlace
     limit: int = 0
     embeddings: bool = False
     threads: int = field(default=1, metadata=MECHANICS)
@@ -45,7 +45,7 @@ class ProtocolConfig:
 
     protocol: str
     metric: str
-    place: Place
+    place: DataSetPlace
     seed: int
     limit: int = 0
     tuning: Tuning | None = None
@@ -63,7 +63,7 @@ class MeasuredTask:
     name: str
     protocol: str
     metric: str
-    place: Place
+    place: DataSetPlace
 
 
 @dataclass(frozen=True)

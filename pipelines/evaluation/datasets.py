@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from momo_platform.data.artifacts import PreparedRows
+from momo_platform.stages import Artifact
 from momo_platform.training.config import MECHANICS
 
 _MOST_LISTED = 20_000
@@ -49,7 +51,7 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class Place:
+class DataSetPlace:
     """A data set: `digest` of its listing; its folder (a URI of a given set) does not matter.
     `loader`: of a set that was given on the command line; others are in the registry."""
 
@@ -57,6 +59,23 @@ class Place:
     digest: str = ""
     folder: str = field(default="", metadata=MECHANICS)
     loader: str = ""
+
+
+@dataclass(frozen=True)
+class Roots:
+    """What data sets are read from: `data`, the folder of `--data`, and the graph's own artifacts
+    by their roles."""
+
+    data: Path = Path()
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+
+    def folder(self, role: str) -> Path:
+        """All files of an artifact, brought to this machine where they are not."""
+        return self.artifacts[role].path
+
+    def rows(self, role: str) -> PreparedRows:
+        """What a preparation left: read where it lies, by ranges."""
+        return PreparedRows(self.artifacts[role].place)
 
 
 def _entries(path: Path) -> Iterator[str]:
@@ -73,15 +92,15 @@ def _entries(path: Path) -> Iterator[str]:
             yield f"{place}\0{status.st_size}\0{status.st_mtime_ns}\n"
 
 
-def locate(data: DataSet, folder: str) -> Place | str:
+def locate(data: DataSet, folder: str) -> DataSetPlace | str:
     """Where a data set lies, or why it is not available and how to get it.
 
     The digest is over names, sizes and times of the first 20,000 files of each place that it needs.
     """
     if data.uri:
-        return Place(data.name, data.digest, data.uri, data.loader)
+        return DataSetPlace(data.name, data.digest, data.uri, data.loader)
     if not data.needs:
-        return Place(data.name)
+        return DataSetPlace(data.name)
     if not folder:
         return f"no data folder given (--data); {data.how_to_get}"
     root = Path(folder).expanduser().absolute()
@@ -91,7 +110,7 @@ def locate(data: DataSet, folder: str) -> Place | str:
     for need in data.needs:
         for line in islice(_entries(root / need), _MOST_LISTED):
             digest.update(line.encode("utf-8", "surrogateescape"))
-    return Place(data.name, digest.hexdigest()[:16], str(root))
+    return DataSetPlace(data.name, digest.hexdigest()[:16], str(root))
 
 
 def _torchvision(name: str, kind: str, licence: str, *needs: str) -> DataSet:

@@ -11,20 +11,19 @@ from momo.evaluation.encoder import Encoder, chunks
 from momo.evaluation.zero_shot import class_embeddings
 from momo_platform.stages import Artifact, Context
 from pipelines.evaluation.configs import FeaturesConfig
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace, Roots
 from pipelines.evaluation.items import Captioned, Items, Labelled, Texts, Usable, evenly, limited
 from pipelines.evaluation.loaders import load_given, load_items
 
 
-def load_place(place: Place, data: Mapping[str, Artifact]) -> Items:
+def load_place(place: DataSetPlace, data: Mapping[str, Artifact]) -> Items:
     """The items of a data set, from its folder or from the graph's own artifacts.
 
     Raises UserError for files of another shape.
     """
     if place.loader:
         return load_given(place.loader, place.folder)
-    roots = {role: a.path for role, a in data.items()} | {"data": Path(place.folder)}
-    return load_items(place.data, roots)
+    return load_items(place.data, Roots(Path(place.folder), data))
 
 
 def lacking(encoder: Encoder, *needed: str) -> str | None:

@@ -9,7 +9,7 @@ from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation import run
 from pipelines.evaluation.configs import FeaturesConfig
-from pipelines.evaluation.datasets import DataSet, Place, locate
+from pipelines.evaluation.datasets import DataSet, DataSetPlace, locate
 from pipelines.evaluation.protocol import OnFeatures, device_of
 from pipelines.evaluation.protocols import protocol_named
 from pipelines.evaluation.tasks import KINDS, TASKS, EvaluationTask
@@ -61,7 +61,7 @@ class _Making:
     def on_model(self) -> Resources:
         return Resources(num_cpus=self.evaluation.cpus, num_gpus=self.evaluation.gpus)
 
-    def features(self, data: DataSet, place: Place) -> Stage:
+    def features(self, data: DataSet, place: DataSetPlace) -> Stage:
         """Computed once for all protocols on the data set."""
         config = FeaturesConfig(
             place,
@@ -80,7 +80,7 @@ class _Making:
             code=_CODE,
         )
 
-    def stage(self, task: EvaluationTask, place: Place, features: Stage | None) -> Stage:
+    def stage(self, task: EvaluationTask, place: DataSetPlace, features: Stage | None) -> Stage:
         """The task's protocol on its data set; on `features`, where there are some."""
         name = f"{task.node}-{self.tag}"
         config = protocol_named(task.protocol).planned(task, place, self.evaluation)

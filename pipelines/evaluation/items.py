@@ -64,7 +64,8 @@ class Labelled:
     """`labels[i]` of picture i and its part, `split[i]` of train, valid, test.
 
     `class_names` [C] by label, where the labels are numbers with names. `groups` [N]: what is drawn
-    together for intervals, as the pictures of one concept; None: each alone.
+    together for intervals, as the pictures of one concept; None: each alone. `note`: what a person
+    should know of them.
     """
 
     pictures: Pictures
@@ -72,6 +73,7 @@ class Labelled:
     split: np.ndarray
     class_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

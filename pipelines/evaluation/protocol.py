@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from momo_platform.stages import Context
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import ProtocolConfig, Tuning
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace
 from pipelines.evaluation.items import Usable
 from pipelines.evaluation.results import Result, result_of, scored
 from pipelines.evaluation.tasks import EvaluationTask
@@ -60,12 +60,12 @@ class Protocol(ABC):
     trains: ClassVar[bool] = True
     given: ClassVar[tuple[Given, ...]] = ()
 
-    def config(self, metric: str, place: Place, seed: int, limit: int = 0) -> ProtocolConfig:
+    def config(self, metric: str, place: DataSetPlace, seed: int, limit: int = 0) -> ProtocolConfig:
         """What it is told, of a task with this metric."""
         return ProtocolConfig(self.name, metric, place, seed, limit)
 
     def planned(
-        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+        self, task: EvaluationTask, place: DataSetPlace, evaluation: EvaluationConfig
     ) -> ProtocolConfig:
         """What its stage is told."""
         config = self.config(task.metric, place, evaluation.seed, evaluation.limit)
@@ -99,7 +99,7 @@ class OnModel(Protocol):
     """Runs the model."""
 
     def planned(
-        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+        self, task: EvaluationTask, place: DataSetPlace, evaluation: EvaluationConfig
     ) -> ProtocolConfig:
         config, device = super().planned(task, place, evaluation), device_of(evaluation)
         return replace(config, precision=evaluation.precision, device=device)

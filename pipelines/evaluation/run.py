@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from momo_platform.stages import Artifact, Context, UserError, by_role
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
-from pipelines.evaluation.items import NotAvailable, Usable
+from pipelines.evaluation.items import Labelled, NotAvailable, Usable
 from pipelines.evaluation.protocol import OnFeatures, OnModel, Subject
 from pipelines.evaluation.protocols import protocol_named
 from pipelines.evaluation.results import Result
@@ -26,7 +26,7 @@ def features(
 
     from pipelines.evaluation.features import arrays_of
 
-    started = _start(config, model, data)
+    started = _start(config, model, data, context)
     arrays = started if isinstance(started, str) else arrays_of(*started, config, context)
     if isinstance(arrays, str):
         return {"not_available": arrays}
@@ -61,7 +61,7 @@ def on_model(
     """Stage: as `on_features`, from the model and the data."""
     from pipelines.evaluation.features import lacking
 
-    started = _start(config, model, data)
+    started = _start(config, model, data, context)
     if isinstance(started, str):
         return {"not_available": started}
     encoder, items = started
@@ -73,7 +73,10 @@ def on_model(
 
 
 def _start(
-    config: FeaturesConfig | ProtocolConfig, model: ModelFolder, data: Mapping[str, Artifact]
+    config: FeaturesConfig | ProtocolConfig,
+    model: ModelFolder,
+    data: Mapping[str, Artifact],
+    context: Context,
 ) -> tuple[Encoder, Usable] | str:
     """The model and the data, or why there is nothing to do."""
     import torch
@@ -88,4 +91,6 @@ def _start(
         return str(error)
     if isinstance(items, NotAvailable):
         return items.reason
+    if isinstance(items, Labelled) and items.note:
+        context.progress({"note": items.note})
     return load_encoder(model.path, device=config.device, precision=config.precision), items

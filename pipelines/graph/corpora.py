@@ -1,11 +1,12 @@
-"""The first phase: sources → prepared rows, the tokenizer and shards."""
+"""The first phase: sources → prepared rows, the tokenizer and mixtures."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
@@ -23,8 +24,8 @@ _DEMO_VALID = 0.02  # of the documents; its pictures and pairs name their splits
 
 @dataclass(frozen=True)
 class Corpora:
-    """By corpus: `prepared` rows and `mixed` shards, of the corpora that have a source; `own` are
-    those of the user, `needed` those that are trained on."""
+    """By corpus: `prepared` rows and how they are `mixed`, of the corpora that have a source; `own`
+    are those of the user, `needed` those that are trained on."""
 
     prepared: Mapping[str, Stage]
     mixed: Mapping[str, Stage]
@@ -107,7 +108,14 @@ def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
 def _preparation(
     name: str, modality: ModalityData, rows: PrepareConfig, inputs: Mapping[str, Stage]
 ) -> Stage:
-    return Stage(name, modality.prepare, rows, inputs, version=5, resources=_DATA, code=_CODE)
+    return _of_data(name, modality.prepare, rows, inputs, version=6)
+
+
+def _of_data(
+    name: str, run: Callable[..., Any], config: Any, inputs: Mapping[str, Stage], version: int
+) -> Stage:
+    """A stage whose Ray tasks write: what an interrupted attempt has made is not made again."""
+    return Stage(name, run, config, inputs, version, _DATA, _CODE, continues=True)
 
 
 def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
@@ -145,7 +153,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             near_duplicate_bits=config.near_duplicate_bits,
             own=_own_option(modality, prepared, own),
         )
-        mixed[corpus] = Stage(f"mix-{corpus}", modality.mix, mix, inputs, version=2, code=_CODE)
+        mixed[corpus] = _of_data(f"mix-{corpus}", modality.mix, mix, inputs, version=3)
     return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
 
 

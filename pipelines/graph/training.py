@@ -1,4 +1,4 @@
-"""The second phase: shards → a model a training stage, each from the one before."""
+"""The second phase: mixtures → a model a training stage, each from the one before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from momo_platform.stages import Resources, Stage, UserError
 from momo_platform.training.config import ScalingConfig
 from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.graph.corpora import Corpora
-from pipelines.training import StageRecipe, rows_together, run_training
+from pipelines.modalities import MODALITIES
+from pipelines.training import StageRecipe, prepared_role, rows_together, run_training
 
 
 def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> dict[str, Stage]:
@@ -17,8 +18,9 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
     trained: dict[str, Stage] = {}
     previous = initial
     for name, stage in config.trained.items():
-        inputs = {modality: corpora.mixed[modality] for modality in stage.task.modalities}
-        inputs |= {"tokenizer": corpora.tokenizer}
+        inputs = {"tokenizer": corpora.tokenizer}
+        for modality in stage.task.modalities:
+            inputs |= rows_of(modality, corpora.mixed[modality])
         if previous is not None:
             inputs["previous"] = previous
         previous = trained[name] = Stage(
@@ -26,7 +28,7 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
             run_training,
             _recipe(name, stage, config),
             dict(inputs),
-            version=3,
+            version=4,
             resources=training_resources(stage.train.scaling),
             code=("momo", "momo_platform.training", "pipelines.build"),
         )
@@ -36,6 +38,14 @@ def train(config: PipelineConfig, corpora: Corpora, initial: Stage | None) -> di
             "raise them, or name stages with --stages"
         )
     return trained
+
+
+def rows_of(modality: str, mixed: Stage) -> dict[str, Stage]:
+    """What a modality's batches are read from, by role: its mixture, and the prepared rows where
+    that has none of its own."""
+    if MODALITIES[modality].tokenized:
+        return {modality: mixed}
+    return {modality: mixed, prepared_role(modality): mixed.inputs["prepared"]}
 
 
 def training_resources(scaling: ScalingConfig) -> Resources:

@@ -12,6 +12,7 @@ from typing import Any
 from momo_platform.charts import bar_chart
 from momo_platform.data.card import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
+from momo_platform.stages import Artifact
 from pipelines.report.words import corpus_in_words
 
 _HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
@@ -122,23 +123,23 @@ def _chart(name: str, histogram: Mapping[str, Any]) -> tuple[str, str, str]:
     return title, span, bar_chart(bars, title)
 
 
-def _sample(folder: Path, entry: Mapping[str, Any]) -> CardSample:
+def _sample(prepared: Artifact, entry: Mapping[str, Any]) -> CardSample:
     picture = None
     if "picture" in entry:
-        raw = (folder / entry["picture"]).read_bytes()
+        raw = prepared.read(entry["picture"])
         picture = "data:image/png;base64," + base64.b64encode(raw).decode()
     return CardSample(picture, entry["source"], entry["split"], tuple(entry["texts"]))
 
 
 def read_corpus(
-    folder: Path,
+    prepared: Artifact,
     places: Mapping[str, str] | None = None,
     mixed: Mapping[str, Any] | None = None,
 ) -> CorpusCard:
-    """The card in a `prepare-*` artifact's folder, ready to be shown."""
-    document = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    """The card in a `prepare-*` artifact, ready to be shown."""
+    document = json.loads(prepared.read(CARD))
     charts = tuple(_chart(*item) for item in document["histograms"].items())
-    samples = tuple(_sample(folder, entry) for entry in document["samples"])
+    samples = tuple(_sample(prepared, entry) for entry in document["samples"])
     return CorpusCard(document["kind"], document, charts, samples, places or {}, mixed)
 
 

@@ -14,6 +14,8 @@ from momo.export import Embedder, load
 from momo.masking import random_patch_keep
 from momo.model import MoMo
 from momo_platform.charts import data_uri
+from momo_platform.stages import Artifact
+from pipelines.evaluation.datasets import Roots
 from pipelines.evaluation.items import Captioned
 from pipelines.evaluation.loaders import load_items
 
@@ -46,7 +48,7 @@ class Nearest:
 
 
 def shown_pictures(
-    model: Path, prepared: Path | None, counts: tuple[int, int, int]
+    model: Path, prepared: Artifact | None, counts: tuple[int, int, int]
 ) -> tuple[list[Reconstruction], list[Nearest]]:
     """Both, from an exported model's folder and the prepared pairs, where there are any; empty
     where none are held out.
@@ -54,7 +56,7 @@ def shown_pictures(
     `counts`: pictures to restore, captions to look for, pictures of each. On the CPU: the report's
     stage asks for no GPU.
     """
-    items = load_items("demo-pair", {"demo-pair": prepared}) if prepared else None
+    items = load_items("demo-pair", Roots(artifacts={"demo-pair": prepared})) if prepared else None
     if not isinstance(items, Captioned):
         return [], []
     embedder = load(model, "cpu")

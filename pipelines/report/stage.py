@@ -91,10 +91,10 @@ def _page(
     prepared = _prepared(inputs)
     for corpus, rows in prepared.items():
         places = {n: place_in_words(uri) for n, uri in config.places.get(corpus, {}).items()}
-        corpora.append(read_corpus(rows.path, places, mixed.get(corpus)))
+        corpora.append(read_corpus(rows, places, mixed.get(corpus)))
     reconstructions, nearest = shown_pictures(
         ModelFolder(inputs["export"].path).path,
-        prepared[PAIR.name].path if PAIR.name in prepared else None,
+        prepared.get(PAIR.name),
         (config.reconstructions, config.captions, config.nearest),
     )
     first = inputs[config.training_stages[0]].manifest

@@ -5,10 +5,10 @@ import io
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from prepared_rows import artifact, mixed, prepared
 from pretend_cuda import cuda_device
 
 from experiments.budget import base_config
@@ -18,8 +18,6 @@ from experiments.flava_baseline.stages import Codebook, run_codebook
 from experiments.flava_baseline.task import FlavaTask, build_flava
 from momo.embeddings import normalise_pixels
 from momo.model import build_model, encoder_parameters
-from momo_platform.data.artifacts import Shards
-from momo_platform.data.shards import write_shards
 from momo_platform.stages import UserError
 from momo_platform.training.config import TrainConfig
 from momo_platform.training.turns import modalities_of_step
@@ -144,10 +142,10 @@ def codebook_of(folder, pictures, size=8):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         raw.append(buffer.getvalue())
-    write_shards([pa.table({"image": raw})], Shards(folder).training, rows_per_shard=1000)
+    rows = prepared(folder / "rows", {"image": raw})
+    inputs = {"image": artifact(mixed(folder, rows, ["image"])), "rows": artifact(rows)}
     config = CodebookConfig(size=size, image_size=16, patch_size=8)
-    shards, output = SimpleNamespace(path=folder), SimpleNamespace(output=folder)
-    reported = run_codebook(config, {"image": shards}, output)
+    reported = run_codebook(config, inputs, SimpleNamespace(output=folder))
     return np.load(Codebook(folder).file), reported
 
 

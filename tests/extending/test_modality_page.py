@@ -110,7 +110,8 @@ def test_it_is_planned_prepared_trained_and_exported(copy):
     (copy / "tones" / "broken.wav").write_bytes(b"RIFF")
     arguments = COMMANDS[0].split()
     found = json.loads(run(copy, "-c", MADE, *arguments))
-    assert found["roles"] == {"audio": "mix-audio", "tokenizer": "tokenizer"}
+    rows = {"audio": "mix-audio", "audio-rows": "prepare-audio"}
+    assert found["roles"] == rows | {"tokenizer": "tokenizer"}
     names = {"prepare-audio", "mix-audio", "tokenizer", "listen", "export", "report"}
     assert names == set(found["planned"]) - {"baselines"}
     assert found["samples"] == {"audio": 320}

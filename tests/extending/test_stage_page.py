@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from extending.pages import PAGES, lay_out
+from prepared_rows import artifact, prepared
 
 from momo_platform.stages import Context, UserError, make_plan, open_storage
 from pipelines.presets import PRESETS
@@ -64,10 +64,9 @@ def test_its_stage_on_momos_texts_is_planned_with_them_and_reads_their_rows(own)
     target = captions.text_lengths(PRESETS["smoke"]())
     storage = open_storage(own / "runs")
     assert list(actions(target, storage)) == ["corpora", "prepare-text", "text-lengths"]
-    (own / "rows").mkdir()
     (own / "output").mkdir()
-    pq.write_table(pa.table({"text": ["four", "näh"]}), own / "rows" / "data.parquet")
-    text = type("Made", (), {"path": own / "rows"})
+    rows = {"text": ["four", "näh"], "split": ["test", "train"]}
+    text = artifact(prepared(own / "rows", rows))
     context = Context(own / "output", own, target.name, "0" * 12, "attempt")
     metrics = target.run(target.config, {"text": text}, context)
     assert metrics == {"rows": 2, "mean_length": 3.5}

@@ -11,6 +11,7 @@ from extending.pages import lay_out
 from momo_platform.stages import UserError
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation import datasets, loaders, tasks
+from pipelines.evaluation.datasets import Roots
 from pipelines.evaluation.graph import build_suite
 from pipelines.evaluation.loaders import load_items
 
@@ -67,7 +68,7 @@ def test_data_that_are_not_there_say_how_to_get_them(written, tmp_path):
     assert "shapes/train.npz" in suite.missing["shapes/probe"]
     assert "your own script" in suite.missing["shapes/probe"]
     with pytest.raises(UserError, match=r"train\.npz: no array classes"):
-        load_items("shapes", {"data": shapes(tmp_path / "data", ("pictures", "labels"))})
+        load_items("shapes", Roots(shapes(tmp_path / "data", ("pictures", "labels"))))
 
 
 def test_a_row_on_data_that_are_there_is_one_line(written):

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from prepared_rows import rows_of, rows_trained_on
 
 import momo
 from momo.transforms import decode
@@ -137,29 +137,25 @@ def test_the_report_is_whole(finished):
 
 def test_training_and_held_out_share_no_picture_no_concept_and_no_review(finished):
     _, storage, _, _ = finished
-    pairs = pq.read_table(next(storage.glob("prepare-pair/*/attempt-*/data.parquet"))).to_pylist()
-    images = pq.read_table(next(storage.glob("prepare-image/*/attempt-*/data.parquet"))).to_pylist()
+    pairs, images = (rows_of(storage, f"prepare-{kind}") for kind in ("pair", "image"))
     held_out = [r for r in (*pairs, *images) if r["split"] != "train"]
-    index = LookIndex(NEAR_BITS)
-    for row in held_out:
-        index.add(look_of(decode(row["image"])), row["source"], row["key"])
+    index = LookIndex([look_of(decode(row["image"])) for row in held_out], NEAR_BITS)
     assert len(index) > 50
-    assert index.find(look_of(decode(held_out[0]["image"]))) is not None  # it would be found
+    found, _ = index.find_many([look_of(decode(held_out[0]["image"]))])
+    assert found[0] >= 0  # it would be found
     groups = {r["group"] for r in held_out}
     captions = {c for r in held_out for c in r.get("captions", ())}
     read = 0
     for kind in ("image", "pair"):  # what training reads
-        for file in storage.glob(f"mix-{kind}/*/attempt-*/shards/*.parquet"):
-            for row in pq.read_table(file).to_pylist():
-                read += 1
-                assert index.find(look_of(decode(row["image"]))) is None, read
-                assert not row.get("group") or row["group"] not in groups
-                assert not captions & set(row.get("captions", ()))
+        for row in rows_trained_on(storage, kind):
+            read += 1
+            assert index.find_many([look_of(decode(row["image"]))])[0][0] == -1, read
+            assert kind == "image" or row["group"] not in groups
+            assert not captions & set(row.get("captions", ()))
     assert read > 200
     reviews = next(storage.glob("corpora/*/attempt-*/tasks/reviews.jsonl")).read_text().splitlines()
     tested = {r["text"] for r in map(json.loads, reviews) if r["split"] != "train"}
-    texts = pq.read_table(next(storage.glob("prepare-text/*/attempt-*/data.parquet"))).to_pylist()
-    trained = {r["text"] for r in texts if r["split"] == "train"}
+    trained = {r["text"] for r in rows_of(storage, "prepare-text") if r["split"] == "train"}
     assert len(trained) > 200
     assert not tested & trained
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from momo_platform.stages import UserError
 from pipelines import full
-from pipelines.evaluation.datasets import Place, locate
+from pipelines.evaluation.datasets import DataSetPlace, locate
 from pipelines.evaluation.given import given_tasks
 from pipelines.evaluation.items import Captioned, Labelled, Texts
 from pipelines.evaluation.loaders import load_given
@@ -155,7 +155,7 @@ def test_given_tasks_stand_beside_the_registry(tmp_path):
     chosen = choose(("demo/mnist", f"mine={tmp_path / 'p'}"), given=(task,))
     assert [t.name for t in chosen] == ["demo/mnist", "mine"]
     place = locate(task.data_set, "")
-    assert isinstance(place, Place)
+    assert isinstance(place, DataSetPlace)
     Image.new("RGB", (3, 3)).save(tmp_path / "p" / "dark" / "new.png")
     again = locate(only(f"mine={tmp_path / 'p'}").data_set, "")
     assert again.digest != place.digest

@@ -3,21 +3,20 @@
 import wave
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from prepared_rows import artifact
 
-from momo_platform.data.artifacts import PreparedRows, Shards
+from momo_platform.data.artifacts import Mixture, PreparedRows
 from momo_platform.data.config import Kind
-from momo_platform.data.filesystems import list_files
+from momo_platform.data.dataset import open_rows
+from momo_platform.data.listers import ListFiles
 from momo_platform.data.loader import Loader
 from momo_platform.data.mix import mix_rows
-from momo_platform.data.prepare import resolve
-from momo_platform.data.shards import ShardDataset
-from momo_platform.data.sink import Sink
-from momo_platform.stages import UserError, by_role, make_plan, open_storage
+from momo_platform.data.prepare import prepare as prepare_all
+from momo_platform.stages import Context, UserError, by_role, make_plan, open_storage
 from momo_platform.training.config import TrainConfig
 from pipelines.config import RunOptions, SourceOptions, TrainingStage
 from pipelines.epochs import source_epochs
@@ -34,17 +33,18 @@ SCHEMA = pa.schema(
 )
 
 
+def read_sounds(listed):
+    rows = []
+    for row in listed.to_pylist():
+        with wave.open(row["path"]) as sound:
+            samples = sound.readframes(sound.getnframes())
+        rows.append(row | {"split": "train", "samples": samples, "length": len(samples) // 2})
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
 def prepare_sounds(config, inputs, context):
-    sink = Sink(context.output, AUDIO.kind, SCHEMA)
-    for source in config.sources:
-        for file in list_files(resolve(source, inputs), AUDIO.kind.option, AUDIO.kind.hint):
-            with wave.open(file.path) as sound:
-                samples = sound.readframes(sound.getnframes())
-            key = Path(file.path).name
-            row = {"source": source.name, "key": key, "group": key, "split": "train"}
-            row |= {"samples": samples, "length": len(samples) // 2, "reason": None}
-            sink.add(pa.Table.from_pylist([row], schema=SCHEMA))
-    return sink.close(config.sources, config.max_bad_fraction)
+    lister = ListFiles(".wav")
+    return prepare_all(config, inputs, context, AUDIO.kind, lister, read_sounds, SCHEMA)
 
 
 @by_role
@@ -116,6 +116,7 @@ def test_it_goes_through_the_graph_and_the_plan(tmp_path, recorded):
     model = train(config, corpora, None)["listen"]
     assert {role: stage.name for role, stage in model.inputs.items()} == {
         "audio": "mix-audio",
+        "audio-rows": "prepare-audio",
         "tokenizer": "tokenizer",
     }
     mixed = model.inputs["audio"]
@@ -154,24 +155,19 @@ def test_a_source_that_is_missing_is_asked_for(tmp_path):
 
 
 def test_its_rows_become_batches(tmp_path, recorded):
-    @dataclass(frozen=True)
-    class Folder:
-        path: Path
-
-        @property
-        def output(self):
-            self.path.mkdir(exist_ok=True)
-            return self.path
+    def run(stage, inputs):
+        context = Context(tmp_path / stage.name, tmp_path / "kept" / stage.name, "", "0", "a")
+        context.output.mkdir()
+        return context.output, stage.run(stage.config, inputs, context)
 
     config = config_of(recorded)
     mixed = prepare(config).mixed["audio"]
-    prepared = mixed.inputs["prepared"]
-    rows, shards = Folder(tmp_path / "rows"), Folder(tmp_path / "shards")
-    assert prepared.run(prepared.config, {}, rows)["kept"] == 6  # type: ignore[arg-type]
-    card = (rows.path / "card.json").read_text()
+    rows, metrics = run(mixed.inputs["prepared"], {})
+    assert metrics["kept"] == 6
+    card = (rows / "card.json").read_text()
     assert '"name": "prepare-audio"' in card
     assert '"length"' in card
-    metrics = mixed.run(mixed.config, {"prepared": rows}, shards)  # type: ignore[arg-type]
+    mixture, metrics = run(mixed, {"prepared": artifact(rows)})
     assert metrics["rows"] == 6
     assert metrics["valid_rows"] == 0
 
@@ -180,6 +176,7 @@ def test_its_rows_become_batches(tmp_path, recorded):
         model: object
 
     transform = AUDIO.transform(Read(config.model))  # type: ignore[arg-type]
-    loader = Loader(ShardDataset(Shards(shards.path).training), transform, global_batch_size=6)
+    dataset = open_rows(Mixture(mixture), PreparedRows(rows))
+    loader = Loader(dataset, transform, global_batch_size=6)
     (values,) = np.unique(loader.batch(0)["samples"], axis=1).T[:1]
     assert sorted(values) == list(range(6))

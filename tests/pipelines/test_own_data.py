@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import captioned_pictures
-import pyarrow.parquet as pq
 import pytest
+from prepared_rows import rows_of, rows_trained_on
 
 from momo_platform.stages import fingerprint
 from pipelines import evaluate, full
@@ -65,14 +65,13 @@ def test_nothing_of_the_demo_is_fetched_and_the_parts_are_apart(trained):
     storage = root / "runs"
     assert not (storage / "corpora").exists()
     assert not list(storage.glob("*demo*"))
-    rows = pq.read_table(next(storage.glob("prepare-pair/*/attempt-*/data.parquet"))).to_pylist()
+    rows = rows_of(storage, "prepare-pair")
     counts = {s: sum(r["split"] == s for r in rows) for s in ("test", "valid")}
     assert counts == {"test": 60, "valid": 30}
     held_out = {c for r in rows if r["split"] != "train" for c in r["captions"]}
-    for file in storage.glob("mix-pair/*/attempt-*/shards/*.parquet"):
-        assert not held_out & {
-            c for row in pq.read_table(file).to_pylist() for c in row["captions"]
-        }
+    trained_on = rows_trained_on(storage, "pair")
+    assert trained_on
+    assert not held_out & {caption for row in trained_on for caption in row["captions"]}
 
 
 def test_evaluate_takes_what_training_prepared(trained):

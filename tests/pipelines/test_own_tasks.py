@@ -4,15 +4,15 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from prepared_rows import artifact, prepared
 
-from momo_platform.data.sink import DATA
 from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions
+from pipelines.evaluation.datasets import Roots
 from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
 from pipelines.evaluation.loaders import load_items
+from pipelines.evaluation.loaders import own as own_loader
 from pipelines.evaluation.tasks import TASKS, choose
 from pipelines.graph import build_graph
 from pipelines.presets import PRESETS
@@ -26,10 +26,10 @@ def png(number):
     return buffer.getvalue()
 
 
-def prepared(folder, **columns):
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), folder / DATA)
-    return folder
+def own(kind, folder, **columns):
+    """Where the data sets on the user's own source are read from."""
+    made = artifact(prepared(folder, columns))
+    return Roots(artifacts={f"own-{kind}": made})
 
 
 def own_folder(root, count=12):
@@ -127,14 +127,15 @@ def test_auto_chooses_by_kind():
 
 
 def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):
-    prepared(
+    roots = own(
+        "pair",
         tmp_path / "pair",
         image=[png(0), png(0), png(1), png(2), png(3), png(4)],
         captions=[["a dog"], ["the dog runs"], ["a cat"], ["A Dog"], ["a tree"], ["seen"]],
         group=["0", "0", "1", "2", "3", "4"],
         split=["test"] * 5 + ["train"],
     )
-    items = load_items("own-pair", {"own-pair": tmp_path / "pair"})
+    items = load_items("own-pair", roots)
     assert isinstance(items, Captioned)
     assert len(items.pictures) == 4  # the picture of two rows comes once
     assert items.captions == ["a dog", "the dog runs", "a cat", "a tree"]
@@ -142,10 +143,10 @@ def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):
     assert items.image_groups[0] == items.image_groups[2]
     assert len(set(items.image_groups.tolist())) == 3
     assert set(items.text_groups.tolist()) == set(items.image_groups.tolist())
-    none = prepared(
-        tmp_path / "none", image=[png(0)], captions=[["x"]], group=["0"], split=["train"]
+    none = own(
+        "pair", tmp_path / "none", image=[png(0)], captions=[["x"]], group=["0"], split=["train"]
     )
-    found = load_items("own-pair", {"own-pair": none})
+    found = load_items("own-pair", none)
     assert isinstance(found, NotAvailable)
     assert "--pair.held-out" in found.reason
 
@@ -158,7 +159,7 @@ def test_own_labels_need_labels_and_parts(tmp_path):
         "group": [str(i) for i in range(count)],
     }
     labels = [("big_cat", "dog")[i % 2] for i in range(count - 1)] + [""]
-    roots = {"own-image": prepared(tmp_path / "a", label=labels, **columns)}
+    roots = own("image", tmp_path / "a", label=labels, **columns)
     items = load_items("own-labels", roots)
     assert isinstance(items, Labelled)
     assert items.class_names == ("big cat", "dog")
@@ -167,31 +168,52 @@ def test_own_labels_need_labels_and_parts(tmp_path):
         ("none", [""] * count, "<class>/<picture>"),
         ("one", ["dog"] * count, "one label only"),
     ):
-        roots = {"own-image": prepared(tmp_path / name, label=labels, **columns)}
+        roots = own("image", tmp_path / name, label=labels, **columns)
         found = load_items("own-labels", roots)
         assert isinstance(found, NotAvailable)
         assert words in found.reason
     columns["split"] = ["train"] * 30 + ["test"] * 10
     numbers = [str(i % 3) for i in range(count)]
-    roots = {"own-image": prepared(tmp_path / "numbers", label=numbers, **columns)}
+    roots = own("image", tmp_path / "numbers", label=numbers, **columns)
     items = load_items("own-labels", roots)
     assert isinstance(items, Labelled)
     assert items.class_names == ()  # numbers say nothing to a text encoder
     assert "valid" in items.split  # taken from the training part
 
 
+def test_of_many_labelled_pictures_a_part_of_each_source_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_loader, "MOST_LABELLED", 10)
+    columns = {
+        "image": [png(i) for i in range(50)],
+        "split": ["train"] * 45 + ["test"] * 5,
+        "group": [str(i) for i in range(50)],
+        "source": ["a"] * 30 + ["b"] * 10 + ["none"] * 10,
+        "label": [str(i % 2) for i in range(40)] + [""] * 5 + ["0", "1", "0", "1", ""],
+    }
+    items = load_items("own-labels", own("image", tmp_path / "many", **columns))
+    assert isinstance(items, Labelled)
+    training = items.groups[items.split != "test"]
+    # Of each source its first rows: they lie in a random order.
+    assert set(training) == {*map(str, range(5)), *map(str, range(30, 34))}
+    assert (items.split == "test").sum() == 4
+    assert "random sample of 9 " in items.note
+    columns = {name: values[:8] + values[45:] for name, values in columns.items()}
+    few = own("image", tmp_path / "few", **columns)
+    items = load_items("own-labels", few)
+    assert (items.split != "test").sum() == 8
+    assert items.note == ""
+
+
 def test_own_text_is_the_held_out_documents(tmp_path):
-    folder = prepared(
-        tmp_path / "t", text=["one", "two", "three"], split=["test", "train", "valid"]
-    )
-    items = load_items("own-text", {"own-text": folder})
+    split = ["test", "train", "valid"]
+    roots = own("text", tmp_path / "t", text=["one", "two", "three"], split=split)
+    items = load_items("own-text", roots)
     assert isinstance(items, Texts)
     assert items.texts == ["one"]
     assert (items.split == "test").all()
-    captions = prepared(
-        tmp_path / "c", captions=[["a", "b"], ["a"], ["c"]], split=["test", "test", "train"]
-    )
-    assert load_items("own-text", {"own-text": captions}).texts == ["a", "b"]
+    captions, split = [["a", "b"], ["a"], ["c"]], ["test", "test", "train"]
+    roots = own("text", tmp_path / "c", captions=captions, split=split)
+    assert load_items("own-text", roots).texts == ["a", "b"]
     assert np.issubdtype(items.labels.dtype, np.integer)
 
 
@@ -227,18 +249,17 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     with pytest.raises(UserError, match="give one of them"):
         index.index_stage(index.parse([*common, *pairs, "--image.source", str(root)]))
 
-    class Made:
-        def __init__(self, path):
-            self.path = path
-
-    rows = prepared(
-        tmp_path / "rows", image=[png(1), png(2), png(3)], captions=[["words"], [], []],
-        label=["", "cat", ""], key=["a.png", "b.png", "c.png"],
-        split=["train", "test", "train"],
-    )  # fmt: skip
+    columns = {
+        "image": [png(1), png(2), png(3)],
+        "captions": [["words"], [], []],
+        "label": ["", "cat", ""],
+        "key": ["a.png", "b.png", "c.png"],
+        "split": ["train", "test", "train"],
+    }
+    rows = prepared(tmp_path / "rows", columns)
     context = Context(tmp_path / "out", tmp_path / "ck", "index", "0", "a")
     (tmp_path / "out").mkdir()
-    inputs = {"model": Made(tmp_path / "model"), "rows": Made(rows)}
+    inputs = {"model": artifact(tmp_path / "model"), "rows": artifact(rows)}
     assert index.run_index(ours.config, inputs, context) == {"entries": 3}
     entries = (tmp_path / "out" / "index").rglob("*.json*")
     text = "".join(file.read_text() for file in entries)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from prepared_rows import mixed, prepared
 
 from momo.config import ModelConfig, TaskConfig
 from momo.decoding import EncodedPicture
@@ -15,9 +16,9 @@ from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
 from momo_platform.cores import readers_from_cores
-from momo_platform.data.artifacts import Shards
+from momo_platform.data.artifacts import Mixture
+from momo_platform.data.dataset import ShardDataset, open_rows
 from momo_platform.data.resident import ResidentShards
-from momo_platform.data.shards import ShardDataset, write_shards
 from momo_platform.stages.errors import UserError
 from momo_platform.training.config import LoggingConfig, ScalingConfig, TrainConfig
 from momo_platform.training.feed import Feed
@@ -55,13 +56,19 @@ def inputs(tmp_path_factory):
         columns = {"image": pa.array([encoded(g, i) for i in range(ROWS)], pa.binary())}
         if name == "pair":
             columns |= {"captions": pa.array(captions), "group": [str(i // 2) for i in range(ROWS)]}
-        write_shards([pa.table(columns)], folder / name / "shards", row_group=16, rows_per_shard=48)
+        rows = prepared(folder / f"{name}-rows", columns, row_group=16)
+        mixed(folder / name, rows, [*columns])
     (folder / "tokenizer").mkdir()
     train_wordpiece([c for options in captions for c in options] * 3, 110).save(
         str(folder / "tokenizer" / "tokenizer.json")
     )
-    shards = {name: Shards(folder / name) for name in ("image", "pair")}
-    return TrainingInputs(tokenizer=TokenizerFile(folder / "tokenizer"), shards=shards)
+    roles = ("image", "pair", "image-rows", "pair-rows")
+    rows = {role: Mixture(folder / role) for role in roles}
+    return TrainingInputs(tokenizer=TokenizerFile(folder / "tokenizer"), mixed=rows)
+
+
+def rows_of(inputs, name):
+    return open_rows(inputs.mixed[name], inputs.prepared(name))
 
 
 def train_config(**scaling):
@@ -181,13 +188,13 @@ def test_a_resident_batch_carries_no_pictures(inputs):
 
 
 def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
-    dataset = ShardDataset(inputs.shards["pair"].training)
+    dataset = rows_of(inputs, "pair")
     rows = np.array([99, 0, 17])
     assert dataset.read(rows, ["captions"]).column_names == ["captions"]
     assert dataset.read(rows, ["captions"]).to_pylist() == [
         {"captions": row["captions"]} for row in dataset.read(rows).to_pylist()
     ]
-    resident = ResidentShards(inputs.shards["pair"].training, EncodedPicture.of)
+    resident = ResidentShards(dataset, EncodedPicture.of)
     resident.load(CPU)
     asked = []
     read = ShardDataset.read
@@ -208,11 +215,11 @@ def test_rows_are_read_without_the_column_of_pictures(inputs, monkeypatch):
 
 def test_a_corpus_too_large_for_the_device_says_so_before_it_is_decoded(inputs, monkeypatch):
     monkeypatch.setattr(EncodedPicture, "pixels", lambda self: pytest.fail("decoded"))
-    folder = inputs.shards["image"].training
+    rows = rows_of(inputs, "image")
     for free, word in ((1_000_000, r"takes 0\.00 GB"), (1000, "takes more than")):
         monkeypatch.setattr("momo_platform.data.resident.free_bytes", lambda _, free=free: free)
         with pytest.raises(UserError, match=rf"{word}.*scaling\.resident to false"):
-            ResidentShards(folder, EncodedPicture.of, 0.5).load(CPU)
+            ResidentShards(rows, EncodedPicture.of, 0.5).load(CPU)
 
 
 @pytest.mark.parametrize("scaling", [{"crop": "device"}, {"resident": True}], ids=str)

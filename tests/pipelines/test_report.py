@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+from prepared_rows import artifact
 
 from momo_platform.charts import (
     bar_chart,
@@ -55,7 +56,7 @@ def test_a_card_is_read_for_the_page(tmp_path):
     sink = Sink(tmp_path, TEXT.kind, TEXT_SCHEMA)
     sink.add(pa.Table.from_pylist(rows, schema=TEXT_SCHEMA))
     sink.close((SourceConfig("s", "", licence="MIT"),), 0.5)
-    corpus = read_corpus(tmp_path)
+    corpus = read_corpus(artifact(tmp_path))
     assert corpus.flow == [
         ("read", 20, False),
         ("kept", 20, False),

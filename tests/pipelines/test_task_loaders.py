@@ -23,7 +23,7 @@ from momo_platform.stages import Context, UserError
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation import run
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
-from pipelines.evaluation.datasets import DATA_SETS, locate
+from pipelines.evaluation.datasets import DATA_SETS, Roots, locate
 from pipelines.evaluation.items import Captioned, Labelled, LazyPixels, Pictures, carve, evenly
 from pipelines.evaluation.loaders import load_items
 from pipelines.evaluation.protocol import OnFeatures
@@ -286,7 +286,7 @@ def test_picture_sets(name, tmp_path, no_checksums):
     count, classes = IMAGES[name](tmp_path / name)
     data = DATA_SETS[name]
     assert not isinstance(locate(data, str(tmp_path)), str)  # what it needs is what lies there
-    items = load_items(name, {"data": tmp_path})
+    items = load_items(name, Roots(tmp_path))
     assert isinstance(items, Labelled)
     assert len(items.pictures) == len(items.labels) == len(items.split) == count
     assert set(items.split) == {"train", "valid", "test"}
@@ -294,7 +294,7 @@ def test_picture_sets(name, tmp_path, no_checksums):
     if classes:
         assert len(items.class_names) == classes
         assert not any("_" in n for n in items.class_names)
-    again = load_items(name, {"data": tmp_path})
+    again = load_items(name, Roots(tmp_path))
     assert (again.split == items.split).all()
 
 
@@ -306,17 +306,17 @@ def test_pcam(tmp_path):
             file["x"] = G.integers(0, 255, (4, 96, 96, 3), dtype=np.uint8)
         with h5py.File(base / f"camelyonpatch_level_2_split_{part}_y.h5", "w") as file:
             file["y"] = np.array([0, 1, 0, 1]).reshape(4, 1, 1, 1)
-    items = load_items("pcam", {"data": tmp_path})
+    items = load_items("pcam", Roots(tmp_path))
     assert len(items.pictures) == 12
 
 
 def test_a_damaged_copy_names_the_folder_and_the_way_to_get_it(tmp_path):
     (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cifar10 is not what .*CIFAR10.* reads .*download=True"):
-        load_items("cifar10", {"data": tmp_path})
+        load_items("cifar10", Roots(tmp_path))
     (tmp_path / "kitti" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="lay pictures out"):
-        load_items("kitti", {"data": tmp_path})
+        load_items("kitti", Roots(tmp_path))
 
 
 COLUMNS = {
@@ -348,7 +348,7 @@ def test_glue(name, saved, tmp_path):
         from datasets import Dataset, DatasetDict
 
         DatasetDict({s: Dataset(t) for s, t in tables.items()}).save_to_disk(str(folder))
-    items = load_items(f"glue-{name}", {"data": tmp_path})
+    items = load_items(f"glue-{name}", Roots(tmp_path))
     assert len(items.texts) == 40 + 12 * len(tests)
     assert (items.second is not None) == (len(COLUMNS[name]) == 2)
     assert (items.split == "valid").sum() == 4  # of the training rows
@@ -362,10 +362,10 @@ def test_glue_without_a_split_or_column(tmp_path):
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"sentence1": ["a"], "label": [0]}), folder / "train-0.parquet")
     with pytest.raises(UserError, match="no column sentence2"):
-        load_items("glue-rte", {"data": tmp_path})
+        load_items("glue-rte", Roots(tmp_path))
     pq.write_table(glue_table("rte", 3), folder / "train-0.parquet")
     with pytest.raises(UserError, match="no split validation"):
-        load_items("glue-rte", {"data": tmp_path})
+        load_items("glue-rte", Roots(tmp_path))
 
 
 def vqav2(root):
@@ -429,7 +429,7 @@ def test_multimodal_sets(tmp_path):
     hateful_memes(tmp_path)
     karpathy(tmp_path, "flickr30k", "flickr30k-images")
     karpathy(tmp_path, "coco", "val2014")
-    roots = {"data": tmp_path}
+    roots = Roots(tmp_path)
     for name in ("vqav2", "snli_ve", "hateful_memes", "flickr30k", "coco"):
         assert not isinstance(locate(DATA_SETS[name], str(tmp_path)), str)
     items = load_items("vqav2", roots)

@@ -3,16 +3,14 @@ perhaps an argument after a colon; there is no other list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
-from pipelines.evaluation.datasets import DATA_SETS, DataSet
+from pipelines.evaluation.datasets import DATA_SETS, DataSet, Roots
 from pipelines.evaluation.items import Items
 
-Loader = Callable[[DataSet, Mapping[str, Path]], Items]
-"""`roots` maps `data` to the data folder and the roles of the graph's own artifacts to theirs.
-Raises UserError for files of another shape."""
+Loader = Callable[[DataSet, Roots], Items]
+"""Raises UserError for files of another shape."""
 
 
 def loader_named(name: str) -> Loader:
@@ -21,7 +19,7 @@ def loader_named(name: str) -> Loader:
     return getattr(import_module(f"{__name__}.{file}"), function)
 
 
-def load_items(name: str, roots: Mapping[str, Path]) -> Items:
+def load_items(name: str, roots: Roots) -> Items:
     """The items of the data set called `name`. Raises UserError for files of another shape."""
     data = DATA_SETS[name]
     return loader_named(data.loader)(data, roots)

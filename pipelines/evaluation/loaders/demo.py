@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from momo.export import open_picture
 from momo.transforms import decode
-from momo_platform.data.artifacts import PreparedRows
-from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.datasets import DataSet, Roots
 from pipelines.evaluation.items import Captioned, Items, Labelled, NotAvailable, Pictures, Texts
-from pipelines.evaluation.loaders.own import labelled_pictures
+from pipelines.evaluation.loaders.own import held_out, labelled_pictures
 
 _SENTIMENT_TOKENS, _QUESTION_TOKENS = 32, 16
 
@@ -25,9 +22,9 @@ def _digit(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(255 - pixels).convert("RGB")
 
 
-def mnist(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def mnist(data: DataSet, roots: Roots) -> Items:
     """3,500 digits to train on, 500 for validation, 1,000 to test; dark on white."""
-    arrays = np.load(roots["corpora"] / "tasks" / "mnist.npz")
+    arrays = np.load(roots.folder("corpora") / "tasks" / "mnist.npz")
     count = len(arrays["labels"])
     split = np.array(["train"] * count, dtype=object)
     split[int(count * 0.7) : int(count * 0.8)] = "valid"
@@ -35,22 +32,18 @@ def mnist(data: DataSet, roots: Mapping[str, Path]) -> Items:
     return Labelled(Pictures(arrays["pictures"], _digit), arrays["labels"], split)
 
 
-def labelled(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def labelled(data: DataSet, roots: Roots) -> Items:
     """The emoji that have a category, split by concept."""
     return labelled_pictures(
-        roots["demo-image"],
+        roots.rows("demo-image"),
         lambda name: name.replace("&", "and").lower(),
         "the demo's pictures have no labels",
     )
 
 
-def pairs(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def pairs(data: DataSet, roots: Roots) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
-    columns = ["image", "captions", "group", "split"]
-    table = pq.read_table(
-        PreparedRows(roots["demo-pair"]).file, columns=columns, filters=[("split", "==", "test")]
-    )
-    rows = table.to_pylist()
+    rows = held_out(roots.rows("demo-pair"), ["image", "captions", "group"])
     if not rows:
         return NotAvailable("the pairs have no held-out rows (split test)")
     captions: dict[str, str] = {}
@@ -68,9 +61,9 @@ def _jsonl(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.open(encoding="utf-8")]
 
 
-def reviews(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def reviews(data: DataSet, roots: Roots) -> Items:
     """Movie-review snippets, positive or not."""
-    rows = _jsonl(roots["corpora"] / "tasks" / "reviews.jsonl")
+    rows = _jsonl(roots.folder("corpora") / "tasks" / "reviews.jsonl")
     return Texts(
         [r["text"] for r in rows],
         np.array([r["label"] for r in rows], dtype=np.int64),
@@ -80,9 +73,9 @@ def reviews(data: DataSet, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def questions(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def questions(data: DataSet, roots: Roots) -> Items:
     """easy-VQA; the last tenth of the training pictures is the validation part."""
-    folder = roots["corpora"] / "tasks"
+    folder = roots.folder("corpora") / "tasks"
     texts, given, split, picture, files = [], [], [], [], []
     for part in ("train", "test"):
         rows = _jsonl(folder / f"vqa-{part}.jsonl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.datasets import DataSet, Roots
 from pipelines.evaluation.items import Items, Labelled, Pictures, carve
 
 _PARTS = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -65,11 +64,11 @@ def _shuffled_parts(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     return split
 
 
-def torchvision(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def torchvision(data: DataSet, roots: Roots) -> Items:
     """One of torchvision's data sets by its class's name, from DATA/<name>."""
     from torchvision import datasets
 
-    folder = roots["data"] / data.name
+    folder = roots.data / data.name
     kind, sets, labels, split = getattr(datasets, data.argument), [], [], []
     for part, arguments in _ARGUMENTS[data.argument].items():
         try:
@@ -101,9 +100,9 @@ def _class_names(data: Any) -> tuple[str, ...]:
     return tuple(n.replace("_", " ") for n in first)
 
 
-def folder(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def folder(data: DataSet, roots: Roots) -> Items:
     """DATA/<name>/{train,valid,test}/<class>/<picture>; without `valid`, a tenth of `train`."""
-    root = roots["data"] / data.argument
+    root = roots.data / data.argument
     files, names, split = [], [], []
     for part in ("train", "valid", "test"):
         for file in sorted((root / part).glob("*/*")):

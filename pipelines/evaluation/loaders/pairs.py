@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from momo.evaluation.vqa import normalise_answer
 from momo.export import open_picture
 from momo_platform.stages import UserError
-from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.datasets import DataSet, Roots
 from pipelines.evaluation.items import Captioned, Items, Pictures, Texts
 
 _ANSWERS = 3129  # as many as the models that VQAv2's papers compare
@@ -46,11 +46,11 @@ def _by_picture(keys: list[Any]) -> np.ndarray:
     return np.array([rows.setdefault(k, len(rows)) for k in keys], dtype=np.int64)
 
 
-def vqav2(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def vqav2(data: DataSet, roots: Roots) -> Items:
     """train2014, a tenth of whose pictures is the validation part; val2014 is the test part, since
     the test parts' answers are not public. The commonest 3,129 answers of the training part are the
     classes; a question whose commonest answer is none of them is not trained on."""
-    folder = roots["data"] / "vqav2"
+    folder = roots.data / "vqav2"
     texts, keys, split, said = [], [], [], []
     for year, part in (("train2014", "train"), ("val2014", "test")):
         asked = _json(folder / f"v2_OpenEndedQuestions_mscoco_{year}_questions.json")["questions"]
@@ -86,10 +86,10 @@ def vqav2(data: DataSet, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def snli_ve(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def snli_ve(data: DataSet, roots: Roots) -> Items:
     """Visual entailment (arXiv 1901.06706): train, dev and test, pictures of Flickr30k."""
     classes = ("entailment", "neutral", "contradiction")
-    folder, images = roots["data"] / "snli_ve", roots["data"] / "flickr30k" / "flickr30k-images"
+    folder, images = roots.data / "snli_ve", roots.data / "flickr30k" / "flickr30k-images"
     texts, labels, split, keys = [], [], [], []
     for name, part in (("train", "train"), ("dev", "valid"), ("test", "test")):
         file = folder / f"snli_ve_{name}.jsonl"
@@ -114,9 +114,9 @@ def snli_ve(data: DataSet, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def hateful_memes(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def hateful_memes(data: DataSet, roots: Roots) -> Items:
     """Hateful Memes (arXiv 2005.04790): train, dev_seen and test_seen."""
-    folder = roots["data"] / "hateful_memes"
+    folder = roots.data / "hateful_memes"
     texts, labels, split, places = [], [], [], []
     for name, part in (("train", "train"), ("dev_seen", "valid"), ("test_seen", "test")):
         for row in _lines(folder / f"{name}.jsonl", ("img", "text", "label")):
@@ -135,9 +135,9 @@ def hateful_memes(data: DataSet, roots: Mapping[str, Path]) -> Items:
     )
 
 
-def karpathy(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def karpathy(data: DataSet, roots: Roots) -> Items:
     """The test part of Karpathy's split, five captions a picture (arXiv 1412.2306)."""
-    folder = roots["data"] / data.argument
+    folder = roots.data / data.argument
     file = folder / f"dataset_{data.argument}.json"
     document = _json(file)
     chosen = [row for row in document["images"] if row["split"] == "test"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from momo_platform.stages import UserError
-from pipelines.evaluation.datasets import DataSet
+from pipelines.evaluation.datasets import DataSet, Roots
 from pipelines.evaluation.items import Items, Texts, carve
 
 _COLUMNS = {
@@ -47,9 +46,9 @@ def read_split(folder: Path, split: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(file) for file in files])
 
 
-def glue(data: DataSet, roots: Mapping[str, Path]) -> Items:
+def glue(data: DataSet, roots: Roots) -> Items:
     """The training rows; of GLUE's validation rows, whose labels are public, the test part."""
-    folder = roots["data"] / "glue" / data.argument
+    folder = roots.data / "glue" / data.argument
     columns = _COLUMNS[data.argument]
     rows: list[dict[str, Any]] = []
     split: list[str] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import ProtocolConfig, Tuning
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace
 from pipelines.evaluation.items import Captioned, Texts, Usable
 from pipelines.evaluation.protocol import Baseline, Given, OnModel, Subject
 from pipelines.evaluation.protocols.linear_probe import LinearProbe
@@ -28,7 +28,7 @@ class FineTune(OnModel):
     )
 
     def planned(
-        self, task: EvaluationTask, place: Place, evaluation: EvaluationConfig
+        self, task: EvaluationTask, place: DataSetPlace, evaluation: EvaluationConfig
     ) -> ProtocolConfig:
         config = super().planned(task, place, evaluation)
         return replace(config, save_classifier=evaluation.save_classifiers)

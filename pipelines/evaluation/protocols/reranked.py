@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.evaluation.configs import ProtocolConfig
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace
 from pipelines.evaluation.items import Captioned
 from pipelines.evaluation.protocol import Subject
 from pipelines.evaluation.protocols.matching import OnPairs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Reranked(OnPairs):
     name = "reranked"
 
-    def config(self, metric: str, place: Place, seed: int, limit: int = 0) -> ProtocolConfig:
+    def config(self, metric: str, place: DataSetPlace, seed: int, limit: int = 0) -> ProtocolConfig:
         return ranking(super().config(metric, place, seed, limit))
 
     def judge(

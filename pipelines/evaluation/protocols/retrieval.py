@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.evaluation.configs import ProtocolConfig
-from pipelines.evaluation.datasets import Place
+from pipelines.evaluation.datasets import DataSetPlace
 from pipelines.evaluation.protocol import Arrays, Given, OnFeatures
 from pipelines.evaluation.results import Result, Value, first_captions, settings_of, value_of
 
@@ -23,7 +23,7 @@ class Retrieval(OnFeatures):
     embeddings, trains = True, False
     given = (Given("pairs", "retrieval", "chance"),)
 
-    def config(self, metric: str, place: Place, seed: int, limit: int = 0) -> ProtocolConfig:
+    def config(self, metric: str, place: DataSetPlace, seed: int, limit: int = 0) -> ProtocolConfig:
         return ranking(super().config(metric, place, seed, limit))
 
     def measure(self, config: ProtocolConfig, arrays: Arrays) -> Result:

@@ -24,7 +24,6 @@ from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.prepare import QUARANTINE, PrepareConfig
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, list_rows, text_places
-from momo_platform.data.splits import Shares
 from momo_platform.data.text import (
     LONGEST_CAPTION,
     BadText,
@@ -168,7 +167,7 @@ def prepared(path, kind):
 
 def documents(path):
     places = [{"source": "s"} | place for place in text_places(str(path), TEXT.kind)]
-    blocks = PrepareText(1, Shares(0, 0))(pa.Table.from_pylist(places))
+    blocks = PrepareText(1)(pa.Table.from_pylist(places))
     return [row for block in blocks for row in block.to_pylist()]
 
 

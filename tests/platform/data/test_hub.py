@@ -17,7 +17,6 @@ from momo_platform.data.readers import hub
 from momo_platform.data.readers.hub import Hub, HubName
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
-from momo_platform.data.splits import Shares
 from momo_platform.stages import UserError
 from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
 from pipelines.modalities.pair import run_prepare_pair
@@ -60,7 +59,7 @@ def documents(uri):
     return [
         row
         for place in places
-        for block in PrepareText(3, Shares(0, 0))(pa.Table.from_pylist([place]))
+        for block in PrepareText(3)(pa.Table.from_pylist([place]))
         for row in block.to_pylist()
     ]
 

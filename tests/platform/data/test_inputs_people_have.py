@@ -25,7 +25,6 @@ from momo_platform.data.readers.base import Ignored
 from momo_platform.data.readers.tables import read_embedded
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
-from momo_platform.data.splits import Shares
 from momo_platform.data.text import BadText, clean_caption
 from momo_platform.stages import UserError
 from pipelines.modalities import MODALITIES, PAIR, TEXT
@@ -74,7 +73,7 @@ def captions(path):
 def documents(path, ignored=None):
     places = [{"source": "s"} | p for p in text_places(str(path), TEXT.kind, ignored)]
     table = pa.Table.from_pylist(places)
-    return [row for block in PrepareText(1, Shares(0, 0))(table) for row in block.to_pylist()]
+    return [row for block in PrepareText(1)(table) for row in block.to_pylist()]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
