@@ -16,7 +16,6 @@ from experiments.benchmarks.object_store import S3Server
 from momo_platform.machine import free_ports
 
 _CHUNK = 2**18
-BUCKET = "corpora"
 
 
 async def _forward(
@@ -67,10 +66,8 @@ def _serve(port: int, server: int, delay: float, received: Synchronized[int]) ->
 class SlowStore:
     """`uri` leads there while it runs; `received` are the bytes that it has sent so far."""
 
-    uri = f"s3://{BUCKET}"
-
-    def __init__(self, received: Synchronized[int]) -> None:
-        self._received = received
+    def __init__(self, uri: str, received: Synchronized[int]) -> None:
+        self.uri, self._received = uri, received
 
     @property
     def received(self) -> int:
@@ -93,8 +90,9 @@ def slow_store(delay: float) -> Iterator[SlowStore]:
         before = dict(os.environ)
         os.environ.update(server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
         try:
-            server.make_bucket(BUCKET)
-            yield SlowStore(received)
+            bucket = f"corpora-{port}"  # connections are kept by it: another server, another name
+            server.make_bucket(bucket)
+            yield SlowStore(f"s3://{bucket}", received)
         finally:
             os.environ.clear()
             os.environ.update(before)
