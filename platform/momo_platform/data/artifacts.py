@@ -125,3 +125,8 @@ class Mixture(Rows):
 def write_index(place: Place, index: RowIndex) -> None:
     """The last file to be written."""
     place.write(INDEX, json.dumps(index.document(), indent=1).encode())
+
+
+def write_mixture(place: Place, index: MixtureIndex) -> None:
+    """The last file of a mixture to be written."""
+    place.write(MIXTURE, json.dumps(index.document(), indent=1).encode())
