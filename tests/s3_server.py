@@ -47,6 +47,7 @@ class S3Server:
         program = Path(sys.executable).parent / "weed"
         command = [program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += ["-s3", f"-s3.config={keys}", "-s3.iam=false", "-master.telemetry=false"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else two can not run at once
         command += ["-master.volumeSizeLimitMB=64", "-volume.max=0", *self.options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -1,10 +1,12 @@
-"""Small files written whole or not at all."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 # What a file system says that can't sync a folder, or a file opened for reading.
@@ -27,6 +29,25 @@ def write_whole(file: Path, text: str, *, durably: bool = True) -> None:
         raise
     if durably:
         sync(file.parent)
+
+
+@contextlib.contextmanager
+def writing_whole(file: Path) -> Iterator[Path]:
+    """A file beside it, of any size, which is `file` when the block has ended well, also after a
+    power failure. It is gone else."""
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(file)
+        sync(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_partial(file: Path) -> bool:
+    """Whether it is one of `writing_whole` that is being written, or whose writer died."""
+    return file.name.startswith(".") and file.name.endswith(".tmp")
 
 
 def sync(path: Path) -> None:

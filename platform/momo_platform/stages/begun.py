@@ -25,8 +25,11 @@ class Begun:
     inputs: tuple[tuple[str, str], ...] = ()
     starts: tuple[tuple[int | None, Mapping[str, str]], ...] = field(default=())
 
-    def code_at(self, step: int) -> Mapping[str, str] | None:
-        """The code that made the checkpoint of a step; None where that is not known."""
+    def code_at(self, step: int | None) -> Mapping[str, str] | None:
+        """The code that made the checkpoint of a step, or the first of the parts; None where that
+        is not known."""
+        if step is None:
+            return self.starts[0][1] if self.starts else None
         made = [code for began, code in self.starts if began is None or began < step]
         return made[-1] if made else None
 
@@ -53,12 +56,16 @@ def note_begin(
     fingerprint: str,
     inputs: Mapping[str, tuple[str, str]],
     code: Mapping[str, str],
+    *,
+    goes_on: bool = False,
 ) -> None:
-    """An attempt begins, from the newest checkpoint where there is one."""
+    """An attempt begins, from the newest checkpoint where there is one; `goes_on`: with the parts
+    that are there."""
     step = storage.newest_checkpoint(name, fingerprint)
-    starts = list(read_begun(storage, name, fingerprint).starts) if step is not None else []
+    is_new = step is None and not goes_on
+    starts = [] if is_new else list(read_begun(storage, name, fingerprint).starts)
     if not starts or starts[-1][1] != code:
-        # Of code that left no checkpoint nothing is left.
+        # Of code that left neither checkpoint nor parts nothing is left.
         starts = [s for s in starts if s[0] is None or (step is not None and s[0] < step)]
         starts.append((step, code))
     document = {

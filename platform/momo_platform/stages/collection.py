@@ -77,7 +77,7 @@ class Collection:
         """What running plans use, and what stages read that hold a lease or can be resumed."""
         yield from keys_in_use(self.catalog.storage)
         for one in unfinished:
-            if one.held_by or (one.step is not None and not self._is_old(one)):
+            if one.held_by or (one.is_resumable and not self._is_old(one)):
                 yield from one.inputs
 
     def _is_old(self, one: Leftover) -> bool:

@@ -248,6 +248,7 @@ class Execution:
             stage.resources.total,
             self.commit,
             self.leases.own_token,
+            stage.continues,
         )
         if status.state == "leased":
             status.detail = ""

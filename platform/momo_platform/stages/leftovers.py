@@ -1,4 +1,4 @@
-"""What lies in a storage and is no finished artifact: unfinished ones with their checkpoints,
+"""What lies in a storage and is no finished artifact: unfinished ones with checkpoints or parts,
 folders of dead attempts, temporary files; and dead processes' scratch in this machine's cache.
 
 Only what this program makes is counted: folders and files of anybody else are left alone.
@@ -21,6 +21,7 @@ from momo_platform.stages.in_use import Key
 from momo_platform.stages.liveness import ProcessIdentity
 from momo_platform.stages.manifest import FILE_NAME, Manifest
 from momo_platform.stages.storage.artifacts import FAILURE_FILE, Storage
+from momo_platform.stages.storage.attempts import PARTS
 from momo_platform.stages.storage.files import Entry
 from momo_platform.stages.storage.local import LocalFiles
 from momo_platform.stages.storage.scratch import OWNER, artifact_cache
@@ -37,7 +38,8 @@ class Leftover:
     """`paths` are all that would go. `step` is that of the newest checkpoint; `age` in seconds
     since the last change; `held_by` who holds the artifact's lease. With
     `is_finished` it lies beside a finished artifact: a rerun that was interrupted, or an attempt
-    that died. With `is_damaged` its manifest is there and not whole: it was finished."""
+    that died. With `is_damaged` its manifest is there and not whole: it was finished. With
+    `has_parts` there are parts that the next attempt can go on with."""
 
     name: str
     fingerprint: str
@@ -49,11 +51,17 @@ class Leftover:
     is_finished: bool
     inputs: tuple[Key, ...]
     is_damaged: bool = False
+    has_parts: bool = False
 
     @property
     def label(self) -> str:
         """name/fingerprint."""
         return f"{self.name}/{self.fingerprint}"
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether an attempt can go on from it."""
+        return self.has_parts or self.step is not None
 
     @property
     def what(self) -> str:
@@ -62,6 +70,8 @@ class Leftover:
             return "damaged manifest"
         if self.step is not None:
             return f"checkpoint at step {self.step}"
+        if self.has_parts:
+            return "parts of an unfinished attempt"
         return "left by a dead attempt" if self.is_finished else "no checkpoint"
 
 
@@ -120,12 +130,13 @@ def leftover(storage: Storage, key: Key, manifest: Manifest | None, now: float) 
         manifest is not None,
         read_begun(storage, *key).inputs,
         is_damaged,
+        PARTS in {e.name for e in ours},
     )
 
 
 def _is_ours(entry: Entry) -> bool:
     if entry.size is None:
-        return entry.name == CHECKPOINTS or bool(_ATTEMPT.fullmatch(entry.name))
+        return entry.name in (CHECKPOINTS, PARTS) or bool(_ATTEMPT.fullmatch(entry.name))
     return entry.name in (FILE_NAME, FAILURE_FILE) or bool(_TEMPORARY.fullmatch(entry.name))
 
 

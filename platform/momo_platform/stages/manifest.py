@@ -14,6 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from momo_platform.files import is_partial
 from momo_platform.stages.errors import UserError
 
 FILE_NAME = "manifest.json"
@@ -91,17 +92,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Relative path → size, sha256 and mtime_ns of every file below `folder`."""
-    return {
-        path.relative_to(folder).as_posix(): {
-            "size": (status := path.stat()).st_size,
-            "mtime_ns": status.st_mtime_ns,
-            "sha256": sha256_of(path),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def describe_files(
+    folder: Path, made: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Relative path → size, sha256 and mtime_ns of every whole file below `folder`; the sha256 of
+    those in `made` is taken from there."""
+    known = {name: facts["sha256"] for name, facts in (made or {}).items()}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not is_partial(path):
+            name, status = path.relative_to(folder).as_posix(), path.stat()
+            facts = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+            found[name] = facts | {"sha256": known.get(name) or sha256_of(path)}
+    return found
 
 
 def source_hashes(modules: Iterable[str]) -> dict[str, str]:

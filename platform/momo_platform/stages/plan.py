@@ -15,6 +15,7 @@ from momo_platform.stages.fingerprint import canonical, fingerprint
 from momo_platform.stages.manifest import Manifest, changed_files, source_hashes
 from momo_platform.stages.stage import Stage, all_stages
 from momo_platform.stages.storage.artifacts import Storage
+from momo_platform.stages.storage.attempts import PARTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,20 +159,29 @@ def _resume_reason(
     stage: Stage, digest: str, found: Checkpoints, storage: Storage, code: _Code, *, again: bool
 ) -> str:
     """`again`: of a rerun, which `--rerun` goes on with."""
-    step = found.newest or 0
-    reason = (
-        f"{RERUN} that was interrupted at step {step}" if again else f"checkpoint at step {step}"
-    )
+    step, begun = found.newest, read_begun(storage, stage.name, digest)
+    if step is None:
+        reason = f"{RERUN} that was interrupted" if again else "parts of an interrupted attempt"
+    else:
+        reason = f"checkpoint at step {step}"
+        reason = f"{RERUN} that was interrupted at step {step}" if again else reason
     if found.damaged:
         verb = "are" if len(found.damaged) > 1 else "is"
         reason += f" ({_steps(found.damaged)} {verb} damaged)"
-    before = read_begun(storage, stage.name, digest).code_at(step)
+    before = begun.code_at(step)
     changed = [] if before is None else changed_files(before, code.of(stage.sources))
     if not changed:
         return reason
-    place = f"{storage.folder(stage.name, digest)}/{CHECKPOINTS}"
+    place = f"{storage.folder(stage.name, digest)}/{PARTS if step is None else CHECKPOINTS}"
     anew = f"delete {place}" if again else f"{RERUN} {stage.name}"
     return f"{reason}; {_changed_code(changed)} ({anew} to begin anew)"
+
+
+def _goes_on(stage: Stage, digest: str, found: Checkpoints, storage: Storage) -> bool:
+    """Whether an attempt would begin with what an earlier one left."""
+    if found.newest is not None:
+        return True
+    return stage.continues and storage.unfinished_attempt(stage.name, digest) is not None
 
 
 def _run_reason(reason: str, found: Checkpoints) -> str:
@@ -221,16 +231,16 @@ def make_plan(
         if only and not _matches(stage.name, only):
             action, reason = ("cached" if manifest else "skipped"), NOT_CHOSEN
         elif _matches(stage.name, rerun):
-            # A finished artifact has no checkpoints: these are of a rerun that was interrupted.
+            # A finished artifact has none of these: they are of a rerun that was interrupted.
             found = storage.checkpoints(stage.name, digest) if manifest else Checkpoints()
-            if found.newest is None:
+            if not (manifest and _goes_on(stage, digest, found, storage)):
                 action, reason = "run", _run_reason(RERUN, found)
             else:
                 action = "resume"
                 reason = _resume_reason(stage, digest, found, storage, code, again=True)
         elif manifest is None:
             found = storage.checkpoints(stage.name, digest)
-            if found.newest is not None:
+            if _goes_on(stage, digest, found, storage):
                 action = "resume"
                 reason = _resume_reason(stage, digest, found, storage, code, again=False)
             elif damage := storage.damage(stage.name, digest):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.inputs import check_roles
+from momo_platform.stages.storage.attempts import PARTS
 from momo_platform.stages.storage.place import Place
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Stage:
     files below `context.output` and returns JSON-able metrics. `inputs` maps a role to the stage
     that fills it; raises TypeError where those are not the roles that `run` takes. `code`
     names modules whose source the manifest records (not the fingerprint). Raise `version` when the
-    meaning of the output changes.
+    meaning of the output changes. With `continues`, an attempt that was interrupted is gone on
+    with: what lies in `context.output_place` and `context.parts` is still there.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Stage:
     version: int = 1
     resources: Resources = Resources()
     code: tuple[str, ...] = ()
+    continues: bool = False
 
     def __post_init__(self) -> None:
         check_roles(self.name, self.run, self.inputs)
@@ -129,10 +132,11 @@ class Context:
     """Where a running stage writes.
 
     `output` is fresh for each attempt; `checkpoints` survives attempts of the same fingerprint
-    and goes when the stage is done. `progress` takes any of the keys step, total, metrics,
-    samples_per_second, eta_seconds, message and note (a line that a person is shown for good).
-    `resolve_inputs` waits for the inputs of a stage that was started early and returns role →
-    Artifact. `folders` gives processes on other machines theirs.
+    and goes when the stage is done. Both are on this machine: `folders` gives processes on other
+    machines theirs. `progress` takes any of the keys step, total, metrics, samples_per_second,
+    eta_seconds, message and note (a line that a person is shown for good). `resolve_inputs` waits
+    for the inputs of a stage that was started early and returns role → Artifact. `place` is the
+    artifact's folder in the storage; `made_files` is what `made` was told.
     """
 
     output: Path
@@ -143,6 +147,25 @@ class Context:
     progress: Callable[[dict[str, Any]], None] = ignore_progress
     resolve_inputs: Callable[[], Mapping[str, Artifact]] = dict
     folders: WorkerFolders | None = None
+    place: Place | None = None
+    made_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def output_place(self) -> Place:
+        """Where the output lies in the end: tasks on any machine write files here, whole, and the
+        stage tells of each by `made`."""
+        return Place.of(self.output) if self.place is None else self.place / self.attempt
+
+    @property
+    def parts(self) -> Place:
+        """Where tasks on any machine leave what attempts of the same fingerprint go on with; it
+        goes when the stage is done."""
+        return (self.place or Place.of(self.checkpoints)) / PARTS
+
+    def made(self, name: str, *, size: int, sha256: str) -> None:
+        """A file that a task wrote to `output_place`, with its bytes and their checksum in hex: the
+        manifest takes it so, and the file is not read again."""
+        self.made_files[name] = {"size": size, "sha256": sha256}
 
 
 def all_stages(targets: list[Stage] | tuple[Stage, ...]) -> list[Stage]:
@@ -172,6 +195,7 @@ def _is_same(one: Stage, other: Stage) -> bool:
 
     def own(stage: Stage) -> tuple[Any, ...]:
         inputs = {role: s.name for role, s in stage.inputs.items()}
-        return stage.name, stage.run, stage.config, stage.version, stage.resources, inputs
+        facts = stage.version, stage.resources, stage.continues
+        return stage.name, stage.run, stage.config, facts, inputs
 
     return one is other or own(one) == own(other)

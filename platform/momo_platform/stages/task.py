@@ -40,6 +40,7 @@ class StageSpec:
     resources: Mapping[str, float]
     git_commit: str = ""
     lease: str | None = None
+    continues: bool = False
 
 
 class LazyArtifacts(Mapping[str, Artifact]):
@@ -129,9 +130,10 @@ def run_stage(
     workspace: Workspace | None = None
     progress({MACHINE: socket.gethostname()})
     try:
-        workspace = storage.begin(spec.name, spec.fingerprint, spec.lease)
+        workspace = storage.begin(spec.name, spec.fingerprint, spec.lease, continues=spec.continues)
         code = source_hashes(spec.code)  # of now: what is changed meanwhile did not make it
-        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code)
+        goes_on = workspace.goes_on
+        note_begin(storage, spec.name, spec.fingerprint, spec.inputs, code, goes_on=goes_on)
         context = Context(
             workspace.output,
             workspace.checkpoints,
@@ -141,6 +143,8 @@ def run_stage(
             progress,
             resolve_inputs,
             storage.worker_folders(workspace),
+            storage.place(spec.name, spec.fingerprint),
+            workspace.made,
         )
         started = time.monotonic()
         inputs = LazyArtifacts(spec.inputs, storage)

@@ -47,7 +47,7 @@ def read_run(catalog: Catalog, text: str) -> ComparedRun:
         config |= {f"{one.stage}: {path}": told for path, told in _flat(one.config).items()}
         if FILE_NAME in one.files:
             artifact = catalog.storage.artifact(one.stage, one.fingerprint)
-            found = read_curves(artifact.path / FILE_NAME, ["loss/*"]) if artifact else {}
+            found = read_curves(artifact.read(FILE_NAME), ["loss/*"]) if artifact else {}
             curves |= {f"{one.stage}: {key}": points for key, points in found.items()}
     short = f"{manifest.stage}/{manifest.fingerprint[:6]}"
     return ComparedRun(
@@ -95,8 +95,7 @@ def _metrics(catalog: Catalog, manifest: Manifest) -> dict[str, float]:
     if "report/metrics.json" in manifest.files:
         artifact = catalog.storage.artifact(manifest.stage, manifest.fingerprint)
         if artifact is not None:
-            text = (artifact.path / "report" / "metrics.json").read_text(encoding="utf-8")
-            values = json.loads(text)
+            values = json.loads(artifact.read("report/metrics.json"))
             tasks = {name: row["value"] for name, row in values["tasks"].items()}
             return numbers({"groups": values["groups"], "tasks": tasks})
     return numbers(manifest.metrics)

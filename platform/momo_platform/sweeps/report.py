@@ -36,7 +36,7 @@ def learning_curves(storage: Storage, row: TrialRow, patterns: Sequence[str]) ->
         artifact = storage.artifact(name, fingerprint)
         if artifact is None:
             continue
-        curves = read_curves(artifact.path / FILE_NAME, patterns)
+        curves = read_curves(artifact.read(FILE_NAME), patterns)
         found |= {f"{name}: {key}": points for key, points in curves.items()}
     return found
 

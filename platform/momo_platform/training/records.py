@@ -20,15 +20,17 @@ SKIPPED_FILE_NAME = "skipped.jsonl"
 PROFILE_FILE_NAME = "profile.json.gz"
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a `metrics.jsonl`; a line cut off by a crash is the last and is left."""
+def read_records(file: Path | bytes) -> list[dict[str, Any]]:
+    """All whole lines of a `metrics.jsonl`, or of its content; a line cut off by a crash is the
+    last and is left."""
     records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    if isinstance(file, Path):
+        file = file.read_bytes() if file.exists() else b""
+    for line in file.decode(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
     return records
 
 
@@ -42,10 +44,12 @@ def last_values(path: Path) -> dict[str, float]:
     return found
 
 
-def read_curves(path: Path, patterns: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+def read_curves(
+    file: Path | bytes, patterns: Sequence[str]
+) -> dict[str, list[tuple[float, float]]]:
     """Record's name → its (step, value), of the names that match a pattern; null is left out."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for record in read_records(path):
+    for record in read_records(file):
         for key, value in record.items():
             if value is not None and any(fnmatch.fnmatchcase(key, p) for p in patterns):
                 curves.setdefault(key, []).append((record["step"], value))

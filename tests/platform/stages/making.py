@@ -22,5 +22,6 @@ def make(storage: Storage, *targets: Stage) -> None:
             stage.sources,
             storage.uri,
             stage.resources.total,
+            continues=stage.continues,
         )
         run_stage(spec, lambda _: None, dict)

@@ -1,29 +1,50 @@
 """Places in a folder and in a bucket: the same for whoever reads and writes there."""
 
+import os
 import pickle
+import subprocess
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from s3_server import S3Server
 
+from momo_platform.files import is_partial
 from momo_platform.stages import UserError
+from momo_platform.stages.leftovers import scratch_folders
 from momo_platform.stages.storage.place import Place
 from momo_platform.stages.storage.scratch import artifact_cache
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.make_bucket("places")
+    yield server
+    server.kill()
+
+
 @pytest.fixture(params=["folder", "file", "bucket", "endpoint"])
 def place(request, tmp_path, monkeypatch):
-    is_folder = request.param in ("folder", "file")
-    variables = {} if is_folder else request.getfixturevalue("s3_environment")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    if is_folder:
-        return Place({"folder": "", "file": "file://"}[request.param] + str(tmp_path / "runs"), "a")
-    root = f"s3://corpora/{uuid.uuid4().hex}/runs"
-    if request.param == "endpoint":
+    if request.param == "endpoint":  # named by the URI alone
+        server = request.getfixturevalue("server")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_ENDPOINT_URL")
-        scheme, _, server = variables["AWS_ENDPOINT_URL"].partition("://")
-        root += f"?scheme={scheme}&endpoint_override={server}"
+        options = f"?scheme=http&endpoint_override=127.0.0.1:{server.port}"
+        root = f"s3://places/{uuid.uuid4().hex}/runs{options}"
+    elif request.param == "bucket":
+        request.getfixturevalue("s3_environment")
+        root = f"s3://corpora/{uuid.uuid4().hex}/runs"
+    else:
+        root = {"folder": "", "file": "file://"}[request.param] + str(tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Place(root) / "a"
 
 
@@ -87,6 +108,31 @@ def test_what_is_interrupted_leaves_nothing_and_spares_what_was_there(place, err
     if (folder := place.folder) is not None:
         left += [p.name for p in folder.rglob("*") if p.name != "old"]
     assert left == []
+
+
+WRITER = """
+import sys, time
+from momo_platform.stages.storage.place import Place
+with Place(sys.argv[1], sys.argv[2]).writing("shard") as path:
+    path.write_bytes(b"half")
+    print("half", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_nothing_that_is_listed_and_gc_frees_its_scratch(place):
+    place.write("shard", b"whole")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", WRITER, place.root, place.path]
+    writer = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "half\n"
+    writer.kill()
+    writer.wait()
+    assert (place.names(), place.read("shard")) == (["shard"], b"whole")
+    if (folder := place.folder) is None:
+        assert [one.fate for one in scratch_folders()] == ["gone"]
+    else:
+        assert [is_partial(file) for file in sorted(folder.iterdir())] == [True, False]
 
 
 def test_writers_of_one_name_leave_one_of_their_files(place):

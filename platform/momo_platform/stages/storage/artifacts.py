@@ -1,7 +1,7 @@
 """Artifacts: `<storage>/<name>/<12 hex digits>/`, whatever the storage is.
 
 An artifact's folder holds `manifest.json`, which names the attempt that made it, the attempt
-folders, `checkpoints/` while it is being made, and a lease while somebody works on it.
+folders, `checkpoints/` and `parts/` while it is being made, and a lease while somebody works on it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from momo_platform.stages.manifest import (
     parse_manifest,
 )
 from momo_platform.stages.stage import Artifact
-from momo_platform.stages.storage.attempts import Attempts, Workspace, place_of
+from momo_platform.stages.storage.attempts import PARTS, Attempts, Workspace, place_of
 from momo_platform.stages.storage.files import Entry, Files
 from momo_platform.stages.storage.folders import WorkerFolders, check_seen
 from momo_platform.stages.storage.leases import LeaseKind, Leases
 from momo_platform.stages.storage.place import Place
 
 FAILURE_FILE = "failure.txt"
+_ATTEMPT = ".attempt"
+"""Among the parts: which attempt they are of."""
 _NOT_OURS = ("lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
@@ -113,7 +115,7 @@ class Storage:
 
     def artifact_of(self, manifest: Manifest) -> Artifact:
         """The artifact that a manifest is of. Its files are read where they lie."""
-        place = Place(self.uri, place_of(manifest))
+        place = Place(self.uri, place_of(manifest), shared=self.is_local)
         return Artifact(manifest.stage, manifest.fingerprint, place, manifest)
 
     def attempt_path(self, manifest: Manifest) -> Path:
@@ -218,23 +220,52 @@ class Storage:
         return checkpoints_below(self.files, place, without)
 
     def drop_checkpoints(self, name: str, fingerprint: str) -> None:
-        """Forget what an unfinished artifact could be resumed from."""
-        self.files.remove(f"{name}/{fingerprint}/{CHECKPOINTS}")
+        """Forget what an unfinished artifact could be resumed from: an attempt that nothing names
+        is not gone on with."""
+        for folder in (CHECKPOINTS, PARTS):
+            self.files.remove(f"{name}/{fingerprint}/{folder}")
 
-    def begin(self, name: str, fingerprint: str, lease: str | None = None) -> Workspace:
-        """Fresh folders for one attempt; those of dead attempts go.
+    def place(self, name: str, fingerprint: str) -> Place:
+        """Where an artifact is made, for processes on any machine. There a folder that the driver
+        made must be seen."""
+        place = Place(self.uri, f"{name}/{fingerprint}")
+        return place if (folder := place.folder) is None else Place(str(folder), shared=True)
+
+    def unfinished_attempt(self, name: str, fingerprint: str) -> str | None:
+        """The attempt that `begin` would go on with, or None."""
+        attempt = (self.files.get(f"{name}/{fingerprint}/{PARTS}/{_ATTEMPT}") or b"").decode()
+        manifest = self.manifest(name, fingerprint)
+        # A finished one's parts are left where its driver was killed before they were deleted.
+        is_finished = manifest is not None and manifest.attempt == attempt
+        return None if is_finished or not attempt else attempt
+
+    def begin(
+        self,
+        name: str,
+        fingerprint: str,
+        lease: str | None = None,
+        *,
+        continues: bool = False,
+    ) -> Workspace:
+        """Folders for one attempt; those of dead attempts go. They are fresh unless it `continues`
+        an interrupted one that was begun so, whose output and parts are there.
 
         Only a lease's holder may do so: raises LeaseLost when `lease` is no longer the holder's.
         """
         self._check_lease(name, fingerprint, lease)
         place, manifest = f"{name}/{fingerprint}", self.manifest(name, fingerprint)
+        unfinished = self.unfinished_attempt(name, fingerprint) if continues else None
+        attempt = unfinished or f"attempt-{uuid.uuid4().hex[:8]}"
+        if continues and not unfinished:  # parts tell of files that are not in the new one
+            self.files.remove(f"{place}/{PARTS}")
         # Files whose manifest was cut off may be all that is left of hours: they stay till the end.
         if self.damage(name, fingerprint) is None:
-            kept = "" if manifest is None else manifest.attempt
-            self._clear(place, lambda n: n.startswith("attempt-") and n != kept)
-        attempt = f"attempt-{uuid.uuid4().hex[:8]}"
+            kept = (attempt, "" if manifest is None else manifest.attempt)
+            self._clear(place, lambda n: n.startswith("attempt-") and n not in kept)
         folders = self._attempts.begin(place, attempt)
-        return Workspace(name, fingerprint, attempt, *folders, lease)
+        if continues:
+            self.files.put(f"{place}/{PARTS}/{_ATTEMPT}", attempt, durably=True)
+        return Workspace(name, fingerprint, attempt, *folders, lease, attempt == unfinished)
 
     def worker_folders(self, workspace: Workspace) -> WorkerFolders:
         """The attempt's folders for processes on other machines."""
@@ -245,10 +276,12 @@ class Storage:
         return self._attempts.describe(workspace)
 
     def publish(self, workspace: Workspace, manifest: Manifest) -> None:
-        """Write the manifest, the last step; then delete checkpoints and other attempts.
+        """Write the manifest, the last step; then delete checkpoints, parts and other
+        attempts.
 
         Raises LeaseLost when another driver has taken the artifact over meanwhile.
         """
+        self._check_lease(workspace.name, workspace.fingerprint, workspace.lease)
         self._attempts.keep(workspace, manifest.files)
         self._check_lease(workspace.name, workspace.fingerprint, workspace.lease)
         path = f"{workspace.place}/{FILE_NAME}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage.folders import WorkerFolders
 
+PARTS = "parts"
+"""The folder, beside the attempts, of what they leave to each other until there is an artifact."""
+
 
 @dataclass
 class Workspace:
-    """Local folders that one attempt writes to. `lease` is None or the token of its driver."""
+    """Local folders that one attempt writes to. `lease` is None or the token of its driver. `made`
+    are the files that others wrote to the attempt's folder in the storage, with size and sha256.
+    It `goes_on` where it was interrupted: its parts are there."""
 
     name: str
     fingerprint: str
@@ -21,6 +26,8 @@ class Workspace:
     output: Path
     checkpoints: Path
     lease: str | None = None
+    goes_on: bool = False
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -31,6 +38,16 @@ class Workspace:
 def place_of(manifest: Manifest) -> str:
     """The folder in the storage of the attempt that a manifest names."""
     return f"{manifest.stage}/{manifest.fingerprint}/{manifest.attempt}"
+
+
+def check_made(workspace: Workspace, sizes: Mapping[str, int | None]) -> None:
+    """Raise RuntimeError for a file of `made` that is not among those in the storage."""
+    for name, facts in workspace.made.items():
+        if sizes.get(name) != facts["size"]:
+            raise RuntimeError(
+                f"{workspace.place}/{workspace.attempt}: {name} was to have {facts['size']} bytes; "
+                + (f"it has {sizes[name]}" if name in sizes else "it is not there")
+            )
 
 
 class Attempts(Protocol):
@@ -46,7 +63,8 @@ class Attempts(Protocol):
         ...
 
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
-        """New folders for output and checkpoints; with the checkpoints that are there."""
+        """Folders for output and checkpoints, with the checkpoints that are there and what the
+        attempt has left in the storage."""
         ...
 
     def worker_folders(self, workspace: Workspace) -> WorkerFolders:
@@ -54,7 +72,8 @@ class Attempts(Protocol):
         ...
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        """Files of an attempt with size and sha256; with time of change, where that stays."""
+        """Files of an attempt with size and sha256; with time of change, where that stays. Those
+        of `made` are not read. Raises RuntimeError where one is not there."""
         ...
 
     def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Attempts on an object store: stages read and write copies on their machine.
 
-A stage writes to a scratch folder; its files are uploaded when it has ended. Inputs are fetched
-into a cache by content and checked against the manifest's sha256 before they are used. Whole
-checkpoints are uploaded while the stage runs, by the process that writes them (`mirror.py`).
+A stage writes to a scratch folder; its files are uploaded when it has ended, but for those that its
+tasks wrote to the store themselves. An input that is asked for as a folder is fetched into a cache
+by content and checked against the manifest's sha256 before it is used. Whole checkpoints are
+uploaded while the stage runs, by the process that writes them (`mirror.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from momo_platform.stages.checkpoints import CHECKPOINTS
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.manifest import Manifest, check_files, describe_files
-from momo_platform.stages.storage.attempts import Workspace, place_of
+from momo_platform.stages.storage.attempts import Workspace, check_made, place_of
 from momo_platform.stages.storage.mirror import CheckpointMirror, MirroredFolders
 from momo_platform.stages.storage.objects import ObjectFiles
 from momo_platform.stages.storage.scratch import artifact_cache, scratch_folder, sign
@@ -105,12 +106,16 @@ class Copies:
         )
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        files = describe_files(workspace.output)
-        return {n: {k: v for k, v in f.items() if k != "mtime_ns"} for n, f in files.items()}
+        files = describe_files(workspace.output, workspace.made)
+        if workspace.made:
+            there = self._files.below(f"{workspace.place}/{workspace.attempt}")
+            check_made(workspace, {entry.name: entry.size for entry in there})
+        found = {n: {k: v for k, v in f.items() if k != "mtime_ns"} for n, f in files.items()}
+        return found | workspace.made
 
     def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:
         self._mirrors.pop(workspace.attempt).stop(final=False)
-        for name in names:
+        for name in (n for n in names if n not in workspace.made):
             target = f"{workspace.place}/{workspace.attempt}/{name}"
             self._files.upload(workspace.output / name, target)
 
@@ -120,6 +125,6 @@ class Copies:
         if mirror is not None:
             with contextlib.suppress(OSError):
                 mirror.stop(final=True)
-        if manifest is not None:
+        if manifest is not None and not workspace.made:
             _into_cache(workspace.output, _cached(manifest))
         shutil.rmtree(workspace.output.parent, ignore_errors=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from momo_platform.files import sync
+from momo_platform.files import is_partial, sync
 from momo_platform.stages.checkpoints import CHECKPOINTS
 from momo_platform.stages.manifest import Manifest, check_files, describe_files
-from momo_platform.stages.storage.attempts import Workspace, place_of
+from momo_platform.stages.storage.attempts import PARTS, Workspace, check_made, place_of
 from momo_platform.stages.storage.folders import SharedFolders
 
 
@@ -27,15 +27,20 @@ class InPlace:
 
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         output, checkpoints = self._root / place / attempt, self._root / place / CHECKPOINTS
-        output.mkdir(parents=True)
+        output.mkdir(parents=True, exist_ok=True)
         checkpoints.mkdir(exist_ok=True)
+        for path in (*output.rglob(".*"), *(self._root / place / PARTS).rglob(".*")):
+            if is_partial(path):  # of dead processes
+                path.unlink(missing_ok=True)
         return output, checkpoints
 
     def worker_folders(self, workspace: Workspace) -> SharedFolders:
         return SharedFolders(workspace.output, workspace.checkpoints)
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        return describe_files(workspace.output)
+        files = describe_files(workspace.output, workspace.made)
+        check_made(workspace, {name: facts["size"] for name, facts in files.items()})
+        return files
 
     def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:
         """To the disk: a manifest must not be there after a power failure without its files."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from momo_platform.files import sync, write_whole
+from momo_platform.files import write_whole, writing_whole
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.files import Entry
 
@@ -35,11 +35,6 @@ def past_passing_faults(call: Callable[[], T]) -> T:
                 raise
             time.sleep(_PAUSE_SECONDS)
     return call()
-
-
-def is_partial(path: Path) -> bool:
-    """Whether a file is one that is being written, or was when its writer died."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 class LocalFiles:
@@ -136,14 +131,8 @@ class LocalFiles:
     def writing(self, path: str) -> Iterator[Path]:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
+        with writing_whole(target) as temporary:
             yield temporary
-            sync(temporary)
-            temporary.replace(target)
-            sync(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def remove(self, path: str, *, strictly: bool = False) -> None:
         place = self.root / path
