@@ -17,12 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from PIL import Image
 
 from momo_platform.data.card_page import markdown
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.digests import listing_digest
 from momo_platform.data.readers.base import Ignored
 
 CARD, CARD_PAGE, CARD_SAMPLES = "card.json", "card.md", "card_samples"
@@ -186,10 +184,11 @@ class CardBuilder:
         self,
         output: Path,
         sources: Sequence[SourceConfig],
-        listing: pa.Table,
+        files: Mapping[str, Any],
         near_duplicate_bits: int | None,
     ) -> None:
-        """Write the card. `listing` has DIGEST_SCHEMA; the bits are None where there are none."""
+        """Write the card. `files`: count, bytes and digest of the listing of what was read; the
+        bits are None where there are none."""
         steps = [s for s in STEPS if s != "near_duplicates" or near_duplicate_bits is not None]
         document = {
             "format": FORMAT,
@@ -201,11 +200,7 @@ class CardBuilder:
             "reasons": dict(sorted(self.reasons.items(), key=lambda r: (-r[1], r[0]))),
             "near_duplicate_bits": near_duplicate_bits,
             "licences": {s.name: s.licence for s in sources},
-            "files": {
-                "count": len(listing),
-                "bytes": sum(listing["size"].to_pylist()),
-                "sha256": listing_digest(listing),
-            },
+            "files": dict(files),
             "histograms": {n: h.document() for n, h in self.histograms.items()},
             "samples": [self._sample(r, n, output) for n, r in enumerate(self._samples.chosen())],
         }

@@ -7,16 +7,20 @@ import posixpath
 from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
 from momo_platform.data.readers import hashed_endings, reader_of
 
 FILES = "sources.parquet"
+_DIGESTED = 2**14  # rows at a time
 DIGEST_SCHEMA = pa.schema(
     {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
 )
-_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path", "shown")})
+_PLACE_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "root", "path", "shown")} | {"size": pa.int64()}
+)
 
 
 def shown_path(root: str, path: str) -> str:
@@ -38,9 +42,11 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
     else:
         folder = folder or uri
         root = open_uri(folder)[1]
-        paths = [f.path for f in list_files(folder, kind.option, kind.hint)]
-        paths = [path for path in paths if not is_hidden(path, root)]
-        rows = [{"root": folder, "path": p} for p in paths if p.lower().endswith(hashed_endings())]
+        rows = [
+            {"root": folder, "path": file.path, "size": file.size}
+            for file in list_files(folder, kind.option, kind.hint)
+            if file.path.lower().endswith(hashed_endings()) and not is_hidden(file.path, root)
+        ]
     return [
         pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
     ]
@@ -69,15 +75,23 @@ def hash_files(block: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DIGEST_SCHEMA)
 
 
-def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+def files_in_order(tables: Iterable[pa.Table]) -> pa.Table:
     """One table, sorted, each file once."""
-    rows = {(r["source"], r["path"], r["sha256"]): r for table in tables for r in table.to_pylist()}
-    return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=DIGEST_SCHEMA)
+    whole = pa.concat_tables([DIGEST_SCHEMA.empty_table(), *tables])
+    names = ["source", "path", "sha256"]
+    whole = whole.sort_by([(name, "ascending") for name in names]).combine_chunks()
+    new = [
+        pc.not_equal(whole[name].slice(1), whole[name].slice(0, max(0, len(whole) - 1)))
+        for name in names
+    ]
+    differs = pc.or_(pc.or_(new[0], new[1]), new[2]).to_pylist()
+    return whole.filter(pa.array([True, *differs][: len(whole)], pa.bool_()))
 
 
 def listing_digest(listing: pa.Table) -> str:
     """sha256 over a listing's rows, fields joined by a zero byte, a line feed after each."""
     digest = hashlib.sha256()
-    for row in listing.to_pylist():
-        digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
+    for batch in listing.to_batches(_DIGESTED):
+        for row in batch.to_pylist():
+            digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
     return digest.hexdigest()

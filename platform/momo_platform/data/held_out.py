@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +24,8 @@ class HeldOutPictures:
         self, data: Path | None, near_duplicate_bits: int, split: str | None = None
     ) -> None:
         self._digests: set[bytes] = set()
-        self._looks = LookIndex(near_duplicate_bits)
+        looks: list[bytes | None] = []
+        self._looks = LookIndex(looks, near_duplicate_bits)
         self.gone = {"duplicates": 0, "near_duplicates": 0}
         if data is None:
             return
@@ -36,12 +38,8 @@ class HeldOutPictures:
                 held = pa.table(batch).filter(wanted)
                 for row in held.to_pylist():
                     self._digests.add(hashlib.sha256(row["image"]).digest())
-                    self._looks.add(row.get("look"), str(data), "")
-
-    def _fate(self, raw: bytes, look: bytes | None) -> str | None:
-        if hashlib.sha256(raw).digest() in self._digests:
-            return "duplicates"
-        return "near_duplicates" if self._looks.find(look) else None
+                    looks.append(row.get("look"))
+        self._looks = LookIndex(looks, near_duplicate_bits)
 
     def without(self, table: pa.Table) -> pa.Table:
         """The rows whose picture is not held out and does not look like one that is."""
@@ -50,11 +48,11 @@ class HeldOutPictures:
         raw = table["image"].to_pylist()
         has_look = "look" in table.column_names
         looks = table["look"].to_pylist() if has_look else [None] * len(raw)
-        fates = [self._fate(*pair) for pair in zip(raw, looks, strict=True)]
-        for fate in fates:
-            if fate is not None:
-                self.gone[fate] += 1
-        return table.filter(pa.array([fate is None for fate in fates], pa.bool_()))
+        same = np.array([hashlib.sha256(r).digest() in self._digests for r in raw], bool)
+        near = (self._looks.find_many(looks)[0] >= 0) & ~same
+        self.gone["duplicates"] += int(same.sum())
+        self.gone["near_duplicates"] += int(near.sum())
+        return table.filter(pa.array(~(same | near)))
 
 
 class HeldOutCaptions:

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from preparing import pour
 
 from momo_platform.data.card import _EDGES, CARD, CARD_PAGE, CARD_SAMPLES, Histogram
 from momo_platform.data.card_page import plain
 from momo_platform.data.digests import DIGEST_SCHEMA, listing_digest
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA
-from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
 from pipelines.modalities import MODALITIES
 
@@ -39,11 +39,8 @@ def picture_row(number, **changes):
 
 
 def card_of(output, rows, kind="pair", schema=IMAGE_SCHEMA, bits=4):
-    output.mkdir()
-    sink = Sink(output, MODALITIES[kind].kind, schema, bits)
-    for start in range(0, len(rows), 7):
-        sink.add(pa.Table.from_pylist(rows[start : start + 7], schema=schema))
-    sink.close(SOURCES, 0.9)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pour(output, table, MODALITIES[kind].kind, bits, SOURCES)
     return json.loads((output / CARD).read_text())
 
 
