@@ -127,6 +127,6 @@ def write_index(place: Place, index: RowIndex) -> None:
     place.write(INDEX, json.dumps(index.document(), indent=1).encode())
 
 
-def write_mixture(place: Place, index: MixtureIndex) -> None:
-    """The last file of a mixture to be written."""
-    place.write(MIXTURE, json.dumps(index.document(), indent=1).encode())
+def write_mixture(place: Place, mixture: MixtureIndex) -> None:
+    """What a mixture says of its sources."""
+    place.write(MIXTURE, json.dumps(mixture.document(), indent=1).encode())
