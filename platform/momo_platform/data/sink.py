@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from momo_platform.data.card import STEPS, CardBuilder
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import DATA, Kind, SourceConfig
-from momo_platform.data.digests import DIGEST_SCHEMA, FILES, in_order
+from momo_platform.data.digests import DIGEST_SCHEMA, FILES, write_listing
 from momo_platform.data.near import LookIndex
 from momo_platform.stages.errors import UserError
 
@@ -140,17 +140,16 @@ class Sink:
         for writer in (self._kept, self._bad, self._near):
             if writer is not None:
                 writer.close()
-        listing = in_order(self._files)
-        pq.write_table(listing, self.output / FILES)
+        files = write_listing(self._files, self.output / FILES)
         self._check(sources, max_bad_fraction)
-        self.card.write(self.output, sources, listing, self.bits)
+        self.card.write(self.output, sources, files, self.bits)
         total = self.card.total
         ignored = sum((one.counts for one in self.card.ignored.values()), Counter())
         return {
             **({"ignored": dict(ignored.most_common(20))} if ignored else {}),
             **{step: total[step] for step in STEPS},
             "reasons": dict(self.card.reasons.most_common(20)),
-            "sources": {name: dict(tally) for name, tally in self.card.by_source.items()},
+            "sources": self.card.by_source,
         }
 
     def _check(self, sources: Sequence[SourceConfig], max_bad_fraction: float) -> None:
