@@ -24,12 +24,15 @@ FORMAT = 2
 @dataclass(frozen=True)
 class ShardFile:
     """A Parquet file: its name in the artifact, its size in bytes, and how many rows of which
-    source (a file of held-out rows: "", of all sources)."""
+    source (a file of held-out rows: "", of all sources). `ends_at`: where in it the ends of its
+    row groups are listed (shards.py)."""
 
     file: str
     rows: int
     size: int
     source: str = ""
+    sha256: str = ""
+    ends_at: int = 0
 
 
 @dataclass(frozen=True)

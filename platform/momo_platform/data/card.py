@@ -15,7 +15,7 @@ import json
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from PIL import Image
 
 from momo_platform.data.card_page import markdown
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.digests import ListedFiles
 from momo_platform.data.readers.base import Ignored
 
 CARD, CARD_PAGE, CARD_SAMPLES = "card.json", "card.md", "card_samples"
@@ -278,10 +277,11 @@ class CardBuilder:
         self,
         output: Path,
         sources: Sequence[SourceConfig],
-        files: ListedFiles,
+        files: Mapping[str, Any],
         near_duplicate_bits: int | None,
     ) -> None:
-        """Write the card; the bits are None where no near duplicates are searched."""
+        """Write the card. `files`: count, bytes and digest of the listing of what was read; the
+        bits are None where there are none."""
         steps = [s for s in STEPS if s != "near_duplicates" or near_duplicate_bits is not None]
         measured = {name: place for place, name in enumerate(self.kind.measured)}
         names = sorted(self._histograms, key=lambda n: (measured.get(n, len(measured)), n))
@@ -295,7 +295,7 @@ class CardBuilder:
             "reasons": dict(self.reasons),
             "near_duplicate_bits": near_duplicate_bits,
             "licences": {s.name: s.licence for s in sources},
-            "files": asdict(files),
+            "files": dict(files),
             "histograms": {n: self._histograms[n].document() for n in names},
             "samples": [self._sample(r, n, output) for n, r in enumerate(self._samples.chosen())],
         }

@@ -91,6 +91,8 @@ class PrepareConfig:
     by hash, the rest "train"; None: the automatic shares of splits.py.
     Training pictures go that differ from a held-out one in at most `near_duplicate_bits` of the 64
     bits of their perceptual hash (see near.py); -1: only exact repeats go.
+    Shards hold about `bucket_bytes` of rows of all sources; None: 512 MB, of text 64 MB. A task
+    that makes some takes 3.5 times as much memory.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -100,9 +102,12 @@ class PrepareConfig:
     held_out: float | None = 0.0
     valid: float | None = None
     near_duplicate_bits: int = NEAR_BITS
+    bucket_bytes: int | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
+        if self.bucket_bytes is not None:
+            check_bounds(self, bucket_bytes=(1, None))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import itertools
 import posixpath
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ DIGEST_SCHEMA = pa.schema(
 _ORDER = ("source", "path", "sha256")
 _place = itemgetter(*_ORDER)
 _RUN, _RUN_BLOCK, _BLOCK = 2**17, 2**10, 2**16  # rows
-_PLACE_SCHEMA = pa.schema({n: pa.string() for n in ("source", "root", "path", "shown")})
+_PLACE_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "root", "path", "shown")} | {"size": pa.int64()}
+)
 
 
 def shown_path(root: str, path: str) -> str:
@@ -51,9 +52,11 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
     else:
         folder = folder or uri
         root = open_uri(folder)[1]
-        paths = [f.path for f in list_files(folder, kind.option, kind.hint)]
-        paths = [path for path in paths if not is_hidden(path, root)]
-        rows = [{"root": folder, "path": p} for p in paths if p.lower().endswith(hashed_endings())]
+        rows = [
+            {"root": folder, "path": file.path, "size": file.size}
+            for file in list_files(folder, kind.option, kind.hint)
+            if file.path.lower().endswith(hashed_endings()) and not is_hidden(file.path, root)
+        ]
     return [
         pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
     ]
@@ -82,7 +85,7 @@ def hash_files(block: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DIGEST_SCHEMA)
 
 
-def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+def files_in_order(tables: Iterable[pa.Table]) -> pa.Table:
     """One table, sorted, each file once."""
     table = pa.concat_tables([DIGEST_SCHEMA.empty_table(), *tables])
     table = table.sort_by([(name, "ascending") for name in _ORDER]).combine_chunks()
@@ -94,19 +97,11 @@ def in_order(tables: Iterable[pa.Table]) -> pa.Table:
     return table.filter(pa.chunked_array([first, *pa.chunked_array(other).chunks]))
 
 
-@dataclass(frozen=True)
-class ListedFiles:
-    """How many files a listing has, of how many bytes together, and the listing's sha256: over its
-    rows, fields joined by a zero byte, a line feed after each."""
-
-    count: int
-    bytes: int
-    sha256: str
-
-
-def write_listing(tables: Iterable[pa.Table], path: Path) -> ListedFiles:
+def write_listing(tables: Iterable[pa.Table], path: Path) -> dict[str, Any]:
     """Tables by DIGEST_SCHEMA, in any order → one Parquet file, sorted, each file once.
 
+    Returns `count` and `bytes` of the files, and `sha256` over the listing's rows, fields joined by
+    a zero byte, a line feed after each.
     Memory: the largest table and 131,072 rows, and a thousand of each 131,072 that there are.
     """
     digest, count, size = hashlib.sha256(), 0, 0
@@ -117,7 +112,7 @@ def write_listing(tables: Iterable[pa.Table], path: Path) -> ListedFiles:
             for row in rows:
                 size += row["size"]
                 digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
-    return ListedFiles(count, size, digest.hexdigest())
+    return {"count": count, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def _merged(tables: Iterable[pa.Table], scratch: Path) -> Iterator[list[dict[str, Any]]]:
@@ -129,7 +124,7 @@ def _merged(tables: Iterable[pa.Table], scratch: Path) -> Iterator[list[dict[str
         def end_run() -> None:
             file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
             with pa.ipc.new_file(pa.PythonFile(file, "w"), DIGEST_SCHEMA) as run:
-                run.write_table(in_order(held), max_chunksize=_RUN_BLOCK)
+                run.write_table(files_in_order(held), max_chunksize=_RUN_BLOCK)
             runs.append(_rows_of(pa.ipc.open_file(pa.PythonFile(file, "r"))))
 
         for table in tables:
@@ -139,7 +134,9 @@ def _merged(tables: Iterable[pa.Table], scratch: Path) -> Iterator[list[dict[str
                 end_run()
                 held, rows = [], 0
         runs.append(
-            row for batch in in_order(held).to_batches(_RUN_BLOCK) for row in batch.to_pylist()
+            row
+            for batch in files_in_order(held).to_batches(_RUN_BLOCK)
+            for row in batch.to_pylist()
         )
         merged = heapq.merge(*runs, key=_place)
         once = (next(group) for _, group in itertools.groupby(merged, _place))

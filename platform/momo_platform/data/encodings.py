@@ -38,6 +38,11 @@ def _encoding_of(head: bytes) -> tuple[str, int]:
     return "zeros" if len(head) >= 16 and head.count(0) > len(head) / 5 else "utf-8", 0
 
 
+def is_utf8(head: bytes) -> bool:
+    """Whether a text that begins so is not of another encoding."""
+    return _encoding_of(head)[0] == "utf-8"
+
+
 def utf8_chunks(stream: Any, *, whole: bool = True) -> Iterator[bytes]:
     """A stream of bytes as UTF-8 without a mark, 1 MB at a time. Where it is damaged, or none of
     these, a byte comes that no UTF-8 has, so that its line is refused. A stream that is not `whole`

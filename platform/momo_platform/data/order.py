@@ -1,10 +1,19 @@
-"""Sample order and randomness as pure functions of (seed, epoch, position)."""
+"""Sample order and randomness as pure functions of (seed, epoch, position).
+
+A global batch is dealt to *lanes*, and a source's rows of an epoch are cut into one stretch for
+each lane. So a rank, which has whole lanes, reads its own stretches and nothing of the others'.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
+
+from momo_platform.data.cycle import Cycle
+from momo_platform.data.row_groups import SINGLE, SourceRows
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -35,77 +44,130 @@ def uniform(seeds: np.ndarray, n: int, stream: int = 0) -> np.ndarray:
     return ((bits >> np.uint64(40)).astype(np.float32)) * np.float32(2.0**-24)
 
 
-def permuted(places: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
-    """uint64: where a random permutation of 0 … size - 1 takes each of `places`.
-
-    A Feistel network over the next even number of bits, walked until it ends inside the range
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"): no table is held.
-    """
-    half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    with np.errstate(over="ignore"):
-        key = _mix(np.array([seed & (2**64 - 1)], dtype=np.uint64) + _GOLDEN)
-        key = _mix(key + np.uint64(epoch) * _GOLDEN)
-        result = places.astype(np.uint64)
-        outside = np.ones(len(result), dtype=bool)
-        while outside.any():
-            left, right = result[outside] >> half, result[outside] & mask
-            for number in range(4):
-                mixed = _mix(right + key + np.uint64(number + 1) * _GOLDEN)
-                left, right = right, left ^ (mixed & mask)
-            result[outside] = (left << half) | right
-            outside = result >= np.uint64(size)
-    return result
+LANES = 64
+WINDOW = 4  # row groups whose rows are shuffled with one another
 
 
-@dataclass(frozen=True)
+def lanes_of(global_batch: int) -> int:
+    """The largest divisor of the global batch up to LANES."""
+    return next(n for n in range(min(LANES, global_batch), 0, -1) if global_batch % n == 0)
+
+
+def _generator(
+    seed: int, source: int, epoch: int, lane: int = -1, window: int = 0
+) -> np.random.Generator:
+    counter = [0, window, (source << 16) + lane + 1, epoch]
+    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), 0], counter=counter))
+
+
+def _dealt(count: np.ndarray, lane: np.ndarray, lanes: int) -> np.ndarray:
+    """How many of the first `count` rows go to lanes before `lane`, dealt in turn."""
+    return count // lanes * lane + np.minimum(count % lanes, lane)
+
+
 class SampleOrder:
-    """Every row once an epoch, in an order that a restart computes again.
+    """The endless order of rows of several sources, each row once an epoch of its source.
 
-    Row groups ("blocks" of `block` rows) are permuted over the whole corpus; rows are shuffled
-    within a window of `window` consecutive permuted blocks, so a reader holds one window's rows.
-    Memory and the time to any position do not depend on the corpus's size. A last, shorter block
-    always comes last in an epoch.
+    Row groups are permuted over the whole source, and each lane's stretch of them is shuffled in
+    windows of WINDOW row groups. The time to any position does not depend on the number of rows.
+    Memory is 8 bytes a row group for each of a source's two latest epochs. Safe in threads.
     """
 
-    rows: int
-    block: int
-    seed: int
-    window: int = 16
-
-    def __post_init__(self) -> None:
-        if self.rows <= 0:
+    def __init__(self, sources: Sequence[SourceRows], global_batch: int, seed: int) -> None:
+        self._sources = [source for source in sources if source.weight > 0 and source.rows]
+        if not self._sources:
             raise ValueError("a corpus of no rows has no order")
+        self._global, self._seed, self.lanes = global_batch, seed, lanes_of(global_batch)
+        sizes = [source.weight * source.rows for source in self._sources]
+        self.cycle = Cycle(sizes, self.lanes)
+        self._rows = np.array([source.rows for source in self._sources])
+        self._windows: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
+        self._epochs: dict[int, OrderedDict[int, tuple[np.ndarray, np.ndarray | None]]] = {}
+        self._lock = threading.Lock()
 
     def rows_at(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and rows, int64 [stop - start], of positions start … stop of the endless order."""
-        epochs, rows = [], []
-        position = start
-        while position < stop:
-            epoch, offset = divmod(position, self.rows)
-            size = self.block * self.window
-            window, inside = divmod(offset, size)
-            members = self._window(epoch, window)
-            take = members[inside : inside + stop - position]
-            epochs.append(np.full(len(take), epoch, dtype=np.int64))
-            rows.append(take)
-            position += len(take)
-        return np.concatenate(epochs), np.concatenate(rows)
+        """Epochs and row numbers, int64 [stop - start], of positions start … stop."""
+        step, place = np.divmod(np.arange(start, stop), self._global)
+        a_lane = self._global // self.lanes
+        lane = place // a_lane
+        source, taken = self.cycle.at(lane, step * a_lane + place % a_lane)
+        rows, dealt = self._rows[source], taken * self.lanes + lane
+        epoch = dealt // rows
+        begun, ended = epoch * rows, (epoch + 1) * rows
+        inside = taken + (lane - begun) // self.lanes  # of the lane's stretch in this epoch
+        first = _dealt(ended, lane, self.lanes) - _dealt(begun, lane, self.lanes)
+        after = _dealt(ended, lane + 1, self.lanes) - _dealt(begun, lane + 1, self.lanes)
+        numbers = np.empty(stop - start, dtype=np.int64)
+        with self._lock:
+            for one in np.unique(source):
+                mine = np.flatnonzero(source == one)
+                places = self._shuffled(
+                    int(one), *(a[mine] for a in (epoch, lane, inside, after - first))
+                )
+                numbers[mine] = self._numbers(int(one), epoch[mine], first[mine] + places)
+        return epoch, numbers
 
-    def _window(self, epoch: int, window: int) -> np.ndarray:
-        first = window * self.window
-        last = min(first + self.window, self._whole + (1 if self.rows % self.block else 0))
-        places = np.arange(first, min(last, self._whole), dtype=np.uint64)
-        blocks = permuted(places, self._whole, self.seed ^ 0xB10C, epoch).astype(np.int64)
-        if last > self._whole:
-            blocks = np.append(blocks, self._whole)
-        members = [
-            np.arange(b * self.block, min((b + 1) * self.block, self.rows), dtype=np.int64)
-            for b in blocks
-        ]
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 32) + window]))
-        return generator.permutation(np.concatenate(members))
+    def _shuffled(
+        self, one: int, epoch: np.ndarray, lane: np.ndarray, inside: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """Places in the lane's stretch, shuffled in their windows; those of lanes begin at
+        different places, so that not all lanes turn to the next at once."""
+        source = self._sources[one]
+        if source.single:
+            return inside
+        size = WINDOW * source.row_group
+        shift = lane * size // self.lanes
+        window = (inside + shift) // size
+        begin = np.maximum(window * size - shift, 0)
+        length = np.minimum((window + 1) * size - shift, rows) - begin
+        result = np.empty(len(inside), dtype=np.int64)
+        order = np.lexsort((window, epoch, lane))
+        keys = np.stack([epoch, lane, window, length])[:, order]
+        cuts = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
+        for mine in np.split(order, cuts):
+            at = mine[0]
+            key = one, int(epoch[at]), int(lane[at]), int(window[at])
+            shuffle = self._window(key, int(length[at]))
+            result[mine] = begin[at] + shuffle[inside[mine] - begin[at]]
+        return result
 
-    @property
-    def _whole(self) -> int:
-        return self.rows // self.block
+    def _window(self, key: tuple[int, ...], length: int) -> np.ndarray:
+        found = self._windows.get(key)
+        if found is None:
+            found = _generator(self._seed, *key).permutation(length).astype(np.uint16)
+            self._windows[key] = found
+            if len(self._windows) > 3 * self.lanes * len(self._sources):
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(key)
+        return found
+
+    def _numbers(self, one: int, epoch: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Row numbers of places in the epochs' permuted row groups."""
+        source, result = self._sources[one], np.empty(len(places), dtype=np.int64)
+        for number in np.unique(epoch):
+            mine = epoch == number
+            groups, ends = self._epoch(one, int(number))
+            if ends is None:
+                result[mine] = source.numbers(groups[places[mine]])
+                continue
+            at = np.searchsorted(ends, places[mine].astype(ends.dtype), "right")  # else it is cast
+            begins = np.where(at > 0, ends[at - 1], 0)
+            result[mine] = source.numbers(groups[at], places[mine] - begins)
+        return result
+
+    def _epoch(self, one: int, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """A source's row groups in an epoch's order, and the places where they end."""
+        known = self._epochs.setdefault(one, OrderedDict())
+        if epoch not in known:
+            source = self._sources[one]
+            kind = np.uint32 if source.rows < 2**32 else np.uint64
+            units = source.rows if source.single else source.groups
+            groups = _generator(self._seed, one, epoch).permutation(units).astype(np.uint32)
+            ends = None if source.single else np.cumsum(source.sizes()[groups], dtype=kind)
+            known[epoch] = groups, ends
+            # A source of a few rows is in many epochs at once.
+            if len(known) > (max(2, SINGLE // units) if source.single else 2):
+                known.popitem(last=False)
+        known.move_to_end(epoch)
+        return known[epoch]

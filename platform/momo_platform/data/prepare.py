@@ -1,51 +1,45 @@
-"""The stages that make usable rows of raw ones, by Ray Data.
+"""The stages that make usable rows of raw ones: survey, list, map, reduce, merge.
 
-Rows stream through Ray tasks in order (`preserve_order`) into one Parquet file a stage. What
-can't be used goes to `quarantine.parquet` with its reason and is counted; training pictures that
-look like held-out ones go to `near_duplicates.parquet`; `sources.parquet` holds size and sha256 of
-every file that was read; `card.json` and `card.md` tell what there is.
+Ray Data runs the tasks, the storage holds their state (`parts.py`): what a task has written is not
+made again, after a worker is killed or by the next driver. A *survey* decides how the work is
+divided; *list* names the rows of each unit of a source; *map* prepares a part of them and writes
+it by bucket; *reduce* makes a bucket's shards; the driver merges records. Names and bytes are
+those of the sources alone, for any number of workers.
 
-Memory: the stage's own process holds the listing (about 1 kB a picture), one block, two digests a
-kept row (about 250 bytes) and the look of each held-out picture (about 700 bytes). A task holds
-the raw bytes of 64 pictures at most and the capped ones of one block of 256, or 4,096 documents.
-Equal sources give equal bytes: rows are sorted and row groups have a fixed size.
+What can't be used goes to `quarantine.parquet` with its reason and is counted; training pictures
+that look like held-out ones go to `near_duplicates.parquet`; `sources.parquet` holds size and
+sha256 of every file that was read; `card.json` and `card.md` tell what there is.
+
+Memory: the stage's own process holds a record a part, a few kB each, and the looks of held-out
+pictures (about 100 bytes each), and no rows. A task of the map holds about 128 MB of prepared rows
+and their copies, one of the reduce at most 3.5 times its bucket.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from momo_platform.data.config import DATA, Kind, PrepareConfig, SourceConfig
-from momo_platform.data.digests import blocks_to_hash, hash_files
-from momo_platform.data.filesystems import filesystem_of
-from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.card import CardBuilder
+from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
+from momo_platform.data.listers import Lister, ListPictures, ListTexts
+from momo_platform.data.mapping import hash_part, map_part, write_files
+from momo_platform.data.merge import left_out, merge, not_read
+from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_name
 from momo_platform.data.readers.base import Ignored
-from momo_platform.data.rows import (
-    IMAGE_SCHEMA,
-    TEXT_SCHEMA,
-    PrepareImages,
-    PrepareText,
-)
-from momo_platform.data.sink import QUARANTINE, Sink
-from momo_platform.data.sources import list_rows, text_places
-from momo_platform.data.splits import divide_rows, estimate_documents, shares
+from momo_platform.data.reduce import reduce_bucket, write_plan
+from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
+from momo_platform.data.survey import Plan, list_unit_parts, survey
+from momo_platform.data.tasks import Task, run_tasks
 from momo_platform.stages.stage import Artifact, Context
 
-__all__ = ["DATA", "QUARANTINE", "PrepareConfig", "in_blocks", "prepare_rows", "resolve"]
-_TASK_ROWS = 256  # fewer are all overhead (docs/experiments.md); more leave the last task alone
-# Ray Data's reservation of resources starts a task only a second after the one before and idles
-# 0.2 s between tasks (Ray 2.60, docs/experiments.md). It is there to hold tasks back when nobody
-# takes what they made: our writer takes what about thirty processors prepare, so it is off below.
-_NO_RESERVATION_CPUS = 16
-_HELD_OUT_FIRST = {"test": 0, "valid": 1}
-_PLACE_SCHEMA = pa.schema(
-    {n: pa.string() for n in ("source", "root", "path")}
-    | {n: pa.int64() for n in ("start", "stop")}
-    | {"alone": pa.bool_()}
-)
+BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
+ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
+_REDUCE_MEMORY = 3.5  # of a bucket
 
 
 def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -53,104 +47,166 @@ def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
     if not source.uri.startswith("input:"):
         return source.uri
     role, _, rest = source.uri.removeprefix("input:").partition("/")
-    return str(inputs[role].path / rest)
-
-
-def in_blocks(rows: list[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
-    """Rows in the order of the list, as many together as a Ray task takes."""
-    return [
-        pa.Table.from_pylist(rows[i : i + _TASK_ROWS], schema=schema)
-        for i in range(0, len(rows), _TASK_ROWS)
-    ]
-
-
-def _through_ray(blocks: list[pa.Table], function: Any) -> Iterator[pa.Table]:
-    """Map blocks by Ray Data, results in the order of the input."""
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    many = ray.cluster_resources().get("CPU", 0.0) > _NO_RESERVATION_CPUS
-    context.op_resource_reservation_enabled = many
-    dataset = ray.data.from_arrow(blocks).map_batches(
-        function, batch_format="pyarrow", batch_size=None
-    )
-    yield from dataset.iter_batches(batch_format="pyarrow", batch_size=None)
-
-
-def _to_hash(config: PrepareConfig, inputs: Mapping[str, Artifact], kind: Kind) -> list[pa.Table]:
-    return [b for s in config.sources for b in blocks_to_hash(s, resolve(s, inputs), kind)]
-
-
-def prepare_rows(
-    blocks: list[pa.Table],
-    function: Any,
-    sink: Sink,
-    config: PrepareConfig,
-    inputs: Mapping[str, Artifact],
-    context: Context,
-    total: int | None = None,
-) -> dict[str, Any]:
-    """Blocks of raw rows through `function`, in Ray tasks and in order, into the sink, and the
-    checksums of the sources' files; returns the metrics. `total`: how many rows there are."""
-    for table in _through_ray(blocks, function):
-        sink.add(table)
-        read = sink.card.total["read"]
-        known = {"step": read, "total": total}
-        context.progress(known if total is not None else {"message": f"{read} documents"})
-    sink.add_files(_through_ray(_to_hash(config, inputs, sink.kind), hash_files))
-    metrics = sink.close(config.sources, config.max_bad_fraction)
-    if note := "; ".join(filter(None, (sink.left_out(), sink.not_read()))):
-        context.progress({"note": note})
-    return metrics
+    return str(inputs[role].place / rest)
 
 
 def prepare_pictures(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
 ) -> dict[str, Any]:
-    """Stage: pictures, with captions where the kind needs them → `data.parquet` by IMAGE_SCHEMA."""
-    rows: list[dict[str, Any]] = []
-    ignored = {source.name: Ignored() for source in config.sources}
-    for source in config.sources:
-        context.progress({"message": f"listing {source.name}"})
-        place = resolve(source, inputs)
-        rows += list_rows(source, place, kind, ignored=ignored[source.name])
-    divide_rows(rows, config.held_out, config.valid)
-    rows.sort(key=lambda r: (_HELD_OUT_FIRST.get(r["split"], 2), r["source"], r["key"]))
-    sink = Sink(context.output, kind, IMAGE_SCHEMA, config.near_duplicate_bits)
-    sink.card.ignored = ignored
-    schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
-    function = PrepareImages(config.image, kind.needs("caption"))
-    blocks = in_blocks(rows, schema)
-    return prepare_rows(blocks, function, sink, config, inputs, context, len(rows))
-
-
-def _count_documents(places: list[dict[str, Any]]) -> int:
-    """About how many documents there are; of data sets exactly."""
-    files: dict[str, list[str]] = {}
-    count = 0
-    for place in places:
-        if place.get("stop") is not None:
-            count += place["stop"] - place["start"]
-        else:
-            files.setdefault(place["root"], []).append(place["path"])
-    return count + sum(estimate_documents(filesystem_of(r), paths) for r, paths in files.items())
+    """Stage: pictures, with captions where the kind needs them → shards by IMAGE_SCHEMA."""
+    mapper = PrepareImages(config.image, kind.needs("caption"))
+    near_bits = config.near_duplicate_bits
+    return prepare(config, inputs, context, kind, ListPictures(), mapper, IMAGE_SCHEMA, near_bits)
 
 
 def prepare_text(
     config: PrepareConfig, inputs: Mapping[str, Artifact], context: Context, kind: Kind
 ) -> dict[str, Any]:
-    """Stage: text → `data.parquet` with columns source, key, text, split."""
-    ignored = {source.name: Ignored() for source in config.sources}
-    places = [
-        {"source": source.name} | place
-        for source in config.sources
-        for place in text_places(resolve(source, inputs), kind, ignored[source.name])
+    """Stage: text → shards with the columns source, key, text, split."""
+    mapper = PrepareText(config.min_text_length)
+    options = {"row_group": TEXT_ROW_GROUP, "bucket_bytes": TEXT_BUCKET_BYTES, "by_key": False}
+    return prepare(config, inputs, context, kind, ListTexts(), mapper, TEXT_SCHEMA, **options)
+
+
+def prepare(
+    config: PrepareConfig,
+    inputs: Mapping[str, Artifact],
+    context: Context,
+    kind: Kind,
+    lister: Lister,
+    mapper: Mapper,
+    schema: pa.Schema,
+    near_bits: int | None = None,
+    *,
+    row_group: int = ROW_GROUP,
+    bucket_bytes: int = BUCKET_BYTES,
+    by_key: bool = True,
+    surveyed: int = 50_000,
+) -> dict[str, Any]:
+    """A whole preparation; returns the stage's metrics. Raises UserError.
+
+    `mapper` is called in tasks with a table of at most 256 of the rows that `lister` lists, and
+    returns one by `schema`, or several after one another. Each row has `source`, `key` (its name in
+    messages), `split` ("" or None: drawn by its `group`), `reason` (why it can't be used, else
+    None), the kind's content and what is yours; `file`, `size` and `sha256` are of a file of its
+    own. `near_bits` is None for rows without a `look`. `bucket_bytes` where the config has none;
+    for `by_key` and `surveyed` see Job.
+    """
+    job = Job(
+        config,
+        {source.name: resolve(source, inputs) for source in config.sources},
+        kind,
+        lister,
+        mapper,
+        schema,
+        near_bits,
+        config.bucket_bytes or bucket_bytes,
+        row_group,
+        by_key,
+        context.parts,
+        context.output_place,
+        surveyed,
+    )
+    context.progress({"message": f"listing {', '.join(job.places)}"})
+    (document,) = run_tasks([{}], partial(survey_sources, job))
+    plan = Plan.of(document)
+    card = CardBuilder(kind)
+    mapped, ignored = _map(job, plan, context)
+    card.ignored = ignored
+    for record in mapped.values():
+        card.merge(record.pop("card"))
+    _hand_over(job, plan, mapped)
+    reduced: dict[int, Task] = {}
+    tasks = [{"bucket": number} for number in range(plan.buckets)]
+    memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
+    for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
+        card.merge(record.pop("card"))
+        reduced[record["bucket"]] = record
+        context.progress({"message": f"bucket {len(reduced)} of {plan.buckets}"})
+    records = [reduced[number] for number in range(plan.buckets)]
+    (files,) = run_tasks([{}], partial(list_files_read, job, plan.hashes, _with_files(mapped)))
+    metrics = merge(job, context, mapped, records, card, files)
+    if note := "; ".join(filter(None, (left_out(card), not_read(card)))):
+        context.progress({"note": note})
+    return metrics
+
+
+def _with_files(mapped: Mapping[str, Task]) -> list[str]:
+    """The parts that read files of their own."""
+    return [name for name, record in mapped.items() if record["files"]]
+
+
+def survey_sources(job: Job, _: Task) -> Iterator[Task]:
+    yield survey(job).document()
+
+
+def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+    """Of a unit that is not listed yet its parts, and what is not read of it; other tasks are
+    passed on."""
+    if "unit" not in task or "part" in task:
+        yield task
+        return
+    for found in list_unit_parts(job, plan, task["unit"]):
+        yield task | ({"part": found} if isinstance(found, int) else {"ignored": found})
+
+
+def prepare_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+    """A part's record; checksums of files give none."""
+    if "hash" in task:
+        hash_part(job, task["hash"])
+    elif "ignored" in task:
+        yield task
+    else:
+        unit, part = task["unit"], task["part"]
+        yield map_part(job, plan, unit, part) | {"name": f"map/{part_name(unit, part)}"}
+
+
+def reduce_rows(job: Job, task: Task) -> Iterator[Task]:
+    yield reduce_bucket(job, task["bucket"]) | task
+
+
+def list_files_read(job: Job, hashes: int, parts: list[str], _: Task) -> Iterator[Task]:
+    yield write_files(job, hashes, parts)
+
+
+def _map(job: Job, plan: Plan, context: Context) -> tuple[dict[str, Task], dict[str, Ignored]]:
+    """Records by the names of parts, in the order of units and parts; by source what was not
+    read."""
+    tasks: list[Task] = [
+        {"unit": unit, "part": part}
+        for unit, parts in enumerate(plan.listed)
+        for part in range(parts)
     ]
-    blocks = [pa.Table.from_pylist([place], schema=_PLACE_SCHEMA) for place in places]
-    sink = Sink(context.output, kind, TEXT_SCHEMA)
-    sink.card.ignored = ignored
-    documents = _count_documents(places) if config.held_out is None else 0
-    function = PrepareText(config.min_text_length, shares(documents, config.held_out, config.valid))
-    return prepare_rows(blocks, function, sink, config, inputs, context)
+    tasks += [{"hash": number} for number in range(plan.hashes)]
+    tasks += [{"unit": unit} for unit in range(len(plan.listed), len(plan.units))]
+    steps = [partial(prepare_rows, job, plan)]
+    if len(plan.listed) < len(plan.units):
+        steps.insert(0, partial(list_rows, job, plan))
+    mapped: dict[str, Task] = {}
+    unread: dict[int, Ignored] = {}
+    done = 0
+    for record in run_tasks(tasks, *steps):
+        if "ignored" in record:
+            unread[record["unit"]] = Ignored.of(record["ignored"])
+            continue
+        mapped[record.pop("name")] = record
+        done += record["rows"]
+        known = {"step": done, "total": max(done, plan.rows)}
+        context.progress(known if job.lister.counted else {"message": f"{done} documents"})
+    ignored = dict(plan.ignored)
+    for unit in sorted(unread):
+        ignored[plan.units[unit].source].merge(unread[unit])
+    return dict(sorted(mapped.items())), ignored
+
+
+def _hand_over(job: Job, plan: Plan, mapped: Mapping[str, Task]) -> None:
+    """Tell the reduce what the map wrote."""
+    objects, offsets = [], []
+    for name, record in mapped.items():
+        some = record.pop("offsets")
+        objects += [rows_name(name, number) for number in range(len(some))]
+        offsets += [np.array(one, np.int64) for one in some]
+    named = [f"{name}.looks.arrow" for name, record in mapped.items() if record["looks"]]
+    looks = [*read_tables(job.parts, named)]
+    edges = np.stack(offsets) if offsets else np.zeros((0, plan.buckets + 1), np.int64)
+    write_plan(job, objects, edges, looks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +25,6 @@ from momo_platform.data.listing import (
     picture_of,
 )
 from momo_platform.data.readers import reader_at
-from momo_platform.data.splits import Shares
 from momo_platform.data.text import BadText, clean_caption, normalise
 
 ROWS_HELD = 64
@@ -53,6 +52,7 @@ IMAGE_SCHEMA = pa.schema(
     }
 )
 TEXT_SCHEMA = pa.schema({n: pa.string() for n in ("source", "key", "text", "split", "reason")})
+_WITH_GROUP = TEXT_SCHEMA.append(pa.field("group", pa.string()))
 
 
 def find_pictures(refs: Sequence[PictureRef]) -> list[Found]:
@@ -142,6 +142,8 @@ class PrepareImages:
 
     def __init__(self, image: ImageConfig, with_captions: bool) -> None:
         self.image, self.with_captions = image, with_captions
+        self.row_bytes = 4 * image.size_cap**2
+        """About what a row has at most: three bytes a pixel, and its longer side."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         raw = table.to_pylist()
@@ -161,10 +163,10 @@ class PrepareImages:
 
 
 class PrepareText:
-    """A block of text files → blocks of documents by TEXT_SCHEMA, in a Ray task."""
+    """A block of places of text → blocks of documents by TEXT_SCHEMA, and `group`, in a task."""
 
-    def __init__(self, min_length: int, shares: Shares) -> None:
-        self.min_length, self.shares = min_length, shares
+    def __init__(self, min_length: int) -> None:
+        self.min_length = min_length
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for item in table.to_pylist():
@@ -174,21 +176,38 @@ class PrepareText:
                 split = split.strip().lower()
                 if split not in SPLITS:
                     reason = f"unknown split: {split[:80]!r}"
-                split = SPLITS.get(split, "")
                 cleaned = normalise(text) if text is not None else ""
                 if reason is None and len(cleaned) < self.min_length:
                     reason = f"shorter than {self.min_length} characters"
                 key = f"{name}:{number}" if number else name
-                rows.append(
-                    {
-                        "source": item["source"],
-                        "key": key,
-                        "text": cleaned,
-                        "split": split or self.shares.split_of(group or cleaned),
-                        "reason": reason,
-                    }
-                )
+                row = {"source": item["source"], "key": key, "text": cleaned, "reason": reason}
+                rows.append(row | {"split": SPLITS.get(split, ""), "group": group})
                 if len(rows) == _DOCUMENTS:
-                    yield pa.Table.from_pylist(rows, schema=TEXT_SCHEMA)
+                    yield pa.Table.from_pylist(rows, schema=_WITH_GROUP)
                     rows = []
-            yield pa.Table.from_pylist(rows, schema=TEXT_SCHEMA)
+            yield pa.Table.from_pylist(rows, schema=_WITH_GROUP)
+
+
+class PrepareFiles:
+    """A block of files as `ListFiles` has them → their bytes through `read`, in a task.
+
+    `read` gives the columns that are yours, or {"reason": why the file can't be used}.
+    """
+
+    def __init__(self, read: Callable[[bytes], dict[str, Any]], schema: pa.Schema) -> None:
+        self.read, self.schema = read, schema
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = []
+        for listed in table.to_pylist():
+            raw = read_file(listed["root"], listed["path"])
+            facts = {"file": shown_path(listed["root"], listed["path"]), "size": len(raw)}
+            facts |= {"sha256": hashlib.sha256(raw).hexdigest()}
+            rows.append(listed | facts | self.read(raw))
+        return pa.Table.from_pylist(rows, schema=self.schema)
+
+
+def file_schema(**columns: pa.DataType) -> pa.Schema:
+    """Of rows by `PrepareFiles` with these columns."""
+    texts = ("source", "key", "group", "split", "reason", "file", "sha256")
+    return pa.schema({n: pa.string() for n in texts} | {"size": pa.int64()} | columns)

@@ -1,119 +1,102 @@
-"""Immutable Parquet shards with an index: written once, read by row."""
+"""Files of rows: Parquet whose row groups can each be fetched and read by themselves.
+
+A corpus of a hundred million rows has footers of gigabytes, and a reader in random order would need
+nearly all of them for its first batch. So behind each row group's pages stands a footer of its own:
+from four bytes before the pages ("PAR1") to the end of that footer the bytes are a whole Parquet
+file of one row group. Other readers know nothing of it and see an ordinary Parquet file. Behind the
+last row group stands where they end, at `ShardFile.ends_at`.
+"""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-INDEX = "index.json"
-ROW_GROUP = 256
+from momo_platform.data.artifacts import ShardFile
+from momo_platform.stages.storage.place import Place
+
+PICTURE_GROUP, TOKEN_GROUP = 64, 256
+"""Rows of a row group: of pictures and pairs, and of tokens."""
+MAGIC = b"PAR1"
+ENDS = np.dtype("<u8")
+_OPTIONS = {
+    "compression": "zstd",
+    "write_page_checksum": True,
+    "write_statistics": False,
+    "use_dictionary": False,
+}
 
 
-def write_shards(
-    tables: Iterable[pa.Table], folder: Path, *, row_group: int = ROW_GROUP, rows_per_shard: int
-) -> int:
-    """Write rows in order as `shard-00000.parquet` …; returns their number.
+def write_rows(
+    place: Place, file: str, tables: Iterable[pa.Table], row_group: int, source: str = ""
+) -> ShardFile:
+    """Write rows in order as the Parquet file `file`; equal rows give equal bytes.
 
-    Holds one shard's rows in memory. Every row group but the last has exactly `row_group` rows,
-    so a row's place follows from its number.
+    Holds as many of them as `tables` hands over at once. Every row group but the last has exactly
+    `row_group` rows. Raises ValueError where there are no rows. A task tells the stage of it by
+    `context.made(shard.file, size=shard.size, sha256=shard.sha256)`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    per_shard = max(row_group, rows_per_shard // row_group * row_group)
-    shards: list[dict[str, object]] = []
+    with place.writing(file) as path:
+        rows, ends_at = _write(path, tables, row_group)
+        if not rows:
+            raise ValueError(f"{place}/{file}: no rows to write")
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = path.stat().st_size
+    return ShardFile(file, rows, size, source, sha256, ends_at)
+
+
+def _write(path: Path, tables: Iterable[pa.Table], row_group: int) -> tuple[int, int]:
+    """Rows, and where the list of ends stands."""
+    rows, ends, writer, names_types = 0, [], None, False
+    with pa.OSFile(str(path), "wb") as sink:
+        for group in _groups(tables, row_group):
+            if writer is None:
+                writer = pq.ParquetWriter(sink, group.schema, **_OPTIONS)
+                plain = pq.read_schema(pa.BufferReader(_alone(group, names_types=False)))
+                names_types = not plain.equals(group.schema)
+            begin = sink.tell()
+            writer.write_table(group, row_group_size=row_group)
+            pages = sink.tell() - max(begin, len(MAGIC))
+            alone = _alone(group, names_types)
+            sink.write(alone.slice(len(MAGIC) + pages))
+            if sink.tell() - max(begin, len(MAGIC)) != len(alone) - len(MAGIC):
+                raise ValueError(f"{path}: a row group has other pages alone than in the file")
+            ends.append(sink.tell())
+            rows += len(group)
+        ends_at = sink.tell()
+        if writer is not None:
+            sink.write(np.array(ends, ENDS).tobytes())
+            writer.close()
+    return rows, ends_at
+
+
+def _alone(group: pa.Table, names_types: bool) -> pa.Buffer:
+    """A row group as a file of its own. `names_types`: with types of Arrow that Parquet does not
+    know (lists of fixed size …)."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(group, sink, row_group_size=len(group), store_schema=names_types, **_OPTIONS)
+    return sink.getvalue()
+
+
+def _groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Tables of `rows` rows, the last perhaps of fewer, each of one chunk."""
     pending: list[pa.Table] = []
     waiting = 0
-    schema: pa.Schema | None = None
-
-    def flush(table: pa.Table) -> None:
-        name = f"shard-{len(shards):05d}.parquet"
-        pq.write_table(table, folder / name, row_group_size=row_group, compression="zstd")
-        shards.append({"file": name, "rows": len(table)})
-
     for table in tables:
-        schema = table.schema
-        pending.append(table)
+        pending.append(table.replace_schema_metadata(None))
         waiting += len(table)
-        while waiting >= per_shard:
-            joined = pa.concat_tables(pending)
-            flush(joined.slice(0, per_shard))
-            pending = [joined.slice(per_shard)]
-            waiting = len(pending[0])
+        if waiting < rows:
+            continue
+        joined, start = pa.concat_tables(pending), 0
+        while waiting - start >= rows:
+            yield joined.slice(start, rows).combine_chunks()
+            start += rows
+        pending, waiting = [joined.slice(start)], waiting - start
     if waiting:
-        flush(pa.concat_tables(pending))
-    total = sum(int(str(s["rows"])) for s in shards)
-    index = {
-        "rows": total,
-        "row_group": row_group,
-        "rows_per_shard": per_shard,
-        "shards": shards,
-        "columns": schema.names if schema else [],
-    }
-    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
-    return total
-
-
-class ShardDataset:
-    """Rows of a folder of shards by number, from any thread; keeps `cached_groups` row groups in
-    memory."""
-
-    def __init__(self, folder: Path, cached_groups: int = 64) -> None:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        self._folder = folder
-        self._rows, self.row_group = int(index["rows"]), int(index["row_group"])
-        self._groups_per_shard = int(index["rows_per_shard"]) // self.row_group
-        self._shards = [s["file"] for s in index["shards"]]
-        self.columns: tuple[str, ...] = tuple(index["columns"])
-        self._cache: OrderedDict[tuple[int, tuple[str, ...]], pa.Table] = OrderedDict()
-        self._cached_groups = cached_groups
-        self._lock = threading.Lock()  # a loader's threads share the cache
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": OrderedDict(), "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def stored_bytes(self) -> int:
-        """Of all shards, as they lie on the disk."""
-        return sum((self._folder / name).stat().st_size for name in self._shards)
-
-    def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
-        key = group, columns
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        shard, inside = divmod(group, self._groups_per_shard)
-        with pq.ParquetFile(self._folder / self._shards[shard]) as file:
-            table = file.read_row_group(inside, columns=list(columns), use_threads=False)
-        with self._lock:
-            self._cache[key] = table
-            while len(self._cache) > self._cached_groups:
-                self._cache.popitem(last=False)
-        return table
-
-    def read(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
-        """The given rows [B] in their order; of their columns all or, without touching the others,
-        `columns`."""
-        wanted = self.columns if columns is None else tuple(columns)
-        groups = rows // self.row_group
-        tables, places, base = [], np.empty(len(rows), dtype=np.int64), 0
-        for group in np.unique(groups):
-            table = self._group(int(group), wanted)
-            here = groups == group
-            places[here] = base + rows[here] - group * self.row_group
-            tables.append(table)
-            base += len(table)
-        return pa.concat_tables(tables).take(pa.array(places))
+        yield pa.concat_tables(pending).combine_chunks()

@@ -1,7 +1,8 @@
 """Corpora as people have them: folders, tables, text, tars, data sets; local or by URI.
 
-What reads them is in `readers/`. `list_rows` names what there is without reading pictures; bytes
-are read later, in Ray tasks. A listing takes about 1 kB of memory a row.
+What reads them is in `readers/`. A listing names what there is without reading pictures; bytes are
+read later. Tasks list a unit each: a tar, a Parquet file that holds its pictures, or a whole source
+where a row is known only from all its files. A listing takes about 1 kB of memory a file.
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from momo_platform.data import filesystems
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.filesystems import COMPRESSED, endings, is_hidden, list_files
 from momo_platform.data.images import EXTENSIONS
-from momo_platform.data.readers import packed_endings, reader_of, with_pictures, with_texts
+from momo_platform.data.readers import (
+    packed_endings,
+    reader_at,
+    reader_of,
+    with_pictures,
+    with_texts,
+)
 from momo_platform.data.readers.base import Corpus, Ignored, Reader
 from momo_platform.stages.errors import UserError
 
@@ -48,14 +56,26 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
     return digest.hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What a task lists of a source: some of its files, or all that there is (`paths` None). `size`
+    and `rows` are those of a `Share`."""
+
+    source: str
+    uri: str
+    paths: tuple[str, ...] | None = None
+    size: int | None = None
+    rows: int | None = None
+
+
 def list_corpus(
     name: str, uri: str, kind: Kind, more: Sequence[str] = (), ignored: Ignored | None = None
 ) -> Corpus:
     """A place's files for its readers; hidden ones are ignored."""
-    files = [file.path for file in list_files(uri, kind.option, kind.hint)]
+    files = {f.path: f.size or 0 for f in list_files(uri, kind.option, kind.hint)}
     _, root = filesystems.open_uri(uri)
     shown = [path for path in files if not is_hidden(path, root)]
-    corpus = Corpus(name, uri, kind, shown, more, ignored=ignored or Ignored())
+    corpus = Corpus(name, uri, kind, shown, more, files, ignored=ignored or Ignored())
     for path in files:
         if is_hidden(path, root):
             corpus.ignored.add("hidden", corpus.relative(path))
@@ -81,28 +101,51 @@ def _why_unread(path: str, kind: Kind, reader: Reader) -> str:
     return f"not read: {ending or 'files without an ending'}"
 
 
-def list_rows(
-    source: SourceConfig,
-    uri: str,
-    kind: Kind,
-    more: Sequence[str] = (),
-    ignored: Ignored | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Rows of an image or pair corpus by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
+def _with_pictures(corpus: Corpus) -> tuple[Reader, Sequence[str]]:
+    """The first reader that finds pictures in a folder: shards, tables beside their pictures, or
+    pictures alone. Raises UserError where none does."""
+    if found := with_pictures(corpus):
+        return found
+    kind, there = corpus.kind, endings(corpus.files)
+    raise UserError(
+        f"{kind.option} {corpus.uri}: no picture and no table in it{there}; {kind.hint}"
+    )
 
-    Of a folder the first reader that finds pictures in it reads them: shards, tables beside their
-    pictures, or pictures alone. `more` names columns of tables whose values a row has as `more`.
-    At the end `ignored` has what was not read.
-    """
+
+def units_of(source: SourceConfig, uri: str, kind: Kind, ignored: Ignored) -> list[Unit]:
+    """How tasks divide the listing of an image or pair corpus; `ignored` has what its folder shows
+    not to be read, and `list_unit` adds the rest. Raises UserError."""
     if whole := reader_of(uri):
-        yield from whole.list(Corpus(source.name, uri, kind, (), more), ())
+        (share,) = whole.units(Corpus(source.name, uri, kind), ())
+        return [Unit(source.name, uri, None, share.size, share.rows)]
+    corpus = list_corpus(source.name, uri, kind, (), Ignored())
+    reader, paths = _with_pictures(corpus)
+    shares = reader.units(corpus, paths)
+    if len(shares) == 1:
+        return [Unit(source.name, uri, None, shares[0].size, shares[0].rows)]
+    _count_unread(corpus, reader, paths)
+    ignored.merge(corpus.ignored)
+    return [Unit(source.name, uri, tuple(some), size, rows) for some, size, rows in shares]
+
+
+def list_unit(
+    unit: Unit, kind: Kind, more: Sequence[str] = (), ignored: Ignored | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows of a unit by `ROW_SCHEMA`, in order; unreadable ones have a `reason`.
+
+    `more` names columns of tables whose values a row has as `more`. At the end `ignored` has what
+    of it was not read.
+    """
+    if unit.paths is not None:
+        reader = reader_at(unit.uri, unit.paths[0])
+        corpus = Corpus(unit.source, unit.uri, kind, unit.paths, more, divided=True)
+        yield from reader.list(replace(corpus, ignored=ignored or Ignored()), unit.paths)
         return
-    corpus = list_corpus(source.name, uri, kind, more, ignored)
-    found = with_pictures(corpus)
-    if found is None:
-        there = endings(corpus.files)
-        raise UserError(f"{kind.option} {uri}: no picture and no table in it{there}; {kind.hint}")
-    reader, paths = found
+    if whole := reader_of(unit.uri):
+        yield from whole.list(Corpus(unit.source, unit.uri, kind, (), more), ())
+        return
+    corpus = list_corpus(unit.source, unit.uri, kind, more, ignored)
+    reader, paths = _with_pictures(corpus)
     for row in reader.list(corpus, paths):
         if row["path"]:
             corpus.used.add(posixpath.normpath(row["path"]))
@@ -110,9 +153,20 @@ def list_rows(
     _count_unread(corpus, reader, paths)
 
 
+def list_rows(
+    source: SourceConfig,
+    uri: str,
+    kind: Kind,
+    more: Sequence[str] = (),
+    ignored: Ignored | None = None,
+) -> Iterator[dict[str, Any]]:
+    """All rows of an image or pair corpus, as `list_unit` has them."""
+    return list_unit(Unit(source.name, uri), kind, more, ignored)
+
+
 def text_places(uri: str, kind: Kind, ignored: Ignored | None = None) -> list[dict[str, Any]]:
-    """What Ray tasks read at a time of a corpus of text: a file, or a share of a data set. Raises
-    UserError without any."""
+    """What Ray tasks read at a time of a corpus of text: a file or a range of its lines, or a share
+    of a data set. Raises UserError without any."""
     if whole := reader_of(uri):
         return [*whole.places(Corpus("", uri, kind), ())]
     corpus = list_corpus("", uri, kind, ignored=ignored)

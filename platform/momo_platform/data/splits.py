@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 
 _SHARE, _LARGEST_SHARE = 0.10, 0.20
 _ENOUGH, _MOST = 500, 10_000
-_FIRST = {"test": 0, "valid": 1, "train": 2}
+TRAIN = "train"
+_FIRST = {"test": 0, "valid": 1, TRAIN: 2}
+_END = 2**64  # above every hash
 _SAMPLED_FILES, _SAMPLED_BYTES = 20, 2**20
 _TAR_BYTES = 4096  # of a document in a tar, about: header, text and padding
 
@@ -30,13 +32,6 @@ class Shares:
 
     test: float
     valid: float
-
-    def split_of(self, group: str) -> str:
-        """By the group's hash alone: the part's size is right on average."""
-        position = int.from_bytes(_hash(group), "big") / 2**64
-        return (
-            "test" if position < self.test else "valid" if position >= 1 - self.valid else "train"
-        )
 
 
 def shares(groups: int, held_out: float | None, valid: float | None = None) -> Shares:
@@ -53,19 +48,45 @@ def _hash(group: str) -> bytes:
     return hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[:8]
 
 
-def divide(groups: Iterable[str], parts: Shares) -> dict[str, str]:
-    """Group → split, with parts of exact size: test has the lowest hashes, valid the highest.
+@dataclass(frozen=True)
+class Division:
+    """Which groups are held out, by their hashes: test below one, valid from another on. `named`
+    groups have a split by what some of their rows say."""
+
+    test_below: int
+    valid_from: int
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    def split_of(self, group: str) -> str:
+        if (split := self.named.get(group)) is not None:
+            return split
+        place = int.from_bytes(_hash(group), "big")
+        return "test" if place < self.test_below else "valid" if place >= self.valid_from else TRAIN
+
+
+def about(parts: Shares) -> Division:
+    """Parts of about those sizes, whatever the groups are."""
+    return Division(int(parts.test * _END), int((1 - parts.valid) * _END))
+
+
+def exactly(groups: Iterable[str], parts: Shares) -> Division:
+    """Parts of exact size of these groups: test has the lowest hashes, valid the highest.
 
     Where two groups or more are divided, one at least is left to train on.
     """
-    ordered = sorted({(_hash(g), g) for g in groups})
+    ordered = sorted(int.from_bytes(_hash(g), "big") for g in {*groups})
     count = len(ordered)
     test = min(_up(parts.test * count), max(0, count - 1))
     valid = min(_up(parts.valid * count), max(0, count - test - 1))
-    return {
-        group: "test" if place < test else "valid" if place >= count - valid else "train"
-        for place, (_, group) in enumerate(ordered)
-    }
+    ordered.append(_END)
+    return Division(ordered[test], ordered[count - valid])
+
+
+def divide(groups: Iterable[str], parts: Shares) -> dict[str, str]:
+    """Group → split, by `exactly`."""
+    groups = {*groups}
+    found = exactly(groups, parts)
+    return {group: found.split_of(group) for group in groups}
 
 
 def _up(number: float) -> int:
@@ -73,19 +94,31 @@ def _up(number: float) -> int:
 
 
 def divide_rows(
-    rows: Sequence[dict[str, Any]], held_out: float | None, valid: float | None = None
-) -> None:
-    """Give a `split` to every row that names none. Rows of a group that names one follow it."""
+    rows: Iterable[Mapping[str, Any]],
+    held_out: float | None,
+    valid: float | None = None,
+    more: float = 1.0,
+) -> Division:
+    """What gives a split to every row that names none. Rows of a group that names one follow it.
+
+    `more`: how many rows there are for each of these; where there are more, parts have their size
+    on average.
+    """
     named: dict[str, str] = {}
+    silent: set[str] = set()
     for row in rows:
-        if (split := row["split"]) in _FIRST:
-            before = named.setdefault(row["group"], split)
+        split, group = row["split"], row.get("group") or ""
+        if split in _FIRST:
+            before = named.setdefault(group, split)
             if _FIRST[split] < _FIRST[before]:
-                named[row["group"]] = split
-    open_groups = {r["group"] for r in rows if not r["split"] and not r.get("reason")} - set(named)
-    found = divide(open_groups, shares(len(open_groups), held_out, valid)) | named
-    for row in rows:
-        row["split"] = row["split"] or found.get(row["group"], "train")
+                named[group] = split
+        elif not split and not row.get("reason"):
+            silent.add(group)
+    follow = {group: named[group] for group in silent & set(named)}
+    groups = silent - set(named)
+    if more > 1:
+        return replace(about(shares(round(more * len(groups)), held_out, valid)), named=follow)
+    return replace(exactly(groups, shares(len(groups), held_out, valid)), named=follow)
 
 
 def estimate_documents(filesystem: pafs.FileSystem, paths: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from momo_platform.data.encodings import to_utf8, utf8_chunks
@@ -17,6 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff]")
 _SPACE = re.compile(r"\s+")
 LONGEST_CAPTION = 10_000  # characters
 LONGEST_LINE = 2**26
+_CHUNK = 2**20
 # Only HTML's own elements, their attributes with values: `<PERSON>`, `a<b and c>d` are words.
 _ELEMENTS = (
     "a|abbr|address|article|b|big|blockquote|body|br|button|center|cite|code|dd|del|div|dl|dt|em|"
@@ -45,13 +46,14 @@ def _cut(raw: bytes) -> list[bytes]:
     return raw.splitlines() if len(raw) <= LONGEST_LINE else [raw]
 
 
-def lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    """A stream's lines in UTF-8, as `bytes.splitlines` cuts them; holds one line and 1 MB.
+def lines(stream: pa.NativeFile, *, utf8: bool = False) -> Iterator[bytes]:
+    """A stream's lines in UTF-8, as `bytes.splitlines` cuts them; holds one line and 1 MB. `utf8`:
+    it is known to be that.
 
     Of a line longer than LONGEST_LINE one byte more than that comes, so that it is refused.
     """
     rest = bytearray()
-    for chunk in utf8_chunks(stream):
+    for chunk in iter(lambda: stream.read(_CHUNK), b"") if utf8 else utf8_chunks(stream):
         head, newline, tail = chunk.partition(b"\n")
         rest += head[: max(0, LONGEST_LINE + 1 - len(rest))]
         if not newline:
@@ -61,19 +63,6 @@ def lines(stream: pa.NativeFile) -> Iterator[bytes]:
         yield from (whole + newline).splitlines()
         rest = bytearray(last)
     yield from _cut(bytes(rest))
-
-
-def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
-    """(line number from 1, text) of bytes or of their lines; None for a line that is not UTF-8.
-
-    Blank lines are left out."""
-    for number, line in enumerate(raw.splitlines() if isinstance(raw, bytes) else raw, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError:
-            yield number, None
 
 
 def decode_caption(raw: bytes) -> str:

@@ -21,7 +21,7 @@ from momo_platform.data.card import (
 )
 from momo_platform.data.card_page import plain
 from momo_platform.data.config import SourceConfig
-from momo_platform.data.digests import DIGEST_SCHEMA, ListedFiles, in_order, write_listing
+from momo_platform.data.digests import DIGEST_SCHEMA, files_in_order, write_listing
 from pipelines.modalities import MODALITIES
 
 SOURCES = (SourceConfig("a", "/secret/place", licence="CC-BY 4.0"), SourceConfig("b", ""))
@@ -42,7 +42,7 @@ def picture_row(number, **changes):
     } | changes
 
 
-FILES = ListedFiles(32, 224, "0" * 64)
+FILES = {"count": 32, "bytes": 224, "sha256": "0" * 64}
 
 
 def counted(rows, kind="pair"):
@@ -232,7 +232,7 @@ def test_the_listing_of_files_is_sorted_and_has_each_once(tmp_path, monkeypatch)
         found = write_listing(tables, tmp_path / "sources.parquet")
         assert pq.read_table(tmp_path / "sources.parquet").to_pylist() == expected
         digest = hashlib.sha256(lines.encode()).hexdigest()
-        assert found == ListedFiles(len(expected), 7 * len(expected), digest)
+        assert found == {"count": len(expected), "bytes": 7 * len(expected), "sha256": digest}
     assert [p.name for p in tmp_path.iterdir()] == ["sources.parquet"]
-    assert in_order([]).num_rows == 0
-    assert write_listing([], tmp_path / "none.parquet").count == 0
+    assert files_in_order([]).num_rows == 0
+    assert write_listing([], tmp_path / "none.parquet")["count"] == 0

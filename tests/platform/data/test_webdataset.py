@@ -17,7 +17,6 @@ from momo_platform.data.readers import tar
 from momo_platform.data.readers.tar import BadTar, Member, walk
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
-from momo_platform.data.splits import Shares
 from pipelines.modalities import IMAGE, MODALITIES, TEXT
 
 
@@ -53,7 +52,7 @@ def prepared(path, kind="pair"):
 def documents(path):
     places = [{"source": "s"} | place for place in text_places(str(path), TEXT.kind)]
     table = pa.Table.from_pylist(places)
-    return [row for block in PrepareText(3, Shares(0, 0))(table) for row in block.to_pylist()]
+    return [row for block in PrepareText(3)(table) for row in block.to_pylist()]
 
 
 def test_captions_labels_and_splits_come_from_their_members(tmp_path):

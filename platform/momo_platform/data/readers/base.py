@@ -31,7 +31,7 @@ class Document(NamedTuple):
     group: str = ""
 
 
-def as_document(number: int, row: Mapping[str, Any] | str) -> Document:
+def as_document(number: int | str, row: Mapping[str, Any] | str) -> Document:
     """Of a table's row, or of the reason why it can't be read."""
     if isinstance(row, str):
         return Document(str(number), None, reason=row)
@@ -48,6 +48,19 @@ def as_document(number: int, row: Mapping[str, Any] | str) -> Document:
     return Document(str(number), text, str(row.get("split") or ""), reason, group)
 
 
+class Share(NamedTuple):
+    """Files that a task lists, their bytes (None: what they name is elsewhere), and about how many
+    rows they have (None: as many a byte as others)."""
+
+    paths: Sequence[str]
+    size: int | None
+    rows: int | None = None
+
+
+def a_file_each(corpus: Corpus, paths: Sequence[str]) -> list[Share]:
+    return [Share([path], corpus.sizes.get(path, 0)) for path in paths]
+
+
 @dataclass
 class Ignored:
     """What of a source is not read, by reason: how much, and the names of some of it."""
@@ -61,18 +74,37 @@ class Ignored:
         if len(named) < _EXAMPLES:
             named.append(name)
 
+    def merge(self, other: Ignored) -> None:
+        """Add what is not read of what comes after this."""
+        self.counts += other.counts
+        for reason, names in other.examples.items():
+            own = self.examples.setdefault(reason, [])
+            own += names[: _EXAMPLES - len(own)]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"counts": dict(self.counts), "examples": self.examples}
+
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> Ignored:
+        """Inverse of `document`."""
+        return Ignored(Counter(document["counts"]), document["examples"])
+
 
 @dataclass(frozen=True)
 class Corpus:
     """A source as its readers are given it: its name and place, all `files` that are there, and
     the names of `more` columns whose values rows have as `more`. Readers note in `used` which files
-    beside their own they read, and in `ignored` what they leave out of what is theirs."""
+    beside their own they read, and in `ignored` what they leave out of what is theirs. `sizes` in
+    bytes are those of the files; of a `divided` corpus others list the rest."""
 
     name: str
     uri: str
     kind: Kind
     files: Sequence[str] = ()
     more: Sequence[str] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    divided: bool = False
     used: set[str] = field(default_factory=set)
     ignored: Ignored = field(default_factory=Ignored)
 
@@ -86,6 +118,11 @@ class Corpus:
         if path == self.root:
             return posixpath.basename(path)
         return posixpath.relpath(path, self.root)
+
+
+def place_of(corpus: Corpus, path: str, **more: Any) -> dict[str, Any]:
+    """One of a reader's `places`."""
+    return {"root": corpus.uri, "path": path, "size": corpus.sizes.get(path, 0), **more}
 
 
 class Reader:
@@ -120,15 +157,20 @@ class Reader:
         """Of the files whose endings are this reader's, those with pictures."""
         return paths
 
+    def units(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[Share]:
+        """How tasks share the listing of these files: one has all, unless a file's rows are known
+        from that file alone."""
+        return [Share(paths, sum(corpus.sizes.get(path, 0) for path in paths), len(paths))]
+
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows by ROW_SCHEMA, with a `reason` where they can't be used, of the files `paths`, or of
         the place. Reads no picture. Raises UserError for what can't be read at all."""
         raise NotImplementedError
 
     def places(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[dict[str, Any]]:
-        """What tasks read documents of, one each: root, path and, of a part, its rows from `start`
-        to `stop`."""
-        return [{"root": corpus.uri, "path": path} for path in paths]
+        """What tasks read documents of, one each: root, path, size in bytes and, of a part, its
+        rows or bytes from `start` to `stop`."""
+        return [place_of(corpus, path) for path in paths]
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
         """In a task: the documents of one of `places`."""

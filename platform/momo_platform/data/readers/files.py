@@ -11,14 +11,8 @@ from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader
-from momo_platform.data.text import (
-    LONGEST_CAPTION,
-    LONGEST_LINE,
-    BadText,
-    decode_caption,
-    decode_lines,
-    lines,
-)
+from momo_platform.data.readers.line_ranges import line_ranges, lines_of
+from momo_platform.data.text import LONGEST_CAPTION, LONGEST_LINE, BadText, decode_caption
 
 TEXT = ".txt"
 NO_CAPTION = "no caption lies beside the picture"
@@ -51,18 +45,26 @@ class PlainFiles(Reader):
                 row["no_caption"] = NO_CAPTION
             yield row | {"reason": reason or row["reason"]}
 
+    def places(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[dict[str, Any]]:
+        return [place for path in paths for place in line_ranges(corpus, path)]
+
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
         try:
-            opened = filesystem_of(place["root"]).open_input_stream(place["path"])
+            for number, raw in lines_of(place):
+                if raw.strip():
+                    yield _document(number, raw)
         except PermissionError as error:
             yield Document("", None, reason=f"the file can't be read: {error}")
-            return
-        with opened as file:
-            for number, line in decode_lines(lines(file)):
-                reason = None if line is not None else "the line is not UTF-8"
-                if line is not None and len(line) > LONGEST_LINE // 4:
-                    line, reason = None, f"longer than {LONGEST_LINE // 4} characters"
-                yield Document(str(number), line, reason=reason)
+
+
+def _document(number: str, raw: bytes) -> Document:
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return Document(number, None, reason="the line is not UTF-8")
+    if len(line) > LONGEST_LINE // 4:
+        return Document(number, None, reason=f"longer than {LONGEST_LINE // 4} characters")
+    return Document(number, line)
 
 
 READER = PlainFiles()

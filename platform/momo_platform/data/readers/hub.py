@@ -19,7 +19,7 @@ from typing import Any
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.images import LARGEST_FILE, BadImage
 from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
-from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
+from momo_platform.data.readers.base import Corpus, Document, Reader, Share, Stored, as_document
 from momo_platform.data.readers.table_rows import batch_rows
 from momo_platform.data.readers.tables import class_names, is_binary, with_class
 from momo_platform.stages.errors import UserError
@@ -191,6 +191,9 @@ class Hub(Reader):
         paths = {f["filename"] for data in splits_of(uri).values() for f in data.cache_files}
         return [(path, f"{uri}#{Path(path).name}") for path in sorted(paths)]
 
+    def units(self, corpus: Corpus, paths: Sequence[str] = ()) -> Sequence[Share]:
+        return [Share((), None, sum(map(len, splits_of(corpus.uri).values())))]
+
     def list(self, corpus: Corpus, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         uri, kind, splits = corpus.uri, corpus.kind, splits_of(corpus.uri)
         folder = self.folder(uri) or ""
@@ -226,9 +229,11 @@ class Hub(Reader):
         for split, data in splits.items():
             if not _columns(data, TEXT_NAMES):
                 raise _lacks(corpus, split, data, "text", TEXT_NAMES[0])
+            mean = data.data.nbytes // max(1, data.data.num_rows)
             for i in range(0, len(data), _DOCUMENTS):
                 stop = min(i + _DOCUMENTS, len(data))
-                places.append({"root": corpus.uri, "path": split, "start": i, "stop": stop})
+                place = {"root": corpus.uri, "path": split, "start": i, "stop": stop}
+                places.append(place | {"size": mean * (stop - i)})
         return places
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:

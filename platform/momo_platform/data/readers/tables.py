@@ -24,8 +24,19 @@ from momo_platform.data.columns import (
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.images import EXTENSIONS, BadImage
 from momo_platform.data.listing import RowRef, file_ref, make_row
-from momo_platform.data.readers.base import Corpus, Document, Reader, Stored, as_document
+from momo_platform.data.readers.base import (
+    Corpus,
+    Document,
+    Reader,
+    Share,
+    Stored,
+    a_file_each,
+    as_document,
+    place_of,
+)
+from momo_platform.data.readers.line_ranges import line_ranges, lines_of
 from momo_platform.data.readers.table_rows import (
+    LINES,
     SEPARATED,
     TABLES,
     checked_names,
@@ -35,6 +46,8 @@ from momo_platform.data.readers.table_rows import (
     read_table_rows,
     why_unreadable,
 )
+from momo_platform.data.splits import estimate_documents
+from momo_platform.data.text import parse_json
 
 _ROWS_LOOKED_AT = 20
 _WORDS = re.compile(r"[\s,;|\"]+")
@@ -162,12 +175,19 @@ class Tables(Reader):
             corpus.used.add(path)
         return [path for path in paths if path in kept]
 
+    def units(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[Share]:
+        """A Parquet file that holds its pictures is listed on its own; what other tables name is
+        known from all of them."""
+        if all(_embeds(corpus, path) for path in paths):
+            return a_file_each(corpus, paths)
+        return [Share(paths, None, estimate_documents(filesystem_of(corpus.uri), paths))]
+
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
             try:
                 yield from _rows(corpus, path)
             except DamagedTable as error:
-                if len(paths) == 1:
+                if len(paths) == 1 and not corpus.divided:
                     raise
                 row = make_row(corpus.name, corpus.relative(path), {}, corpus.uri)
                 yield row | {"reason": str(error)}
@@ -188,12 +208,26 @@ class Tables(Reader):
     def places(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[dict[str, Any]]:
         readable = [path for path in corpus.files if path.lower().endswith((".txt", *TABLES))]
         alone = len(readable) == 1
-        return [{"root": corpus.uri, "path": path, "alone": alone} for path in paths]
+        return [
+            place
+            for path in paths
+            for place in (
+                line_ranges(corpus, path, alone=alone)
+                if path.lower().endswith(LINES)
+                else [place_of(corpus, path, alone=alone)]
+            )
+        ]
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
-        columns = (*TEXT_NAMES, "split", "group")
-        found = read_table_rows(filesystem_of(place["root"]), place["path"], columns)
         try:
+            if place.get("stop") is not None:
+                rows = (
+                    (number, parse_json(line)) for number, line in lines_of(place) if line.strip()
+                )
+                yield from (as_document(number, row) for number, row in rows)
+                return
+            columns = (*TEXT_NAMES, "split", "group")
+            found = read_table_rows(filesystem_of(place["root"]), place["path"], columns)
             yield from (as_document(number, row) for number, row in found)
         except DamagedTable as error:
             if place.get("alone"):
@@ -211,6 +245,17 @@ def _has_pictures(corpus: Corpus, path: str, names: set[str]) -> bool:
     )
     words = (word for value in values if isinstance(value, str) for word in _WORDS.split(value))
     return any(posixpath.basename(word) in names for word in words if "://" not in word)
+
+
+def _embeds(corpus: Corpus, path: str) -> bool:
+    """Also for a damaged Parquet file, which has its reason when it is listed."""
+    if not path.lower().endswith(".parquet"):
+        return False
+    try:
+        schema = pq.read_schema(path, filesystem=filesystem_of(corpus.uri))
+    except (pa.ArrowInvalid, OSError):
+        return True
+    return embedded_column(schema) is not None
 
 
 def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
 from momo_platform.data.listing import FileRef, SpanRef, first, make_row
-from momo_platform.data.readers.base import Corpus, Document, Reader
+from momo_platform.data.readers.base import Corpus, Document, Reader, Share, a_file_each
 from momo_platform.data.text import LONGEST_LINE, BadText, decode_caption, parse_json
 
 _BLOCK = 512
@@ -217,6 +217,9 @@ class Tar(Reader):
 
     pictures = texts = hashed = (".tar",)
     packed = True
+
+    def units(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[Share]:
+        return a_file_each(corpus, paths)
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in paths:

@@ -1,0 +1,182 @@
+"""The reduce of a preparation: a task makes the shards of a bucket.
+
+It reads the bucket's range of each object that the map wrote, drops repeats and what looks like a
+held-out picture, and writes one shard a source, and one file of what is held out. The order of
+digests is the order of rows, so that any stretch of a shard is a random sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
+from momo_platform.data.artifacts import SHARDS
+from momo_platform.data.card import CardBuilder
+from momo_platform.data.near import LookIndex
+from momo_platform.data.parts import (
+    Job,
+    read_record,
+    read_table,
+    unit_name,
+    write_record,
+    write_table,
+)
+from momo_platform.data.repeats import HELD_OUT, in_order, split_ranks
+from momo_platform.data.shards import write_rows
+from momo_platform.stages.storage.place import Place
+
+LOOKS, RANGES, OBJECTS = "looks.arrow", "ranges.int64", "objects"
+NEAR_SCHEMA = pa.schema(
+    {
+        **{n: pa.string() for n in ("source", "key", "held_out_source", "held_out_key")},
+        "bits": pa.int32(),
+    }
+)
+_READERS = 8
+_COUNTED = 256  # rows that are counted at a time
+_GROUPS = 16  # row groups that are written at a time
+
+
+def shard_name(source: str, bucket: int) -> str:
+    """Of a source's rows in a bucket; of any name a file's."""
+    plain = re.sub(r"[^\w.-]", "_", source, flags=re.ASCII)
+    if plain != source:
+        plain += "-" + hashlib.sha256(source.encode()).hexdigest()[:8]
+    return f"{SHARDS}/{plain}-{bucket:05d}.parquet"
+
+
+def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa.Table]) -> None:
+    """What all reduce tasks read. `offsets` [objects, buckets + 1]: where buckets begin in each."""
+    job.parts.write(RANGES, np.ascontiguousarray(offsets.T, "<i8").tobytes())
+    write_record(job.parts, OBJECTS, {"names": objects})
+    if looks:
+        table = pa.concat_tables(looks)
+        rows = table.select(["source", "key"]).to_pylist()
+        ranks = split_ranks(table).tolist()
+        order = sorted(range(len(rows)), key=lambda n: (ranks[n], *rows[n].values()))
+        write_table(job.parts, LOOKS, table.take(order))
+
+
+def _read_bucket(job: Job, bucket: int) -> pa.Table:
+    """Rows by `job.kept`, in the order of units and parts."""
+    record = read_record(job.parts, OBJECTS)
+    assert record is not None
+    names = record["names"]
+    with job.parts.open(RANGES) as file:
+        file.seek(8 * len(names) * bucket)
+        edges = np.frombuffer(file.read(16 * len(names)), "<i8").reshape(2, len(names)).tolist()
+
+    def rows(name: str, start: int, stop: int) -> list[pa.RecordBatch]:
+        if start == stop:
+            return []
+        with job.parts.open(name) as file:
+            file.seek(start)
+            raw = pa.BufferReader(file.read_buffer(stop - start))
+        batches = []
+        while raw.tell() < stop - start:
+            batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(raw), job.kept))
+        return batches
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = [batch for some in pool.map(rows, names, *edges) for batch in some]
+    return pa.Table.from_batches(found, schema=job.kept).combine_chunks()
+
+
+@lru_cache(maxsize=1)  # for the tasks of one process
+def _held_out_looks(parts: Place, bits: int) -> tuple[pa.Table, LookIndex]:
+    table = read_table(parts, LOOKS)
+    return table, LookIndex(table["look"].to_pylist(), bits)
+
+
+def _find_near(job: Job, table: pa.Table, rows: np.ndarray) -> dict[int, dict[str, Any]]:
+    """Of these training rows those that look like a held-out one, and which."""
+    if job.near_bits is None or job.near_bits < 0 or job.parts.size(LOOKS) is None:
+        return {}
+    held_out, index = _held_out_looks(job.parts, job.near_bits)
+    numbers, bits = index.find_many(table["look"].take(rows).to_pylist())
+    hits = np.flatnonzero(numbers >= 0)
+    like = held_out.select(["source", "key"]).take(numbers[hits]).to_pylist()
+    return {
+        int(rows[hit]): {
+            "held_out_source": one["source"],
+            "held_out_key": one["key"],
+            "bits": int(bits[hit]),
+        }
+        for hit, one in zip(hits, like, strict=True)
+    }
+
+
+def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
+    """Make a bucket's shards; returns its record, or that of shards that are there."""
+    name = f"reduce/{unit_name(bucket)}"
+    record = read_record(job.parts, name)
+    if record is not None and all(
+        job.output.size(file["file"]) == file["size"]
+        for file in (*record["shards"], *record["held_out"])
+    ):
+        return record
+    table = _read_bucket(job, bucket)
+    order, goes = in_order(table, by_key=job.by_key)
+    ranks = split_ranks(table)[order]
+    training = ranks == len(HELD_OUT)
+    near = _find_near(job, table, order[training & ~goes])
+    looks_like = np.isin(order, np.fromiter(near, np.int64, len(near)))
+    card = _counted(
+        job,
+        table,
+        order,
+        np.where(goes, "duplicates", np.where(looks_like, "near_duplicates", "kept")),
+    )
+    if near:
+        rows = [n for n in order.tolist() if n in near]
+        ours = table.select(["source", "key"]).take(rows).to_pylist()
+        found = [row | near[n] for n, row in zip(rows, ours, strict=True)]
+        write_table(job.parts, f"{name}.near.arrow", pa.Table.from_pylist(found, NEAR_SCHEMA))
+    kept = ~goes & ~looks_like
+    files = _write_shards(job, table, bucket, order[kept & training], order[kept & ~training])
+    record = files | {"rows": len(table), "near": len(near), "card": card.record()}
+    write_record(job.parts, name, record)
+    return record
+
+
+def _counted(job: Job, table: pa.Table, order: np.ndarray, fates: np.ndarray) -> CardBuilder:
+    card = CardBuilder(job.kind)
+    for start in range(0, len(order), _COUNTED):
+        rows = table.take(order[start : start + _COUNTED]).to_pylist()
+        for row, fate in zip(rows, fates[start : start + _COUNTED].tolist(), strict=True):
+            card.count(row, fate)
+    return card
+
+
+def _write_shards(
+    job: Job, table: pa.Table, bucket: int, training: np.ndarray, held_out: np.ndarray
+) -> dict[str, Any]:
+    """One file a source of the rows `training`, in this order, and one of those `held_out`."""
+    sources = np.asarray(
+        pc.index_in(
+            table["source"], value_set=pa.array([s.name for s in job.config.sources], pa.string())
+        )
+    )
+    shards = [
+        _write(job, shard_name(source.name, bucket), source.name, table, rows)
+        for number, source in enumerate(job.config.sources)
+        if len(rows := training[sources[training] == number])
+    ]
+    file = f"{HELD_OUT_FOLDER}/{bucket:05d}.parquet"
+    others = [_write(job, file, "", table, held_out)] if len(held_out) else []
+    return {"shards": shards, "held_out": others}
+
+
+def _write(job: Job, name: str, source: str, table: pa.Table, rows: np.ndarray) -> dict[str, Any]:
+    """A file of these rows; returns its ShardFile."""
+    step = _GROUPS * job.row_group
+    some = (table.take(rows[start : start + step]) for start in range(0, len(rows), step))
+    return vars(write_rows(job.output, name, some, job.row_group, source))

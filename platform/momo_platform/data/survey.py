@@ -1,0 +1,216 @@
+"""The first look at a preparation's sources, in one task: how the work is divided.
+
+It lists `Job.surveyed` rows at most. Where the sources end before, held-out parts have their exact
+size, and nothing is listed again. Else the number of rows is estimated from the sizes of files.
+What follows from it (parts, buckets, splits) depends on the sources alone, never on the workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from momo_platform.data.parts import (
+    Job,
+    part_name,
+    read_record,
+    unit_name,
+    write_record,
+    write_table,
+)
+from momo_platform.data.readers.base import Ignored
+from momo_platform.data.sources import Unit
+from momo_platform.data.splits import Division
+
+_LEAST_ROWS, _MOST_ROWS = 256, 8192  # of a part: fewer are all overhead (docs/experiments.md)
+_PARTS = 64  # of a corpus, so that many tasks share even a small one
+_PART_BYTES, _LEAST_BYTES = 2**26, 2**20  # that a task reads for a part
+_HASH_BYTES = 2**28  # that a task reads for checksums
+_ROW_BYTES = 50_000  # of a row whose picture is elsewhere
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`listed`: how many parts the first units have, which need not be listed again. `rows`: about
+    how many there are, and `bucket_bytes` of a bucket. `ignored`: by source, what is known not to
+    be read, of the folders and of these units."""
+
+    units: tuple[Unit, ...]
+    listed: tuple[int, ...]
+    hashes: int
+    rows: int
+    bucket_bytes: int
+    part_rows: int
+    part_bytes: int
+    buckets: int
+    division: Division
+    ignored: Mapping[str, Ignored]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        known = {name: one.document() for name, one in self.ignored.items()}
+        return dataclasses.asdict(replace(self, ignored={})) | {"ignored": known}
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> Plan:
+        """Inverse of `document`."""
+        units = [u | {"paths": u["paths"] and tuple(u["paths"])} for u in document["units"]]
+        ignored = {name: Ignored.of(one) for name, one in document["ignored"].items()}
+        division = Division(**document["division"])
+        known = {"units": tuple(Unit(**u) for u in units), "listed": tuple(document["listed"])}
+        return Plan(**document | known | {"division": division, "ignored": ignored})
+
+
+def survey(job: Job) -> Plan:
+    """Make the plan, and list what is listed on the way; where there is one already, return it."""
+    if (document := read_record(job.parts, "plan")) is not None:
+        return Plan.of(document)
+    ignored = {source.name: Ignored() for source in job.config.sources}
+    units = [
+        unit
+        for source in job.config.sources
+        for unit in job.lister.units(
+            source, job.places[source.name], job.kind, ignored[source.name]
+        )
+    ]
+    rows, unread = _first_rows(job, units)
+    whole = len(unread)  # units that were listed to their ends
+    for unit, of_unit in zip(units, unread, strict=False):
+        ignored[unit.source].merge(of_unit)
+    counts = _row_counts(units, rows, whole)
+    surveyed = [row for some in rows for row in some]
+    more = 1.0 if whole == len(units) else sum(counts) / max(1, len(surveyed))
+    size = _prepared_bytes(job, units, counts)
+    buckets = max(1, -(-size // job.bucket_bytes))
+    read = sum(unit.size or 0 for unit in units)
+    plan = Plan(
+        units=tuple(units),
+        listed=(),
+        hashes=_write_hashes(job),
+        rows=sum(counts),
+        bucket_bytes=size // buckets,
+        part_rows=min(_MOST_ROWS, max(_LEAST_ROWS, 2 ** int(math.log2(1 + sum(counts) // 128)))),
+        part_bytes=min(_PART_BYTES, max(_LEAST_BYTES, read // _PARTS)),
+        buckets=buckets,
+        division=job.lister.division(surveyed, job.config, more),
+        ignored=ignored,
+    )
+    parts = [_write_listing(job, plan, n, rows[n], unread[n]) for n in range(whole)]
+    plan = replace(plan, listed=tuple(sum(1 for _ in some) for some in parts))
+    write_record(job.parts, "plan", plan.document())
+    return plan
+
+
+def _first_rows(
+    job: Job, units: Sequence[Unit]
+) -> tuple[list[list[dict[str, Any]]], list[Ignored]]:
+    """The first rows by unit, and of units that end before it what is not read of them."""
+    rows: list[list[dict[str, Any]]] = []
+    unread: list[Ignored] = []
+    left = job.surveyed
+    for unit in units:
+        ignored, some = Ignored(), []
+        rows.append(some)
+        for row in job.lister.rows(unit, job.kind, ignored):
+            if len(some) == left:
+                return rows, unread
+            some.append(row)
+        unread.append(ignored)
+        left -= len(some)
+    return rows, unread
+
+
+def _row_counts(units: Sequence[Unit], rows: Sequence[list[Any]], whole: int) -> list[int]:
+    """Rows of each unit, exact of the first `whole`."""
+    counted, covered = 0, 0
+    for number, (unit, some) in enumerate(zip(units, rows, strict=False)):
+        last = some[-1] if some else {}
+        if number < whole:
+            covered += unit.size or 0
+        elif last.get("offset") is not None:
+            covered += last["offset"] + last["size"]  # how far its file was read
+        else:
+            continue
+        counted += len(some)
+    share = counted / max(1, covered)
+    counts = [len(some) for some in rows[:whole]]
+    for number, unit in enumerate(units[whole:], start=whole):
+        least = len(rows[number]) if number < len(rows) else 0
+        guess = round(share * (unit.size or 0)) if unit.rows is None else unit.rows
+        counts.append(max(least, guess))
+    return counts
+
+
+def _prepared_bytes(job: Job, units: Sequence[Unit], counts: Sequence[int]) -> int:
+    """About what all rows have when they are prepared."""
+    size = sum(
+        count * _ROW_BYTES if unit.size is None else unit.size
+        for unit, count in zip(units, counts, strict=True)
+    )
+    most = getattr(job.mapper, "row_bytes", None)
+    return size if most is None else min(size, sum(counts) * most)
+
+
+def _write_hashes(job: Job) -> int:
+    """Which files' checksums are to be made, some for each task; returns how many tasks."""
+    groups: list[list[pa.Table]] = []
+    held = _HASH_BYTES
+    for source in job.config.sources:
+        for block in job.lister.to_hash(source, job.places[source.name], job.kind):
+            if held >= _HASH_BYTES:
+                groups.append([])
+                held = 0
+            groups[-1].append(block)
+            held += block["size"][0].as_py() or 0
+    for number, group in enumerate(groups):
+        write_table(job.parts, f"hash/{unit_name(number)}.arrow", pa.concat_tables(group))
+    return len(groups)
+
+
+def _in_parts(plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many rows together as a task prepares."""
+    part: list[dict[str, Any]] = []
+    held = 0
+    for row in rows:
+        size = row.get("size") or 0
+        if part and (len(part) == plan.part_rows or held + size > plan.part_bytes):
+            yield part
+            part, held = [], 0
+        part.append(row)
+        held += size
+    if part:
+        yield part
+
+
+def _write_listing(
+    job: Job, plan: Plan, unit: int, rows: Iterable[dict[str, Any]], ignored: Ignored
+) -> Iterator[int]:
+    """Write a unit's parts, and its record at the end; yields each part's number when it is
+    there."""
+    parts = 0
+    for part in _in_parts(plan, rows):
+        table = pa.Table.from_pylist(part, schema=job.lister.schema)
+        write_table(job.parts, f"list/{part_name(unit, parts)}.arrow", table)
+        yield parts
+        parts += 1
+    record = {"parts": parts, "ignored": ignored.document()}
+    write_record(job.parts, f"list/{unit_name(unit)}", record)
+
+
+def list_unit_parts(job: Job, plan: Plan, unit: int) -> Iterator[int | dict[str, Any]]:
+    """In a task: the numbers of a unit's parts, each when it can be prepared; then a document of
+    what is not read of it, if there is any."""
+    if (record := read_record(job.parts, f"list/{unit_name(unit)}")) is not None:
+        yield from range(record["parts"])
+        ignored = Ignored.of(record["ignored"])
+    else:
+        ignored = Ignored()
+        rows = job.lister.rows(plan.units[unit], job.kind, ignored)
+        yield from _write_listing(job, plan, unit, rows, ignored)
+    if ignored.counts:
+        yield ignored.document()

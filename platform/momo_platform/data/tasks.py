@@ -1,0 +1,97 @@
+"""Functions over many small tasks by Ray Data, or in this process where no Ray runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from momo_platform.stages.errors import UserError
+
+Task = dict[str, Any]
+Step = Callable[[Task], Iterable[Task]]
+_COLUMN = "task"
+
+
+def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[Task]:
+    """Each task (of plain values) through `steps`, each of which may make several of one; results
+    as they come, in no order. `memory`: bytes that a task of the last step takes.
+
+    What goes from step to step must be small: all else is for the storage. So nothing fills Ray's
+    object store, however far one step is ahead of the next, and Ray Data needs no reservation of
+    resources to hold it back, which would start a task only a second after the one before and idle
+    0.2 s between tasks (Ray 2.60, docs/experiments.md). A task that dies is run again.
+
+    Raises the UserError that a step raises.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        found: Iterable[Task] = tasks
+        for step in steps:
+            found = (result for task in found for result in step(task))
+        yield from found
+        return
+    blocks = [_packed(task) for task in tasks]
+    if not blocks:
+        return
+    dataset = ray.data.from_arrow(blocks)
+    for number, step in enumerate(steps, start=1):
+        # Steps with other options are not fused: the next one's tasks run beside this one's.
+        options: dict[str, Any] = {"max_retries": -1} if number < len(steps) else {}
+        if memory and number == len(steps):
+            options["memory"] = min(memory, _largest_memory())
+        function: Any = _on_tables(step)
+        dataset = dataset.map_batches(function, batch_format="pyarrow", batch_size=None, **options)
+    context = dataset.context
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # its cause would be lost on the way here
+    context.op_resource_reservation_enabled = False
+    context.target_max_block_size = 1  # bytes: each task is a block, and so is taken on its own
+    try:
+        for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
+            for raw in table[_COLUMN].to_pylist():
+                yield json.loads(raw)
+    except Exception as error:
+        if (told := _user_error(error)) is not None:
+            raise told from error
+        raise
+
+
+def _packed(task: Task) -> pa.Table:
+    return pa.table({_COLUMN: [json.dumps(task)]})
+
+
+def _on_tables(step: Step) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    """A step as Ray Data calls it, with its own name."""
+
+    def on_table(table: pa.Table) -> Iterator[pa.Table]:
+        for raw in table[_COLUMN].to_pylist() if _COLUMN in table.column_names else ():
+            yield from map(_packed, step(json.loads(raw)))
+
+    on_table.__name__ = getattr(step, "func", step).__name__
+    return on_table
+
+
+def _largest_memory() -> int:
+    """Of the machine with the most, what Ray gives its tasks in all."""
+    import ray
+
+    return int(max((n["Resources"].get("memory", 0) for n in ray.nodes() if n["Alive"]), default=0))
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """The one that a task raised, behind what Ray and Ray Data wrap around it."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, UserError) and not type(one).__module__.startswith("ray."):
+            return one
+        waiting += [getattr(one, "cause", None), one.__cause__, one.__context__]
+    return None
