@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,13 @@ import pyarrow.parquet as pq
 
 from momo_platform.data.artifacts import (
     LEFT_OUT,
-    MIXTURE,
     MixedSource,
     MixtureIndex,
     PreparedRows,
     RowIndex,
     Rows,
     write_index,
+    write_mixture,
 )
 from momo_platform.data.prepared import read_rows
 from momo_platform.data.shards import write_rows
@@ -57,8 +56,7 @@ def mixed(folder: Path, rows: Path, columns: Sequence[str]) -> Path:
     for shard in Rows(rows).index().shards:
         counts[shard.source] += shard.rows
     sources = tuple(MixedSource(name, 1.0, count) for name, count in counts.items())
-    document = MixtureIndex(tuple(columns), sources).document()
-    Place.of(folder).write(MIXTURE, json.dumps(document).encode())
+    write_mixture(Place.of(folder), MixtureIndex(tuple(columns), sources))
     return folder
 
 

@@ -36,9 +36,12 @@ from momo.config import SIZES
 from momo.transforms import PictureForm, decode, image_batch, random_crop
 from momo_platform.cluster import start_ray
 from momo_platform.data.config import ImageConfig, PrepareConfig, SourceConfig
+from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import SampleOrder, sample_seeds, uniform
-from momo_platform.data.shards import ShardDataset
+from momo_platform.data.row_groups import SourceRows
+from momo_platform.data.shards import PICTURE_GROUP
+from momo_platform.stages import Context
 from pipelines.modalities.image import run_prepare_image
 
 BATCH, PROCESSES = 128, 2
@@ -220,6 +223,12 @@ def decoding_rows(quick: bool) -> list[Row]:
     ]
 
 
+def _order(rows: int) -> SampleOrder:
+    """Of an index of shards of 20,000 rows."""
+    shards = [min(20_000, rows - start) for start in range(0, rows, 20_000)]
+    return SampleOrder([SourceRows("own", 0, shards, PICTURE_GROUP)], 4096, seed=3)
+
+
 def seek_rows(quick: bool) -> list[Row]:
     """To random steps of an index of 100 million samples; the peer is one of a thousandth."""
     import tracemalloc
@@ -230,10 +239,10 @@ def seek_rows(quick: bool) -> list[Row]:
         for rows, found in seconds.items():
             place = int(generator.integers(0, 50 * rows))
             started = time.perf_counter()
-            SampleOrder(rows, 256, seed=3).rows_at(place, place + 4096)
+            _order(rows).rows_at(place, place + 4096)
             found.append(time.perf_counter() - started)
     tracemalloc.start()
-    SampleOrder(100_000_000, 256, seed=3).rows_at(3_210_987_654, 3_210_987_654 + 4096)
+    _order(100_000_000).rows_at(3_210_987_654, 3_210_987_654 + 4096)
     grown = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     large, small = ([1000 * s for s in seconds[n]] for n in seconds)
@@ -252,15 +261,6 @@ def seek_rows(quick: bool) -> list[Row]:
     ]
 
 
-class _Out:
-    def __init__(self, output: Path) -> None:
-        self.output = output
-        output.mkdir()
-
-    def progress(self, _: dict[str, Any]) -> None:
-        pass
-
-
 def preparation_seconds(source: Path, cpus: int) -> float:
     """Stage prepare-image over a folder, all of it on `cpus` cores, this process included."""
     config = PrepareConfig((SourceConfig("own", str(source)),), ImageConfig(256, "jpeg"))
@@ -270,8 +270,9 @@ def preparation_seconds(source: Path, cpus: int) -> float:
         with start_ray("local", num_cpus=cpus), tempfile.TemporaryDirectory() as scratch:
             for run in range(2):  # the first starts Ray's workers
                 started = time.perf_counter()
-                out: Any = _Out(Path(scratch) / str(run))
-                run_prepare_image(config, {}, out)
+                folders = Path(scratch) / f"output-{run}", Path(scratch) / f"kept-{run}"
+                folders[0].mkdir()
+                run_prepare_image(config, {}, Context(*folders, "prepare-image", "0", "a"))
             return time.perf_counter() - started
     finally:
         os.sched_setaffinity(0, everywhere)

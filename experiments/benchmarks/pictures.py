@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from momo_platform.data.artifacts import SHARDS, RowIndex, write_index
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.images import prepare_image
 from momo_platform.data.packages import fetch
-from momo_platform.data.shards import write_shards
+from momo_platform.data.shards import PICTURE_GROUP, write_rows
+from momo_platform.stages.storage.place import Place
 from pipelines.demo.corpora import REQUIREMENTS
 
 
@@ -43,6 +45,16 @@ def twemoji() -> list[bytes]:
         return [archive.read(n) for n in names]
 
 
+def write_corpus(table: pa.Table, folder: Path, rows_per_shard: int = 2000) -> None:
+    """Rows in shards and their index, as a preparation leaves them."""
+    place, shards = Place.of(folder), []
+    for number, start in enumerate(range(0, len(table), rows_per_shard)):
+        rows = [table.slice(start, rows_per_shard)]
+        name = f"{SHARDS}/own-{number:05d}.parquet"
+        shards.append(write_rows(place, name, rows, PICTURE_GROUP, "own"))
+    write_index(place, RowIndex(PICTURE_GROUP, tuple(table.column_names), tuple(shards)))
+
+
 def lay_out(kind: str, count: int, folder: Path) -> None:
     """So many `photographs`, or twice as many `twemoji`: files, tars, Parquet and shards, as they
     are, and capped as the preparation does for presets base and demo."""
@@ -62,6 +74,6 @@ def lay_out(kind: str, count: int, folder: Path) -> None:
     (folder / "parquet").mkdir()
     for start in range(0, len(raws), 500):
         pq.write_table(table.slice(start, 500), folder / "parquet" / f"{start:06d}.parquet")
-    write_shards(iter([table]), folder / "equal", rows_per_shard=2000)
+    write_corpus(table, folder / "equal")
     capped = pa.table({"image": pa.array([prepare_image(r, config) for r in raws], pa.binary())})
-    write_shards(iter([capped]), folder / "capped", rows_per_shard=2000)
+    write_corpus(capped, folder / "capped")

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 from prepared_rows import artifact
+from preparing import pour
 
 from momo_platform.charts import (
     bar_chart,
@@ -13,7 +14,6 @@ from momo_platform.charts import (
     tick_labels,
 )
 from momo_platform.data.rows import TEXT_SCHEMA
-from momo_platform.data.sink import Sink
 from momo_platform.data.sources import SourceConfig
 from pipelines.evaluation.scores import verdict
 from pipelines.modalities import TEXT
@@ -53,10 +53,9 @@ def test_a_card_is_read_for_the_page(tmp_path):
         {"source": "s", "key": str(n), "split": "train", "text": f"document <{n}> of the corpus"}
         for n in range(20)
     ]
-    sink = Sink(tmp_path, TEXT.kind, TEXT_SCHEMA)
-    sink.add(pa.Table.from_pylist(rows, schema=TEXT_SCHEMA))
-    sink.close((SourceConfig("s", "", licence="MIT"),), 0.5)
-    corpus = read_corpus(artifact(tmp_path))
+    table = pa.Table.from_pylist(rows, schema=TEXT_SCHEMA)
+    pour(tmp_path / "card", table, TEXT.kind, None, [SourceConfig("s", "", licence="MIT")])
+    corpus = read_corpus(artifact(tmp_path / "card"))
     assert corpus.flow == [
         ("read", 20, False),
         ("kept", 20, False),

@@ -15,19 +15,18 @@ from experiments.benchmarks.gpu_parts.setting import Cases, Setting
 from experiments.benchmarks.gpu_parts.speed import free_memory
 from experiments.benchmarks.gpu_parts.stages import one_device, run_loop, stage_update
 from experiments.benchmarks.harness import ROOT, Row, compare, say
-from experiments.benchmarks.pictures import photographs
+from experiments.benchmarks.pictures import photographs, write_corpus
 from experiments.benchmarks.updates import CUDA, DEVICE, interleaved, on_device, seconds
 from momo.model import build_model
 from momo.tasks import MoMoTask
 from momo.tokenizer import train_wordpiece
 from momo_platform.cores import usable_cores
-from momo_platform.data.artifacts import Shards
+from momo_platform.data.artifacts import MixedSource, Mixture, MixtureIndex, write_mixture
 from momo_platform.data.images import prepare_image
-from momo_platform.data.shards import write_shards
 from pipelines.artifacts import TokenizerFile
 from pipelines.build import build_loaders
 from pipelines.modalities import IMAGE
-from pipelines.training import TrainingInputs
+from pipelines.training import TrainingInputs, prepared_role
 
 _REPEATED = 32
 _MOST_WAITING, _TRAINER = 3.0, 0.99
@@ -40,14 +39,16 @@ def _shards(setting: Setting, folder: Path) -> TrainingInputs:
     stored = setting.preset.picture.stored(setting.preset.model.image_size)
     made = [prepare_image(raw, stored) for raw in photographs(setting.pictures)]
     table = pa.table({"image": pa.array(made, pa.binary())})
-    shards, words = Shards(folder / IMAGE.name), TokenizerFile(folder / "tokenizer")
-    write_shards(
-        iter([table] * _REPEATED), shards.training, rows_per_shard=_REPEATED * setting.pictures
-    )
+    rows, words = Mixture(folder / "rows"), TokenizerFile(folder / "tokenizer")
+    every = pa.concat_tables([table] * _REPEATED)
+    write_corpus(every, folder / "rows", len(every))
+    mixed = Mixture(folder / "mixed")
+    write_mixture(mixed.place, MixtureIndex(("image",), (MixedSource("own", 1.0, len(every)),)))
     words.artifact.mkdir()
     tokenizer = train_wordpiece(["a red apple", "a green tree"], setting.model.vocab_size)
     words.path.write_text(tokenizer.to_str(), encoding="utf-8")
-    return TrainingInputs(tokenizer=words, shards={IMAGE.name: shards})
+    roles = {IMAGE.name: mixed, prepared_role(IMAGE.name): rows}
+    return TrainingInputs(tokenizer=words, mixed=roles)
 
 
 def _loader(setting: Setting, inputs: TrainingInputs, readers: int, **others: Any) -> Any:

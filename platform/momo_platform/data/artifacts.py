@@ -125,3 +125,8 @@ class Mixture(Rows):
 def write_index(place: Place, index: RowIndex) -> None:
     """The last file to be written."""
     place.write(INDEX, json.dumps(index.document(), indent=1).encode())
+
+
+def write_mixture(place: Place, mixture: MixtureIndex) -> None:
+    """What a mixture says of its sources."""
+    place.write(MIXTURE, json.dumps(mixture.document(), indent=1).encode())

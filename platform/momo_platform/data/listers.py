@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
+from momo_platform.data.digests import blocks_to_hash
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.readers import reader_of
@@ -35,6 +36,10 @@ class Lister:
     def rows(self, unit: Unit, kind: Kind, ignored: Ignored) -> Iterator[dict[str, Any]]:
         """The rows of a unit, with a `reason` where they can't be used."""
         raise NotImplementedError
+
+    def to_hash(self, source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]:
+        """Blocks of files for `hash_files`: those whose mapper gives no checksum."""
+        return blocks_to_hash(source, uri, kind)
 
     def division(
         self, rows: Sequence[dict[str, Any]], config: PrepareConfig, more: float

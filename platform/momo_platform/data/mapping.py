@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from momo_platform.data.card import CardBuilder
-from momo_platform.data.card_standin import record_of
 from momo_platform.data.digests import (
     DIGEST_SCHEMA,
     FILES,
     files_in_order,
     hash_files,
-    listing_digest,
+    write_listing,
 )
 from momo_platform.data.parts import (
     DIGEST,
@@ -148,7 +146,7 @@ class _Part:
             record[name] = 0 if table is None else len(table)
             if record[name]:
                 write_table(self._job.parts, f"{self._name}.{name}.arrow", table)
-        return record | {"card": record_of(self._card)}
+        return record | {"card": self._card.record()}
 
 
 def hash_part(job: Job, number: int) -> None:
@@ -164,10 +162,8 @@ def write_files(job: Job, hashes: int, parts: Sequence[str]) -> dict[str, Any]:
     there are, and the listing's digest."""
     names = [f"hash/{unit_name(number)}.done.arrow" for number in range(hashes)]
     names += [f"{part}.files.arrow" for part in parts]
-    listing = files_in_order(read_tables(job.parts, names))
     with job.output.writing(FILES) as path:
-        pq.write_table(listing, path)
-        size, sha256 = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
-    sizes = pc.fill_null(pc.sum(listing["size"]), 0).as_py()
-    known = {"count": len(listing), "bytes": sizes, "sha256": listing_digest(listing)}
-    return {"files": known, "made": {"size": size, "sha256": sha256}}
+        known = write_listing(read_tables(job.parts, names), path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"files": known, "made": {"size": path.stat().st_size, "sha256": sha256}}

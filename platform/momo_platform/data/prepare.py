@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow as pa
 
 from momo_platform.data.card import CardBuilder
-from momo_platform.data.card_standin import merge_into
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.listers import Lister, ListPictures, ListTexts
 from momo_platform.data.mapping import hash_part, map_part, write_files
@@ -115,13 +114,13 @@ def prepare(
     mapped, ignored = _map(job, plan, context)
     card.ignored = ignored
     for record in mapped.values():
-        merge_into(card, record.pop("card"))
+        card.merge(record.pop("card"))
     _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
     tasks = [{"bucket": number} for number in range(plan.buckets)]
     memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
     for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
-        merge_into(card, record.pop("card"))
+        card.merge(record.pop("card"))
         reduced[record["bucket"]] = record
         context.progress({"message": f"bucket {len(reduced)} of {plan.buckets}"})
     records = [reduced[number] for number in range(plan.buckets)]

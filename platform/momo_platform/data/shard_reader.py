@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,3 +95,13 @@ class ShardReader:
     def _remedy(self) -> str:
         stage = self.place.path.partition("/")[0]
         return f"make it again with --rerun {stage or 'and the stage that left it'}"
+
+
+def read_columns(
+    place: Place, file: ShardFile, columns: Sequence[str], rows: int = 4096
+) -> Iterator[pa.Table]:
+    """A file's rows in order, at most `rows` at a time: these columns, without fetching others."""
+    options = {"pre_buffer": True, "page_checksum_verification": True}
+    with place.open(file.file) as opened, pq.ParquetFile(opened, **options) as parquet:
+        for batch in parquet.iter_batches(rows, columns=list(columns), use_threads=False):
+            yield pa.Table.from_batches([batch])

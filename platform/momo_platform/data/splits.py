@@ -107,12 +107,13 @@ def divide_rows(
     named: dict[str, str] = {}
     silent: set[str] = set()
     for row in rows:
-        if (split := row["split"]) in _FIRST:
-            before = named.setdefault(row["group"], split)
+        split, group = row["split"], row.get("group") or ""
+        if split in _FIRST:
+            before = named.setdefault(group, split)
             if _FIRST[split] < _FIRST[before]:
-                named[row["group"]] = split
+                named[group] = split
         elif not split and not row.get("reason"):
-            silent.add(row["group"])
+            silent.add(group)
     follow = {group: named[group] for group in silent & set(named)}
     groups = silent - set(named)
     if more > 1:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from momo_platform.data.digests import blocks_to_hash
 from momo_platform.data.parts import (
     Job,
     part_name,
@@ -162,7 +161,7 @@ def _write_hashes(job: Job) -> int:
     groups: list[list[pa.Table]] = []
     held = _HASH_BYTES
     for source in job.config.sources:
-        for block in blocks_to_hash(source, job.places[source.name], job.kind):
+        for block in job.lister.to_hash(source, job.places[source.name], job.kind):
             if held >= _HASH_BYTES:
                 groups.append([])
                 held = 0

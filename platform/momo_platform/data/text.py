@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from momo_platform.data.encodings import to_utf8, utf8_chunks
@@ -63,19 +63,6 @@ def lines(stream: pa.NativeFile, *, utf8: bool = False) -> Iterator[bytes]:
         yield from (whole + newline).splitlines()
         rest = bytearray(last)
     yield from _cut(bytes(rest))
-
-
-def decode_lines(raw: bytes | Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
-    """(line number from 1, text) of bytes or of their lines; None for a line that is not UTF-8.
-
-    Blank lines are left out."""
-    for number, line in enumerate(raw.splitlines() if isinstance(raw, bytes) else raw, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError:
-            yield number, None
 
 
 def decode_caption(raw: bytes) -> str:

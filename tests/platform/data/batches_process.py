@@ -38,12 +38,16 @@ def batches(folder, world, rank, start, stop, how="thread"):
     )
     found = list(islice(loader.iterate(start), stop - start))
     loader.close()
+    order = [loader._rows(step)[0] for step in range(start, stop)]
     return [
         {
             "digest": hashlib.sha256(b["id"].tobytes() + b["noise"].tobytes()).hexdigest(),
-            "rows": [[int(i), float(n)] for i, n in zip(b["id"], b["noise"][:, 0], strict=True)],
+            "rows": [
+                [int(i), int(e), float(n)]
+                for i, e, n in zip(b["id"], epochs, b["noise"][:, 0], strict=True)
+            ],
         }
-        for b in found
+        for b, epochs in zip(found, order, strict=True)
     ]
 
 

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_prepare_and_mix import Folder
+from preparing import Folder
 
 from momo_platform.data import text
+from momo_platform.data.config import PrepareConfig
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import QUARANTINE, PrepareConfig
+from momo_platform.data.merge import QUARANTINE
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, list_rows, text_places
 from momo_platform.data.text import (
@@ -395,7 +396,7 @@ def test_hostile_corpora_through_ray(ray_local, tmp_path):
     def run(function, path, kept, quarantined):
         out = Folder(tmp_path / f"out-{function.__name__}-{path.name}")
         config = PrepareConfig((SourceConfig("s", str(path)),), CONFIG, 0.99, min_text_length=1)
-        metrics = function(config, {}, out)
+        metrics = function(config, {}, out.context)
         rows = pq.read_table(out.path / QUARANTINE).to_pylist()
         assert (metrics["kept"] + metrics["duplicates"], len(rows)) == (kept, quarantined)
         assert all(row["key"] and row["reason"] for row in rows)

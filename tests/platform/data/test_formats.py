@@ -14,9 +14,10 @@ from momo_platform.data import filesystems
 from momo_platform.data.filesystems import read_file
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.packages import Requirement, fetch
+from momo_platform.data.readers.files import PlainFiles
 from momo_platform.data.readers.tables import read_embedded
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
-from momo_platform.data.text import BadText, clean_caption, decode_lines, lines, normalise
+from momo_platform.data.text import BadText, clean_caption, lines, normalise
 from momo_platform.stages import UserError
 from pipelines.modalities import IMAGE, MODALITIES, PAIR, TEXT
 
@@ -95,12 +96,14 @@ def test_broken_pictures_have_a_reason(raw, reason):
         prepare_image(raw, CONFIG)
 
 
-def test_text():
+def test_text(tmp_path):
     assert normalise("a\u0301  b\n\tc\x00") == "\u00e1 b c"
-    assert list(decode_lines(b"good\n\n\xff\xfe bad\nlast")) == [
-        (1, "good"),
-        (3, None),
-        (4, "last"),
+    (tmp_path / "a.txt").write_bytes(b"good\n\n\xff\xfe bad\nlast")
+    (place,) = text_places(str(tmp_path), TEXT.kind)
+    assert [(d.number, d.text) for d in PlainFiles().documents(place)] == [
+        ("1", "good"),
+        ("3", None),
+        ("4", "last"),
     ]
     assert clean_caption(" <b>a red</b>  apple ") == "a red apple"
     for empty in ("", " ", "<br>", "...", None):

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_prepare_and_mix import Folder
+from preparing import Folder
 
+from momo_platform.data.config import PrepareConfig
 from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.readers import hub
 from momo_platform.data.readers.hub import Hub, HubName
 from momo_platform.data.rows import PrepareImages, PrepareText
@@ -136,7 +136,7 @@ def test_through_ray(ray_local, tmp_path):
     sources = (SourceConfig("s", f"hf://{tmp_path}/s"),)
     for run, kept in ((run_prepare_pair, 2), (run_prepare_text, 1)):
         out = Folder(tmp_path / run.__name__)
-        metrics = run(PrepareConfig(sources), {}, out)
+        metrics = run(PrepareConfig(sources), {}, out.context)
         assert (metrics["kept"], metrics["quarantined"]) == (kept, 1)
         (file,) = pq.read_table(out.path / FILES).to_pylist()
         assert file["path"].endswith(".arrow")

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_prepare_and_mix import Folder
+from preparing import Folder
 
 from momo_platform.data import renderer
 from momo_platform.data.card import CARD, CARD_PAGE
+from momo_platform.data.config import PrepareConfig
 from momo_platform.data.filesystems import list_files
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.readers.base import Ignored
 from momo_platform.data.readers.tables import read_embedded
 from momo_platform.data.rows import PrepareImages, PrepareText
@@ -536,7 +536,7 @@ def test_what_is_not_read_is_in_card_metrics_and_log(ray_local, tmp_path):
     laid_out(folder, {f"{i}.txt": f"picture {i}" for i in range(40)} | {"a.heic": b"x"})
     out = Folder(tmp_path / "out")
     config = PrepareConfig((SourceConfig("s", str(folder)),), CONFIG)
-    metrics = run_prepare_pair(config, {}, out)
+    metrics = run_prepare_pair(config, {}, out.context)
     assert (metrics["kept"], metrics["ignored"]) == (40, {"not read: .heic": 1})
     card = json.loads((out.path / CARD).read_text())
     assert card["ignored"] == {
@@ -546,7 +546,8 @@ def test_what_is_not_read_is_in_card_metrics_and_log(ray_local, tmp_path):
     assert {"note": "1 file not read (1 × not read: .heic), for example a.heic"} in out.messages
     texts = laid_out(tmp_path / "texts", {"a.txt": "words " * 9, "b.pdf": b"x"})
     config = PrepareConfig((SourceConfig("s", str(texts)),), CONFIG)
-    assert run_prepare_text(config, {}, Folder(tmp_path / "t"))["ignored"] == {"not read: .pdf": 1}
+    metrics = run_prepare_text(config, {}, Folder(tmp_path / "t").context)
+    assert metrics["ignored"] == {"not read: .pdf": 1}
 
 
 def test_bad_text_is_not_hidden_by_a_good_ending():

@@ -10,25 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from preparing import Folder
 
-from momo_platform.data.prepare import PrepareConfig
-from momo_platform.data.sources import SourceConfig
-from momo_platform.stages.manifest import describe_files
+from momo_platform.data.config import PrepareConfig, SourceConfig
 from pipelines.modalities.image import run_prepare_image
 
 PICTURES = 3000
 
 
-class Out:
-    def __init__(self, output):
-        self.output = output
-        output.mkdir()
-
-    def progress(self, _):
-        pass
-
-
-def preparing_workers(word="MapBatches(PrepareImages)"):
+def preparing_workers(word="MapBatches(prepare_rows)"):
     """Process ids of Ray workers that prepare pictures right now."""
     found = []
     for folder in Path("/proc").iterdir():
@@ -48,8 +38,8 @@ def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
         Image.fromarray(pixels).resize((160, 120)).save(buffer, "JPEG")
         (corpus / f"{number:05d}.jpg").write_bytes(buffer.getvalue())
     config = PrepareConfig((SourceConfig("own", str(corpus)),))
-    undisturbed = Out(tmp_path / "undisturbed")
-    metrics = run_prepare_image(config, {}, undisturbed)
+    undisturbed = Folder(tmp_path / "undisturbed")
+    metrics = run_prepare_image(config, {}, undisturbed.context)
 
     killed, done = [], threading.Event()
 
@@ -64,14 +54,10 @@ def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
 
     killer = threading.Thread(target=kill_some)
     killer.start()
-    disturbed = Out(tmp_path / "disturbed")
-    again = run_prepare_image(config, {}, disturbed)
+    disturbed = Folder(tmp_path / "disturbed")
+    again = run_prepare_image(config, {}, disturbed.context)
     done.set()
     killer.join()
     assert killed, "no worker was caught at work"
     assert again == metrics
-    files = [
-        {name: facts["sha256"] for name, facts in describe_files(out.output).items()}
-        for out in (undisturbed, disturbed)
-    ]
-    assert files[0] == files[1]
+    assert undisturbed.files() == disturbed.files()

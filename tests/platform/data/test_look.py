@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from preparing import pour
 
-from momo_platform.data.mix import MixConfig
+from momo_platform.data.config import DATA, MixConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
-from momo_platform.data.sink import DATA, Sink
 from momo_platform.data.sources import SourceConfig, identify
 from momo_platform.stages import UserError
 from pipelines.modalities import MODALITIES, PAIR
@@ -118,11 +118,13 @@ def rows(reasons, key="p.csv"):
     return pa.Table.from_pylist(found, schema=IMAGE_SCHEMA)
 
 
+OWN = [SourceConfig("own", "/photos/p.csv")]
+
+
 def test_rows_that_cannot_be_used_are_told_with_place_example_and_remedy(tmp_path):
-    sink = Sink(tmp_path, PAIR.kind, IMAGE_SCHEMA, 3)
-    sink.add(rows(["the picture does not exist: /photos/gone.png", "the caption is empty"]))
+    bad = rows(["the picture does not exist: /photos/gone.png", "the caption is empty"])
     with pytest.raises(UserError) as error:
-        sink.close([SourceConfig("own", "/photos/p.csv")], 1.0)
+        pour(tmp_path / "out", bad, PAIR.kind, 3, OWN, max_bad=1.0)
     for word in (
         "2 of 2 rows of /photos/p.csv", "p.csv:2: the picture does not exist: /photos/gone.png",
         "from its own folder on", "name.txt beside name.jpg", "quarantine.parquet",
@@ -132,18 +134,17 @@ def test_rows_that_cannot_be_used_are_told_with_place_example_and_remedy(tmp_pat
 
 
 def test_rows_left_out_are_one_line(tmp_path):
-    sink = Sink(tmp_path, PAIR.kind, IMAGE_SCHEMA, 3)
-    sink.add(rows([None, None, "the picture does not exist: /photos/gone.png"]))
-    sink.add(rows([None]))
-    sink.close([SourceConfig("own", "/photos/p.csv")], 0.5)
-    assert sink.left_out() == (
-        "2 of 4 rows left out (1 × the picture does not exist; 1 × duplicate); listed in "
+    messages = []
+    some = rows([None, None, "the picture does not exist: /photos/gone.png"])
+    some = pa.concat_tables([some, rows([None])])
+    pour(tmp_path / "some", some, PAIR.kind, 3, OWN, max_bad=0.5, messages=messages)
+    assert messages[-1] == {
+        "note": "2 of 4 rows left out (1 × the picture does not exist; 1 × duplicate); listed in "
         "quarantine.parquet; p.csv:4: the picture does not exist: /photos/gone.png"
-    )
-    (tmp_path / "all").mkdir()
-    sink = Sink(tmp_path / "all", PAIR.kind, IMAGE_SCHEMA, 3)
-    sink.add(rows([None]))
-    assert sink.left_out() == ""
+    }
+    messages.clear()
+    pour(tmp_path / "all", rows([None]), PAIR.kind, 3, OWN, messages=messages)
+    assert not any("note" in message for message in messages)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from pictures_alike import drawing, encoded, reencoded
 from PIL import Image
+from preparing import Folder, pour
 
+from momo_platform.data.config import DATA, MixConfig, PrepareConfig
 from momo_platform.data.held_out import HeldOutPictures
-from momo_platform.data.mix import MixConfig
+from momo_platform.data.merge import NEAR
 from momo_platform.data.near import look_of
-from momo_platform.data.prepare import PrepareConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
-from momo_platform.data.sink import DATA, NEAR, Sink
 from momo_platform.data.sources import SourceConfig
 from pipelines.modalities import PAIR
 from pipelines.modalities.image import run_mix_image
@@ -45,11 +45,8 @@ def rows_of(*rows):
 
 
 def poured(output, bits, *rows):
-    output.mkdir()
-    sink = Sink(output, PAIR.kind, IMAGE_SCHEMA, bits)
-    sink.add(rows_of(*rows))
-    metrics = sink.close((SourceConfig("s", ""),), 0.5)
-    return metrics, [r["key"] for r in pq.read_table(output / DATA).to_pylist()]
+    metrics = pour(output, rows_of(*rows), PAIR.kind, bits)
+    return metrics, {row["key"] for row in Folder(output).rows()}
 
 
 def test_training_rows_go_and_held_out_ones_stay(tmp_path):
@@ -64,7 +61,7 @@ def test_training_rows_go_and_held_out_ones_stay(tmp_path):
         ("nearly blank", "train", Image.new("RGB", (64, 64), (254, 254, 254))),
     ]
     metrics, kept = poured(tmp_path / "on", 4, *rows)
-    assert kept == ["held", "twin", "blank", "other", "other again", "nearly blank"]
+    assert kept == {"held", "twin", "blank", "other", "other again", "nearly blank"}
     assert metrics["near_duplicates"] == metrics["sources"]["s"]["near_duplicates"] == 1
     gone = pq.read_table(tmp_path / "on" / NEAR).to_pylist()
     assert [(r["key"], r["held_out_source"], r["held_out_key"]) for r in gone] == [
@@ -87,14 +84,10 @@ def test_through_ray_and_into_the_mixture(ray_local, tmp_path):
     ]
     source = tmp_path / "pairs.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = SimpleNamespace(output=tmp_path / "out", path=tmp_path / "out", progress=lambda m: None)
-    out.output.mkdir()
-    metrics = run_prepare_pair(PrepareConfig((SourceConfig("s", str(source)),)), {}, out)
+    out = Folder(tmp_path / "out")
+    metrics = run_prepare_pair(PrepareConfig((SourceConfig("s", str(source)),)), {}, out.context)
     assert metrics["near_duplicates"] == 1
-    assert [r["captions"] for r in pq.read_table(out.path / DATA).to_pylist()] == [
-        ["held out"],
-        ["other"],
-    ]
+    assert [row["captions"] for row in out.rows()] == [["held out"], ["other"]]
     images = tmp_path / "image"
     images.mkdir()
     block = rows_of(("1", "train", reencoded(drawing(1), 75)), ("2", "train", drawing(2)))

@@ -5,7 +5,7 @@ import pytest
 
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.sources import SourceConfig, list_rows
-from momo_platform.data.splits import Shares, divide, divide_rows, estimate_documents, shares
+from momo_platform.data.splits import Shares, about, divide, divide_rows, estimate_documents, shares
 from pipelines.modalities import IMAGE
 
 
@@ -47,7 +47,10 @@ def test_rows_of_a_group_are_never_in_two_splits():
     rows[0]["split"] = "test"
     rows[4]["split"], rows[5]["split"] = "train", "valid"
     rows += [{"group": "broken", "split": "", "reason": "why"}]
-    divide_rows(rows, None)
+    division = divide_rows(rows, None)
+    for row in rows:
+        row["split"] = row["split"] or division.split_of(row["group"])
+    assert rows.pop()["group"] == "broken"
     splits = {}
     for row in rows:
         splits.setdefault(row["group"], set()).add(row["split"])
@@ -59,8 +62,19 @@ def test_rows_of_a_group_are_never_in_two_splits():
     assert counts == [1 + 6, 3]  # 20 % and 10 % of the 28 groups that name none
 
 
+def test_of_rows_beyond_the_first_parts_have_about_their_size():
+    rows = [{"group": f"g{i}", "split": ""} for i in range(1000)] + [
+        {"group": "g1", "split": "test"}
+    ]
+    division = divide_rows(rows, None, more=5)  # of 5,000 groups a tenth
+    found = [division.split_of(f"g{i}") for i in range(5000)]
+    assert 430 < found.count("test") < 570
+    assert 190 < found.count("valid") < 310
+    assert division.named == {"g1": "test"}
+
+
 def test_documents_are_divided_by_their_words():
-    parts = Shares(0.2, 0.1)
+    parts = about(Shares(0.2, 0.1))
     found = [parts.split_of(f"document {i}") for i in range(2000)]
     assert 330 < found.count("test") < 470
     assert 140 < found.count("valid") < 260
