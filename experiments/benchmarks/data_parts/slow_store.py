@@ -1,5 +1,5 @@
 """An S3 server on this machine that answers late: a proxy holds back what it sends, by so many
-milliseconds, however much that is; and counts requests and bytes."""
+milliseconds, however much that is; it counts bytes, and notes what is asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.sharedctypes import Synchronized
@@ -16,6 +17,7 @@ from experiments.benchmarks.object_store import S3Server
 from momo_platform.machine import free_ports
 
 _CHUNK = 2**18
+_GET = re.compile(rb"^GET (/\S+) HTTP.*?\r\n[Rr]ange: bytes=(\d+)-(\d+)", re.DOTALL)
 
 
 async def _forward(
@@ -23,8 +25,10 @@ async def _forward(
     writer: asyncio.StreamWriter,
     delay: float,
     counted: Synchronized[int] | None,
+    noted: Path | None = None,
 ) -> None:
-    """Bytes in their order, each `delay` seconds after it came."""
+    """Bytes in their order, each `delay` seconds after it came; ranges that are asked for are
+    `noted` in a file."""
     loop, waiting = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
     async def send() -> None:
@@ -43,17 +47,20 @@ async def _forward(
             if counted is not None:
                 with counted.get_lock():
                     counted.value += len(chunk)
+            if noted is not None and (asked := _GET.match(chunk)):
+                with noted.open("ab") as file:
+                    file.write(b" ".join(asked.groups()) + b"\n")
             waiting.put_nowait((loop.time() + delay, chunk))
     waiting.put_nowait((0.0, b""))
     with contextlib.suppress(ConnectionError):
         await sending
 
 
-def _serve(port: int, server: int, delay: float, received: Synchronized[int]) -> None:
+def _serve(port: int, server: int, delay: float, received: Synchronized[int], noted: Path) -> None:
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", server)
         await asyncio.gather(
-            _forward(reader, back, 0.0, None), _forward(there, writer, delay, received)
+            _forward(reader, back, 0.0, None, noted), _forward(there, writer, delay, received)
         )
 
     async def run() -> None:
@@ -66,12 +73,18 @@ def _serve(port: int, server: int, delay: float, received: Synchronized[int]) ->
 class SlowStore:
     """`uri` leads there while it runs; `received` are the bytes that it has sent so far."""
 
-    def __init__(self, uri: str, received: Synchronized[int]) -> None:
-        self.uri, self._received = uri, received
+    def __init__(self, uri: str, received: Synchronized[int], noted: Path) -> None:
+        self.uri, self._received, self._noted = uri, received, noted
 
     @property
     def received(self) -> int:
         return self._received.value
+
+    def ranges(self, ending: str) -> list[tuple[str, int, int]]:
+        """Key, first and last byte of each range that was asked for of keys with this ending."""
+        lines = self._noted.read_text().splitlines() if self._noted.exists() else []
+        found = (line.split() for line in lines)
+        return [(key, int(a), int(b)) for key, a, b in found if key.endswith(ending)]
 
 
 @contextlib.contextmanager
@@ -82,9 +95,9 @@ def slow_store(delay: float) -> Iterator[SlowStore]:
         server = S3Server(Path(folder))
         server.start()
         port = free_ports(1)[0]
-        received = multiprocessing.Value("q", 0)
+        received, noted = multiprocessing.Value("q", 0), Path(folder) / "ranges"
         proxy = multiprocessing.Process(
-            target=_serve, args=(port, server.port, delay, received), daemon=True
+            target=_serve, args=(port, server.port, delay, received, noted), daemon=True
         )
         proxy.start()
         before = dict(os.environ)
@@ -92,7 +105,7 @@ def slow_store(delay: float) -> Iterator[SlowStore]:
         try:
             bucket = f"corpora-{port}"  # connections are kept by it: another server, another name
             server.make_bucket(bucket)
-            yield SlowStore(f"s3://{bucket}", received)
+            yield SlowStore(f"s3://{bucket}", received, noted)
         finally:
             os.environ.clear()
             os.environ.update(before)

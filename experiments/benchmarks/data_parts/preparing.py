@@ -1,0 +1,360 @@
+"""What a preparation takes: memory of its driver and of a reduce, requests to a bucket, the search
+for look-alikes; and its two passes beside Ray Data's own shuffle."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiments.benchmarks.corpus_size import make_corpus
+from experiments.benchmarks.data_parts.slow_store import slow_store
+from experiments.benchmarks.harness import Row, compare, in_a_process, in_turn
+from momo_platform.cluster import start_ray
+from momo_platform.data import prepare as preparation
+from momo_platform.data.config import PrepareConfig, SourceConfig
+from momo_platform.data.listers import Lister
+from momo_platform.data.near import LOOK_BYTES, LookIndex
+from momo_platform.data.readers.base import Ignored
+from momo_platform.data.sources import Unit
+from momo_platform.data.splits import Division, divide_rows
+from momo_platform.stages import Context
+from momo_platform.stages.storage.place import Place
+from pipelines.modalities import PAIR
+
+MILLION = 1_000_000
+_LEAST_GET = 8 * 2**20
+
+
+def peak() -> int:
+    """Bytes that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def context_in(folder: Path) -> Context:
+    """Of a stage that writes to new folders there."""
+    output, kept = folder / "output", folder / "kept"
+    output.mkdir(parents=True)
+    return Context(output, kept, "prepare-pair", "0", "a")
+
+
+# -- the driver ------------------------------------------------------------------------------------
+
+
+def _grown(records: Sequence[dict[str, Any]], times: int) -> Iterator[dict[str, Any]]:
+    """So many times the records of parts or buckets, each under a name or number of its own."""
+    for number in range(times * len(records)):
+        record = records[number % len(records)]
+        if "name" in record:
+            yield record | {"name": f"map/{number:05d}-00000"}
+        elif "bucket" in record:
+            yield record | {"bucket": number}
+        elif number < len(records):
+            yield record
+
+
+def driver_memory(rows: int, tars: str) -> tuple[float, float]:
+    """In a process: bytes that the driver of a preparation takes at most above what it took before,
+    and bytes a row that it is told by tasks. A corpus of 20,000 rows is prepared; for more rows the
+    tasks' records come so many times over."""
+    times = rows // 20_000
+    told = 0
+
+    def tasks(given: Sequence[Any], *steps: Any, **options: Any) -> Iterator[Any]:
+        nonlocal told
+        for record in _grown(list(run(given, *steps, **options)), times):
+            told += len(repr(record))
+            yield record
+
+    run = preparation.run_tasks
+    config = PrepareConfig((SourceConfig("own", tars),), held_out=0.01)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        context = context_in(Path(folder))
+        preparation.prepare_pictures(config, {}, context, PAIR.kind)  # what is loaded once
+        shutil.rmtree(folder)
+        context = context_in(Path(folder) / "again")
+        before = peak()
+        with (
+            mock.patch.object(preparation, "run_tasks", tasks),
+            mock.patch.object(preparation, "merge", return_value={}),
+        ):
+            preparation.prepare_pictures(config, {}, context, PAIR.kind)
+        return float(peak() - before), told / rows
+
+
+def driver_rows(quick: bool) -> list[Row]:
+    """A million rows and ten."""
+    runs, sizes = (1, (20_000, 40_000)) if quick else (5, (MILLION, 10 * MILLION))
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        make_corpus(20_000, Path(folder))
+        calls = {n: lambda n=n: in_a_process(driver_memory, n, folder) for n in sizes}
+        found = in_turn(runs, calls, "driver, bytes")
+    few, many = ([memory / 2**20 for memory, _ in found[n]] for n in sizes)
+    told = [told for _, told in found[sizes[1]]]
+    return [
+        compare(
+            f"memory of a preparation's driver, {sizes[1]:,} rows",
+            many,
+            f"{sizes[0]:,} rows",
+            few,
+            unit="MB",
+            largest_value=500.0,
+        ),
+        compare(
+            "what tasks tell the driver, as JSON: no picture",
+            told,
+            "goal",
+            [100.0],
+            unit="bytes a row",
+            largest_value=100.0,
+        ),
+    ]
+
+
+# -- a reduce --------------------------------------------------------------------------------------
+
+
+class _Numbers(Lister):
+    """Rows by number; the mapper makes what they hold."""
+
+    schema = pa.schema({"source": pa.string(), "number": pa.int64(), "size": pa.int64()})
+
+    def division(self, rows: Sequence[Any], config: PrepareConfig, more: float) -> Division:
+        return divide_rows(rows, 0.0, 0.0)
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.count, self.size = rows, size
+
+    def rows(self, unit: Unit, kind: Any, ignored: Ignored) -> Iterator[dict[str, Any]]:
+        for number in range(self.count):
+            own = {"source": unit.source, "number": number, "size": self.size}
+            yield own | {"split": "train", "group": "", "reason": None}
+
+    def to_hash(self, source: SourceConfig, uri: str, kind: Any) -> list[pa.Table]:
+        return []
+
+
+_NOISE_SCHEMA = pa.schema(
+    {n: pa.string() for n in ("source", "key", "split", "reason")} | {"image": pa.binary()}
+)
+
+
+def _noise(table: pa.Table) -> pa.Table:
+    """Pictures of bytes that can't be compressed."""
+    rows = [
+        {
+            "source": row["source"],
+            "key": f"{row['number']:09d}",
+            "split": "train",
+            "image": np.random.Generator(np.random.Philox(row["number"])).bytes(row["size"]),
+        }
+        for row in table.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=_NOISE_SCHEMA)
+
+
+def prepare_noise(folder: Path, rows: int, size: int, bucket_bytes: int) -> Context:
+    """The two passes over so many pictures of so many bytes."""
+    config = PrepareConfig((SourceConfig("own", str(folder)),), bucket_bytes=bucket_bytes)
+    context = context_in(folder)
+    lister = _Numbers(rows, size)
+    preparation.prepare(config, {}, context, PAIR.kind, lister, _noise, _NOISE_SCHEMA)
+    return context
+
+
+def reduce_memory(rows: int, size: int) -> float:
+    """In a process: bytes that one bucket's reduce takes at most above what the process took, for
+    each byte of the bucket."""
+    from momo_platform.data import reduce
+
+    grown: list[int] = []
+
+    def measured(*given: Any) -> Any:
+        before = peak()
+        record = run(*given)
+        grown.append(peak() - before)
+        return record
+
+    run = reduce.reduce_bucket
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        small = Path(folder) / "small"
+        small.mkdir()
+        prepare_noise(small, 200, 1000, 2**29)  # what is loaded once
+        large = Path(folder) / "large"
+        large.mkdir()
+        with mock.patch.object(preparation, "reduce_bucket", measured):
+            prepare_noise(large, rows, size, 2**31)
+    assert len(grown) == 1
+    return grown[0] / (rows * size)
+
+
+def reduce_rows(quick: bool) -> list[Row]:
+    """A bucket of half a gigabyte, pictures of 25 kB."""
+    count, runs = (400, 1) if quick else (20_000, 5)
+    found = in_turn(
+        runs, {"reduce": lambda: in_a_process(reduce_memory, count, 25_000)}, "reduce, × its bucket"
+    )
+    return [
+        compare(
+            f"memory of a reduce of {count * 25_000 / 1e6:,.0f} MB",
+            found["reduce"],
+            "its bucket",
+            [1.0],
+            unit="× its bucket",
+            largest_ratio=100.0 if quick else 3.5,
+        )
+    ]
+
+
+# -- a bucket as the source ------------------------------------------------------------------------
+
+
+def prepare_from(uri: str) -> int:
+    """In a process: pairs in tars in a bucket, prepared; returns how many are kept."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        config = PrepareConfig((SourceConfig("own", uri),))
+        context = context_in(Path(folder))
+        return preparation.prepare_pictures(config, {}, context, PAIR.kind)["kept"]
+
+
+def requests_rows(quick: bool) -> list[Row]:
+    """What is asked of tars in a bucket; the end of a tar may be less."""
+    rows = 20_000 if quick else 60_000
+    with slow_store(0.0) as store, tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        make_corpus(rows, Path(folder))
+        here, there = Place(folder), Place(store.uri, "tars")
+        sizes = {name: len(here.read(name)) for name in here.names()}
+        for name in sizes:
+            there.write(name, here.read(name))
+        kept = in_a_process(prepare_from, f"{store.uri}/tars")
+        ranges = store.ranges(".tar")
+    assert kept == rows
+    # The end of a tar may be less, and so may the rest of a part's pictures.
+    lengths = [
+        last + 1 - first
+        for key, first, last in ranges
+        if last + 1 < sizes[key.rpartition("/")[2]] and last > first
+    ]
+    return [
+        compare(
+            "bytes of a GET of the source, mean",
+            [float(np.mean(lengths)) / 2**20],
+            "goal",
+            [_LEAST_GET / 2**20],
+            unit="MB",
+            least_ratio=None if quick else 1.0,
+        ),
+        compare(
+            "bytes asked of the source, for each of its bytes",
+            [sum(lengths) / sum(sizes.values())],
+            "once",
+            [1.0],
+            unit="bytes a byte",
+        ),
+    ]
+
+
+# -- look-alikes -----------------------------------------------------------------------------------
+
+
+def looks_of(count: int, seed: int) -> list[bytes]:
+    """As real pictures' are: three bits of ten are set, colours lie about a picture's own."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    bits = np.packbits(generator.random((count, 64)) < 0.3, axis=1)
+    base = generator.normal(128, 50, (count, 1, 3))
+    cells = base + generator.normal(0, 30, (count, (LOOK_BYTES - 8) // 3, 3))
+    colours = cells.clip(0, 255).astype(np.uint8).reshape(count, -1)
+    return [row.tobytes() for row in np.concatenate([bits, colours], axis=1)]
+
+
+def near_rows(quick: bool) -> list[Row]:
+    """Microseconds a row that is looked up among so many held-out pictures."""
+    sizes = (2_000, 20_000) if quick else (20_000, 500_000)
+    asked = looks_of(8_192, 7)
+    indexes = {count: LookIndex(looks_of(count, 1), 4) for count in sizes}
+
+    def look_up(count: int) -> float:
+        started = time.perf_counter()
+        indexes[count].find_many(asked)
+        return 1e6 * (time.perf_counter() - started) / len(asked)
+
+    calls = {count: lambda count=count: look_up(count) for count in sizes}
+    found = in_turn(1 if quick else 5, calls, "look-alikes, µs a row", warm_ups=1)
+    return [
+        compare(
+            f"search for look-alikes among {sizes[1]:,}",
+            found[sizes[1]],
+            f"among {sizes[0]:,}",
+            found[sizes[0]],
+            unit="µs a row",
+            largest_ratio=None if quick else 1.5,
+        )
+    ]
+
+
+# -- Ray Data's own shuffle ------------------------------------------------------------------------
+
+
+def _with_digest(table: pa.Table) -> pa.Table:
+    digests = [hashlib.sha256(raw).digest()[:16] for raw in table["image"].to_pylist()]
+    return table.append_column("digest", pa.array(digests, pa.binary(16)))
+
+
+def shuffle_rows(quick: bool) -> list[Row]:
+    """The same pictures from Parquet to sorted Parquet: our two passes, and Ray Data's sort. Ours
+    alone drops repeats, and goes on after a driver is killed."""
+    import ray
+
+    count, size, runs = (400, 25_000, 1) if quick else (12_000, 25_000, 5)
+
+    def two_passes() -> float:
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            started = time.perf_counter()
+            prepare_noise(Path(folder), count, size, 2**26)
+            return time.perf_counter() - started
+
+    def sort() -> float:
+        noise: Any = _noise
+        digest: Any = _with_digest
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            started = time.perf_counter()
+            numbers = list(_Numbers(count, size).rows(Unit("own", ""), None, Ignored()))
+            blocks = [pa.Table.from_pylist(numbers[n : n + 256]) for n in range(0, count, 256)]
+            data = ray.data.from_arrow(blocks)
+            data = data.map_batches(noise, batch_format="pyarrow", batch_size=None)
+            data = data.map_batches(digest, batch_format="pyarrow", batch_size=None)
+            data.sort("digest").write_parquet(folder)
+            taken = time.perf_counter() - started
+            rows = sum(pq.read_metadata(f).num_rows for f in Path(folder).glob("*.parquet"))
+            assert rows == count
+            return taken
+
+    with start_ray("local", num_cpus=2):
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        calls = {"two passes": two_passes, "Ray Data's sort": sort}
+        found = in_turn(runs, calls, f"{count * size / 1e6:,.0f} MB, s", warm_ups=1)
+    return [
+        compare(
+            f"two passes over {count * size / 1e6:,.0f} MB",
+            found["two passes"],
+            "Ray Data's sort and write_parquet",
+            found["Ray Data's sort"],
+            largest_ratio=None if quick else 1.0,
+        )
+    ]
+
+
+def preparing(quick: bool) -> list[Row]:
+    """All of these."""
+    parts = (near_rows, driver_rows, reduce_rows, requests_rows, shuffle_rows)
+    return [row for part in parts for row in part(quick)]
