@@ -15,12 +15,21 @@ from preparing import Folder, picture, pour, with_schema, write_jsonl
 
 from momo_platform.data import mapping, prepare, tasks
 from momo_platform.data.card import CARD
-from momo_platform.data.config import PrepareConfig, SourceConfig
+from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
+from momo_platform.data.digests import FILES
+from momo_platform.data.listers import ListFiles
 from momo_platform.data.listing import ROW_SCHEMA
 from momo_platform.data.merge import NEAR, QUARANTINE
-from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages
+from momo_platform.data.rows import (
+    IMAGE_SCHEMA,
+    TEXT_SCHEMA,
+    PrepareFiles,
+    PrepareImages,
+    file_schema,
+)
 from momo_platform.data.sources import list_rows
 from momo_platform.stages import UserError
+from momo_platform.stages.storage.place import Place
 from pipelines.modalities import PAIR, TEXT
 from pipelines.modalities.image import run_prepare_image
 from pipelines.modalities.pair import run_prepare_pair
@@ -312,3 +321,55 @@ def test_an_error_of_a_task_is_told_as_it_is(ray_local, tmp_path):
         run_prepare_text(config, {}, Folder(tmp_path / "text").context)
     with pytest.raises(UserError, match=r"rows.parquet is not readable Parquet"):
         run_prepare_pair(config, {}, Folder(tmp_path / "pair").context)
+
+
+def test_into_a_bucket(s3_environment, tmp_path):
+    root = f"s3://corpora/prepared?endpoint_override={s3_environment['AWS_ENDPOINT_URL']}"
+    there = Place(root) / "prepare-pair"
+    config = PrepareConfig(mixed_sources(tmp_path / "in"), bucket_bytes=300_000)
+    here, out = Folder(tmp_path / "here"), Folder(tmp_path / "out")
+    run_prepare_pair(config, {}, here.context)
+    context = out.context
+    context.place = there
+    run_prepare_pair(config, {}, context)
+    index = here.index()
+    assert out.index() == index
+    files = [*index.shards, *index.held_out]
+    assert len(files) > 4
+    for file in files:
+        raw = (there / context.attempt).read(file.file)
+        assert raw == (here.path / file.file).read_bytes()
+        sha256 = hashlib.sha256(raw).hexdigest()
+        assert context.made_files[file.file] == {"size": len(raw), "sha256": sha256}
+        assert not (out.path / file.file).exists()
+    assert {FILES, *(file.file for file in files)} == {*context.made_files}
+    assert out.table(QUARANTINE) == here.table(QUARANTINE)
+
+
+def read_points(raw):
+    if len(raw) % 2:
+        return {"reason": f"not a whole number of points: {len(raw)} bytes"}
+    return {"points": raw, "length": len(raw) // 2}
+
+
+def test_files_of_a_kind_of_ones_own(tmp_path):
+    corpus = tmp_path / "in"
+    corpus.mkdir()
+    for number in range(300):
+        (corpus / f"{number}.pts").write_bytes(number.to_bytes(2, "big") * 3)
+    (corpus / "again.pts").write_bytes((7).to_bytes(2, "big") * 3)
+    (corpus / "odd.PTS").write_bytes(b"x")
+    (corpus / "notes.txt").write_text("about points")
+    kind = Kind("points", "give files", (), "points", measured=("length",))
+    schema = file_schema(points=pa.binary(), length=pa.int32())
+    config = PrepareConfig((SourceConfig("own", str(corpus)),), held_out=0.1)
+    mapper, out = PrepareFiles(read_points, schema), Folder(tmp_path / "out")
+    metrics = prepare.prepare(config, {}, out.context, kind, ListFiles(".pts"), mapper, schema)
+    assert (metrics["kept"], metrics["duplicates"], metrics["quarantined"]) == (300, 1, 1)
+    assert metrics["ignored"] == {"not read: .txt": 1}
+    assert out.table(QUARANTINE)[0]["key"] == "odd.PTS"
+    assert len(out.held_out()) == 31 + 16  # of the 302 files a tenth, and half as many
+    assert {row["length"] for row in out.training()} == {3}
+    assert len(out.table(FILES)) == 302
+    card = json.loads((out.path / CARD).read_text())
+    assert card["histograms"]["length"]["count"] == 300
