@@ -39,6 +39,8 @@ from momo_platform.stages.stage import Artifact, Context
 
 BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
+FORMAT = 1
+"""Of what tasks leave for each other: parts of another are not gone on with."""
 _REDUCE_MEMORY = 3.5  # of a bucket
 
 
@@ -103,7 +105,7 @@ def prepare(
         config.bucket_bytes or bucket_bytes,
         row_group,
         by_key,
-        context.parts,
+        context.parts / f"format-{FORMAT}",
         context.output_place,
         surveyed,
     )

@@ -137,10 +137,14 @@ class PrepareFiles:
         listed = table.to_pylist()
         reads = read_files((row["root"], row["path"]) for row in listed)
         for start in range(0, max(1, len(listed)), _BLOCK):
-            rows = [self._prepared(r, next(reads)()) for r in listed[start : start + _BLOCK]]
+            rows = [self._prepared(r, next(reads)) for r in listed[start : start + _BLOCK]]
             yield pa.Table.from_pylist(rows, schema=self.schema)
 
-    def _prepared(self, row: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    def _prepared(self, row: dict[str, Any], read: Callable[[], bytes]) -> dict[str, Any]:
+        try:
+            raw = read()
+        except PermissionError as error:
+            return row | {"reason": f"the file can't be read: {error}"}
         facts = {"file": shown_path(row["root"], row["path"]), "size": len(raw)}
         return row | facts | {"sha256": hashlib.sha256(raw).hexdigest()} | self.read(raw)
 

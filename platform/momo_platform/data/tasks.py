@@ -31,7 +31,7 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
     if not ray.is_initialized():
         found: Iterable[Task] = tasks
         for step in steps:
-            found = (result for task in found for result in step(task))
+            found = _each(step, found)
         yield from found
         return
     blocks = [_packed(task) for task in tasks]
@@ -58,6 +58,11 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
         if (told := _user_error(error)) is not None:
             raise told from error
         raise
+
+
+def _each(step: Step, tasks: Iterable[Task]) -> Iterator[Task]:
+    for task in tasks:
+        yield from step(task)
 
 
 def _packed(task: Task) -> pa.Table:
