@@ -67,6 +67,8 @@ class ShardDataset:
         if not self._rows:
             raise UserError(f"{self.place}/{INDEX} names no rows: check the source's rows")
         self.columns = index.columns if columns is None else tuple(columns)
+        # A machine's cache goes by what the index says, checksums included.
+        self._name = hashlib.sha256(repr((self.place, index)).encode()).hexdigest()[:16]
         self._reader = ShardReader(self.place, index.shards, index.row_group)
         self._begins = np.cumsum([0, *(shard.rows for shard in index.shards)])
         self.sources: tuple[SourceRows, ...] = ()
@@ -143,7 +145,7 @@ class ShardDataset:
             local = self.place.folder is not None
             self._reader = ShardReader(self.place, self._reader.files, self.row_group)
             if not local:
-                self._node = NodeCache(hashlib.sha256(str(self.place).encode()).hexdigest()[:16])
+                self._node = NodeCache(self._name)
             self._held = _Held(len(self.sources), _LOCAL_THREADS if local else _BUCKET_THREADS)
         return self._held
 
