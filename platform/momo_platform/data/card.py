@@ -1,16 +1,18 @@
 """A corpus's card: what was read, what went and why, how long and large things are, some samples.
 
 `card.json` is for programs (the report reads it), `card.md` for people; both lie beside the data,
-with sample pictures in `card_samples/`. Equal rows give equal bytes: no dates, no places.
+with sample pictures in `card_samples/`. Tasks count their rows each and hand on a record; the card
+is what the records together say, in whatever order they come. Equal rows give equal bytes: no
+dates, no places.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import heapq
 import io
 import json
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +51,23 @@ class Histogram:
         self.count += 1
         self.total += value
 
+    def merge(self, other: Histogram) -> None:
+        """Count what another has counted."""
+        self.least = min((h.least for h in (self, other) if h.count), default=0)
+        self.most = max(self.most, other.most)
+        self.bars += other.bars
+        self.count += other.count
+        self.total += other.total
+
+    def record(self) -> list[Any]:
+        """As JSON has it."""
+        return [sorted(self.bars.items()), self.count, self.total, self.least, self.most]
+
+    @staticmethod
+    def of(record: Sequence[Any]) -> Histogram:
+        """Inverse of `record`."""
+        return Histogram(Counter(dict(record[0])), *record[1:])
+
     def document(self) -> dict[str, Any]:
         """count, least, mean, most, and `bars` of {from, to (not included), count}."""
         numbers = range(min(self.bars), max(self.bars) + 1) if self.bars else ()
@@ -63,27 +82,61 @@ class Histogram:
         }
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """A row's place among the samples, what the card shows of it, and its picture (with `small`
+    already as the card has it)."""
+
+    place: tuple[str, str]
+    entry: dict[str, Any]
+    picture: bytes | None
+    small: bool = False
+
+    def shown(self) -> bytes | None:
+        """The picture as the card has it."""
+        return self.picture if self.small or self.picture is None else _small_png(self.picture)
+
+
 class _Samples:
     """The rows whose key's digests are least, up to `_SAMPLES` of each source."""
 
     def __init__(self) -> None:
-        self._heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+        self._least: dict[str, list[_Sample]] = {}
 
-    def add(self, row: dict[str, Any], number: int) -> None:
-        """`number` tells rows of equal keys apart."""
-        digest = hashlib.sha256(f"{row['source']}\0{row['key']}".encode()).digest()
-        heap = self._heaps.setdefault(row["source"], [])
-        entry = (-int.from_bytes(digest[:8], "big"), -number, row)
-        if len(heap) < _SAMPLES:
-            heapq.heappush(heap, entry)
-        elif entry > heap[0]:
-            heapq.heapreplace(heap, entry)
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Of rows with equal keys their content's digest decides."""
+        key = hashlib.sha256(f"{row['source']}\0{row['key']}".encode()).hexdigest()[:16]
+        least = self._least.setdefault(row["source"], [])
+        if len(least) == _SAMPLES and key > least[-1].place[0]:
+            return
+        picture = row.get("image")
+        texts = row.get("captions", [row["text"]] if "text" in row else [])[:_SAMPLE_CAPTIONS]
+        entry = {n: row[n] for n in ("source", "key", "split")}
+        entry["texts"] = [t[:_SAMPLE_TEXT] + "…" * (len(t) > _SAMPLE_TEXT) for t in texts]
+        content = hashlib.sha256(json.dumps(entry).encode() + (picture or b"")).hexdigest()[:16]
+        self.add(_Sample((key, content), entry, picture))
 
-    def chosen(self) -> list[dict[str, Any]]:
+    def add(self, sample: _Sample) -> None:
+        least = self._least.setdefault(sample.entry["source"], [])
+        insort(least, sample, key=lambda s: s.place)
+        del least[_SAMPLES:]
+
+    def record(self) -> list[Any]:
+        """As JSON has it, pictures small."""
+        found = [(s, s.shown()) for least in self._least.values() for s in least]
+        return [[s.place, s.entry, p and base64.b64encode(p).decode()] for s, p in found]
+
+    def merge(self, record: Sequence[Any]) -> None:
+        """Add those of a record."""
+        for place, entry, picture in record:
+            raw = picture and base64.b64decode(picture)
+            self.add(_Sample((place[0], place[1]), entry, raw, small=True))
+
+    def chosen(self) -> list[_Sample]:
         """`_SAMPLES` rows, the sources in turn."""
-        queues = [sorted(self._heaps[name], reverse=True) for name in sorted(self._heaps)]
+        queues = [self._least[name] for name in sorted(self._least)]
         turns = [q[i] for i in range(_SAMPLES) for q in queues if i < len(q)]
-        return [row for _, _, row in turns[:_SAMPLES]]
+        return turns[:_SAMPLES]
 
 
 def _small_png(raw: bytes) -> bytes:
@@ -120,44 +173,62 @@ def _unread(ignored: Ignored) -> list[dict[str, Any]]:
 
 
 class CardBuilder:
-    """Counts rows as they pass and writes the card at the end.
+    """Counts rows as they pass, or takes the records of others that did, and writes the card.
 
-    Memory: a few samples a source and the counts.
+    Memory: a few samples a source, and the counts.
     """
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.by_source: dict[str, Counter[str]] = {}
-        self.by_split: dict[str, Counter[str]] = {}
-        self.reasons: Counter[str] = Counter()
-        self.examples: dict[str, tuple[str, str]] = {}
-        """Of each reason the first row's key, and its reason with whatever it names."""
-        self.histograms: dict[str, Histogram] = {}
         self.ignored: dict[str, Ignored] = {}
-        """By source, what was not read."""
+        """By source, what was not read. Records are without it: it is known when rows are listed,
+        not when they are counted."""
+        self._tallies: dict[str, dict[str, Counter[str]]] = {"source": {}, "split": {}}
+        self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, tuple[str, str, str]] = {}
+        self._histograms: dict[str, Histogram] = {}
         self._samples = _Samples()
-        self._kept = 0
 
     @property
     def total(self) -> Counter[str]:
         """Rows by step, over all sources."""
-        return sum(self.by_source.values(), Counter())
+        return sum(self._tallies["source"].values(), Counter())
+
+    @property
+    def by_source(self) -> dict[str, dict[str, int]]:
+        """Rows by source and step, where there are any."""
+        tallies = sorted(self._tallies["source"].items())
+        return {name: {s: tally[s] for s in STEPS if tally[s]} for name, tally in tallies}
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Rows by why they can't be used, the most frequent reason first."""
+        return Counter(dict(sorted(self._reasons.items(), key=lambda r: (-r[1], r[0]))))
+
+    @property
+    def examples(self) -> dict[str, tuple[str, str]]:
+        """Of each reason the key of the first row, by source and key, and its reason with whatever
+        it names; the reason of the first of these rows first."""
+        found = sorted(self._examples.items(), key=lambda e: e[1])
+        return {reason: (key, whole) for reason, (_, key, whole) in found}
 
     def count(self, row: dict[str, Any], fate: str) -> None:
         """One row was read and its fate is one of STEPS but "read"."""
         split = row["split"] if row["split"] in SPLIT_NAMES else "unknown"
-        for tallies, name in ((self.by_source, row["source"]), (self.by_split, split)):
-            tally = tallies.setdefault(name, Counter())
+        for what, name in (("source", row["source"]), ("split", split)):
+            tally = self._tallies[what].setdefault(name, Counter())
             tally["read"] += 1
             tally[fate] += 1
         if fate == "quarantined":
             reason = row["reason"].split(":")[0][:80]
-            self.reasons[reason] += 1
-            self.examples.setdefault(reason, (row["key"], row["reason"]))
+            self._reasons[reason] += 1
+            self._name(reason, (row["source"], row["key"], row["reason"]))
         if fate == "kept":
             self._measure(row)
-            self._samples.add(row, self._kept)
-            self._kept += 1
+            self._samples.add_row(row)
+
+    def _name(self, reason: str, example: tuple[str, str, str]) -> None:
+        self._examples[reason] = min(example, self._examples.get(reason, example))
 
     def _measure(self, row: dict[str, Any]) -> None:
         values = [(n, row[n]) for n in self.kind.measured if row.get(n) is not None]
@@ -167,18 +238,40 @@ class CardBuilder:
         for text in texts:
             values += [(f"{what}_characters", len(text)), (f"{what}_words", len(text.split()))]
         for name, value in values:
-            self.histograms.setdefault(name, Histogram()).add(value)
+            self._histograms.setdefault(name, Histogram()).add(value)
 
-    def _sample(self, row: dict[str, Any], number: int, output: Path) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """What was counted, as JSON has it, for `merge`: some kB, and the sample pictures, small,
+        12 of a source at most."""
+        return {
+            "tallies": self._tallies,
+            "reasons": self._reasons,
+            "examples": self._examples,
+            "histograms": {n: h.record() for n, h in self._histograms.items()},
+            "samples": self._samples.record(),
+        }
+
+    def merge(self, record: Mapping[str, Any]) -> None:
+        """Count what another counted. The order of records makes no difference."""
+        for what, tallies in record["tallies"].items():
+            for name, tally in tallies.items():
+                self._tallies[what].setdefault(name, Counter()).update(tally)
+        self._reasons.update(record["reasons"])
+        for reason, (source, key, whole) in record["examples"].items():
+            self._name(reason, (source, key, whole))
+        for name, histogram in record["histograms"].items():
+            self._histograms.setdefault(name, Histogram()).merge(Histogram.of(histogram))
+        self._samples.merge(record["samples"])
+
+    def _sample(self, sample: _Sample, number: int, output: Path) -> dict[str, Any]:
         """One sample's entry; a picture is written to its file."""
-        texts = row.get("captions", [row["text"]] if "text" in row else [])[:_SAMPLE_CAPTIONS]
-        entry = {n: row[n] for n in ("source", "key", "split")}
-        entry["texts"] = [t[:_SAMPLE_TEXT] + "…" * (len(t) > _SAMPLE_TEXT) for t in texts]
-        if row.get("image") is not None:
-            entry["picture"] = f"{CARD_SAMPLES}/{number:02d}.png"
-            (output / CARD_SAMPLES).mkdir(exist_ok=True)
-            (output / entry["picture"]).write_bytes(_small_png(row["image"]))
-        return entry
+        picture = sample.shown()
+        if picture is None:
+            return sample.entry
+        name = f"{CARD_SAMPLES}/{number:02d}.png"
+        (output / CARD_SAMPLES).mkdir(exist_ok=True)
+        (output / name).write_bytes(picture)
+        return {**sample.entry, "picture": name}
 
     def write(
         self,
@@ -190,18 +283,20 @@ class CardBuilder:
         """Write the card. `files`: count, bytes and digest of the listing of what was read; the
         bits are None where there are none."""
         steps = [s for s in STEPS if s != "near_duplicates" or near_duplicate_bits is not None]
+        measured = {name: place for place, name in enumerate(self.kind.measured)}
+        names = sorted(self._histograms, key=lambda n: (measured.get(n, len(measured)), n))
         document = {
             "format": FORMAT,
             "name": f"prepare-{self.kind.name}",
             "kind": self.kind.name,
             "steps": _after_each(self.total, steps),
-            "by_source": _in_order(self.by_source, steps),
-            "by_split": _in_order(self.by_split, steps, SPLIT_NAMES),
-            "reasons": dict(sorted(self.reasons.items(), key=lambda r: (-r[1], r[0]))),
+            "by_source": _in_order(self._tallies["source"], steps),
+            "by_split": _in_order(self._tallies["split"], steps, SPLIT_NAMES),
+            "reasons": dict(self.reasons),
             "near_duplicate_bits": near_duplicate_bits,
             "licences": {s.name: s.licence for s in sources},
             "files": dict(files),
-            "histograms": {n: h.document() for n, h in self.histograms.items()},
+            "histograms": {n: self._histograms[n].document() for n in names},
             "samples": [self._sample(r, n, output) for n, r in enumerate(self._samples.chosen())],
         }
         if unread := {name: _unread(one) for name, one in self.ignored.items() if one.counts}:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import heapq
+import itertools
 import posixpath
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
 from momo_platform.data.readers import hashed_endings, reader_of
 
 FILES = "sources.parquet"
-_DIGESTED = 2**14  # rows at a time
 DIGEST_SCHEMA = pa.schema(
     {"source": pa.string(), "path": pa.string(), "size": pa.int64(), "sha256": pa.string()}
 )
+_ORDER = ("source", "path", "sha256")
+_place = itemgetter(*_ORDER)
+_RUN, _RUN_BLOCK, _BLOCK = 2**17, 2**10, 2**16  # rows
 _PLACE_SCHEMA = pa.schema(
     {n: pa.string() for n in ("source", "root", "path", "shown")} | {"size": pa.int64()}
 )
@@ -77,21 +87,63 @@ def hash_files(block: pa.Table) -> pa.Table:
 
 def files_in_order(tables: Iterable[pa.Table]) -> pa.Table:
     """One table, sorted, each file once."""
-    whole = pa.concat_tables([DIGEST_SCHEMA.empty_table(), *tables])
-    names = ["source", "path", "sha256"]
-    whole = whole.sort_by([(name, "ascending") for name in names]).combine_chunks()
-    new = [
-        pc.not_equal(whole[name].slice(1), whole[name].slice(0, max(0, len(whole) - 1)))
-        for name in names
-    ]
-    differs = pc.or_(pc.or_(new[0], new[1]), new[2]).to_pylist()
-    return whole.filter(pa.array([True, *differs][: len(whole)], pa.bool_()))
+    table = pa.concat_tables([DIGEST_SCHEMA.empty_table(), *tables])
+    table = table.sort_by([(name, "ascending") for name in _ORDER]).combine_chunks()
+    before, after = table.slice(0, max(0, len(table) - 1)), table.slice(1)
+    other = pa.array([False] * len(after), pa.bool_())
+    for name in _ORDER:
+        other = pc.or_(other, pc.not_equal(before[name], after[name]))
+    first = pa.array([True] * min(1, len(table)), pa.bool_())
+    return table.filter(pa.chunked_array([first, *pa.chunked_array(other).chunks]))
 
 
-def listing_digest(listing: pa.Table) -> str:
-    """sha256 over a listing's rows, fields joined by a zero byte, a line feed after each."""
-    digest = hashlib.sha256()
-    for batch in listing.to_batches(_DIGESTED):
-        for row in batch.to_pylist():
-            digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
-    return digest.hexdigest()
+def write_listing(tables: Iterable[pa.Table], path: Path) -> dict[str, Any]:
+    """Tables by DIGEST_SCHEMA, in any order → one Parquet file, sorted, each file once.
+
+    Returns `count` and `bytes` of the files, and `sha256` over the listing's rows, fields joined by
+    a zero byte, a line feed after each.
+    Memory: the largest table and 131,072 rows, and a thousand of each 131,072 that there are.
+    """
+    digest, count, size = hashlib.sha256(), 0, 0
+    with pq.ParquetWriter(path, DIGEST_SCHEMA) as writer:
+        for rows in _merged(tables, path.parent):
+            writer.write_table(pa.Table.from_pylist(rows, schema=DIGEST_SCHEMA))
+            count += len(rows)
+            for row in rows:
+                size += row["size"]
+                digest.update("\0".join(str(row[n]) for n in DIGEST_SCHEMA.names).encode() + b"\n")
+    return {"count": count, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _merged(tables: Iterable[pa.Table], scratch: Path) -> Iterator[list[dict[str, Any]]]:
+    """Blocks of rows, sorted, each file once; sorted runs lie in nameless files in `scratch`."""
+    with contextlib.ExitStack() as stack:
+        runs: list[Iterator[dict[str, Any]]] = []
+        held, rows = [], 0
+
+        def end_run() -> None:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+            with pa.ipc.new_file(pa.PythonFile(file, "w"), DIGEST_SCHEMA) as run:
+                run.write_table(files_in_order(held), max_chunksize=_RUN_BLOCK)
+            runs.append(_rows_of(pa.ipc.open_file(pa.PythonFile(file, "r"))))
+
+        for table in tables:
+            held.append(table)
+            rows += len(table)
+            if rows >= _RUN:
+                end_run()
+                held, rows = [], 0
+        runs.append(
+            row
+            for batch in files_in_order(held).to_batches(_RUN_BLOCK)
+            for row in batch.to_pylist()
+        )
+        merged = heapq.merge(*runs, key=_place)
+        once = (next(group) for _, group in itertools.groupby(merged, _place))
+        while block := [*itertools.islice(once, _BLOCK)]:
+            yield block
+
+
+def _rows_of(run: pa.RecordBatchFileReader) -> Iterator[dict[str, Any]]:
+    for number in range(run.num_record_batches):
+        yield from run.get_batch(number).to_pylist()

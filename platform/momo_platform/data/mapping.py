@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from momo_platform.data.card import CardBuilder
-from momo_platform.data.card_standin import record_of
 from momo_platform.data.digests import (
     DIGEST_SCHEMA,
     FILES,
     files_in_order,
     hash_files,
-    listing_digest,
+    write_listing,
 )
 from momo_platform.data.parts import (
     DIGEST,
@@ -42,7 +40,7 @@ from momo_platform.data.repeats import buckets_of, digests_of, in_order
 from momo_platform.data.splits import TRAIN
 from momo_platform.data.survey import Plan
 
-_ROWS = 256  # that the mapper is given at a time
+_ROWS = 256  # that the mapper is given at a time, or fewer large ones
 _HELD_BYTES = 2**27
 BAD_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
 LOOK_SCHEMA = pa.schema(
@@ -57,8 +55,9 @@ def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
         return record
     rows = read_table(job.parts, f"list/{part_name(unit, part)}.arrow")
     prepared = _Part(job, plan, name)
-    for start in range(0, len(rows), _ROWS):
-        found = job.mapper(rows.slice(start, _ROWS))
+    step = max(1, min(_ROWS, _HELD_BYTES // getattr(job.mapper, "row_bytes", 1)))
+    for start in range(0, len(rows), step):
+        found = job.mapper(rows.slice(start, step))
         for table in [found] if isinstance(found, pa.Table) else found:
             prepared.add(table)
     record = prepared.finished()
@@ -148,7 +147,7 @@ class _Part:
             record[name] = 0 if table is None else len(table)
             if record[name]:
                 write_table(self._job.parts, f"{self._name}.{name}.arrow", table)
-        return record | {"card": record_of(self._card)}
+        return record | {"card": self._card.record()}
 
 
 def hash_part(job: Job, number: int) -> None:
@@ -164,10 +163,8 @@ def write_files(job: Job, hashes: int, parts: Sequence[str]) -> dict[str, Any]:
     there are, and the listing's digest."""
     names = [f"hash/{unit_name(number)}.done.arrow" for number in range(hashes)]
     names += [f"{part}.files.arrow" for part in parts]
-    listing = files_in_order(read_tables(job.parts, names))
     with job.output.writing(FILES) as path:
-        pq.write_table(listing, path)
-        size, sha256 = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
-    sizes = pc.fill_null(pc.sum(listing["size"]), 0).as_py()
-    known = {"count": len(listing), "bytes": sizes, "sha256": listing_digest(listing)}
-    return {"files": known, "made": {"size": size, "sha256": sha256}}
+        known = write_listing(read_tables(job.parts, names), path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"files": known, "made": {"size": path.stat().st_size, "sha256": sha256}}

@@ -71,7 +71,7 @@ def merge(
         **({"ignored": dict(ignored.most_common(20))} if ignored else {}),
         **{step: total[step] for step in STEPS},
         "reasons": dict(card.reasons.most_common(20)),
-        "sources": {name: dict(tally) for name, tally in card.by_source.items()},
+        "sources": card.by_source,
     }
 
 

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
 from momo_platform.data.artifacts import SHARDS
 from momo_platform.data.card import CardBuilder
-from momo_platform.data.card_standin import record_of
 from momo_platform.data.near import LookIndex
 from momo_platform.data.parts import (
     Job,
@@ -143,7 +142,7 @@ def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
         write_table(job.parts, f"{name}.near.arrow", pa.Table.from_pylist(found, NEAR_SCHEMA))
     kept = ~goes & ~looks_like
     files = _write_shards(job, table, bucket, order[kept & training], order[kept & ~training])
-    record = files | {"rows": len(table), "near": len(near), "card": record_of(card)}
+    record = files | {"rows": len(table), "near": len(near), "card": card.record()}
     write_record(job.parts, name, record)
     return record
 
