@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 
@@ -79,6 +83,30 @@ def test_a_continued_attempt_makes_only_what_is_missing(storage, monkeypatch):
     assert storage.problem(artifact.manifest, checksums=True) is None
     assert there(storage, digest) == [attempt]  # parts are gone
     assert storage.unfinished_attempt("shards", digest) is None
+
+
+KILLED = """
+import os, signal, sys
+import making
+from test_continued_attempts import stage
+from momo_platform.stages import fingerprint, open_storage
+from momo_platform.stages.storage.artifacts import Storage
+digest = fingerprint(stage())
+making.fingerprint = lambda *_: digest
+Storage.abandon = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+making.make(open_storage(sys.argv[1]), stage(3))
+"""
+
+
+def test_what_a_killed_process_left_is_gone_on_with(storage):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", KILLED, storage.uri], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    attempt = storage.unfinished_attempt("shards", fingerprint(stage()))
+    make(storage, stage())
+    (manifest,) = storage.others("shards")
+    assert manifest.metrics == {"made": 1, "attempt": attempt}
+    assert storage.problem(manifest, checksums=True) is None
 
 
 def test_told_files_are_neither_read_nor_brought_again(storage, monkeypatch):
