@@ -67,6 +67,8 @@ class ShardDataset:
         if not self._rows:
             raise UserError(f"{self.place}/{INDEX} names no rows: check the source's rows")
         self.columns = index.columns if columns is None else tuple(columns)
+        # A machine's cache goes by what the index says, checksums included.
+        self._name = hashlib.sha256(repr((self.place, index)).encode()).hexdigest()[:16]
         self._reader = ShardReader(self.place, index.shards, index.row_group)
         self._begins = np.cumsum([0, *(shard.rows for shard in index.shards)])
         self.sources: tuple[SourceRows, ...] = ()
@@ -104,29 +106,19 @@ class ShardDataset:
 
     def ahead(self, rows: np.ndarray) -> None:
         """Begin to fetch what `read` will be asked for."""
-        for file, group in self._places(rows)[0]:
-            self._coming((int(file), int(group), self.columns))
+        self._coming(self._places(rows)[0], self.columns)
 
     def read(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
         """The given rows [B] in their order; of their columns `columns`."""
-        wanted = self.columns if columns is None else tuple(columns)
         groups, of_row, inside = self._places(rows)
-        keys = [(int(file), int(group), wanted) for file, group in groups]
-        coming = [self._coming(key) for key in keys]
-        order = np.argsort(of_row, kind="stable")
-        cuts = np.searchsorted(of_row[order], np.arange(1, len(groups)))
-        parts = [
-            (batch if isinstance(batch, pa.RecordBatch) else batch.result()).take(
-                pa.array(inside[mine])
-            )
-            for batch, mine in zip(coming, np.split(order, cuts), strict=True)
-        ]
-        back = np.empty(len(rows), dtype=np.int64)
-        back[order] = np.arange(len(rows))
-        return pa.Table.from_batches(parts).take(pa.array(back))
+        coming = self._coming(groups, self.columns if columns is None else tuple(columns))
+        batches = [one.result() if isinstance(one, Future) else one for one in coming]
+        # Slices that are then joined: ten times as fast as to take a few rows of each row group.
+        places = zip(of_row.tolist(), inside.tolist(), strict=True)
+        return pa.Table.from_batches([batches[n].slice(i, 1) for n, i in places]).combine_chunks()
 
-    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row groups [groups, 2] as file and number, and for each row which of them it is in, and
+    def _places(self, rows: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
+        """Row groups as file and number, and for each row which of them it is in, and
         where in it."""
         file = np.searchsorted(self._begins, rows, "right") - 1
         inside = rows - self._begins[file]
@@ -143,20 +135,27 @@ class ShardDataset:
             local = self.place.folder is not None
             self._reader = ShardReader(self.place, self._reader.files, self.row_group)
             if not local:
-                self._node = NodeCache(hashlib.sha256(str(self.place).encode()).hexdigest()[:16])
+                self._node = NodeCache(self._name)
             self._held = _Held(len(self.sources), _LOCAL_THREADS if local else _BUCKET_THREADS)
         return self._held
 
-    def _coming(self, key: _Key) -> pa.RecordBatch | Future[pa.RecordBatch]:
-        held = self._here()
+    def _coming(
+        self, groups: Sequence[tuple[int, int]], columns: tuple[str, ...]
+    ) -> list[pa.RecordBatch | Future[pa.RecordBatch]]:
+        """Row groups that are held, and those that will be."""
+        held, found = self._here(), []
         with held.lock:
-            groups = held.groups[self._source_of[key[0]]]
-            if key in groups:
-                groups.move_to_end(key)
-                return groups[key]
-            if key not in held.coming:
-                held.coming[key] = held.pool.submit(self._fetch, held, key)
-            return held.coming[key]
+            for file, group in groups:
+                key = file, group, columns
+                known = held.groups[self._source_of[file]]
+                if key in known:
+                    known.move_to_end(key)
+                    found.append(known[key])
+                    continue
+                if key not in held.coming:
+                    held.coming[key] = held.pool.submit(self._fetch, held, key)
+                found.append(held.coming[key])
+        return found
 
     def _fetch(self, held: _Held, key: _Key) -> pa.RecordBatch:
         file, group, columns = key

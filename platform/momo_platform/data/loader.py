@@ -72,6 +72,7 @@ class Loader:
         dataset.expect(lanes, (self._ahead * max(1, processes) + 1) * a_lane)
         self._last: int | None = None  # step, and by how many it came after the one before it
         self._stride = 0
+        self._coming: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest
         self._pool: ThreadPoolExecutor | None = None
@@ -81,7 +82,7 @@ class Loader:
     def batch(self, step: int) -> dict[str, Any]:
         """The batch of a step: a pure function of (seed, step) and this rank's place."""
         self._read_ahead(step)
-        epochs, rows = self._rows(step)
+        epochs, rows = self._coming.pop(step, None) or self._rows(step)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
 
@@ -95,8 +96,11 @@ class Loader:
         stride = step - self._last if self._last is not None and step > self._last else 1
         begin = self._ahead if stride == self._stride else 0
         self._last, self._stride = step, stride
-        for number in range(begin, self._ahead + 1):
-            self._dataset.ahead(self._rows(step + number * stride)[1])
+        if not begin:
+            self._coming.clear()
+        for coming in range(step + begin * stride, step + self._ahead * stride + 1, stride):
+            self._coming[coming] = self._rows(coming)
+            self._dataset.ahead(self._coming[coming][1])
 
     def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
         """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
@@ -139,7 +143,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the tasks and processes that make batches: without the thread."""
-        return self.__dict__ | {"_pool": None, "_last": None, "_stride": 0}
+        return self.__dict__ | {"_pool": None, "_last": None, "_coming": {}, "_stride": 0}
 
     def _by_processes(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.reader_processes import read_steps

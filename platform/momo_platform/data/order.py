@@ -127,16 +127,14 @@ class SampleOrder:
         window = (inside + shift) // size
         begin = np.maximum(window * size - shift, 0)
         length = np.minimum((window + 1) * size - shift, rows) - begin
-        result = np.empty(len(inside), dtype=np.int64)
         order = np.lexsort((window, epoch, lane))
-        keys = np.stack([epoch, lane, window, length])[:, order]
-        cuts = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
-        for mine in np.split(order, cuts):
-            at = mine[0]
-            key = one, int(epoch[at]), int(lane[at]), int(window[at])
-            shuffle = self._window(key, int(length[at]))
-            result[mine] = begin[at] + shuffle[inside[mine] - begin[at]]
-        return result
+        keys = np.stack([epoch, lane, window, length], axis=1)[order]
+        new = np.append(True, (keys[1:] != keys[:-1]).any(axis=1))
+        shuffles = [self._window((one, *key), size) for *key, size in keys[new].tolist()]
+        starts = np.cumsum([0, *map(len, shuffles[:-1])])
+        places = np.empty(len(inside), dtype=np.int64)
+        places[order] = starts[np.cumsum(new) - 1]
+        return begin + np.concatenate(shuffles)[places + inside - begin]
 
     def _window(self, key: tuple[int, ...], length: int) -> np.ndarray:
         found = self._windows.get(key)
