@@ -122,3 +122,6 @@ class ListFiles(Lister):
                 continue
             row = {"source": unit.source, "key": key, "group": key, "split": "", "reason": None}
             yield row | {"root": unit.uri, "path": path, "size": corpus.sizes[path]}
+
+    def to_hash(self, source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]:
+        return []

@@ -40,7 +40,7 @@ from momo_platform.data.repeats import buckets_of, digests_of, in_order
 from momo_platform.data.splits import TRAIN
 from momo_platform.data.survey import Plan
 
-_ROWS = 256  # that the mapper is given at a time
+_ROWS = 256  # that the mapper is given at a time, or fewer large ones
 _HELD_BYTES = 2**27
 BAD_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
 LOOK_SCHEMA = pa.schema(
@@ -55,8 +55,9 @@ def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
         return record
     rows = read_table(job.parts, f"list/{part_name(unit, part)}.arrow")
     prepared = _Part(job, plan, name)
-    for start in range(0, len(rows), _ROWS):
-        found = job.mapper(rows.slice(start, _ROWS))
+    step = max(1, min(_ROWS, _HELD_BYTES // getattr(job.mapper, "row_bytes", 1)))
+    for start in range(0, len(rows), step):
+        found = job.mapper(rows.slice(start, step))
         for table in [found] if isinstance(found, pa.Table) else found:
             prepared.add(table)
     record = prepared.finished()

@@ -200,9 +200,13 @@ class PrepareFiles:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = []
         for listed in table.to_pylist():
-            raw = read_file(listed["root"], listed["path"])
+            try:
+                raw = read_file(listed["root"], listed["path"])
+            except PermissionError as error:
+                rows.append(listed | {"reason": f"the file can't be read: {error}"})
+                continue
             facts = {"file": shown_path(listed["root"], listed["path"]), "size": len(raw)}
-            facts |= {"sha256": hashlib.sha256(raw).hexdigest()}
+            facts["sha256"] = hashlib.sha256(raw).hexdigest()
             rows.append(listed | facts | self.read(raw))
         return pa.Table.from_pylist(rows, schema=self.schema)
 
