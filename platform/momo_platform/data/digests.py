@@ -18,7 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
+from momo_platform.data.filesystems import (
+    READ_BYTES,
+    filesystem_of,
+    is_hidden,
+    list_files,
+    open_uri,
+)
 from momo_platform.data.readers import hashed_endings, reader_of
 
 FILES = "sources.parquet"
@@ -69,7 +75,7 @@ def hash_files(block: pa.Table) -> pa.Table:
         digest, size = hashlib.sha256(), 0
         try:
             with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
-                while chunk := file.read(2**22):
+                while chunk := file.read(READ_BYTES):
                     digest.update(chunk)
                     size += len(chunk)
         except PermissionError:

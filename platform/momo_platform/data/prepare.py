@@ -87,7 +87,7 @@ def prepare(
 ) -> dict[str, Any]:
     """A whole preparation; returns the stage's metrics. Raises UserError.
 
-    `mapper` is called in tasks with a table of at most 256 of the rows that `lister` lists, and
+    `mapper` is called in tasks with a table of up to 8,192 of the rows that `lister` lists, and
     returns one by `schema`, or several after one another. Each row has `source`, `key` (its name in
     messages), `split` ("" or None: drawn by its `group`), `reason` (why it can't be used, else
     None), the kind's content and what is yours; `file`, `size` and `sha256` are of a file of its

@@ -63,7 +63,7 @@ def rows(path, kind="pair", ignored=None):
 def prepared(path, kind="pair"):
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(rows(path, kind), schema=schema)
-    return PrepareImages(CONFIG, kind == "pair")(block).to_pylist()
+    return pa.concat_tables(PrepareImages(CONFIG, kind == "pair")(block)).to_pylist()
 
 
 def captions(path):
