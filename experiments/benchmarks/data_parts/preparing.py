@@ -22,7 +22,7 @@ from experiments.benchmarks.data_parts.slow_store import slow_store
 from experiments.benchmarks.harness import Row, compare, in_a_process, in_turn
 from momo_platform.cluster import start_ray
 from momo_platform.data import prepare as preparation
-from momo_platform.data.config import PrepareConfig, SourceConfig
+from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.listers import Lister
 from momo_platform.data.near import LOOK_BYTES, LookIndex
 from momo_platform.data.readers.base import Ignored
@@ -54,13 +54,13 @@ def context_in(folder: Path) -> Context:
 def _grown(records: Sequence[dict[str, Any]], times: int) -> Iterator[dict[str, Any]]:
     """So many times the records of parts or buckets, each under a name or number of its own."""
     for number in range(times * len(records)):
-        record = records[number % len(records)]
-        if "name" in record:
-            yield record | {"name": f"map/{number:05d}-00000"}
+        record = dict(records[number % len(records)])
+        if number < len(records):
+            yield record
+        elif "name" in record:  # of held-out pictures there are 15,000 at most
+            yield record | {"name": f"map/9{number:05d}-00000", "looks": 0}
         elif "bucket" in record:
             yield record | {"bucket": number}
-        elif number < len(records):
-            yield record
 
 
 def driver_memory(rows: int, tars: str) -> tuple[float, float]:
@@ -145,8 +145,10 @@ class _Numbers(Lister):
 
 
 _NOISE_SCHEMA = pa.schema(
-    {n: pa.string() for n in ("source", "key", "split", "reason")} | {"image": pa.binary()}
+    {n: pa.string() for n in ("source", "key", "split", "reason")} | {"payload": pa.binary()}
 )
+
+_KIND = Kind("noise", "", (), "payload")
 
 
 def _noise(table: pa.Table) -> pa.Table:
@@ -156,7 +158,7 @@ def _noise(table: pa.Table) -> pa.Table:
             "source": row["source"],
             "key": f"{row['number']:09d}",
             "split": "train",
-            "image": np.random.Generator(np.random.Philox(row["number"])).bytes(row["size"]),
+            "payload": np.random.Generator(np.random.Philox(row["number"])).bytes(row["size"]),
         }
         for row in table.to_pylist()
     ]
@@ -168,7 +170,7 @@ def prepare_noise(folder: Path, rows: int, size: int, bucket_bytes: int) -> Cont
     config = PrepareConfig((SourceConfig("own", str(folder)),), bucket_bytes=bucket_bytes)
     context = context_in(folder)
     lister = _Numbers(rows, size)
-    preparation.prepare(config, {}, context, PAIR.kind, lister, _noise, _NOISE_SCHEMA)
+    preparation.prepare(config, {}, context, _KIND, lister, _noise, _NOISE_SCHEMA)
     return context
 
 
@@ -306,7 +308,7 @@ def near_rows(quick: bool) -> list[Row]:
 
 
 def _with_digest(table: pa.Table) -> pa.Table:
-    digests = [hashlib.sha256(raw).digest()[:16] for raw in table["image"].to_pylist()]
+    digests = [hashlib.sha256(raw).digest()[:16] for raw in table["payload"].to_pylist()]
     return table.append_column("digest", pa.array(digests, pa.binary(16)))
 
 
