@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -63,11 +64,12 @@ def _grown(records: Sequence[dict[str, Any]], times: int) -> Iterator[dict[str, 
 
 
 def driver_memory(rows: int, tars: str) -> tuple[float, float]:
-    """In a process: bytes that the driver of a preparation takes at most above what it took before,
-    and bytes a row that it is told by tasks. A corpus of 20,000 rows is prepared; for more rows the
-    tasks' records come so many times over."""
+    """In a process: bytes that the driver of a preparation has at most, and bytes a row that it is
+    told by tasks. A corpus of 20,000 rows is prepared; for more rows the tasks' records come so many
+    times over."""
     run, times, told = preparation.run_tasks, rows // 20_000, 0
     reduced: list[dict[str, Any]] = []
+    process, most = psutil.Process(), 0
 
     def once(given: Sequence[Any], *steps: Any, **options: Any) -> Iterator[Any]:
         for record in run(given, *steps, **options):
@@ -76,24 +78,24 @@ def driver_memory(rows: int, tars: str) -> tuple[float, float]:
             yield record
 
     def often(given: Sequence[Any], *steps: Any, **options: Any) -> Iterator[Any]:
-        nonlocal told
+        nonlocal told, most
         last = bool(given) and "bucket" in given[0]
         for record in _grown(reduced if last else list(run(given, *steps, **options)), times):
             told += len(repr(record))
             yield record
+            memory: Any = process.memory_info()
+            most = max(most, memory.rss - memory.shared)
 
     config = PrepareConfig((SourceConfig("own", tars),), held_out=0.01)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        before = 0
         for name, tasks in (("once", once), ("often", often)):
-            before = peak()  # with what is loaded once
             with (
                 mock.patch.object(preparation, "run_tasks", tasks),
                 mock.patch.object(preparation, "merge", return_value={}),
             ):
                 context = context_in(Path(folder) / name)
                 preparation.prepare_pictures(config, {}, context, PAIR.kind)
-        return float(peak() - before), told / rows
+        return float(most), told / rows
 
 
 def driver_rows(quick: bool) -> list[Row]:
