@@ -59,10 +59,9 @@ def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa
     write_record(job.parts, OBJECTS, {"names": objects})
     if looks:
         table = pa.concat_tables(looks)
-        rows = table.select(["source", "key"]).to_pylist()
-        ranks = split_ranks(table).tolist()
-        order = sorted(range(len(rows)), key=lambda n: (ranks[n], *rows[n].values()))
-        write_table(job.parts, LOOKS, table.take(order))
+        table = table.append_column("rank", pa.array(split_ranks(table)))
+        keys = [(name, "ascending") for name in ("rank", "source", "key")]
+        write_table(job.parts, LOOKS, table.take(pc.sort_indices(table, keys)))
 
 
 def _read_bucket(job: Job, bucket: int) -> pa.Table:
