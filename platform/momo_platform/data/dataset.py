@@ -104,6 +104,12 @@ class ShardDataset:
             one.groups if one.single else min(one.groups, lanes * a_lane) for one in self.sources
         ]
 
+    def close(self) -> None:
+        """Fetch nothing more; what is asked for later begins anew."""
+        held, self._held = self._held, None
+        if held is not None and held.process == os.getpid():
+            held.pool.shutdown(wait=False, cancel_futures=True)
+
     def ahead(self, rows: np.ndarray) -> None:
         """Begin to fetch what `read` will be asked for."""
         self._coming(self._places(rows)[0], self.columns)

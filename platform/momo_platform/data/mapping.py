@@ -80,19 +80,17 @@ class _Part:
             hashed = table.filter(table["sha256"].is_valid())
             hashed = hashed.select(["source", "file", "size", "sha256"])
             self._tables["files"].append(hashed.rename_columns(DIGEST_SCHEMA.names))
-        fine = pc.fill_null(pc.equal(table["reason"], ""), True)
-        bad = table.filter(pc.invert(fine))
+        reason = pc.field("reason")
+        bad = table.filter(reason != "")
         for row in bad.select(["source", "key", "split", "reason"]).to_pylist():
             self._card.count(row, "quarantined")
         self._tables["bad"].append(bad.select(BAD_SCHEMA.names))
-        good = table.filter(fine)
+        good = table.filter(reason.is_null() | (reason == ""))
         digests = digests_of(good[self._job.kind.content])
         kept = self._job.kept
         good = good.select(kept.names[:-1]).append_column(DIGEST, digests).cast(kept)
         if self._job.near_bits is not None and self._job.near_bits >= 0:
-            held_out = good.filter(
-                pc.and_(pc.not_equal(good["split"], TRAIN), good["look"].is_valid())
-            )
+            held_out = good.filter((pc.field("split") != TRAIN) & pc.field("look").is_valid())
             self._tables["looks"].append(held_out.select(LOOK_SCHEMA.names))
         self._rows += len(table)
         self._held.append(good)

@@ -25,7 +25,6 @@ from momo_platform.stages.stage import Context
 from momo_platform.stages.storage.place import Place
 
 _DOCUMENTS_A_ROW = 4  # held-out documents that are read for each sequence, should they be short
-_TOGETHER = 1024  # documents that are tokenized at a time
 
 
 def text_column(columns: Sequence[str]) -> str:
@@ -109,7 +108,7 @@ def _pack_shard(job: _Job, task: Task) -> Iterator[Task]:
 
     def texts() -> Iterator[list[str]]:
         nonlocal gone
-        for table in read_columns(job.prepared.place, shard, [job.column], _TOGETHER):
+        for table in read_columns(job.prepared.place, shard, [job.column]):
             found = documents(table)
             kept = [text for text in found if text.casefold() not in held_out]
             gone += len(found) - len(kept)

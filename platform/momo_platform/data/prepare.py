@@ -41,7 +41,7 @@ BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
 FORMAT = 1
 """Of what tasks leave for each other: parts of another are not gone on with."""
-_REDUCE_MEMORY = 3.5  # of a bucket
+_REDUCE_MEMORY, _PROCESS_BYTES = 3.5, 2**28  # for each byte of a bucket, and whatever it is
 
 
 def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -117,7 +117,7 @@ def prepare(
     _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
     tasks = [{"bucket": number} for number in range(plan.buckets)]
-    memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
+    memory = int(_REDUCE_MEMORY * plan.bucket_bytes) + _PROCESS_BYTES
     for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
         card.merge(record.pop("card"))
         reduced[record["bucket"]] = record

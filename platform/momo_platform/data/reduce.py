@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
 from momo_platform.data.artifacts import SHARDS
@@ -59,10 +58,9 @@ def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa
     write_record(job.parts, OBJECTS, {"names": objects})
     if looks:
         table = pa.concat_tables(looks)
-        rows = table.select(["source", "key"]).to_pylist()
-        ranks = split_ranks(table).tolist()
-        order = sorted(range(len(rows)), key=lambda n: (ranks[n], *rows[n].values()))
-        write_table(job.parts, LOOKS, table.take(order))
+        table = table.append_column("rank", pa.array(split_ranks(table)))
+        keys = [(name, "ascending") for name in ("rank", "source", "key")]
+        write_table(job.parts, LOOKS, table.sort_by(keys))
 
 
 def _read_bucket(job: Job, bucket: int) -> pa.Table:
@@ -147,15 +145,11 @@ def _write_shards(
     job: Job, table: pa.Table, bucket: int, training: np.ndarray, held_out: np.ndarray
 ) -> dict[str, Any]:
     """One file a source of the rows `training`, in this order, and one of those `held_out`."""
-    sources = np.asarray(
-        pc.index_in(
-            table["source"], value_set=pa.array([s.name for s in job.config.sources], pa.string())
-        )
-    )
+    names = np.array(table["source"].to_pylist(), object)
     shards = [
         _write(job, shard_name(source.name, bucket), source.name, table, rows)
-        for number, source in enumerate(job.config.sources)
-        if len(rows := training[sources[training] == number])
+        for source in job.config.sources
+        if len(rows := training[names[training] == source.name])
     ]
     file = f"{HELD_OUT_FOLDER}/{bucket:05d}.parquet"
     others = [_write(job, file, "", table, held_out)] if len(held_out) else []

@@ -77,6 +77,10 @@ class ResidentShards:
     def ahead(self, rows: np.ndarray) -> None:
         """Nothing is fetched ahead: what is read by step is small."""
 
+    def close(self) -> None:
+        """Of the shards; what is resident stays."""
+        self._shards.close()
+
     def read(self, rows: np.ndarray) -> pa.Table:
         """The given rows [B] in their order. Raises `ValueError` before `load`."""
         if self._place is None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from momo_platform.data.config import ImageConfig
+from momo_platform.data.contained import Picture, prepare_pictures
 from momo_platform.data.digests import shown_path
 from momo_platform.data.encodings import to_utf8
 from momo_platform.data.filesystems import read_files
-from momo_platform.data.images import BadImage, prepare_picture
+from momo_platform.data.images import BadImage
 from momo_platform.data.listing import ROW_SCHEMA, SPLITS, FileRef, picture_of
 from momo_platform.data.raw_pictures import RawPicture, raw_pictures
 from momo_platform.data.readers import reader_at
@@ -53,29 +55,10 @@ def _usable_captions(captions: list[str], why_none: str | None) -> list[str]:
     return kept
 
 
-def _prepare_row(
-    row: dict[str, Any], image: ImageConfig, with_captions: bool, picture: RawPicture | None
-) -> dict[str, Any]:
-    """One raw row → one row by IMAGE_SCHEMA, with a reason when it can't be used (`picture` is None
-    where it has one already)."""
-    result = {n: row[n] for n in ("source", "key", "group", "split", "label")}
-    result |= {"image": None, "captions": [], "reason": row.get("reason")}
-    if result["reason"] or picture is None:
-        return result
-    try:
-        if with_captions:
-            result["captions"] = _usable_captions(row["captions"], row["no_caption"])
-        raw = picture.raw()
-        if isinstance(picture.place, FileRef):
-            result["file"] = shown_path(row["root"], picture.place.path or picture.place.root)
-            result["size"], result["sha256"] = len(raw), hashlib.sha256(raw).hexdigest()
-        named = (row["path"] or row["root"]).lower().endswith(".svg")
-        head = to_utf8(raw[:_SVG_BEGINS], whole=False)
-        svg = named or _SVG.match(head) is not None
-        result |= vars(prepare_picture(raw, image, svg=svg))
-    except (BadImage, BadText) as error:
-        result["reason"] = str(error)
-    return result
+def _is_svg(row: dict[str, Any], raw: bytes) -> bool:
+    if (row["path"] or row["root"]).lower().endswith(".svg"):
+        return True
+    return _SVG.match(to_utf8(raw[:_SVG_BEGINS], whole=False)) is not None
 
 
 class PrepareImages:
@@ -90,12 +73,47 @@ class PrepareImages:
         raw = table.to_pylist()
         pictures = raw_pictures([picture_of(row) for row in raw if not row.get("reason")])
         for start in range(0, max(1, len(raw)), _BLOCK):
-            rows = (
-                (row, None if row.get("reason") else next(pictures))
-                for row in raw[start : start + _BLOCK]
-            )
-            prepared = [_prepare_row(r, self.image, self.with_captions, p) for r, p in rows]
-            yield pa.Table.from_pylist(prepared, schema=IMAGE_SCHEMA)
+            rows = self._prepared(raw[start : start + _BLOCK], pictures)
+            yield pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
+
+    def _prepared(
+        self, raw: list[dict[str, Any]], pictures: Iterator[RawPicture]
+    ) -> list[dict[str, Any]]:
+        rows, read = [self._begun(row) for row in raw], deque[dict[str, Any]]()
+
+        def usable() -> Iterator[Picture]:
+            for row, result in zip(raw, rows, strict=True):
+                picture = None if row.get("reason") else next(pictures)
+                if picture is None or result["reason"]:
+                    continue
+                try:
+                    encoded = picture.raw()
+                except BadImage as error:
+                    result["reason"] = str(error)
+                    continue
+                if isinstance(picture.place, FileRef):
+                    path = picture.place.path or picture.place.root
+                    result["file"] = shown_path(row["root"], path)
+                    result["size"] = len(encoded)
+                    result["sha256"] = hashlib.sha256(encoded).hexdigest()
+                read.append(result)
+                yield encoded, _is_svg(row, encoded)
+
+        for made in prepare_pictures(usable(), self.image):
+            result = read.popleft()
+            result |= {"reason": str(made)} if isinstance(made, BadImage) else vars(made)
+        return rows
+
+    def _begun(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row by IMAGE_SCHEMA without its picture."""
+        result = {n: row[n] for n in ("source", "key", "group", "split", "label")}
+        result |= {"image": None, "captions": [], "reason": row.get("reason")}
+        if self.with_captions and not result["reason"]:
+            try:
+                result["captions"] = _usable_captions(row["captions"], row["no_caption"])
+            except BadText as error:
+                result["reason"] = str(error)
+        return result
 
 
 class PrepareText:

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from momo_platform.data.artifacts import ShardFile
 from momo_platform.data.shards import ENDS, MAGIC
 from momo_platform.stages.errors import UserError
-from momo_platform.stages.storage.patience import patiently
+from momo_platform.stages.storage.patience import may_pass, patiently
 from momo_platform.stages.storage.place import Place
 
 _OPEN_FILES = 256
+_GROUPS = 16  # row groups whose columns are read at a time
 
 
 class ShardReader:
@@ -71,7 +72,7 @@ class ShardReader:
             return patiently(lambda: self._opened(file).read_at(size, begin))
         except FileNotFoundError as error:
             raise UserError(
-                f"{self.place}/{self.files[file].file} is gone: {self._remedy()}"
+                f"{self.place}/{self.files[file].file} is gone: {_remedy(self.place)}"
             ) from error
 
     def _opened(self, file: int) -> Any:
@@ -87,21 +88,35 @@ class ShardReader:
         return opened
 
     def _damaged(self, file: int, group: int, what: str) -> UserError:
-        name = f"{self.place}/{self.files[file].file}"
-        return UserError(
-            f"{name}, row group {group}: the file is damaged ({what}): {self._remedy()}"
-        )
-
-    def _remedy(self) -> str:
-        stage = self.place.path.partition("/")[0]
-        return f"make it again with --rerun {stage or 'and the stage that left it'}"
+        return _damaged(self.place, self.files[file], f"row group {group}", what)
 
 
-def read_columns(
-    place: Place, file: ShardFile, columns: Sequence[str], rows: int = 4096
-) -> Iterator[pa.Table]:
-    """A file's rows in order, at most `rows` at a time: these columns, without fetching others."""
+def _remedy(place: Place) -> str:
+    stage = place.path.partition("/")[0]
+    return f"make it again with --rerun {stage or 'and the stage that left it'}"
+
+
+def _damaged(place: Place, file: ShardFile, where: str, what: str) -> UserError:
+    return UserError(
+        f"{place}/{file.file}, {where}: the file is damaged ({what}): {_remedy(place)}"
+    )
+
+
+def read_columns(place: Place, file: ShardFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """A file's rows in order, some row groups at a time: these columns, without fetching others.
+    Raises UserError where the file is damaged."""
     options = {"pre_buffer": True, "page_checksum_verification": True}
     with place.open(file.file) as opened, pq.ParquetFile(opened, **options) as parquet:
-        for batch in parquet.iter_batches(rows, columns=list(columns), use_threads=False):
-            yield pa.Table.from_batches([batch])
+        for start in range(0, parquet.num_row_groups, _GROUPS):
+            groups = range(start, min(start + _GROUPS, parquet.num_row_groups))
+
+            def read(groups: range = groups) -> pa.Table:
+                return parquet.read_row_groups(list(groups), list(columns), use_threads=False)
+
+            try:
+                yield patiently(read)
+            except (OSError, pa.ArrowException) as error:
+                if isinstance(error, OSError) and may_pass(error):
+                    raise
+                where = f"row groups {groups.start} to {groups.stop - 1}"
+                raise _damaged(place, file, where, str(error)) from error

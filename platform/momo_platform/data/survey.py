@@ -29,7 +29,8 @@ from momo_platform.data.splits import Division
 
 _LEAST_ROWS, _MOST_ROWS = 256, 8192  # of a part: fewer are all overhead (docs/experiments.md)
 _PARTS = 64  # of a corpus, so that many tasks share even a small one
-_PART_BYTES, _LEAST_BYTES = 2**26, 2**20  # that a task reads for a part
+_PART_BYTES, _LEAST_BYTES = 2**26, 2**23  # that a task reads for a part; less is slow to ask for
+_MORE_ROWS = 4  # times as many, until they have so many bytes
 _HASH_BYTES = 2**28  # that a task reads for checksums
 _ROW_BYTES = 50_000  # of a row whose picture is elsewhere
 
@@ -178,7 +179,9 @@ def _in_parts(plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[
     held = 0
     for row in rows:
         size = row.get("size") or 0
-        if part and (len(part) == plan.part_rows or held + size > plan.part_bytes):
+        enough = held == 0 or held >= _LEAST_BYTES or len(part) >= _MORE_ROWS * plan.part_rows
+        full = enough and len(part) >= plan.part_rows
+        if part and (full or held + size > plan.part_bytes):
             yield part
             part, held = [], 0
         part.append(row)

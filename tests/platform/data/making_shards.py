@@ -3,7 +3,11 @@
 import shutil
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+from preparing import Folder
+
 from momo_platform.data.artifacts import RowIndex, write_index
+from momo_platform.data.repeats import digests_of
 from momo_platform.data.shards import write_rows
 from momo_platform.stages import Stage
 from momo_platform.stages.storage.place import Place
@@ -28,6 +32,19 @@ def write_folder(place, table, *, row_group=64, rows_per_shard=200, held_out=Non
     index = RowIndex(row_group, tuple(table.column_names), tuple(shards), files)
     write_index(place, index)
     return index
+
+
+def prepared(folder, **columns):
+    """As a preparation leaves rows, in the order in which they are given."""
+    table = pa.table(columns)
+    if "source" not in columns:
+        table = table.append_column("source", pa.array(["s"] * len(table)))
+    if "image" in columns:
+        table = table.append_column("digest", digests_of(table["image"]))
+    trained = pa.array([split == "train" for split in columns["split"]])
+    held_out = table.filter(pa.array([split != "train" for split in columns["split"]]))
+    write_folder(folder, table.filter(trained), rows_per_shard=300, held_out=held_out)
+    return Folder(folder)
 
 
 @dataclass(frozen=True)

@@ -3,32 +3,18 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from making_shards import write_folder
+from making_shards import prepared
 from preparing import Folder
 
 from momo_platform.data.artifacts import Mixture, MixtureIndex, PreparedRows
 from momo_platform.data.config import MixConfig
 from momo_platform.data.dataset import ShardDataset, left_out_rows, open_rows
 from momo_platform.data.order import SampleOrder
-from momo_platform.data.repeats import digests_of
 from momo_platform.data.valid_part import valid_rows
 from momo_platform.stages import UserError
 from pipelines.modalities.image import run_mix_image
 from pipelines.modalities.pair import run_mix_pair
 from pipelines.modalities.text import run_mix_text
-
-
-def prepared(folder, **columns):
-    """As a preparation leaves rows, in the order in which they are given."""
-    table = pa.table(columns)
-    if "source" not in columns:
-        table = table.append_column("source", pa.array(["s"] * len(table)))
-    if "image" in columns:
-        table = table.append_column("digest", digests_of(table["image"]))
-    trained = pa.array([split == "train" for split in columns["split"]])
-    held_out = table.filter(pa.array([split != "train" for split in columns["split"]]))
-    write_folder(folder, table.filter(trained), rows_per_shard=300, held_out=held_out)
-    return Folder(folder)
 
 
 def an_epoch(out, rows, given=None):

@@ -22,7 +22,7 @@ from momo_platform.data import row_groups
 from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader
 from momo_platform.data.node_cache import NodeCache
-from momo_platform.data.shard_reader import ShardReader
+from momo_platform.data.shard_reader import ShardReader, read_columns
 from momo_platform.data.shards import write_rows
 from momo_platform.stages import UserError
 from momo_platform.stages.storage.place import Place
@@ -89,7 +89,9 @@ def test_what_is_held_is_bounded(many_groups, monkeypatch):
     for step in range(200):
         loader.batch(step)
     held = dataset._held.groups[0]
-    assert 4 * 4 <= len(held) <= dataset._most[0] < len(many_groups[1].shards) * 63 / 8
+    assert 4 * 4 <= len(held) <= dataset._most[0] < 8192 / 8 / 4
+    loader.close()
+    assert dataset._held is None
 
 
 def test_each_row_group_is_a_file_by_itself_and_all_are_one(tmp_path):
@@ -142,6 +144,17 @@ def test_a_damaged_page_names_file_row_group_and_remedy(small):
         whole.read(np.arange(570, 575))
     with pytest.raises(UserError, match="row group 1"):
         next(Loader(dataset, ids, global_batch_size=1000).iterate(0))
+
+
+def test_a_damaged_page_is_named_where_columns_are_read(small):
+    place, index = small
+    file = place.folder / index.shards[1].file
+    raw = bytearray(file.read_bytes())
+    raw[30_000] ^= 1
+    file.write_bytes(raw)
+    assert sum(map(len, read_columns(place, index.shards[1], ["id"]))) == 500
+    with pytest.raises(UserError, match=r"00001.parquet, row groups 0 to 7: .*--rerun prepare-im"):
+        list(read_columns(place, index.shards[1], ["image"]))
 
 
 @pytest.mark.parametrize("size", [0, 20_000, 100_000])
