@@ -65,8 +65,8 @@ def _grown(records: Sequence[dict[str, Any]], times: int) -> Iterator[dict[str, 
 
 def driver_memory(rows: int, tars: str) -> tuple[float, float]:
     """In a process: bytes that the driver of a preparation has at most, and bytes a row that it is
-    told by tasks. A corpus of 20,000 rows is prepared; for more rows the tasks' records come so many
-    times over."""
+    told by tasks. A corpus of 20,000 rows is prepared; for more rows its tasks' records come so
+    many times over."""
     run, times, told = preparation.run_tasks, rows // 20_000, 0
     reduced: list[dict[str, Any]] = []
     process, most = psutil.Process(), 0
@@ -360,9 +360,3 @@ def shuffle_rows(quick: bool) -> list[Row]:
             largest_ratio=None if quick else 1.0,
         )
     ]
-
-
-def preparing(quick: bool) -> list[Row]:
-    """All of these."""
-    parts = (near_rows, driver_rows, reduce_rows, requests_rows, shuffle_rows)
-    return [row for part in parts for row in part(quick)]
