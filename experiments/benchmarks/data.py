@@ -9,10 +9,9 @@ iter_torch_batches over Parquet. Ours reads the shards that the preparation writ
 capped at 64 or 256 px, as presets demo and base have it); the rows named "equal bytes" give ours
 the uncapped pictures too. Part "decoding" tells what a reader's core does when pictures are cropped
 on a device, in processor time, with such photographs of 341×256 at quality 90. Downloads twemoji
-(10 MB) on first use. Parts "driver", "reduce", "requests", "near" and "shuffle" are about the
-preparation (data_parts/preparing.py), "fetched", "first" and "steady" about reading from a bucket
-(data_parts/reading.py): a real S3 server on this machine, which answers 30 ms late. About 40
-minutes.
+(10 MB) on first use. Parts "driver", "requests" and "near" (data_parts/preparing.py), "reduce" and
+"shuffle" (passes.py) are about the preparation; "fetched", "first" and "steady" (reading.py) about
+reading from a bucket: a real S3 server on this machine, which answers 30 ms late. About 40 minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from experiments.benchmarks.data_parts import preparing, reading
+from experiments.benchmarks.data_parts import passes, preparing, reading
 from experiments.benchmarks.harness import Row, compare, in_turn, main
 from experiments.benchmarks.pictures import lay_out, photographs
 from momo.config import SIZES
@@ -328,10 +327,10 @@ PARTS = {
     "loading": loading,
     "preparation": preparation,
     "driver": preparing.driver_rows,
-    "reduce": preparing.reduce_rows,
+    "reduce": passes.reduce_rows,
     "requests": preparing.requests_rows,
     "near": preparing.near_rows,
-    "shuffle": preparing.shuffle_rows,
+    "shuffle": passes.shuffle_rows,
     "fetched": reading.fetched_rows,
     "first": reading.first_batch_rows,
     "steady": reading.steady_rows,
