@@ -19,8 +19,8 @@ from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
 from momo_platform.data.listing import SPLITS, PictureRef, first, picture_of
+from momo_platform.data.raw_pictures import Found, find_pictures, raw_picture
 from momo_platform.data.readers.table_rows import TABLES, read_table_rows
-from momo_platform.data.rows import Found, find_pictures, raw_picture
 from momo_platform.data.sources import list_rows
 from momo_platform.stages import UserError
 from pipelines.evaluation.items import (

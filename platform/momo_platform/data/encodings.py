@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-_CHUNK = 2**20
+_CHUNK = 2**23  # as much as an object store is asked for at once
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -44,7 +44,7 @@ def is_utf8(head: bytes) -> bool:
 
 
 def utf8_chunks(stream: Any, *, whole: bool = True) -> Iterator[bytes]:
-    """A stream of bytes as UTF-8 without a mark, 1 MB at a time. Where it is damaged, or none of
+    """A stream of bytes as UTF-8 without a mark, 8 MB at a time. Where it is damaged, or none of
     these, a byte comes that no UTF-8 has, so that its line is refused. A stream that is not `whole`
     may end within a character."""
     chunk = stream.read(_CHUNK)

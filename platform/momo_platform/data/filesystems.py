@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections import Counter
-from collections.abc import Iterable
-from functools import lru_cache
+import urllib.parse
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,11 @@ import pyarrow.fs as pafs
 from momo_platform.data.listing import named
 from momo_platform.stages.errors import UserError
 
+READ_BYTES = 2**23
+"""At least so much an object store is asked for at once, where there is so much: a request costs as
+long as about 3 MB do."""
+_GAP = 2**22  # between spans that are read at once
+_THREADS, _AHEAD, _BEGINNING = 8, 15, 2**22
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".lz4")
 _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"}
 
@@ -104,27 +111,130 @@ def endings(paths: Iterable[str]) -> str:
     return f", but {', '.join(found)}{remedy}" if found else ""
 
 
+def is_local(root: str) -> bool:
+    """Whether what lies there is read without asking an object store for each piece."""
+    return "://" not in root or root.startswith("file:")
+
+
+def _place_of(uri: str) -> tuple[pafs.FileSystem, str]:
+    """File system and path of a file's own URI; files of a bucket share a connection."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme not in ("s3", "gs", "gcs") or not parts.path.strip("/"):
+        return open_uri(uri)
+    bucket = urllib.parse.urlunsplit(parts._replace(path="", fragment=""))
+    path = urllib.parse.unquote(parts.path)
+    return filesystem_of(bucket), parts.netloc.rpartition("@")[2] + path
+
+
+def _opened(root: str, path: str | None) -> pa.NativeFile:
+    filesystem, path = _place_of(root) if path is None else (filesystem_of(root), path)
+    if (
+        isinstance(filesystem, pafs.LocalFileSystem)
+        and filesystem.get_file_info(path).type == pafs.FileType.Unknown
+    ):
+        raise pa.ArrowInvalid(f"not a regular file: {path}")
+    return filesystem.open_input_stream(path)
+
+
 def read_file(root: str, path: str | None, at_most: int | None = None) -> bytes:
     """The bytes of a file; with no path, `root` is its own URI.
 
     Reads `at_most` bytes. Raises OSError or pyarrow.ArrowInvalid (a kind of URI that can't be read,
     or no regular file: a pipe would never end).
     """
-    if path is None:
-        filesystem, path = open_uri(root)
-    else:
-        filesystem = filesystem_of(root)
-    if (
-        isinstance(filesystem, pafs.LocalFileSystem)
-        and filesystem.get_file_info(path).type == pafs.FileType.Unknown
-    ):
-        raise pa.ArrowInvalid(f"not a regular file: {path}")
-    with filesystem.open_input_stream(path) as file:
+    with _opened(root, path) as file:
         return file.read(at_most)
 
 
-def read_span(root: str, path: str, offset: int, size: int) -> bytes:
-    """Bytes of a larger file; fewer where it has become shorter."""
+def read_files(
+    places: Iterable[tuple[str, str | None]], at_most: int | None = None
+) -> Iterator[Callable[[], bytes]]:
+    """For each place what gives the bytes that `read_file` does, or raises what it raises; to be
+    called in turn. Files in object stores are read a few at a time, and ahead: 64 MB at most."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead: deque[Callable[[], bytes]] = deque()
+        for place in places:
+            if is_local(place[0]):
+                ahead.append(partial(read_file, *place, at_most))
+            else:
+                ahead.append(partial(_rest, pool.submit(_beginning, *place, at_most), at_most))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+
+def _beginning(
+    root: str, path: str | None, at_most: int | None
+) -> tuple[bytes, pa.NativeFile | None]:
+    """The first bytes of a file, and the file if there may be more."""
+    file = _opened(root, path)
+    raw = file.read(min(at_most or _BEGINNING, _BEGINNING))
+    return raw, file if len(raw) == _BEGINNING else None
+
+
+def _rest(begun: Future[tuple[bytes, pa.NativeFile | None]], at_most: int | None) -> bytes:
+    raw, file = begun.result()
+    return raw if file is None else raw + file.read(at_most and at_most - len(raw))
+
+
+def read_spans(root: str, path: str, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Bytes of a larger file at (offset, size) each; fewer where it has become shorter.
+
+    Spans in the file's order that are near each other are read at once with what is between them,
+    so that a request is for 8 to 24 MB, however small they are, or for one large span.
+    """
     with filesystem_of(root).open_input_file(path) as file:
-        file.seek(offset)
-        return file.read(size)
+        for some in _near_each_other(spans):
+            start = min(offset for offset, _ in some)
+            raw = memoryview(file.read_at(max(o + size for o, size in some) - start, start))
+            for offset, size in some:
+                yield bytes(raw[offset - start : offset - start + size])
+
+
+def _near_each_other(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Which spans are read at once."""
+    end = max((offset + size for offset, size in spans), default=0)
+    some: list[tuple[int, int]] = []
+    low = high = 0
+    for offset, size in spans:
+        stop = offset + size
+        wide = max(high, stop) - min(low, offset)
+        apart = offset > high + _GAP or stop < low - _GAP
+        enough = wide > 2 * READ_BYTES and end - offset >= READ_BYTES
+        if some and (apart or enough or wide > 3 * READ_BYTES):
+            yield some
+            some = []
+        low, high = (min(low, offset), max(high, stop)) if some else (offset, stop)
+        some.append((offset, size))
+    if some:
+        yield some
+
+
+class BlockFile:
+    """A file that is read in blocks, of which the last two are kept: forwards, with small steps
+    back, as a tar's headers are. `size` is the file's."""
+
+    def __init__(self, file: pa.NativeFile, block: int) -> None:
+        self._file, self._block, self.size = file, block, file.size()
+        self._place, self._kept = 0, dict[int, bytes]()
+
+    def seek(self, place: int) -> None:
+        self._place = place
+
+    def read(self, count: int) -> bytes:
+        """Fewer bytes at the end."""
+        stop, parts = min(self._place + count, self.size), []
+        while self._place < stop:
+            number, begin = divmod(self._place, self._block)
+            parts.append(self._at(number)[begin : begin + stop - self._place])
+            if not parts[-1]:
+                break  # it has become shorter
+            self._place += len(parts[-1])
+        return b"".join(parts)
+
+    def _at(self, number: int) -> bytes:
+        if number not in self._kept:
+            if len(self._kept) == 2:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = self._file.read_at(self._block, number * self._block)
+        return self._kept[number]

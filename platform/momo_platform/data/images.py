@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.encodings import to_utf8
 from momo_platform.data.near import look_of
-from momo_platform.data.renderer import RenderError, draw
+from momo_platform.data.renderer import draw
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".avif", ".jfif"),
@@ -45,7 +45,7 @@ class BadImage(ValueError):
 def _rasterise(raw: bytes, config: ImageConfig) -> Image.Image:
     try:
         data = draw(to_utf8(raw).decode("utf-8"), config.size_cap)
-    except (UnicodeDecodeError, RenderError) as error:
+    except ValueError as error:  # also what is not UTF-8
         raise BadImage(f"not a readable SVG: {error}") from error
     return Image.open(io.BytesIO(data))
 
@@ -144,6 +144,8 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
     """Encoded bytes in, encoded bytes out; never scaled up.
 
     Raises BadImage for bytes that are no picture, are truncated or are larger than 179 Mpixel.
+    What a decoder can do to its process, it does to this one: strangers' pictures are for
+    `contained.prepare_pictures`.
     """
     if not raw:
         raise BadImage("the file is empty")
@@ -170,6 +172,8 @@ def prepare_picture(raw: bytes, config: ImageConfig, *, svg: bool = False) -> Pr
         raise BadImage(f"too many pixels: {error}") from None
     except UnidentifiedImageError:
         raise BadImage("not a picture in a known format") from None
+    except MemoryError:
+        raise BadImage("there is not enough memory for it") from None
     except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise BadImage(f"damaged or truncated: {error}") from error
     return PreparedImage(encoded, width, height, look_of(result))

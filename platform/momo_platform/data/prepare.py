@@ -33,7 +33,7 @@ from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_n
 from momo_platform.data.readers.base import Ignored
 from momo_platform.data.reduce import reduce_bucket, write_plan
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
-from momo_platform.data.survey import Plan, list_unit_parts, survey
+from momo_platform.data.survey import WorkPlan, list_unit_parts, survey
 from momo_platform.data.tasks import Task, run_tasks
 from momo_platform.stages.stage import Artifact, Context
 
@@ -41,7 +41,7 @@ BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
 FORMAT = 1
 """Of what tasks leave for each other: parts of another are not gone on with."""
-_REDUCE_MEMORY = 3.5  # of a bucket
+_REDUCE_MEMORY, _PROCESS_BYTES = 3.5, 2**28  # for each byte of a bucket, and whatever it is
 
 
 def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -87,7 +87,7 @@ def prepare(
 ) -> dict[str, Any]:
     """A whole preparation; returns the stage's metrics. Raises UserError.
 
-    `mapper` is called in tasks with a table of at most 256 of the rows that `lister` lists, and
+    `mapper` is called in tasks with a table of up to 8,192 of the rows that `lister` lists, and
     returns one by `schema`, or several after one another. Each row has `source`, `key` (its name in
     messages), `split` ("" or None: drawn by its `group`), `reason` (why it can't be used, else
     None), the kind's content and what is yours; `file`, `size` and `sha256` are of a file of its
@@ -111,13 +111,13 @@ def prepare(
     )
     context.progress({"message": f"listing {', '.join(job.places)}"})
     (document,) = run_tasks([{}], partial(survey_sources, job))
-    plan = Plan.of(document)
+    plan = WorkPlan.of(document)
     card = CardBuilder(kind)
     mapped = _map(job, plan, context, card)
     _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
     tasks = [{"bucket": number} for number in range(plan.buckets)]
-    memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
+    memory = int(_REDUCE_MEMORY * plan.bucket_bytes) + _PROCESS_BYTES
     for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
         card.merge(record.pop("card"))
         reduced[record["bucket"]] = record
@@ -135,7 +135,7 @@ def survey_sources(job: Job, _: Task) -> Iterator[Task]:
     yield survey(job).document()
 
 
-def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def list_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """Of a unit that is not listed yet its parts, and what is not read of it; other tasks are
     passed on."""
     if "unit" not in task or "part" in task:
@@ -145,7 +145,7 @@ def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
         yield task | ({"part": found} if isinstance(found, int) else {"ignored": found})
 
 
-def prepare_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def prepare_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """A part's record; checksums of files give none."""
     if "hash" in task:
         hash_part(job, task["hash"])
@@ -164,7 +164,7 @@ def list_files_read(job: Job, hashes: int, parts: list[str], _: Task) -> Iterato
     yield write_files(job, hashes, parts)
 
 
-def _map(job: Job, plan: Plan, context: Context, card: CardBuilder) -> dict[str, Task]:
+def _map(job: Job, plan: WorkPlan, context: Context, card: CardBuilder) -> dict[str, Task]:
     """List and prepare; returns the records by the names of parts, in the order of units and
     parts. `card` has counted them then."""
     tasks: list[Task] = [
@@ -196,7 +196,7 @@ def _map(job: Job, plan: Plan, context: Context, card: CardBuilder) -> dict[str,
     return dict(sorted(mapped.items()))
 
 
-def _hand_over(job: Job, plan: Plan, mapped: Mapping[str, Task]) -> None:
+def _hand_over(job: Job, plan: WorkPlan, mapped: Mapping[str, Task]) -> None:
     """Tell the reduce what the map wrote."""
     objects = [rows_name(n, i) for n, r in mapped.items() for i in range(len(r["offsets"]))]
     offsets = [some for record in mapped.values() for some in record.pop("offsets")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -52,8 +52,7 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
     context.target_max_block_size = 1  # bytes: each task is a block, and so is taken on its own
     try:
         for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-            for raw in table[_COLUMN].to_pylist():
-                yield json.loads(raw)
+            yield from map(json.loads, cast("pa.Table", table)[_COLUMN].to_pylist())
     except Exception as error:
         if (told := _user_error(error)) is not None:
             raise told from error

@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff]")
 _SPACE = re.compile(r"\s+")
 LONGEST_CAPTION = 10_000  # characters
 LONGEST_LINE = 2**26
-_CHUNK = 2**20
+_CHUNK = 2**23
 # Only HTML's own elements, their attributes with values: `<PERSON>`, `a<b and c>d` are words.
 _ELEMENTS = (
     "a|abbr|address|article|b|big|blockquote|body|br|button|center|cite|code|dd|del|div|dl|dt|em|"
@@ -47,7 +47,7 @@ def _cut(raw: bytes) -> list[bytes]:
 
 
 def lines(stream: pa.NativeFile, *, utf8: bool = False) -> Iterator[bytes]:
-    """A stream's lines in UTF-8, as `bytes.splitlines` cuts them; holds one line and 1 MB. `utf8`:
+    """A stream's lines in UTF-8, as `bytes.splitlines` cuts them; holds one line and 8 MB. `utf8`:
     it is known to be that.
 
     Of a line longer than LONGEST_LINE one byte more than that comes, so that it is refused.

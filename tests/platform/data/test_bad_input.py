@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from preparing import Folder
 
-from momo_platform.data import text
+from momo_platform.data import encodings, text
 from momo_platform.data.config import PrepareConfig
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image
 from momo_platform.data.listing import ROW_SCHEMA
@@ -163,7 +163,7 @@ def prepared(path, kind):
     found = list(list_rows(SourceConfig("s", str(path)), str(path), MODALITIES[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
-    return PrepareImages(CONFIG, kind == "pair")(block).to_pylist()
+    return pa.concat_tables(PrepareImages(CONFIG, kind == "pair")(block)).to_pylist()
 
 
 def documents(path):
@@ -270,6 +270,7 @@ def test_text_of_any_bytes(tmp_path):
 
 def test_a_line_without_end_is_refused_not_kept(monkeypatch):
     monkeypatch.setattr(text, "LONGEST_LINE", 2**21)
+    monkeypatch.setattr(encodings, "_CHUNK", 2**20)
     stream = pa.BufferReader(b'{"a": 1}\n' + b"x" * 2**23 + b"\n" + b'{"a": 2}\n')
     first, second, third = lines(stream)
     assert len(second) <= 2**21 + 2

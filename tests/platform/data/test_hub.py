@@ -51,7 +51,9 @@ def prepared(uri, kind="pair"):
     found = list(list_rows(SourceConfig("s", uri), uri, MODALITIES[kind].kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(found, schema=schema)
-    return PrepareImages(ImageConfig(size_cap=8), kind == "pair")(block).to_pylist()
+    return pa.concat_tables(
+        PrepareImages(ImageConfig(size_cap=8), kind == "pair")(block)
+    ).to_pylist()
 
 
 def documents(uri):

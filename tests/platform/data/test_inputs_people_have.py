@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from preparing import Folder
 
-from momo_platform.data import renderer
+from momo_platform.data import contained
 from momo_platform.data.card import CARD, CARD_PAGE
 from momo_platform.data.config import PrepareConfig
 from momo_platform.data.filesystems import list_files
@@ -63,7 +63,7 @@ def rows(path, kind="pair", ignored=None):
 def prepared(path, kind="pair"):
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(rows(path, kind), schema=schema)
-    return PrepareImages(CONFIG, kind == "pair")(block).to_pylist()
+    return pa.concat_tables(PrepareImages(CONFIG, kind == "pair")(block)).to_pylist()
 
 
 def captions(path):
@@ -493,12 +493,12 @@ GOOD = SVG.format('<rect width="9" height="9" fill="#00ff00"/>')
 
 
 def test_a_renderer_that_crashes_or_does_not_end_costs_one_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(renderer, "SECONDS", 2)
+    monkeypatch.setattr(contained, "SECONDS", 2)
     files = {"0.svg": GOOD, "1.svg": DEEP, "2.svg": GOOD, "3.svg": SLOW, "4.svg": GOOD}
     found = prepared(laid_out(tmp_path, files | {"5.svg": GOOD.encode("utf-16")}), "image")
     reasons = [row["reason"] for row in found]
     assert [bool(reason) for reason in reasons] == [False, True, False, True, False, False]
-    assert "the renderer crashed (SIGSEGV)" in reasons[1]
+    assert "the decoder crashed (SIGSEGV)" in reasons[1]
     assert "longer than 2 s" in reasons[3]
 
 

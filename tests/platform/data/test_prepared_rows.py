@@ -119,8 +119,8 @@ def test_the_rows_of_one_process_are_kept_in_any_number_of_buckets(tmp_path, buc
     config = PrepareConfig(sources, near_duplicate_bits=BITS, bucket_bytes=bucket_bytes)
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     listed = [row for source in sources for row in list_rows(source, source.uri, PAIR.kind)]
-    prepared = PrepareImages(config.image, True)(with_schema(listed, schema)).to_pylist()
-    expected = OneProcess(prepared)
+    blocks = PrepareImages(config.image, True)(with_schema(listed, schema))
+    expected = OneProcess([row for block in blocks for row in block.to_pylist()])
     assert len(expected.near) > 10
     out = Folder(tmp_path / "out")
     metrics = run_prepare_pair(config, {}, out.context)

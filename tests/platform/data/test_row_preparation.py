@@ -8,8 +8,9 @@ from PIL import Image
 
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
+from momo_platform.data.raw_pictures import ROWS_HELD
 from momo_platform.data.readers import tables
-from momo_platform.data.rows import ROWS_HELD, PrepareImages
+from momo_platform.data.rows import PrepareImages
 from momo_platform.data.sources import SourceConfig, list_rows
 from pipelines.modalities import IMAGE
 
@@ -27,9 +28,10 @@ def test_a_task_holds_few_embedded_pictures_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "read_embedded", lambda *a: asked.append(len(a[2])) or read(*a))
     found = list(list_rows(SourceConfig("s", str(path)), str(path), IMAGE.kind))
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
-    prepared = PrepareImages(ImageConfig(size_cap=8), False)(
+    blocks = PrepareImages(ImageConfig(size_cap=8), False)(
         pa.Table.from_pylist(found, schema=schema)
-    ).to_pylist()
+    )
+    prepared = pa.concat_tables(blocks).to_pylist()
     assert (max(asked), sum(asked)) == (ROWS_HELD, count)
     reds = [Image.open(io.BytesIO(row["image"])).getpixel((0, 0))[0] for row in prepared]
     assert reds == list(range(count))

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from test_inputs_people_have import documents, laid_out, picture, pictures, rows
 
+from momo_platform.data import filesystems
 from momo_platform.data.digests import blocks_to_hash
 from momo_platform.data.filesystems import filesystem_of
-from momo_platform.data.readers import files as plain_files
 from momo_platform.data.readers import line_ranges, table_rows, tables
 from momo_platform.data.readers.base import Ignored
 from momo_platform.data.sources import SourceConfig, identify
@@ -159,7 +159,7 @@ def refused(monkeypatch, module, name):
 
 
 def test_files_without_permission_have_a_reason(tmp_path, monkeypatch):
-    refused(monkeypatch, plain_files, "b.txt")
+    refused(monkeypatch, filesystems, "b.txt")
     refused(monkeypatch, line_ranges, "b.txt")
     refused(monkeypatch, table_rows, "b.csv")
     refused(monkeypatch, tables, "b.csv")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from momo_platform.data.class_folders import splits_and_labels
-from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.filesystems import read_files
 from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader
@@ -24,18 +24,20 @@ class PlainFiles(Reader):
     pictures, texts, hashed = EXTENSIONS, (TEXT,), (TEXT,)
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-        filesystem = filesystem_of(corpus.uri)
         captioned = corpus.kind.needs("caption")
         texts = {p[: -len(TEXT)]: p for p in corpus.files if p.lower().endswith(TEXT)}
         keys = [corpus.relative(path) for path in paths]
-        for path, key, (split, label) in zip(paths, keys, splits_and_labels(keys), strict=True):
+        beside = [texts.get(posixpath.splitext(path)[0]) for path in paths]
+        places = ((corpus.uri, path) for path in beside if path and captioned)
+        captions = read_files(places, 4 * LONGEST_CAPTION + 1)
+        known = zip(paths, keys, splits_and_labels(keys), beside, strict=True)
+        for path, key, (split, label), text_path in known:
             values: dict[str, Any] = {"image": path, "group": key, "split": split, "label": label}
-            text_path, reason = texts.get(posixpath.splitext(path)[0]), None
+            reason = None
             corpus.used.update([text_path] if text_path else ())
             if text_path and captioned:
                 try:
-                    with filesystem.open_input_stream(text_path) as file:
-                        values["caption"] = decode_caption(file.read(4 * LONGEST_CAPTION + 1))
+                    values["caption"] = decode_caption(next(captions)())
                 except BadText as error:
                     reason = str(error)
                 except PermissionError as error:

@@ -17,14 +17,14 @@ import pyarrow.fs as pafs
 
 from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
 from momo_platform.data.encodings import to_utf8
-from momo_platform.data.filesystems import filesystem_of
+from momo_platform.data.filesystems import READ_BYTES, BlockFile, filesystem_of
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
 from momo_platform.data.listing import FileRef, SpanRef, first, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Share, a_file_each
 from momo_platform.data.text import LONGEST_LINE, BadText, decode_caption, parse_json
 
 _BLOCK = 512
-_BUFFER = 2**20  # small members come with their neighbours: few requests to an object store
+_BUFFER = 2**20
 _LARGEST_HEADER = 2**16
 _LARGEST_JSON = 2**20
 _TEXTS = ("txt", "caption")
@@ -75,7 +75,7 @@ def _pax(raw: bytes) -> dict[str, str]:
     return records
 
 
-def _zeros_only(file: io.BufferedIOBase) -> bool:
+def _zeros_only(file: BlockFile | io.BytesIO) -> bool:
     """Whether the rest of a file is padding."""
     while chunk := file.read(_BUFFER):
         if chunk.count(0) < len(chunk):
@@ -83,7 +83,7 @@ def _zeros_only(file: io.BufferedIOBase) -> bool:
     return True
 
 
-def walk(file: io.BufferedIOBase, total: int) -> Iterator[Member]:
+def walk(file: BlockFile | io.BytesIO, total: int) -> Iterator[Member]:
     """Members of a tar of `total` bytes that are whole, in order. Raises BadTar where it breaks."""
     place, pending = 0, {}
     while place < total:
@@ -173,26 +173,26 @@ def _samples(members: Iterator[Member], skipped: Callable[[str], None]) -> Itera
 
 def samples(
     filesystem: pafs.FileSystem, path: str, skipped: Callable[[str], None] = lambda name: None
-) -> Iterator[tuple[Sample, io.BufferedReader]]:
+) -> Iterator[tuple[Sample, BlockFile]]:
     """Samples of a tar, each with the open file to read its members from."""
     with filesystem.open_input_file(path) as opened:
-        total = opened.size()
-        file = io.BufferedReader(opened, _BUFFER)  # type: ignore[arg-type]
-        if total == 0:
+        local = isinstance(filesystem, pafs.LocalFileSystem)
+        file = BlockFile(opened, _BUFFER if local else READ_BYTES)
+        if file.size == 0:
             yield Sample("", reason="the tar is empty"), file
             return
-        for sample in _samples(walk(file, total), skipped):
+        for sample in _samples(walk(file, file.size), skipped):
             yield sample, file
 
 
-def _read(file: io.BufferedReader, member: Member, largest: int) -> bytes:
+def _read(file: BlockFile, member: Member, largest: int) -> bytes:
     if member.size > largest:
         raise BadText(f"the member is larger than {largest >> 20} MB: {member.name[:200]}")
     file.seek(member.offset)
     return file.read(member.size)
 
 
-def _values(sample: Sample, file: io.BufferedReader) -> dict[str, Any]:
+def _values(sample: Sample, file: BlockFile) -> dict[str, Any]:
     """Caption, label, split and group of a sample. Raises BadText."""
     values: dict[str, Any] = {}
     if member := sample.members.get("json"):
@@ -257,9 +257,7 @@ class Tar(Reader):
             yield Document(sample.key, text, split, reason)
 
 
-def _row(
-    sample: Sample, file: io.BufferedReader, corpus: Corpus, path: str, key: str
-) -> dict[str, Any]:
+def _row(sample: Sample, file: BlockFile, corpus: Corpus, path: str, key: str) -> dict[str, Any]:
     reason, values, place = sample.reason, {}, FileRef(corpus.uri, path)
     picture = next(iter(_pictures(sample)), None)
     try:
