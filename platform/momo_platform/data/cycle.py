@@ -23,7 +23,7 @@ class Cycle:
     def __init__(self, sizes: Sequence[float], lanes: int) -> None:
         turns = -(-_SLOTS // lanes)
         turns = max(turns if lanes == 1 else min(turns, _TURNS), -(-2 * len(sizes) // lanes))
-        self._lanes, self.turns, self.slots = lanes, turns, lanes * turns
+        self.turns, self.slots = turns, lanes * turns
         self.counts = _counts(np.asarray(sizes, dtype=np.float64), self.slots)
         sources = np.repeat(np.arange(len(sizes)), self.counts)
         begins = np.cumsum(self.counts) - self.counts

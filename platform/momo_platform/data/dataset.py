@@ -124,17 +124,13 @@ class ShardDataset:
         return pa.Table.from_batches([batches[n].slice(i, 1) for n, i in places]).combine_chunks()
 
     def _places(self, rows: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
-        """Row groups as file and number, and for each row which of them it is in, and
-        where in it."""
+        """Row groups as file and number, and for each row which of them it is in, and where."""
         file = np.searchsorted(self._begins, rows, "right") - 1
         inside = rows - self._begins[file]
         key = file << 32 | inside // self.row_group
         unique, of_row = np.unique(key, return_inverse=True)
-        return (
-            np.stack([unique >> 32, unique & (2**32 - 1)], axis=1),
-            of_row,
-            inside % self.row_group,
-        )
+        groups = zip((unique >> 32).tolist(), (unique & (2**32 - 1)).tolist(), strict=True)
+        return list(groups), of_row, inside % self.row_group
 
     def _here(self) -> _Held:
         if self._held is None or self._held.process != os.getpid():

@@ -53,7 +53,8 @@ class HeldOutPictures:
         result = np.zeros(len(table), np.int8)
         if "look" in table.column_names:
             result[looks.find_many(table["look"].to_pylist())[0] >= 0] = NEAR
-        result[pc.is_in(table[DIGEST], value_set=digests).to_numpy()] = DUPLICATE
+        found = pc.index_in(table[DIGEST], value_set=digests)
+        result[found.is_valid().to_numpy()] = DUPLICATE
         return result
 
 

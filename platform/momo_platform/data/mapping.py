@@ -38,7 +38,7 @@ from momo_platform.data.parts import (
 )
 from momo_platform.data.repeats import buckets_of, digests_of, in_order
 from momo_platform.data.splits import TRAIN
-from momo_platform.data.survey import Plan
+from momo_platform.data.survey import WorkPlan
 
 _HELD_BYTES = 2**27
 BAD_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
@@ -47,7 +47,7 @@ LOOK_SCHEMA = pa.schema(
 )
 
 
-def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
+def map_part(job: Job, plan: WorkPlan, unit: int, part: int) -> dict[str, Any]:
     """Prepare a part; returns its record, or that which is there."""
     name = f"map/{part_name(unit, part)}"
     if (record := read_record(job.parts, name)) is not None:
@@ -65,7 +65,7 @@ def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
 class _Part:
     """What a task has of its part."""
 
-    def __init__(self, job: Job, plan: Plan, name: str) -> None:
+    def __init__(self, job: Job, plan: WorkPlan, name: str) -> None:
         self._job, self._plan, self._name = job, plan, name
         self._card = CardBuilder(job.kind)
         self._held: list[pa.Table] = []

@@ -33,7 +33,7 @@ from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_n
 from momo_platform.data.readers.base import Ignored
 from momo_platform.data.reduce import reduce_bucket, write_plan
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
-from momo_platform.data.survey import Plan, list_unit_parts, survey
+from momo_platform.data.survey import WorkPlan, list_unit_parts, survey
 from momo_platform.data.tasks import Task, run_tasks
 from momo_platform.stages.stage import Artifact, Context
 
@@ -111,7 +111,7 @@ def prepare(
     )
     context.progress({"message": f"listing {', '.join(job.places)}"})
     (document,) = run_tasks([{}], partial(survey_sources, job))
-    plan = Plan.of(document)
+    plan = WorkPlan.of(document)
     card = CardBuilder(kind)
     mapped = _map(job, plan, context, card)
     _hand_over(job, plan, mapped)
@@ -135,7 +135,7 @@ def survey_sources(job: Job, _: Task) -> Iterator[Task]:
     yield survey(job).document()
 
 
-def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def list_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """Of a unit that is not listed yet its parts, and what is not read of it; other tasks are
     passed on."""
     if "unit" not in task or "part" in task:
@@ -145,7 +145,7 @@ def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
         yield task | ({"part": found} if isinstance(found, int) else {"ignored": found})
 
 
-def prepare_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def prepare_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """A part's record; checksums of files give none."""
     if "hash" in task:
         hash_part(job, task["hash"])
@@ -164,7 +164,7 @@ def list_files_read(job: Job, hashes: int, parts: list[str], _: Task) -> Iterato
     yield write_files(job, hashes, parts)
 
 
-def _map(job: Job, plan: Plan, context: Context, card: CardBuilder) -> dict[str, Task]:
+def _map(job: Job, plan: WorkPlan, context: Context, card: CardBuilder) -> dict[str, Task]:
     """List and prepare; returns the records by the names of parts, in the order of units and
     parts. `card` has counted them then."""
     tasks: list[Task] = [
@@ -196,7 +196,7 @@ def _map(job: Job, plan: Plan, context: Context, card: CardBuilder) -> dict[str,
     return dict(sorted(mapped.items()))
 
 
-def _hand_over(job: Job, plan: Plan, mapped: Mapping[str, Task]) -> None:
+def _hand_over(job: Job, plan: WorkPlan, mapped: Mapping[str, Task]) -> None:
     """Tell the reduce what the map wrote."""
     objects = [rows_name(n, i) for n, r in mapped.items() for i in range(len(r["offsets"]))]
     offsets = [some for record in mapped.values() for some in record.pop("offsets")]

@@ -52,7 +52,7 @@ def stream_steps(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    pickled = cloudpickle.dumps(make_batch)
+    pickled = cloudpickle.dumps(make_batch)  # pyright: ignore[reportPrivateImportUsage]
     while True:
         blocks = _STEPS_A_DATASET // _STEPS_A_TASK
         make: Any = _make
