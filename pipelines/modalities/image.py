@@ -14,7 +14,7 @@ from pipelines.modalities.base import Inputs, Metrics, ModalityData, Others, Rea
 
 
 def run_prepare_image(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
-    """Stage: pictures → `data.parquet`."""
+    """Stage: pictures → rows in shards."""
     from momo_platform.data.prepare import prepare_pictures
 
     return prepare_pictures(config, inputs, context, MODALITY.kind)

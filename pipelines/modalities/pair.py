@@ -15,7 +15,7 @@ from pipelines.modalities.image import look_at_pictures, picture_options
 
 
 def run_prepare_pair(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
-    """Stage: pictures with captions → `data.parquet`."""
+    """Stage: pictures with captions → rows in shards."""
     from momo_platform.data.prepare import prepare_pictures
 
     return prepare_pictures(config, inputs, context, MODALITY.kind)

@@ -15,7 +15,7 @@ from pipelines.modalities.base import Inputs, Metrics, ModalityData, Others, Rea
 
 
 def run_prepare_text(config: PrepareConfig, inputs: Inputs, context: Context) -> Metrics:
-    """Stage: text → `data.parquet`."""
+    """Stage: text → rows in shards."""
     from momo_platform.data.prepare import prepare_text
 
     return prepare_text(config, inputs, context, MODALITY.kind)

@@ -10,8 +10,6 @@ from typing import Any, Literal
 from momo_platform.bounds import check_bounds
 from momo_platform.stages.errors import UserError
 
-DATA = "data.parquet"
-"""The prepared rows in a stage's output."""
 NEAR_BITS = 4  # drops 1.1 % of the demo's training pictures
 MAX_BITS = 12
 

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from prepared_rows import artifact, prepared
 from preparing import pour
 
-from momo_platform.data.config import DATA, MixConfig
+from momo_platform.data.config import MixConfig
 from momo_platform.data.rows import IMAGE_SCHEMA
 from momo_platform.data.sources import SourceConfig, identify
-from momo_platform.stages import UserError
+from momo_platform.stages import Context, UserError
 from pipelines.modalities import MODALITIES, PAIR
 from pipelines.modalities.pair import run_mix_pair
 
@@ -152,10 +153,8 @@ def test_rows_left_out_are_one_line(tmp_path):
     [(["train"], 1), (["train"] * 9, 9), (["test"] * 19 + ["train"], 20), (["train"] * 20, 1)],
 )
 def test_too_few_own_pairs_are_refused(tmp_path, splits, pictures):
-    class Made:
-        path = output = tmp_path
-
     groups = [str(i % pictures) for i in range(len(splits))]
-    pq.write_table(pa.table({"split": splits, "group": groups}), tmp_path / DATA)
+    rows = artifact(prepared(tmp_path / "rows", {"split": splits, "group": groups}))
+    context = Context(tmp_path / "out", tmp_path / "kept", "mix-pair", "0", "a")
     with pytest.raises(UserError, match=r"--pair.source: too few rows.*at least 10"):
-        run_mix_pair(MixConfig({}, own="--pair.source"), {"prepared": Made()}, Made())
+        run_mix_pair(MixConfig({}, own="--pair.source"), {"prepared": rows}, context)
