@@ -7,7 +7,6 @@ import pytest
 from test_inputs_people_have import documents, laid_out, picture, pictures, rows
 
 from momo_platform.data import filesystems
-from momo_platform.data import filesystems
 from momo_platform.data.digests import blocks_to_hash
 from momo_platform.data.filesystems import filesystem_of
 from momo_platform.data.readers import line_ranges, table_rows, tables
