@@ -88,7 +88,7 @@ def _role(process: psutil.Process) -> str:
     return process.name()
 
 
-class Watch:
+class MemoryWatch:
     """The most memory of each kind of process below one, in bytes, and the most of all together."""
 
     def __init__(self, root: int) -> None:
@@ -117,7 +117,7 @@ def size_of(folder: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CorpusFigures:
     """Seconds by stage and in all, bytes of memory by process and together, bytes on the disk."""
 
     rows: int
@@ -129,7 +129,7 @@ class Measured:
     disk_at_end: int
 
 
-def measure(rows: int, folder: Path) -> Measured:
+def measure(rows: int, folder: Path) -> CorpusFigures:
     """The whole graph in processes of its own. Raises RuntimeError where it fails."""
     tars, storage = folder / f"tars-{rows}", folder / f"runs-{rows}"
     say(f"making {rows:,} pairs")
@@ -141,7 +141,7 @@ def measure(rows: int, folder: Path) -> Measured:
         run = subprocess.Popen(
             command, cwd=ROOT, stdout=log, stderr=log, env=with_our_modules(), text=True
         )
-        watch = Watch(run.pid)
+        watch = MemoryWatch(run.pid)
         while run.poll() is None:
             watch.look()
             if time.monotonic() - looked > 10:
@@ -154,7 +154,9 @@ def measure(rows: int, folder: Path) -> Measured:
     manifests = open_storage(storage).all_manifests()
     seconds = {m.stage: round(m.seconds, 1) for m in manifests}
     at_end = size_of(storage)
-    return Measured(rows, seconds, whole, watch.most, watch.together, max(disk, at_end), at_end)
+    return CorpusFigures(
+        rows, seconds, whole, watch.most, watch.together, max(disk, at_end), at_end
+    )
 
 
 def picture_seconds(raws: list[bytes], config: ImageConfig) -> float:
@@ -166,7 +168,7 @@ def picture_seconds(raws: list[bytes], config: ImageConfig) -> float:
 
 
 def forecast(
-    measured: Measured, rows: int, small: float, large: float, cores: int
+    measured: CorpusFigures, rows: int, small: float, large: float, cores: int
 ) -> dict[str, Any]:
     """Hours of one core, and bytes, that so many photographs take. `small` and `large`: seconds to
     prepare one picture of the corpus that was measured, and one photograph; `cores`: how many the

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from batches_process import batches
 from making_shards import write_folder
-from s3_server import S3Server
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.data import row_groups
 from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader

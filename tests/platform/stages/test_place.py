@@ -9,8 +9,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from s3_server import S3Server
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.files import is_partial
 from momo_platform.stages import UserError
 from momo_platform.stages.leftovers import scratch_folders
