@@ -31,7 +31,7 @@ def run_mix_text(
     pair: Others = None,
 ) -> Metrics:
     """Stage: prepared text, or pairs for their captions → shards with the column `ids`."""
-    from momo_platform.data.mix import mix_text
+    from momo_platform.data.packing import mix_text
 
     return mix_text(config, prepared, tokenizer.path, context, pair)
 

@@ -58,7 +58,8 @@ def prepared(path, kind, ignored=None):
     rows = list_rows(SourceConfig("s", str(path)), str(path), kind, ignored=ignored)
     schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
     block = pa.Table.from_pylist(list(rows), schema=schema)
-    return PrepareImages(ImageConfig(size_cap=8), kind is PAIR.kind)(block).to_pylist()
+    blocks = PrepareImages(ImageConfig(size_cap=8), kind is PAIR.kind)(block)
+    return [row for prepared in blocks for row in prepared.to_pylist()]
 
 
 def test_pictures_of_an_archive_become_rows_with_captions_and_classes(tmp_path):

@@ -16,9 +16,9 @@ from typing import Any
 from momo_platform.stages.inputs import ArtifactPlace
 from momo_platform.stages.storage.place import Place
 
-INDEX, MIXTURE = "index.json", "mixture.json"
+INDEX, MIXTURE, LEFT_OUT = "index.json", "mixture.json", "left_out.parquet"
 SHARDS, HELD_OUT, VALID = "shards", "held-out", "valid"
-FORMAT = 2
+FORMAT, MIXTURE_FORMAT = 2, 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,35 @@ class RowIndex:
         return RowIndex(int(document["row_group"]), tuple(document["columns"]), *files)
 
 
+@dataclass(frozen=True)
+class MixedSource:
+    """A source of a mixture: how many rows it has there, and how often each comes in an epoch."""
+
+    name: str
+    weight: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class MixtureIndex:
+    """What `mixture.json` says: its sources, and the columns that training reads."""
+
+    columns: tuple[str, ...]
+    sources: tuple[MixedSource, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"format": MIXTURE_FORMAT, **asdict(self)}
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> MixtureIndex:
+        """Inverse of `document`. Raises ValueError for another format."""
+        if document.get("format") != MIXTURE_FORMAT:
+            raise ValueError(f"{MIXTURE} has another format than {MIXTURE_FORMAT}")
+        sources = tuple(MixedSource(**one) for one in document["sources"])
+        return MixtureIndex(tuple(document["columns"]), sources)
+
+
 class Rows(ArtifactPlace):
     """Rows in shards, as the module says."""
 
@@ -81,7 +110,12 @@ class PreparedRows(Rows):
 
 class Mixture(Rows):
     """What a mixture leaves. `valid` are the rows that training is measured on, in shards of their
-    own; without any, there is no such folder."""
+    own; without any, there is no such folder. Prepared rows that it leaves out are in
+    `left_out.parquet`: the column `row`, sorted."""
+
+    def mixture(self) -> MixtureIndex:
+        """Raises FileNotFoundError where there is none."""
+        return MixtureIndex.of(json.loads(self.place.read(MIXTURE)))
 
     @property
     def valid(self) -> Rows:
@@ -91,3 +125,8 @@ class Mixture(Rows):
 def write_index(place: Place, index: RowIndex) -> None:
     """The last file to be written."""
     place.write(INDEX, json.dumps(index.document(), indent=1).encode())
+
+
+def write_mixture(place: Place, mixture: MixtureIndex) -> None:
+    """What a mixture says of its sources."""
+    place.write(MIXTURE, json.dumps(mixture.document(), indent=1).encode())

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 from bisect import bisect_right, insort
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,10 +183,10 @@ class CardBuilder:
         self.ignored: dict[str, Ignored] = {}
         """By source, what was not read. Records are without it: it is known when rows are listed,
         not when they are counted."""
-        self._tallies: dict[str, dict[str, Counter[str]]] = {"source": {}, "split": {}}
+        self._tallies = {n: defaultdict[str, Counter[str]](Counter) for n in ("source", "split")}
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[str, str, str]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._histograms = defaultdict[str, Histogram](Histogram)
         self._samples = _Samples()
 
     @property
@@ -216,7 +216,7 @@ class CardBuilder:
         """One row was read and its fate is one of STEPS but "read"."""
         split = row["split"] if row["split"] in SPLIT_NAMES else "unknown"
         for what, name in (("source", row["source"]), ("split", split)):
-            tally = self._tallies[what].setdefault(name, Counter())
+            tally = self._tallies[what][name]
             tally["read"] += 1
             tally[fate] += 1
         if fate == "quarantined":
@@ -238,7 +238,7 @@ class CardBuilder:
         for text in texts:
             values += [(f"{what}_characters", len(text)), (f"{what}_words", len(text.split()))]
         for name, value in values:
-            self._histograms.setdefault(name, Histogram()).add(value)
+            self._histograms[name].add(value)
 
     def record(self) -> dict[str, Any]:
         """What was counted, as JSON has it, for `merge`: some kB, and the sample pictures, small,
@@ -255,12 +255,12 @@ class CardBuilder:
         """Count what another counted. The order of records makes no difference."""
         for what, tallies in record["tallies"].items():
             for name, tally in tallies.items():
-                self._tallies[what].setdefault(name, Counter()).update(tally)
+                self._tallies[what][name].update(tally)
         self._reasons.update(record["reasons"])
         for reason, (source, key, whole) in record["examples"].items():
             self._name(reason, (source, key, whole))
         for name, histogram in record["histograms"].items():
-            self._histograms.setdefault(name, Histogram()).merge(Histogram.of(histogram))
+            self._histograms[name].merge(Histogram.of(histogram))
         self._samples.merge(record["samples"])
 
     def _sample(self, sample: _Sample, number: int, output: Path) -> dict[str, Any]:

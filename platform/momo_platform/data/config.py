@@ -123,7 +123,6 @@ class MixConfig:
 
     weights: Mapping[str, float]
     seed: int = 0
-    shard_bytes: int = 256 * 2**20
     sequence_length: int = 64
     cls_id: int = 2
     sep_id: int = 3

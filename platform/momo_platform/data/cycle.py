@@ -6,38 +6,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_SLOTS = 2**16  # a share is off by less than a 65,536th
-_GOLDEN = (5**0.5 - 1) / 2
+_SLOTS, _TURNS = 2**16, 2**12
+"""A cycle's slots, so that a share is off by less than a 65,536th; fewer where lanes are few."""
 
 
 class Cycle:
     """`slots` slots, `counts[i]` of them source i's, by its share of `sizes`.
 
-    The lanes' first `turns` = `slots` / lanes places are all slots in an even sequence, row by row:
-    each batch has the shares to within a row or two. Lane l goes through the slots from the l-th
-    block of `turns` slots on, so that `slots` places of a lane have the counts too, and the lanes
-    together have them in `turns` places that begin at a multiple of `turns`. Each row of lanes is
-    turned by another amount: a lane has the sources evenly, not one after the other.
+    The lanes' first `turns` = `slots` / lanes places are all slots in an even sequence, place by
+    place: each batch has the shares to within a row or two. Lane l goes through the slots from the
+    l-th block of `turns` slots on, so that `slots` places of a lane have the counts too, and the
+    lanes together have them in `turns` places that begin at a multiple of `turns`. Which lane gets
+    which of a place's slots is chosen so that each lane has its sources evenly.
     """
 
     def __init__(self, sizes: Sequence[float], lanes: int) -> None:
-        self._lanes, self.turns = lanes, -(-max(_SLOTS, 2 * len(sizes)) // lanes)
-        self.slots = lanes * self.turns
+        turns = -(-_SLOTS // lanes)
+        turns = max(turns if lanes == 1 else min(turns, _TURNS), -(-2 * len(sizes) // lanes))
+        self.turns, self.slots = turns, lanes * turns
         self.counts = _counts(np.asarray(sizes, dtype=np.float64), self.slots)
         sources = np.repeat(np.arange(len(sizes)), self.counts)
-        number = np.arange(self.slots) - np.repeat(
-            np.cumsum(self.counts) - self.counts, self.counts
-        )
+        begins = np.cumsum(self.counts) - self.counts
+        number = np.arange(self.slots) - np.repeat(begins, self.counts)
         even = sources[np.lexsort((sources, (number + 0.5) / self.counts[sources]))]
-        row, lane = np.arange(self.turns)[:, None], np.arange(lanes)[None]
-        turned = (lane + (row * _GOLDEN % 1 * lanes).astype(np.int64)) % lanes
-        self._source = even[row * lanes + turned].T.reshape(-1)
+        self._source = _dealt_evenly(even.reshape(turns, lanes), self.counts).T.reshape(-1)
         # Of each slot: how many slots before it are its source's.
-        by_source = np.argsort(self._source, kind="stable")
         self._before = np.empty(self.slots, dtype=np.int64)
-        self._before[by_source] = number
+        self._before[np.argsort(self._source, kind="stable")] = number
         of_lanes = np.zeros((lanes, len(sizes)), dtype=np.int64)
-        np.add.at(of_lanes, (np.arange(self.slots) // self.turns, self._source), 1)
+        np.add.at(of_lanes, (np.arange(self.slots) // turns, self._source), 1)
         self._begins = np.cumsum(of_lanes, axis=0) - of_lanes
 
     def at(self, lane: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,3 +57,23 @@ def _counts(sizes: np.ndarray, slots: int) -> np.ndarray:
             able = order[::-1][counts[order[::-1]] > 1]
             counts[able[:-missing]] -= 1
     return counts
+
+
+def _dealt_evenly(even: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Each place's slots [turns, lanes] among the lanes: the rarest source first, to whom most of
+    it is owed. What is owed is counted in whole numbers, so that all machines agree."""
+    turns, lanes = even.shape
+    if lanes == 1 or len(counts) == 1:
+        return even
+    owed = np.arange(lanes)[:, None] * turns * counts % (turns * lanes)
+    order = np.argsort(counts, kind="stable")
+    result = np.empty_like(even)
+    for place in range(turns):
+        owed += counts
+        wanted, free = np.bincount(even[place], minlength=len(counts)), np.arange(lanes)
+        for source in order[wanted[order] > 0]:
+            most = np.argsort(-owed[free, source], kind="stable")
+            chosen, free = free[most[: wanted[source]]], free[most[wanted[source] :]]
+            result[place, chosen] = source
+            owed[chosen, source] -= turns * lanes
+    return result

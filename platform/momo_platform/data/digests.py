@@ -13,8 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from momo_platform.data.config import Kind, SourceConfig
@@ -96,11 +96,10 @@ def files_in_order(tables: Iterable[pa.Table]) -> pa.Table:
     table = pa.concat_tables([DIGEST_SCHEMA.empty_table(), *tables])
     table = table.sort_by([(name, "ascending") for name in _ORDER]).combine_chunks()
     before, after = table.slice(0, max(0, len(table) - 1)), table.slice(1)
-    other = pa.array([False] * len(after), pa.bool_())
+    other = np.zeros(len(after), bool)
     for name in _ORDER:
-        other = pc.or_(other, pc.not_equal(before[name], after[name]))
-    first = pa.array([True] * min(1, len(table)), pa.bool_())
-    return table.filter(pa.chunked_array([first, *pa.chunked_array(other).chunks]))
+        other |= before[name].to_numpy() != after[name].to_numpy()
+    return table.filter(pa.array([True, *other.tolist()][: len(table)], pa.bool_()))
 
 
 def write_listing(tables: Iterable[pa.Table], path: Path) -> dict[str, Any]:

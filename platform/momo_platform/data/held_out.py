@@ -2,78 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.near import LookIndex
+from momo_platform.data.parts import DIGEST
+from momo_platform.data.shard_reader import read_columns
+
+DUPLICATE, NEAR = 1, 2
 
 
+@lru_cache(maxsize=2)  # for the tasks of one process
+def _pictures(rows: PreparedRows, bits: int, split: str) -> tuple[pa.Array, LookIndex]:
+    index = rows.index()
+    columns = [name for name in (DIGEST, "look") if name in index.columns]
+    digests: list[bytes] = []
+    looks: list[bytes | None] = []
+    for file in index.held_out:
+        for table in read_columns(rows.place, file, [*columns, "split"]):
+            held = table.filter(pc.field("split") == split) if split else table
+            digests += held[DIGEST].to_pylist()
+            looks += held["look"].to_pylist() if "look" in columns else [None] * len(held)
+    return pa.array(digests, pa.binary(16)), LookIndex(looks, bits)
+
+
+@dataclass(frozen=True)
 class HeldOutPictures:
-    """Digests and looks of the pictures in `data` (prepared rows) that are not for training.
+    """Digests and looks of the pictures that `rows` hold out, in `split` ("": at all). Near
+    duplicates differ in at most `near_duplicate_bits`. Pickled, it is these three."""
 
-    `split`: those of this split only. `gone` counts what `without` left out. Without `data` nothing
-    is held out.
-    """
+    rows: PreparedRows
+    near_duplicate_bits: int
+    split: str = ""
 
-    def __init__(
-        self, data: Path | None, near_duplicate_bits: int, split: str | None = None
-    ) -> None:
-        self._digests: set[bytes] = set()
-        looks: list[bytes | None] = []
-        self._looks = LookIndex(looks, near_duplicate_bits)
-        self.gone = {"duplicates": 0, "near_duplicates": 0}
-        if data is None:
-            return
-        with pq.ParquetFile(data) as file:
-            columns = [n for n in ("image", "split", "look") if n in file.schema_arrow.names]
-            for batch in file.iter_batches(256, columns=columns):
-                wanted = (
-                    pc.field("split") != "train" if split is None else pc.field("split") == split
-                )
-                held = pa.table(batch).filter(wanted)
-                for row in held.to_pylist():
-                    self._digests.add(hashlib.sha256(row["image"]).digest())
-                    looks.append(row.get("look"))
-        self._looks = LookIndex(looks, near_duplicate_bits)
+    def __bool__(self) -> bool:
+        return len(self._known()[0]) > 0
 
-    def without(self, table: pa.Table) -> pa.Table:
-        """The rows whose picture is not held out and does not look like one that is."""
-        if not self._digests:
-            return table
-        raw = table["image"].to_pylist()
-        has_look = "look" in table.column_names
-        looks = table["look"].to_pylist() if has_look else [None] * len(raw)
-        same = np.array([hashlib.sha256(r).digest() in self._digests for r in raw], bool)
-        near = (self._looks.find_many(looks)[0] >= 0) & ~same
-        self.gone["duplicates"] += int(same.sum())
-        self.gone["near_duplicates"] += int(near.sum())
-        return table.filter(pa.array(~(same | near)))
+    def _known(self) -> tuple[pa.Array, LookIndex]:
+        return _pictures(self.rows, self.near_duplicate_bits, self.split)
+
+    def fates(self, table: pa.Table) -> np.ndarray:
+        """int8 [rows]: DUPLICATE where the picture is held out, NEAR where it looks like one that
+        is, else 0. Of the columns `digest` and, where there is one, `look`."""
+        digests, looks = self._known()
+        result = np.zeros(len(table), np.int8)
+        if "look" in table.column_names:
+            result[looks.find_many(table["look"].to_pylist())[0] >= 0] = NEAR
+        found = pc.index_in(table[DIGEST], value_set=digests)
+        result[found.is_valid().to_numpy()] = DUPLICATE
+        return result
 
 
-class HeldOutCaptions:
-    """Captions in `data` (prepared pairs) that are not for training, in any case of letters.
-
-    `gone` counts what `without` left out. Without `data` nothing is held out.
-    """
-
-    def __init__(self, data: Path | None) -> None:
-        self._captions: set[str] = set()
-        self.gone = 0
-        if data is None:
-            return
-        held = pc.field("split") != "train"
-        for captions in pq.read_table(data, columns=["captions"], filters=held)["captions"]:
-            self._captions |= {caption.casefold() for caption in captions.as_py()}
-
-    def without(self, table: pa.Table) -> pa.Table:
-        """The rows whose `text` is not such a caption."""
-        if not self._captions:
-            return table
-        kept = [text.casefold() not in self._captions for text in table["text"].to_pylist()]
-        self.gone += len(kept) - sum(kept)
-        return table.filter(pa.array(kept, pa.bool_()))
+@lru_cache(maxsize=2)
+def held_out_captions(rows: PreparedRows) -> frozenset[str]:
+    """Captions in prepared pairs that are not for training, case-folded."""
+    return frozenset(
+        caption.casefold()
+        for file in rows.index().held_out
+        for table in read_columns(rows.place, file, ["captions"])
+        for captions in table["captions"].to_pylist()
+        for caption in captions
+    )

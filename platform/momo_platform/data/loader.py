@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,12 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from momo_platform.data.order import SampleOrder, sample_seeds
+from momo_platform.data.row_groups import SourceRows
 from momo_platform.data.share import share
 
 if TYPE_CHECKING:
     import torch
 
 Ingest = Literal["local", "ray"]
+_ROWS_AHEAD, _STEPS_AHEAD = 64, 8  # of a lane, at most
 # Values that are no arrays are facts about a batch that stay on the host.
 Transform = Callable[[pa.Table, np.ndarray], dict[str, Any]]
 
@@ -30,10 +32,13 @@ Transform = Callable[[pa.Table, np.ndarray], dict[str, Any]]
 class Dataset(Protocol):
     """`ShardDataset` or `ResidentShards`."""
 
-    row_group: int
-
+    @property
+    def sources(self) -> Sequence[SourceRows]: ...
     def __len__(self) -> int: ...
     def read(self, rows: np.ndarray) -> pa.Table: ...
+    def ahead(self, rows: np.ndarray) -> None: ...
+    def expect(self, lanes: int, rows_ahead: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class Loader:
@@ -58,10 +63,17 @@ class Loader:
         unit: int = 1,
     ) -> None:
         self._dataset, self._transform, self._seed = dataset, transform, seed
-        self._order = SampleOrder(len(dataset), dataset.row_group, seed)
+        self._order = SampleOrder(dataset.sources, global_batch_size, seed)
         self._global = global_batch_size
         self.unit = unit
         self._share = share(global_batch_size, rank, world_size, unit)
+        a_lane = global_batch_size // self._order.lanes
+        self._ahead = min(_STEPS_AHEAD, -(-_ROWS_AHEAD // a_lane))
+        lanes = -(-self._share.stop // a_lane) - self._share.start // a_lane
+        dataset.expect(lanes, (self._ahead * max(1, processes) + 1) * a_lane)
+        self._last: int | None = None  # step, and by how many it came after the one before it
+        self._stride = 0
+        self._coming: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest
         self._pool: ThreadPoolExecutor | None = None
@@ -70,10 +82,26 @@ class Loader:
 
     def batch(self, step: int) -> dict[str, Any]:
         """The batch of a step: a pure function of (seed, step) and this rank's place."""
-        start = step * self._global
-        epochs, rows = self._order.rows_at(start + self._share.start, start + self._share.stop)
+        self._read_ahead(step)
+        epochs, rows = self._coming.pop(step, None) or self._rows(step)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
+
+    def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        start = step * self._global
+        return self._order.rows_at(start + self._share.start, start + self._share.stop)
+
+    def _read_ahead(self, step: int) -> None:
+        """Begin to fetch the rows of this step and the coming ones, of which a reader process has
+        every n-th; of the last of them alone where the others were asked for before."""
+        stride = step - self._last if self._last is not None and step > self._last else 1
+        begin = self._ahead if stride == self._stride else 0
+        self._last, self._stride = step, stride
+        if not begin:
+            self._coming.clear()
+        for coming in range(step + begin * stride, step + self._ahead * stride + 1, stride):
+            self._coming[coming] = self._rows(coming)
+            self._dataset.ahead(self._coming[coming][1])
 
     def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
         """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
@@ -116,7 +144,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the tasks and processes that make batches: without the thread."""
-        return self.__dict__ | {"_pool": None}
+        return self.__dict__ | {"_pool": None, "_last": None, "_coming": {}, "_stride": 0}
 
     def _by_processes(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.reader_processes import read_steps
@@ -128,3 +156,4 @@ class Loader:
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        self._dataset.close()

@@ -38,7 +38,7 @@ from momo_platform.data.parts import (
 )
 from momo_platform.data.repeats import buckets_of, digests_of, in_order
 from momo_platform.data.splits import TRAIN
-from momo_platform.data.survey import Plan
+from momo_platform.data.survey import WorkPlan
 
 _HELD_BYTES = 2**27
 BAD_SCHEMA = pa.schema({"source": pa.string(), "key": pa.string(), "reason": pa.string()})
@@ -47,7 +47,7 @@ LOOK_SCHEMA = pa.schema(
 )
 
 
-def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
+def map_part(job: Job, plan: WorkPlan, unit: int, part: int) -> dict[str, Any]:
     """Prepare a part; returns its record, or that which is there."""
     name = f"map/{part_name(unit, part)}"
     if (record := read_record(job.parts, name)) is not None:
@@ -65,7 +65,7 @@ def map_part(job: Job, plan: Plan, unit: int, part: int) -> dict[str, Any]:
 class _Part:
     """What a task has of its part."""
 
-    def __init__(self, job: Job, plan: Plan, name: str) -> None:
+    def __init__(self, job: Job, plan: WorkPlan, name: str) -> None:
         self._job, self._plan, self._name = job, plan, name
         self._card = CardBuilder(job.kind)
         self._held: list[pa.Table] = []
@@ -80,19 +80,17 @@ class _Part:
             hashed = table.filter(table["sha256"].is_valid())
             hashed = hashed.select(["source", "file", "size", "sha256"])
             self._tables["files"].append(hashed.rename_columns(DIGEST_SCHEMA.names))
-        fine = pc.fill_null(pc.equal(table["reason"], ""), True)
-        bad = table.filter(pc.invert(fine))
+        reason = pc.field("reason")
+        bad = table.filter(reason != "")
         for row in bad.select(["source", "key", "split", "reason"]).to_pylist():
             self._card.count(row, "quarantined")
         self._tables["bad"].append(bad.select(BAD_SCHEMA.names))
-        good = table.filter(fine)
+        good = table.filter(reason.is_null() | (reason == ""))
         digests = digests_of(good[self._job.kind.content])
         kept = self._job.kept
         good = good.select(kept.names[:-1]).append_column(DIGEST, digests).cast(kept)
         if self._job.near_bits is not None and self._job.near_bits >= 0:
-            held_out = good.filter(
-                pc.and_(pc.not_equal(good["split"], TRAIN), good["look"].is_valid())
-            )
+            held_out = good.filter((pc.field("split") != TRAIN) & pc.field("look").is_valid())
             self._tables["looks"].append(held_out.select(LOOK_SCHEMA.names))
         self._rows += len(table)
         self._held.append(good)

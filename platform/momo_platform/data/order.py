@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +86,12 @@ class SampleOrder:
         self._epochs: dict[int, OrderedDict[int, tuple[np.ndarray, np.ndarray | None]]] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None, "_epochs": {}, "_windows": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": threading.Lock()})
+
     def rows_at(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and row numbers, int64 [stop - start], of positions start … stop."""
         step, place = np.divmod(np.arange(start, stop), self._global)
@@ -120,16 +127,14 @@ class SampleOrder:
         window = (inside + shift) // size
         begin = np.maximum(window * size - shift, 0)
         length = np.minimum((window + 1) * size - shift, rows) - begin
-        result = np.empty(len(inside), dtype=np.int64)
         order = np.lexsort((window, epoch, lane))
-        keys = np.stack([epoch, lane, window, length])[:, order]
-        cuts = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
-        for mine in np.split(order, cuts):
-            at = mine[0]
-            key = one, int(epoch[at]), int(lane[at]), int(window[at])
-            shuffle = self._window(key, int(length[at]))
-            result[mine] = begin[at] + shuffle[inside[mine] - begin[at]]
-        return result
+        keys = np.stack([epoch, lane, window, length], axis=1)[order]
+        new = np.append(True, (keys[1:] != keys[:-1]).any(axis=1))
+        shuffles = [self._window((one, *key), size) for *key, size in keys[new].tolist()]
+        starts = np.cumsum([0, *map(len, shuffles[:-1])])
+        places = np.empty(len(inside), dtype=np.int64)
+        places[order] = starts[np.cumsum(new) - 1]
+        return begin + np.concatenate(shuffles)[places + inside - begin]
 
     def _window(self, key: tuple[int, ...], length: int) -> np.ndarray:
         found = self._windows.get(key)
@@ -152,7 +157,7 @@ class SampleOrder:
                 result[mine] = source.numbers(groups[places[mine]])
                 continue
             at = np.searchsorted(ends, places[mine].astype(ends.dtype), "right")  # else it is cast
-            begins = np.where(at > 0, ends[at - 1], 0)
+            begins = np.where(at > 0, ends[at - 1], 0).astype(np.int64)
             result[mine] = source.numbers(groups[at], places[mine] - begins)
         return result
 

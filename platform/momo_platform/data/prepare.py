@@ -33,7 +33,7 @@ from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_n
 from momo_platform.data.readers.base import Ignored
 from momo_platform.data.reduce import reduce_bucket, write_plan
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
-from momo_platform.data.survey import Plan, list_unit_parts, survey
+from momo_platform.data.survey import WorkPlan, list_unit_parts, survey
 from momo_platform.data.tasks import Task, run_tasks
 from momo_platform.stages.stage import Artifact, Context
 
@@ -41,7 +41,7 @@ BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
 FORMAT = 1
 """Of what tasks leave for each other: parts of another are not gone on with."""
-_REDUCE_MEMORY = 3.5  # of a bucket
+_REDUCE_MEMORY, _PROCESS_BYTES = 3.5, 2**28  # for each byte of a bucket, and whatever it is
 
 
 def resolve(source: SourceConfig, inputs: Mapping[str, Artifact]) -> str:
@@ -111,38 +111,31 @@ def prepare(
     )
     context.progress({"message": f"listing {', '.join(job.places)}"})
     (document,) = run_tasks([{}], partial(survey_sources, job))
-    plan = Plan.of(document)
+    plan = WorkPlan.of(document)
     card = CardBuilder(kind)
-    mapped, ignored = _map(job, plan, context)
-    card.ignored = ignored
-    for record in mapped.values():
-        card.merge(record.pop("card"))
+    mapped = _map(job, plan, context, card)
     _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
     tasks = [{"bucket": number} for number in range(plan.buckets)]
-    memory = int(_REDUCE_MEMORY * plan.bucket_bytes)
+    memory = int(_REDUCE_MEMORY * plan.bucket_bytes) + _PROCESS_BYTES
     for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
         card.merge(record.pop("card"))
         reduced[record["bucket"]] = record
         context.progress({"message": f"bucket {len(reduced)} of {plan.buckets}"})
     records = [reduced[number] for number in range(plan.buckets)]
-    (files,) = run_tasks([{}], partial(list_files_read, job, plan.hashes, _with_files(mapped)))
+    read = [name for name, record in mapped.items() if record["files"]]
+    (files,) = run_tasks([{}], partial(list_files_read, job, plan.hashes, read))
     metrics = merge(job, context, mapped, records, card, files)
     if note := "; ".join(filter(None, (left_out(card), not_read(card)))):
         context.progress({"note": note})
     return metrics
 
 
-def _with_files(mapped: Mapping[str, Task]) -> list[str]:
-    """The parts that read files of their own."""
-    return [name for name, record in mapped.items() if record["files"]]
-
-
 def survey_sources(job: Job, _: Task) -> Iterator[Task]:
     yield survey(job).document()
 
 
-def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def list_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """Of a unit that is not listed yet its parts, and what is not read of it; other tasks are
     passed on."""
     if "unit" not in task or "part" in task:
@@ -152,7 +145,7 @@ def list_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
         yield task | ({"part": found} if isinstance(found, int) else {"ignored": found})
 
 
-def prepare_rows(job: Job, plan: Plan, task: Task) -> Iterator[Task]:
+def prepare_rows(job: Job, plan: WorkPlan, task: Task) -> Iterator[Task]:
     """A part's record; checksums of files give none."""
     if "hash" in task:
         hash_part(job, task["hash"])
@@ -171,9 +164,9 @@ def list_files_read(job: Job, hashes: int, parts: list[str], _: Task) -> Iterato
     yield write_files(job, hashes, parts)
 
 
-def _map(job: Job, plan: Plan, context: Context) -> tuple[dict[str, Task], dict[str, Ignored]]:
-    """Records by the names of parts, in the order of units and parts; by source what was not
-    read."""
+def _map(job: Job, plan: WorkPlan, context: Context, card: CardBuilder) -> dict[str, Task]:
+    """List and prepare; returns the records by the names of parts, in the order of units and
+    parts. `card` has counted them then."""
     tasks: list[Task] = [
         {"unit": unit, "part": part}
         for unit, parts in enumerate(plan.listed)
@@ -191,23 +184,22 @@ def _map(job: Job, plan: Plan, context: Context) -> tuple[dict[str, Task], dict[
         if "ignored" in record:
             unread[record["unit"]] = Ignored.of(record["ignored"])
             continue
+        card.merge(record.pop("card"))
+        record["offsets"] = [np.array(one, np.int64) for one in record["offsets"]]
         mapped[record.pop("name")] = record
         done += record["rows"]
         known = {"step": done, "total": max(done, plan.rows)}
         context.progress(known if job.lister.counted else {"message": f"{done} documents"})
-    ignored = dict(plan.ignored)
+    card.ignored = dict(plan.ignored)
     for unit in sorted(unread):
-        ignored[plan.units[unit].source].merge(unread[unit])
-    return dict(sorted(mapped.items())), ignored
+        card.ignored[plan.units[unit].source].merge(unread[unit])
+    return dict(sorted(mapped.items()))
 
 
-def _hand_over(job: Job, plan: Plan, mapped: Mapping[str, Task]) -> None:
+def _hand_over(job: Job, plan: WorkPlan, mapped: Mapping[str, Task]) -> None:
     """Tell the reduce what the map wrote."""
-    objects, offsets = [], []
-    for name, record in mapped.items():
-        some = record.pop("offsets")
-        objects += [rows_name(name, number) for number in range(len(some))]
-        offsets += [np.array(one, np.int64) for one in some]
+    objects = [rows_name(n, i) for n, r in mapped.items() for i in range(len(r["offsets"]))]
+    offsets = [some for record in mapped.values() for some in record.pop("offsets")]
     named = [f"{name}.looks.arrow" for name, record in mapped.items() if record["looks"]]
     looks = [*read_tables(job.parts, named)]
     edges = np.stack(offsets) if offsets else np.zeros((0, plan.buckets + 1), np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -22,21 +22,23 @@ _STEPS_A_DATASET = 4096
 _ARRAYS, _FACTS = "arrays", "facts"
 
 
-def _make(table: pa.Table, make_batch: MakeBatch) -> pa.Table:
+@lru_cache(maxsize=4)
+def _loaded(pickled: bytes) -> MakeBatch:
+    """Once a process: what it has read for one task serves the next one too."""
+    return pickle.loads(pickled)
+
+
+def _make(table: pa.Table, make_batch: bytes, start: int) -> pa.Table:
     """Steps (column `id`) → their batches in a Ray task: arrays as safetensors bytes, the rest
     pickled, with the names in their order."""
     arrays, facts = [], []
     for step in table["id"].to_pylist():
-        batch = make_batch(int(step))
+        batch = _loaded(make_batch)(start + int(step))
         kept = {n: np.ascontiguousarray(v) for n, v in batch.items() if isinstance(v, np.ndarray)}
         arrays.append(save(kept))
         facts.append(pickle.dumps({n: None if n in kept else v for n, v in batch.items()}))
     binary = pa.large_binary()
     return pa.table({_ARRAYS: pa.array(arrays, binary), _FACTS: pa.array(facts, binary)})
-
-
-def _shifted(step: int, start: int, make_batch: MakeBatch) -> dict[str, Any]:
-    return make_batch(start + step)
 
 
 def stream_steps(
@@ -45,16 +47,18 @@ def stream_steps(
     """Batches of steps `start`, `start` + 1, … in order. `make_batch` must be picklable and find
     its shards on every machine; each task takes `cpus`."""
     import ray
+    from ray import cloudpickle
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+    pickled = cloudpickle.dumps(make_batch)  # pyright: ignore[reportPrivateImportUsage]
     while True:
         blocks = _STEPS_A_DATASET // _STEPS_A_TASK
         make: Any = _make
         dataset = ray.data.range(_STEPS_A_DATASET, override_num_blocks=blocks).map_batches(
             make,
-            fn_kwargs={"make_batch": partial(_shifted, start=start, make_batch=make_batch)},
+            fn_kwargs={"make_batch": pickled, "start": start},
             batch_format="pyarrow",
             batch_size=_STEPS_A_TASK,
             num_cpus=cpus,

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
 from momo_platform.data.artifacts import SHARDS
@@ -59,10 +58,9 @@ def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa
     write_record(job.parts, OBJECTS, {"names": objects})
     if looks:
         table = pa.concat_tables(looks)
-        rows = table.select(["source", "key"]).to_pylist()
-        ranks = split_ranks(table).tolist()
-        order = sorted(range(len(rows)), key=lambda n: (ranks[n], *rows[n].values()))
-        write_table(job.parts, LOOKS, table.take(order))
+        table = table.append_column("rank", pa.array(split_ranks(table)))
+        keys = [(name, "ascending") for name in ("rank", "source", "key")]
+        write_table(job.parts, LOOKS, table.sort_by(keys))
 
 
 def _read_bucket(job: Job, bucket: int) -> pa.Table:
@@ -96,22 +94,17 @@ def _held_out_looks(parts: Place, bits: int) -> tuple[pa.Table, LookIndex]:
     return table, LookIndex(table["look"].to_pylist(), bits)
 
 
-def _find_near(job: Job, table: pa.Table, rows: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Of these training rows those that look like a held-out one, and which."""
+def _find_near(job: Job, table: pa.Table, rows: np.ndarray) -> tuple[np.ndarray, pa.Table]:
+    """Those of these training rows that look like a held-out one, and what is written of them."""
     if job.near_bits is None or job.near_bits < 0 or job.parts.size(LOOKS) is None:
-        return {}
+        return rows[:0], NEAR_SCHEMA.empty_table()
     held_out, index = _held_out_looks(job.parts, job.near_bits)
     numbers, bits = index.find_many(table["look"].take(rows).to_pylist())
     hits = np.flatnonzero(numbers >= 0)
-    like = held_out.select(["source", "key"]).take(numbers[hits]).to_pylist()
-    return {
-        int(rows[hit]): {
-            "held_out_source": one["source"],
-            "held_out_key": one["key"],
-            "bits": int(bits[hit]),
-        }
-        for hit, one in zip(hits, like, strict=True)
-    }
+    ours = table.select(["source", "key"]).take(rows[hits])
+    theirs = held_out.select(["source", "key"]).take(numbers[hits])
+    columns = [*ours.columns, *theirs.columns, pa.array(bits[hits], pa.int32())]
+    return rows[hits], pa.Table.from_arrays(columns, schema=NEAR_SCHEMA)
 
 
 def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
@@ -125,24 +118,16 @@ def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
         return record
     table = _read_bucket(job, bucket)
     order, goes = in_order(table, by_key=job.by_key)
-    ranks = split_ranks(table)[order]
-    training = ranks == len(HELD_OUT)
-    near = _find_near(job, table, order[training & ~goes])
-    looks_like = np.isin(order, np.fromiter(near, np.int64, len(near)))
-    card = _counted(
-        job,
-        table,
-        order,
-        np.where(goes, "duplicates", np.where(looks_like, "near_duplicates", "kept")),
-    )
-    if near:
-        rows = [n for n in order.tolist() if n in near]
-        ours = table.select(["source", "key"]).take(rows).to_pylist()
-        found = [row | near[n] for n, row in zip(rows, ours, strict=True)]
-        write_table(job.parts, f"{name}.near.arrow", pa.Table.from_pylist(found, NEAR_SCHEMA))
-    kept = ~goes & ~looks_like
+    training = split_ranks(table)[order] == len(HELD_OUT)
+    near, told = _find_near(job, table, order[training & ~goes])
+    if len(near):
+        write_table(job.parts, f"{name}.near.arrow", told)
+    alike = np.isin(order, near)
+    fates = np.select([goes, alike], ["duplicates", "near_duplicates"], "kept")
+    card = _counted(job, table, order, fates)
+    kept = ~goes & ~alike
     files = _write_shards(job, table, bucket, order[kept & training], order[kept & ~training])
-    record = files | {"rows": len(table), "near": len(near), "card": card.record()}
+    record = files | {"near": len(near), "card": card.record()}
     write_record(job.parts, name, record)
     return record
 
@@ -160,15 +145,11 @@ def _write_shards(
     job: Job, table: pa.Table, bucket: int, training: np.ndarray, held_out: np.ndarray
 ) -> dict[str, Any]:
     """One file a source of the rows `training`, in this order, and one of those `held_out`."""
-    sources = np.asarray(
-        pc.index_in(
-            table["source"], value_set=pa.array([s.name for s in job.config.sources], pa.string())
-        )
-    )
+    names = np.array(table["source"].to_pylist(), object)
     shards = [
         _write(job, shard_name(source.name, bucket), source.name, table, rows)
-        for number, source in enumerate(job.config.sources)
-        if len(rows := training[sources[training] == number])
+        for source in job.config.sources
+        if len(rows := training[names[training] == source.name])
     ]
     file = f"{HELD_OUT_FOLDER}/{bucket:05d}.parquet"
     others = [_write(job, file, "", table, held_out)] if len(held_out) else []

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from momo_platform.data.parts import DIGEST
 
@@ -36,8 +35,9 @@ def _digest_words(table: pa.Table) -> np.ndarray:
 
 def split_ranks(table: pa.Table) -> np.ndarray:
     """int64 [rows]: the place of its split in HELD_OUT, or one more."""
-    found = pc.index_in(table["split"], value_set=pa.array(HELD_OUT))
-    return pc.fill_null(found, len(HELD_OUT)).to_numpy().astype(np.int64)
+    places = {split: place for place, split in enumerate(HELD_OUT)}
+    found = (places.get(split, len(HELD_OUT)) for split in table["split"].to_pylist())
+    return np.fromiter(found, np.int64, len(table))
 
 
 def buckets_of(table: pa.Table, count: int) -> np.ndarray:

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from momo_platform.cores import usable_cores
-from momo_platform.data.shards import ShardDataset
+from momo_platform.data.dataset import ShardDataset
+from momo_platform.data.row_groups import SourceRows
 from momo_platform.stages.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHARE = 0.6
 """Of the device's free memory that a resident corpus may take, at most; the rest is the model's."""
 _REPORT_SECONDS = 2.0
+_TOGETHER = 64  # pictures that a thread decodes at a time
 
 
 class Picture(Protocol):
@@ -54,13 +55,13 @@ class ResidentShards:
 
     def __init__(
         self,
-        folder: Path,
+        shards: ShardDataset,
         open_picture: Callable[[bytes], Picture],
         share: float = SHARE,
         cores: int | None = None,
     ) -> None:
-        self._shards, self._open, self._share = ShardDataset(folder, 8), open_picture, share
-        self._folder, self.row_group = folder, self._shards.row_group
+        self._shards, self._open, self._share = shards, open_picture, share
+        self.sources: tuple[SourceRows, ...] = shards.sources
         self._threads = cores or usable_cores()
         self._others = [name for name in self._shards.columns if name != "image"]
         self._place: np.ndarray | None = None  # int64 [rows, 3]
@@ -68,10 +69,22 @@ class ResidentShards:
     def __len__(self) -> int:
         return len(self._shards)
 
+    def expect(self, lanes: int, rows_ahead: int) -> None:
+        """Columns beside the picture are small."""
+        if self._others:
+            self._shards.expect(lanes, rows_ahead)
+
+    def ahead(self, rows: np.ndarray) -> None:
+        """Nothing is fetched ahead: what is read by step is small."""
+
+    def close(self) -> None:
+        """Of the shards; what is resident stays."""
+        self._shards.close()
+
     def read(self, rows: np.ndarray) -> pa.Table:
         """The given rows [B] in their order. Raises `ValueError` before `load`."""
         if self._place is None:
-            raise ValueError(f"{self._folder} is resident, and not loaded yet")
+            raise ValueError(f"{self._shards.place} is resident, and not loaded yet")
         table = pa.table(dict(zip(("start", "height", "width"), self._place[rows].T, strict=True)))
         if self._others:
             kept = self._shards.read(rows, self._others)
@@ -92,42 +105,43 @@ class ResidentShards:
 
         allowed = int(self._share * free_bytes(device))
         self._check(self._shards.stored_bytes(), allowed, device, "more than ")
-        groups = [
-            np.arange(i, min(i + self.row_group, len(self)))
-            for i in range(0, len(self), self.row_group)
-        ]
+        rows = np.concatenate(
+            [np.arange(one.first, one.end) for one in self.sources if one.weight > 0]
+        )
+        groups = np.split(rows, range(_TOGETHER, len(rows), _TOGETHER))
         with ThreadPoolExecutor(self._threads, thread_name_prefix="resident") as pool:
             sizes = np.concatenate(list(pool.map(self._sizes, groups)))
             ends = np.cumsum(3 * sizes[:, 0] * sizes[:, 1])
             starts = np.concatenate([[0], ends[:-1]])
             self._check(int(ends[-1]), allowed, device)
             flat = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
-            shown = time.monotonic()
+            shown, done = time.monotonic(), 0
             coming = _few_ahead(pool, self._decode, groups, 2 * self._threads)
-            for rows, decoded in zip(groups, coming, strict=True):
-                begin, end = int(starts[rows[0]]), int(ends[rows[-1]])
+            for group, decoded in zip(groups, coming, strict=True):
+                begin, done = int(starts[done]), done + len(group)
+                end = int(ends[done - 1])
                 if len(decoded) != end - begin:
                     raise ValueError(
-                        f"{self._folder}: pictures of rows {rows[0]} to {rows[-1]} are not of the "
-                        "size that their headers say: prepare the corpus anew"
+                        f"{self._shards.place}: pictures of rows {group[0]} to {group[-1]} are not "
+                        "of the size that their headers say: prepare the corpus anew"
                     )
                 flat[begin:end] = torch.from_numpy(decoded).to(device)
-                if time.monotonic() - shown > _REPORT_SECONDS or rows is groups[-1]:
+                if time.monotonic() - shown > _REPORT_SECONDS or done == len(rows):
                     shown = time.monotonic()
-                    done = int(rows[-1]) + 1
                     report(
-                        f"{done:,} of {len(self):,} pictures are resident on {device}, "
-                        f"{ends[done - 1] / 1e9:.1f} of {ends[-1] / 1e9:.1f} GB"
+                        f"{done:,} of {len(rows):,} pictures are resident on {device}, "
+                        f"{end / 1e9:.1f} of {ends[-1] / 1e9:.1f} GB"
                     )
-        self._place = np.column_stack([starts, sizes]).astype(np.int64)
+        self._place = np.zeros((len(self), 3), dtype=np.int64)
+        self._place[rows] = np.column_stack([starts, sizes])
         return {"flat": flat}
 
     def _check(self, needed: int, allowed: int, device: torch.device, word: str = "") -> None:
         if needed > allowed:
             raise UserError(
-                f"scaling.resident: {self._folder} takes {word}{needed / 1e9:.2f} GB decoded, "
-                f"{self._share:.0%} of what is free on {device} is {allowed / 1e9:.2f} GB: set "
-                "scaling.resident to false, or prepare the pictures with a smaller "
+                f"scaling.resident: {self._shards.place} takes {word}{needed / 1e9:.2f} GB "
+                f"decoded, {self._share:.0%} of what is free on {device} is {allowed / 1e9:.2f} GB:"
+                " set scaling.resident to false, or prepare the pictures with a smaller "
                 "picture.size_cap"
             )
 

@@ -15,7 +15,8 @@ class SourceRows:
     rows but for each shard's last one, numbered from `first` on.
 
     `left_out`: row numbers, int64 and sorted, that are not read; those of other sources may be
-    among them. `rows` are the others. `weight` is how often a row comes in an epoch.
+    among them. `rows` is how many others there are between `first` and `end`. `weight`: how often
+    each comes in an epoch.
     """
 
     def __init__(
@@ -29,15 +30,15 @@ class SourceRows:
     ) -> None:
         self.name, self.weight, self.row_group = name, weight, row_group
         rows = np.asarray(shard_rows, dtype=np.int64)
-        self._shard_rows, self._first_row = rows, first + np.cumsum(rows) - rows
+        self._first_row = first + np.cumsum(rows) - rows
         groups = -(-rows // row_group)
         self._first_group = np.cumsum(groups) - groups
         self.groups = int(groups.sum())
-        self.first, end = first, first + int(rows.sum())
+        self.first, self.end = first, first + int(rows.sum())
         left = np.zeros(0, dtype=np.int64) if left_out is None else left_out
-        self._left = left[slice(*np.searchsorted(left, [first, end]))]
+        self._left = left[slice(*np.searchsorted(left, [first, self.end]))]
         self._kept_before = self._left - np.arange(len(self._left))
-        self.rows = end - first - len(self._left)
+        self.rows = self.end - first - len(self._left)
         self.single = self.rows <= SINGLE
 
     def _begin(self, groups: np.ndarray) -> np.ndarray:
@@ -48,7 +49,7 @@ class SourceRows:
     def sizes(self) -> np.ndarray:
         """Rows of each row group that are not left out, int64 [groups]."""
         begin = self._begin(np.arange(self.groups))
-        end = np.append(begin[1:], self._first_row[-1] + self._shard_rows[-1])
+        end = np.append(begin[1:], self.end)
         return end - begin - (np.searchsorted(self._left, end) - np.searchsorted(self._left, begin))
 
     def numbers(self, groups: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:

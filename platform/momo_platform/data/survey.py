@@ -29,13 +29,14 @@ from momo_platform.data.splits import Division
 
 _LEAST_ROWS, _MOST_ROWS = 256, 8192  # of a part: fewer are all overhead (docs/experiments.md)
 _PARTS = 64  # of a corpus, so that many tasks share even a small one
-_PART_BYTES, _LEAST_BYTES = 2**26, 2**20  # that a task reads for a part
+_PART_BYTES, _LEAST_BYTES = 2**26, 2**23  # that a task reads for a part; less is slow to ask for
+_MORE_ROWS = 4  # times as many, until they have so many bytes
 _HASH_BYTES = 2**28  # that a task reads for checksums
 _ROW_BYTES = 50_000  # of a row whose picture is elsewhere
 
 
 @dataclass(frozen=True)
-class Plan:
+class WorkPlan:
     """`listed`: how many parts the first units have, which need not be listed again. `rows`: about
     how many there are, and `bucket_bytes` of a bucket. `ignored`: by source, what is known not to
     be read, of the folders and of these units."""
@@ -57,19 +58,19 @@ class Plan:
         return dataclasses.asdict(replace(self, ignored={})) | {"ignored": known}
 
     @staticmethod
-    def of(document: dict[str, Any]) -> Plan:
+    def of(document: dict[str, Any]) -> WorkPlan:
         """Inverse of `document`."""
         units = [u | {"paths": u["paths"] and tuple(u["paths"])} for u in document["units"]]
         ignored = {name: Ignored.of(one) for name, one in document["ignored"].items()}
         division = Division(**document["division"])
         known = {"units": tuple(Unit(**u) for u in units), "listed": tuple(document["listed"])}
-        return Plan(**document | known | {"division": division, "ignored": ignored})
+        return WorkPlan(**document | known | {"division": division, "ignored": ignored})
 
 
-def survey(job: Job) -> Plan:
+def survey(job: Job) -> WorkPlan:
     """Make the plan, and list what is listed on the way; where there is one already, return it."""
     if (document := read_record(job.parts, "plan")) is not None:
-        return Plan.of(document)
+        return WorkPlan.of(document)
     ignored = {source.name: Ignored() for source in job.config.sources}
     units = [
         unit
@@ -88,7 +89,7 @@ def survey(job: Job) -> Plan:
     size = _prepared_bytes(job, units, counts)
     buckets = max(1, -(-size // job.bucket_bytes))
     read = sum(unit.size or 0 for unit in units)
-    plan = Plan(
+    plan = WorkPlan(
         units=tuple(units),
         listed=(),
         hashes=_write_hashes(job),
@@ -172,13 +173,15 @@ def _write_hashes(job: Job) -> int:
     return len(groups)
 
 
-def _in_parts(plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _in_parts(plan: WorkPlan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """As many rows together as a task prepares."""
     part: list[dict[str, Any]] = []
     held = 0
     for row in rows:
         size = row.get("size") or 0
-        if part and (len(part) == plan.part_rows or held + size > plan.part_bytes):
+        enough = held == 0 or held >= _LEAST_BYTES or len(part) >= _MORE_ROWS * plan.part_rows
+        full = enough and len(part) >= plan.part_rows
+        if part and (full or held + size > plan.part_bytes):
             yield part
             part, held = [], 0
         part.append(row)
@@ -188,7 +191,7 @@ def _in_parts(plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[
 
 
 def _write_listing(
-    job: Job, plan: Plan, unit: int, rows: Iterable[dict[str, Any]], ignored: Ignored
+    job: Job, plan: WorkPlan, unit: int, rows: Iterable[dict[str, Any]], ignored: Ignored
 ) -> Iterator[int]:
     """Write a unit's parts, and its record at the end; yields each part's number when it is
     there."""
@@ -202,7 +205,7 @@ def _write_listing(
     write_record(job.parts, f"list/{unit_name(unit)}", record)
 
 
-def list_unit_parts(job: Job, plan: Plan, unit: int) -> Iterator[int | dict[str, Any]]:
+def list_unit_parts(job: Job, plan: WorkPlan, unit: int) -> Iterator[int | dict[str, Any]]:
     """In a task: the numbers of a unit's parts, each when it can be prepared; then a document of
     what is not read of it, if there is any."""
     if (record := read_record(job.parts, f"list/{unit_name(unit)}")) is not None:

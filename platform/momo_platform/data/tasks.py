@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -39,12 +39,12 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
         return
     dataset = ray.data.from_arrow(blocks)
     for number, step in enumerate(steps, start=1):
-        # Steps with other options are not fused: the next one's tasks run beside this one's.
-        options: dict[str, Any] = {"max_retries": -1} if number < len(steps) else {}
-        if memory and number == len(steps):
-            options["memory"] = min(memory, _largest_memory())
+        # Steps of other needs are not fused: the next one's tasks run beside this one's.
+        needs = 1 if number < len(steps) else min(memory, _largest_memory()) or None
         function: Any = _on_tables(step)
-        dataset = dataset.map_batches(function, batch_format="pyarrow", batch_size=None, **options)
+        dataset = dataset.map_batches(
+            function, batch_format="pyarrow", batch_size=None, memory=needs
+        )
     context = dataset.context
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its cause would be lost on the way here
@@ -52,8 +52,7 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
     context.target_max_block_size = 1  # bytes: each task is a block, and so is taken on its own
     try:
         for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-            for raw in table[_COLUMN].to_pylist():
-                yield json.loads(raw)
+            yield from map(json.loads, cast("pa.Table", table)[_COLUMN].to_pylist())
     except Exception as error:
         if (told := _user_error(error)) is not None:
             raise told from error

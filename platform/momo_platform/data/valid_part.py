@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-_BATCH = 1024
+from momo_platform.data.artifacts import SHARDS, VALID, PreparedRows, RowIndex, write_index
+from momo_platform.data.shard_reader import ShardReader, read_columns
+from momo_platform.data.shards import write_rows
+from momo_platform.stages.storage.place import Place
 
 
 def valid_rows(
-    path: Path,
+    prepared: PreparedRows,
     columns: Sequence[str],
     weights: Mapping[str, float],
     most: int,
     seed: int,
-    keep: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> pa.Table:
-    """At most `most` rows of split `valid` of `path`, prepared rows, with `columns` in an order
-    drawn from the seed.
+    """At most `most` rows of split `valid`, with `columns`, in an order drawn from the seed.
 
     They lie evenly among all such rows of the sources that training takes (`weights` above 0). Each
-    comes once, whatever its source's weight. `keep` leaves some of them.
+    comes once, whatever its source's weight.
     """
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        if "split" not in names:
-            return file.schema_arrow.empty_table().select(list(columns))
-        place = 0
-        found: list[np.ndarray] = []
-        for batch in file.iter_batches(_BATCH, columns=["split", "source"]):
-            valid = np.array(batch["split"].to_pylist()) == "valid"
-            wanted = np.array([weights.get(s, 1.0) > 0 for s in batch["source"].to_pylist()])
-            found.append(place + np.flatnonzero(valid & wanted))
-            place += batch.num_rows
-        rows = np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
-        if len(rows) > most:
-            rows = rows[np.arange(most) * len(rows) // most]
-        tables = [file.schema_arrow.empty_table()]
-        place = 0
-        for batch in file.iter_batches(_BATCH):
-            here = rows[(rows >= place) & (rows < place + batch.num_rows)] - place
-            if len(here):
-                tables.append(pa.table(batch).take(pa.array(here)))
-            place += batch.num_rows
-    chosen = keep(pa.concat_tables(tables)).select(list(columns))
+    index = prepared.index()
+    found: list[np.ndarray] = []  # [rows, 2]: file and place in it
+    for number, file in enumerate(index.held_out):
+        tables = list(read_columns(prepared.place, file, ["split", "source"]))
+        rows = pa.concat_tables(tables).to_pylist()
+        mine = [r["split"] == "valid" and weights.get(r["source"], 1.0) > 0 for r in rows]
+        places = np.flatnonzero(mine)
+        found.append(np.stack([np.full(len(places), number), places], axis=1))
+    chosen = np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
+    if len(chosen) > most:
+        chosen = chosen[np.arange(most) * len(chosen) // most]
+    if not len(chosen):
+        return pa.table({name: [] for name in columns})
+    reader = ShardReader(prepared.place, index.held_out, index.row_group)
+    tables = []
+    for file, group in dict.fromkeys(map(tuple, chosen // [1, index.row_group])):
+        here = (chosen // [1, index.row_group] == (file, group)).all(axis=1)
+        batch = reader.batch(int(file), int(group), columns)
+        tables.append(batch.take(pa.array(chosen[here, 1] % index.row_group)))
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(chosen))
-    return chosen.take(pa.array(order))
+    return pa.Table.from_batches(tables).select(list(columns)).take(pa.array(order))
+
+
+def write_valid(output: Place, table: pa.Table, row_group: int) -> dict[str, int]:
+    """The valid part of a mixture, where there are rows; returns its metrics."""
+    if len(table):
+        place = output / VALID
+        shard = write_rows(place, f"{SHARDS}/valid-00000.parquet", [table], row_group)
+        write_index(place, RowIndex(row_group, tuple(table.column_names), (shard,)))
+    return {"valid_rows": len(table)}

@@ -1,19 +1,19 @@
 """A worker process for tests: prints a digest and the rows of each of its batches as JSON.
 
-batches_process.py SHARDS WORLD_SIZE RANK START STOP [thread|processes|ray]
+batches_process.py ROOT[|PATH] WORLD_SIZE RANK START STOP [thread|processes|ray]
 """
 
 import hashlib
 import json
 import sys
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
+from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader
 from momo_platform.data.order import uniform
-from momo_platform.data.shards import ShardDataset
+from momo_platform.stages.storage.place import Place
 
 GLOBAL_BATCH = 48
 
@@ -26,7 +26,7 @@ def tagged(table, seeds):
 
 def batches(folder, world, rank, start, stop, how="thread"):
     loader = Loader(
-        ShardDataset(Path(folder)),
+        ShardDataset(Place(*str(folder).split("|"))),
         tagged,
         global_batch_size=GLOBAL_BATCH,
         rank=rank,
@@ -38,12 +38,16 @@ def batches(folder, world, rank, start, stop, how="thread"):
     )
     found = list(islice(loader.iterate(start), stop - start))
     loader.close()
+    order = [loader._rows(step)[0] for step in range(start, stop)]
     return [
         {
             "digest": hashlib.sha256(b["id"].tobytes() + b["noise"].tobytes()).hexdigest(),
-            "rows": [[int(i), float(n)] for i, n in zip(b["id"], b["noise"][:, 0], strict=True)],
+            "rows": [
+                [int(i), int(e), float(n)]
+                for i, e, n in zip(b["id"], epochs, b["noise"][:, 0], strict=True)
+            ],
         }
-        for b in found
+        for b, epochs in zip(found, order, strict=True)
     ]
 
 

@@ -18,12 +18,15 @@ from pipelines.modalities.image import run_prepare_image
 PICTURES = 3000
 
 
-def preparing_workers(word="MapBatches(prepare_rows)"):
-    """Process ids of Ray workers that prepare pictures right now."""
+def workers_of(step):
+    """Process ids of Ray workers that are at this step right now."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit() and word.encode() in (folder / "cmdline").read_bytes():
+            if (
+                folder.name.isdigit()
+                and f"MapBatches({step})".encode() in (folder / "cmdline").read_bytes()
+            ):
                 found.append(int(folder.name))
     return found
 
@@ -37,19 +40,21 @@ def test_a_killed_worker_changes_nothing(ray_local, tmp_path):
         pixels = generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((160, 120)).save(buffer, "JPEG")
         (corpus / f"{number:05d}.jpg").write_bytes(buffer.getvalue())
-    config = PrepareConfig((SourceConfig("own", str(corpus)),))
+    source = (SourceConfig("own", str(corpus)),)
+    config = PrepareConfig(source, held_out=0.1, bucket_bytes=50_000)
     undisturbed = Folder(tmp_path / "undisturbed")
     metrics = run_prepare_image(config, {}, undisturbed.context)
 
     killed, done = [], threading.Event()
 
     def kill_some():
-        while not done.is_set() and len(killed) < 2:
-            for pid in preparing_workers()[:1]:
+        waiting = ["prepare_rows", "prepare_rows", "reduce_rows"]
+        while not done.is_set() and waiting:
+            for pid in workers_of(waiting[0])[:1]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                time.sleep(0.5)
+                    killed.append(waiting.pop(0))
+                time.sleep(0.3)
             time.sleep(0.01)
 
     killer = threading.Thread(target=kill_some)

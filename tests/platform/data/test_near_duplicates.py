@@ -1,20 +1,22 @@
 """Training pictures that look like held-out ones are found, and nothing else is."""
 
 import json
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from making_shards import prepared
 from pictures_alike import drawing, encoded, reencoded
 from PIL import Image
 from preparing import Folder, pour
 
-from momo_platform.data.config import DATA, MixConfig, PrepareConfig
+from momo_platform.data.artifacts import PreparedRows
+from momo_platform.data.config import MixConfig, PrepareConfig
 from momo_platform.data.held_out import HeldOutPictures
 from momo_platform.data.merge import NEAR
 from momo_platform.data.near import look_of
 from momo_platform.data.rows import IMAGE_SCHEMA
+from momo_platform.data.shard_reader import read_columns
 from momo_platform.data.sources import SourceConfig
 from pipelines.modalities import PAIR
 from pipelines.modalities.image import run_mix_image
@@ -88,16 +90,13 @@ def test_through_ray_and_into_the_mixture(ray_local, tmp_path):
     metrics = run_prepare_pair(PrepareConfig((SourceConfig("s", str(source)),)), {}, out.context)
     assert metrics["near_duplicates"] == 1
     assert [row["captions"] for row in out.rows()] == [["held out"], ["other"]]
-    images = tmp_path / "image"
-    images.mkdir()
     block = rows_of(("1", "train", reencoded(drawing(1), 75)), ("2", "train", drawing(2)))
-    pq.write_table(block, images / DATA)
-    mix = SimpleNamespace(output=tmp_path / "mix", progress=lambda m: None)
-    mix.output.mkdir()
-    metrics = run_mix_image(
-        MixConfig({}), {"prepared": SimpleNamespace(path=images), "pair": out}, mix
-    )
+    columns = {name: block[name] for name in ("image", "look", "source")}
+    images = prepared(tmp_path / "image", split=["train", "train"], **columns)
+    mix = Folder(tmp_path / "mix").context
+    metrics = run_mix_image(MixConfig({}), {"prepared": images, "pair": out}, mix)
     assert metrics["rows"] == metrics["sources"]["s"]["available"] == 1
     assert metrics["held_out"] == {"duplicates": 0, "near_duplicates": 1}
-    exact_only = HeldOutPictures(out.path / DATA, -1)
-    assert len(exact_only.without(pq.read_table(images / DATA))) == 2
+    exact_only = HeldOutPictures(PreparedRows(out.path), -1)
+    (table,) = read_columns(images.place, images.index().shards[0], ["digest", "look"])
+    assert exact_only.fates(table).tolist() == [0, 0]

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 
@@ -9,8 +13,9 @@ import pytest
 from making import make
 from toy_stages import Toy, add
 
-from momo_platform.stages import Stage, fingerprint, make_plan, open_storage
+from momo_platform.stages import Stage, StageFailed, fingerprint, make_plan, open_storage
 from momo_platform.stages.command_line import main
+from momo_platform.stages.executor import execute
 from momo_platform.stages.manifest import sha256_of
 from momo_platform.stages.storage.artifacts import LeaseLost
 
@@ -79,6 +84,30 @@ def test_a_continued_attempt_makes_only_what_is_missing(storage, monkeypatch):
     assert storage.problem(artifact.manifest, checksums=True) is None
     assert there(storage, digest) == [attempt]  # parts are gone
     assert storage.unfinished_attempt("shards", digest) is None
+
+
+KILLED = """
+import os, signal, sys
+import making
+from test_continued_attempts import stage
+from momo_platform.stages import fingerprint, open_storage
+from momo_platform.stages.storage.artifacts import Storage
+digest = fingerprint(stage())
+making.fingerprint = lambda *_: digest
+Storage.abandon = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+making.make(open_storage(sys.argv[1]), stage(3))
+"""
+
+
+def test_what_a_killed_process_left_is_gone_on_with(storage):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", KILLED, storage.uri], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    attempt = storage.unfinished_attempt("shards", fingerprint(stage()))
+    make(storage, stage())
+    (manifest,) = storage.others("shards")
+    assert manifest.metrics == {"made": 1, "attempt": attempt}
+    assert storage.problem(manifest, checksums=True) is None
 
 
 def test_told_files_are_neither_read_nor_brought_again(storage, monkeypatch):
@@ -247,6 +276,47 @@ def test_gc_frees_old_parts_and_keeps_what_younger_ones_were_made_from(storage, 
     assert (storage.files.below("shards") == []) == goes
     assert (storage.manifest("s0", fingerprint(old)) is None) == goes
     assert storage.manifest("s0", fingerprint(new)) is not None
+
+
+def write_shard(output, parts, number):
+    """In a Ray task: a shard, and its record."""
+    content = bytes([number]) * 1000
+    output.write(f"shards/{number}", content)
+    facts = {"size": 1000, "sha256": hashlib.sha256(content).hexdigest()}
+    parts.write(f"{number}.json", json.dumps(facts).encode())
+
+
+def spread(config, inputs, context):
+    """By Ray tasks; it fails while there are no parts of an attempt before."""
+    import ray
+
+    before = context.parts.names()
+    write = ray.remote(num_cpus=0)(write_shard)
+    ray.get([write.remote(context.output_place, context.parts, n) for n in range(2 + len(before))])
+    if not before:
+        raise ValueError("not yet")
+    for name in context.parts.names():
+        facts = json.loads(context.parts.read(name))
+        context.made(f"shards/{name.removesuffix('.json')}", **facts)
+    return {"before": before, "attempt": context.attempt}
+
+
+def test_ray_tasks_write_to_the_storage_and_the_next_run_goes_on(ray_local, tmp_path):
+    storage = open_storage(tmp_path / "runs")
+    target = Stage("spread", spread, Toy(), continues=True)
+    with pytest.raises(StageFailed, match="not yet"):
+        execute(make_plan([target], storage), storage)
+    digest = fingerprint(target)
+    attempt = storage.unfinished_attempt("spread", digest)
+    plan = make_plan([target], storage)
+    assert plan["spread"].action == "resume"
+    artifact = execute(plan, storage)["spread"]
+    assert artifact.metrics == {"before": ["0.json", "1.json"], "attempt": attempt}
+    assert sorted(artifact.manifest.files) == [f"shards/{number}" for number in range(4)]
+    assert storage.problem(artifact.manifest, checksums=True) is None
+    plan = make_plan([target], storage, rerun=["spread"])
+    with pytest.raises(StageFailed, match="not yet"):  # nothing of before is left
+        execute(plan, storage)
 
 
 def test_continuing_is_no_part_of_the_fingerprint(tmp_path):

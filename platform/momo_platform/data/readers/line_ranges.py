@@ -40,7 +40,7 @@ def lines_of(place: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
     """(name, line) of a place: lines are named by their numbers from 1, in ranges after the first
     by the range's first byte and the number there. A line is of the range that it begins in."""
     filesystem, start, stop = filesystem_of(place["root"]), place.get("start"), place.get("stop")
-    if stop is None:
+    if start is None or stop is None:
         with filesystem.open_input_stream(place["path"]) as file:
             yield from ((str(n), line) for n, line in enumerate(lines(file), start=1))
         return

@@ -127,13 +127,11 @@ class ObjectFiles:
     # -- files of any size ---------------------------------------------------------------------
 
     def upload(self, source: Path, path: str) -> None:
-        """One file, whole or not at all: by one `write`, for a stream that is left between two is
-        closed as if all had come."""
+        """One file, streamed."""
 
         def send() -> None:
-            target = self.place(path)
-            with pa.memory_map(str(source)) as file, self.fs.open_output_stream(target) as stream:
-                stream.write(file.read_buffer())
+            with source.open("rb") as file, self.fs.open_output_stream(self.place(path)) as stream:
+                shutil.copyfileobj(file, stream, 2**22)
 
         patiently(send)
 
@@ -142,7 +140,15 @@ class ObjectFiles:
         scratch = scratch_folder("write")
         try:
             yield scratch / "file"
-            self.upload(scratch / "file", path)
+
+            def send() -> None:
+                # By one call: a stream that is left between two is closed as if all had come.
+                with pa.memory_map(str(scratch / "file")) as file:
+                    content = file.read_buffer()
+                    with self.fs.open_output_stream(self.place(path)) as stream:
+                        stream.write(content)
+
+            patiently(send)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

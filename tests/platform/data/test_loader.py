@@ -1,41 +1,16 @@
-"""Sample order, shards and loader."""
+"""Noise, rows by number and the loader."""
 
 import itertools
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from making_shards import write_folder
 
+from momo_platform.data.dataset import ShardDataset
 from momo_platform.data.loader import Loader
-from momo_platform.data.order import SampleOrder, sample_seeds, uniform
-from momo_platform.data.shards import ShardDataset, write_shards
+from momo_platform.data.order import sample_seeds, uniform
 from momo_platform.data.share import rows_of_ranks
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    rows=st.integers(1, 400),
-    block=st.integers(1, 64),
-    window=st.integers(1, 5),
-    seed=st.integers(0, 2**31),
-)
-def test_every_row_once_an_epoch(rows, block, window, seed):
-    order = SampleOrder(rows, block, seed, window)
-    for epoch in range(3):
-        epochs, taken = order.rows_at(epoch * rows, (epoch + 1) * rows)
-        assert sorted(taken) == list(range(rows))
-        assert set(epochs) == {epoch}
-
-
-def test_any_cut_of_the_order_is_the_same_order():
-    order = SampleOrder(1000, 64, seed=3)
-    whole = order.rows_at(0, 3000)[1]
-    pieces = np.concatenate([order.rows_at(i, i + 125)[1] for i in range(0, 3000, 125)])
-    assert np.array_equal(whole, pieces)
-    assert not np.array_equal(whole[:1000], whole[1000:2000])  # epochs differ
-    assert not np.array_equal(whole, SampleOrder(1000, 64, seed=4).rows_at(0, 3000)[1])
 
 
 def test_uniform_depends_on_the_sample_only():
@@ -50,9 +25,8 @@ def test_uniform_depends_on_the_sample_only():
 
 @pytest.fixture
 def shards(tmp_path):
-    tables = [pa.table({"n": np.arange(i, min(i + 70, 1000))}) for i in range(0, 1000, 70)]
-    assert write_shards(tables, tmp_path, row_group=64, rows_per_shard=200) == 1000
-    return ShardDataset(tmp_path, cached_groups=3)
+    write_folder(tmp_path, pa.table({"n": np.arange(1000)}), row_group=64, rows_per_shard=200)
+    return ShardDataset(tmp_path)
 
 
 def _numbers(table, seeds):

@@ -1,0 +1,122 @@
+"""Row groups of an index, each by one read of its range, from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from momo_platform.data.artifacts import ShardFile
+from momo_platform.data.shards import ENDS, MAGIC
+from momo_platform.stages.errors import UserError
+from momo_platform.stages.storage.patience import may_pass, patiently
+from momo_platform.stages.storage.place import Place
+
+_OPEN_FILES = 256
+_GROUPS = 16  # row groups whose columns are read at a time
+
+
+class ShardReader:
+    """Files that `write_rows` wrote in `place`, in row groups of `row_group` rows.
+
+    Holds where the row groups end of the files that it has read of, 4 bytes each, and no footer.
+    """
+
+    def __init__(self, place: Place, files: Sequence[ShardFile], row_group: int) -> None:
+        self.place, self.files, self.row_group = place, files, row_group
+        self._ends: dict[int, np.ndarray] = {}
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": threading.Lock()})
+
+    def batch(self, file: int, group: int, columns: Sequence[str]) -> pa.RecordBatch:
+        """Columns of a row group of a file. Raises UserError where the file is gone or damaged."""
+        begin, end = self._range(file, group)
+        raw = self._read(file, begin, end - begin)
+        try:
+            with pq.ParquetFile(pa.py_buffer(raw), page_checksum_verification=True) as one:
+                table = one.read(columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(file, group, str(error)) from error
+        expected = min(self.row_group, self.files[file].rows - group * self.row_group)
+        if len(table) != expected:
+            raise self._damaged(file, group, f"{len(table)} rows, not {expected}")
+        return table.combine_chunks().to_batches()[0]
+
+    def _range(self, file: int, group: int) -> tuple[int, int]:
+        ends = self._ends.get(file)
+        if ends is None:
+            shard = self.files[file]
+            groups = -(-shard.rows // self.row_group)
+            raw = self._read(file, shard.ends_at, groups * ENDS.itemsize)
+            if len(raw) < groups * ENDS.itemsize:
+                raise self._damaged(file, group, "it is shorter than when it was written")
+            ends = np.frombuffer(raw, ENDS)
+            if ends[-1] != shard.ends_at or (np.diff(ends) <= 0).any():
+                raise self._damaged(file, group, "the list of its row groups makes no sense")
+            ends = self._ends[file] = ends.astype(np.uint32 if shard.size < 2**32 else ENDS)
+        return int(ends[group - 1]) - len(MAGIC) if group else 0, int(ends[group])
+
+    def _read(self, file: int, begin: int, size: int) -> bytes:
+        try:
+            return patiently(lambda: self._opened(file).read_at(size, begin))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.place}/{self.files[file].file} is gone: {_remedy(self.place)}"
+            ) from error
+
+    def _opened(self, file: int) -> Any:
+        with self._lock:
+            if file in self._open:
+                self._open.move_to_end(file)
+                return self._open[file]
+        opened = self.place.open(self.files[file].file)
+        with self._lock:
+            self._open[file] = opened
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)  # closed when nobody reads it any more
+        return opened
+
+    def _damaged(self, file: int, group: int, what: str) -> UserError:
+        return _damaged(self.place, self.files[file], f"row group {group}", what)
+
+
+def _remedy(place: Place) -> str:
+    stage = place.path.partition("/")[0]
+    return f"make it again with --rerun {stage or 'and the stage that left it'}"
+
+
+def _damaged(place: Place, file: ShardFile, where: str, what: str) -> UserError:
+    return UserError(
+        f"{place}/{file.file}, {where}: the file is damaged ({what}): {_remedy(place)}"
+    )
+
+
+def read_columns(place: Place, file: ShardFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """A file's rows in order, some row groups at a time: these columns, without fetching others.
+    Raises UserError where the file is damaged."""
+    options = {"pre_buffer": True, "page_checksum_verification": True}
+    with place.open(file.file) as opened, pq.ParquetFile(opened, **options) as parquet:
+        for start in range(0, parquet.num_row_groups, _GROUPS):
+            groups = range(start, min(start + _GROUPS, parquet.num_row_groups))
+
+            def read(groups: range = groups) -> pa.Table:
+                return parquet.read_row_groups(list(groups), list(columns), use_threads=False)
+
+            try:
+                yield patiently(read)
+            except (OSError, pa.ArrowException) as error:
+                if isinstance(error, OSError) and may_pass(error):
+                    raise
+                where = f"row groups {groups.start} to {groups.stop - 1}"
+                raise _damaged(place, file, where, str(error)) from error
