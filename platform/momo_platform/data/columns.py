@@ -16,6 +16,11 @@ TEXT_NAMES = ("text", "content", "document", "sentence", "txt")
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "sentences", "title", "alt", "txt")
 
 
+JSON_NAME = "json"
+"""A column of objects, as webdataset's members of that name: what they hold counts where the row
+has no column of that name."""
+
+
 class DamagedTable(UserError):
     """A table that can't be read, or not to its end."""
 
@@ -47,7 +52,8 @@ def check_columns(what: str, names: Iterable[str], kind: Kind, *, embedded: bool
     missing = [
         (word, known)
         for word, known in kind.columns
-        if not set(names) & set(known) and not (embedded and word == "picture")
+        if not set(names) & {*known, *([JSON_NAME] if word != "picture" else ())}
+        and not (embedded and word == "picture")
     ]
     if not missing:
         return

@@ -66,9 +66,12 @@ def _walk(root: str) -> list[str]:
     return found
 
 
-def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
+def list_files(
+    uri: str, field_name: str, hint: str, others: list[pafs.FileInfo] | None = None
+) -> list[pafs.FileInfo]:
     """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
-    when there are none."""
+    when there are none. `others` is given what is neither file nor folder: links to nothing, pipes.
+    """
     source = named(field_name, uri)
     try:
         filesystem, path = open_uri(uri)
@@ -90,6 +93,9 @@ def list_files(uri: str, field_name: str, hint: str) -> list[pafs.FileInfo]:
             f"{source}: a file's name is not UTF-8 ({raw!r:.200}); rename it"
         ) from error
     files = [f for f in found if f.type == pafs.FileType.File]
+    if others is not None:
+        known = (pafs.FileType.File, pafs.FileType.Directory)
+        others += [f for f in found if f.type not in known]
     if not files:
         raise UserError(f"{source}: the folder is empty; {hint}")
     return files
@@ -108,6 +114,8 @@ def endings(paths: Iterable[str]) -> str:
     counts = Counter(posixpath.splitext(path)[1].lower() or "without ending" for path in paths)
     found = [f"{count} {ending}" for ending, count in counts.most_common(4)]
     remedy = " (decompress them)" if set(counts) & set(COMPRESSED) else ""
+    if ".json" in counts:
+        remedy += " (of .json only .jsonl is read, a row on each line)"
     return f", but {', '.join(found)}{remedy}" if found else ""
 
 

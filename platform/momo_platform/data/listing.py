@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES
-from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, JSON_NAME
+from momo_platform.data.text import LONGEST_CAPTION, BadText, decode_caption, parse_json
 
 SPLITS = {
     "": "",
@@ -134,6 +134,19 @@ def _no_name(image: str) -> str | None:
     return None
 
 
+def _with_json(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row with what its column `json` holds beside the others, if that is an object."""
+    found = values.get(JSON_NAME)
+    if isinstance(found, bytes | str):
+        raw = found if isinstance(found, bytes) else found.encode("utf-8", "surrogatepass")
+        found = parse_json(raw)
+    if not isinstance(found, dict):
+        return values
+    known = {name: value for name, value in values.items() if value is not None}
+    own = {*IMAGE_NAMES, *(CAPTION_NAMES if first(known, CAPTION_NAMES) is not None else ())}
+    return {n: v for n, v in found.items() if n not in own} | known
+
+
 def make_row(
     source: str,
     key: str,
@@ -147,6 +160,7 @@ def make_row(
     `picture`: where it is, if `values` do not name it. Captions longer than any that is kept are
     cut here, so that a listing stays small; they are refused when the row is prepared.
     """
+    values = _with_json(values)
     image = next((values[n] for n in IMAGE_NAMES if not _missing(values.get(n))), None)
     captions = first(values, CAPTION_NAMES)
     if isinstance(image, dict):  # as `datasets` has it, of a file elsewhere

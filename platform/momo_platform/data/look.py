@@ -7,12 +7,19 @@ Refuses only what preparation would refuse too, or leave nothing of. Of a table 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from momo_platform.data.columns import IMAGE_NAMES, DamagedTable, check_columns
+from momo_platform.data.columns import (
+    CAPTION_NAMES,
+    IMAGE_NAMES,
+    PICTURE,
+    DamagedTable,
+    check_columns,
+)
 from momo_platform.data.config import Kind
 from momo_platform.data.filesystems import endings, filesystem_of
 from momo_platform.data.images import EXTENSIONS
@@ -24,6 +31,7 @@ from momo_platform.data.readers.tables import READER, embedded_column
 from momo_platform.stages.errors import UserError
 
 _TABLES_LOOKED_AT = 8
+_LINE = 2**14
 
 
 def _look_at_tables(
@@ -106,5 +114,25 @@ def look_at_pictures(uri: str, files: Sequence[pafs.FileInfo], field_name: str, 
         raise UserError(
             f"{source}: {len(pictures)} pictures, and none has its caption beside it: put "
             f"{posixpath.splitext(name)[0]}.txt beside {name} and so on, or give a table with the "
-            "columns image and caption"
+            f"columns image and caption{_other_tables(uri, paths)}"
         )
+
+
+def _other_tables(uri: str, paths: Sequence[str]) -> str:
+    """What to do with files that seem to be tables but are not called so, in brackets; "" for none
+    of them."""
+    for path in [p for p in paths if p.lower().endswith(TEXT)][:_TABLES_LOOKED_AT]:
+        with filesystem_of(uri).open_input_stream(path) as file:
+            line = file.read(_LINE).decode("utf-8", "replace").partition("\n")[0].strip()
+        fields = re.split(r"\s*[,;\t|]\s*", line)
+        named = {*fields} & {*IMAGE_NAMES} and {*fields} & {*CAPTION_NAMES}
+        if len(fields) > 1 and (named or PICTURE.search(fields[0].partition("#")[0])):
+            stem, mark = posixpath.basename(path)[: -len(TEXT)], "tsv" if "\t" in line else "csv"
+            head = "" if named else ", give it a first line image,caption"
+            return (
+                f" ({stem}{TEXT} looks like one: call it {stem}.{mark}{head}, and put it into the "
+                "folder from which it names the pictures)"
+            )
+    if any(path.lower().endswith(".json") for path in paths):
+        return " (of .json only .jsonl is read, a row on each line)"
+    return ""

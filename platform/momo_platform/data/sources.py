@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow.fs as pafs
+
 from momo_platform.data import filesystems
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.filesystems import COMPRESSED, endings, is_hidden, list_files
@@ -72,13 +74,18 @@ def list_corpus(
     name: str, uri: str, kind: Kind, more: Sequence[str] = (), ignored: Ignored | None = None
 ) -> Corpus:
     """A place's files for its readers; hidden ones are ignored."""
-    files = {f.path: f.size or 0 for f in list_files(uri, kind.option, kind.hint)}
+    others: list[pafs.FileInfo] = []
+    files = {f.path: f.size or 0 for f in list_files(uri, kind.option, kind.hint, others)}
     _, root = filesystems.open_uri(uri)
     shown = [path for path in files if not is_hidden(path, root)]
     corpus = Corpus(name, uri, kind, shown, more, files, ignored=ignored or Ignored())
     for path in files:
         if is_hidden(path, root):
             corpus.ignored.add("hidden", corpus.relative(path))
+    for other in others:
+        gone = other.type == pafs.FileType.NotFound
+        reason = "a link to nothing" if gone else "neither a file nor a folder"
+        corpus.ignored.add(reason, corpus.relative(other.path))
     return corpus
 
 

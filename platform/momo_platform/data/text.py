@@ -65,6 +65,14 @@ def lines(stream: pa.NativeFile, *, utf8: bool = False) -> Iterator[bytes]:
     yield from _cut(bytes(rest))
 
 
+def decode_captions(raw: bytes) -> list[str]:
+    """A caption from each line of a file; [""] of an empty one. Raises BadText."""
+    text = decode_caption(raw)
+    if len(text) > LONGEST_CAPTION:
+        return [text]
+    return [line for line in text.splitlines() if line.strip()] or [""]
+
+
 def decode_caption(raw: bytes) -> str:
     """The text of a caption's file, or as much of it as shows that it is too long.
 

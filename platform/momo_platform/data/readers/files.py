@@ -12,7 +12,7 @@ from momo_platform.data.images import EXTENSIONS
 from momo_platform.data.listing import make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader
 from momo_platform.data.readers.line_ranges import line_ranges, lines_of
-from momo_platform.data.text import LONGEST_CAPTION, LONGEST_LINE, BadText, decode_caption
+from momo_platform.data.text import LONGEST_CAPTION, LONGEST_LINE, BadText, decode_captions
 
 TEXT = ".txt"
 NO_CAPTION = "no caption lies beside the picture"
@@ -37,7 +37,7 @@ class PlainFiles(Reader):
             corpus.used.update([text_path] if text_path else ())
             if text_path and captioned:
                 try:
-                    values["caption"] = decode_caption(next(captions)())
+                    values["caption"] = decode_captions(next(captions)())
                 except BadText as error:
                     reason = str(error)
                 except PermissionError as error:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES
+from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, JSON_NAME, TEXT_NAMES
 from momo_platform.data.images import LARGEST_FILE, BadImage
 from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Share, Stored, as_document
@@ -200,10 +200,11 @@ class Hub(Reader):
         _check_splits(corpus, splits)
         for split, data in splits.items():
             image, classes = _image_column(data), class_names(data.features.arrow_schema)
-            names = (*CAPTION_NAMES, "group", "split", "label", *(() if image else IMAGE_NAMES))
+            names = (*CAPTION_NAMES, JSON_NAME, "group", "split", "label")
+            names += () if image else IMAGE_NAMES
             columns = _columns(data, names)
             for what, names in kind.columns:
-                if not set(names) & {*columns, image}:
+                if not {*names, "" if what == "picture" else JSON_NAME} & {*columns, image}:
                     raise _lacks(corpus, split, data, what, names[0])
             for number, values in enumerate(_iterate(data, columns)):
                 key, picture = f"{split}:{number:09d}", RowRef(uri, split, number)

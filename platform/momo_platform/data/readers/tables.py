@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from momo_platform.data.columns import (
     CAPTION_NAMES,
     IMAGE_NAMES,
+    JSON_NAME,
     TEXT_NAMES,
     DamagedTable,
     check_columns,
@@ -271,7 +272,7 @@ def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
         except (pa.ArrowInvalid, OSError) as error:
             raise why_unreadable(error, filesystem, path) from error
         check_columns(what, schema.names, kind, embedded=embedded is not None)
-        columns = {*CAPTION_NAMES, "group", "split", "label", *corpus.more}
+        columns = {*CAPTION_NAMES, JSON_NAME, "group", "split", "label", *corpus.more}
         columns |= set() if embedded else set(IMAGE_NAMES)
     checked = columns is not None
     for number, values in read_table_rows(filesystem, path, columns):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from momo_platform.data.columns import IMAGE_NAMES, TEXT_NAMES
@@ -21,11 +22,12 @@ from momo_platform.data.filesystems import READ_BYTES, BlockFile, filesystem_of
 from momo_platform.data.images import EXTENSIONS, LARGEST_FILE
 from momo_platform.data.listing import FileRef, SpanRef, first, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Share, a_file_each
-from momo_platform.data.text import LONGEST_LINE, BadText, decode_caption, parse_json
+from momo_platform.data.text import LONGEST_LINE, BadText, decode_captions, parse_json
 
 _BLOCK = 512
 _BUFFER = 2**20
 _LARGEST_HEADER = 2**16
+_SPARSE_MORE = 482  # the byte of a GNU sparse header that says whether it goes on
 _LARGEST_JSON = 2**20
 _TEXTS = ("txt", "caption")
 _PICTURES = tuple(e.removeprefix(".") for e in EXTENSIONS)
@@ -43,12 +45,13 @@ class BadTar(ValueError):
 @dataclass(frozen=True)
 class Member:
     """A file in a tar: its name, bytes in it that are no UTF-8 escaped, and the place of its bytes.
-    `regular` is False for links."""
+    `regular` is False for links; the bytes of a `sparse` one are not those of the file."""
 
     name: str
     offset: int
     size: int
     regular: bool = True
+    sparse: bool = False
 
 
 @dataclass
@@ -113,6 +116,10 @@ def walk(file: BlockFile | io.BytesIO, total: int) -> Iterator[Member]:
         start, stored = place + _BLOCK, info.size if info.isreg() or info.size > 0 else 0
         if info.size < 0 or start + stored > total:
             raise BadTar(f"truncated in {name[:200]}", name)
+        more = info.type == tarfile.GNUTYPE_SPARSE and block[_SPARSE_MORE]
+        while more:  # a header goes on in further blocks
+            start += _BLOCK
+            more = file.read(_BLOCK)[-8:-7] == b"\1"
         place = start + -(-stored // _BLOCK) * _BLOCK
         if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
             if stored > _LARGEST_HEADER:
@@ -123,9 +130,11 @@ def walk(file: BlockFile | io.BytesIO, total: int) -> Iterator[Member]:
             elif info.type == tarfile.XHDTYPE:
                 pending |= _pax(raw)
             continue
-        pending = {}
+        sparse = info.type == tarfile.GNUTYPE_SPARSE or any("GNU.sparse" in n for n in pending)
+        name, pending = pending.get("GNU.sparse.name", name), {}
         if not info.isdir():
-            yield Member(name, start, stored, info.type in (tarfile.REGTYPE, tarfile.AREGTYPE))
+            regular = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+            yield Member(name, start, stored, regular or sparse, sparse)
 
 
 def _samples(members: Iterator[Member], skipped: Callable[[str], None]) -> Iterator[Sample]:
@@ -144,6 +153,8 @@ def _samples(members: Iterator[Member], skipped: Callable[[str], None]) -> Itera
                 reason = "the member's name leads out of the tar"
             elif not member.regular:
                 reason = "the member is a link or device, not a file"
+            elif member.sparse:
+                reason = "the member is stored sparse; pack the tar without --sparse"
             key, extension = posixpath.join(folder, stem), extension.lower()
             if reason is None and key == sample.key and extension not in sample.members:
                 sample.members[extension] = member
@@ -175,7 +186,13 @@ def samples(
     filesystem: pafs.FileSystem, path: str, skipped: Callable[[str], None] = lambda name: None
 ) -> Iterator[tuple[Sample, BlockFile]]:
     """Samples of a tar, each with the open file to read its members from."""
-    with filesystem.open_input_file(path) as opened:
+    try:
+        opened = filesystem.open_input_file(path)
+    except PermissionError as error:
+        none = BlockFile(pa.BufferReader(b""), _BLOCK)
+        yield Sample("", reason=f"the tar can't be read: {error}"), none
+        return
+    with opened:
         local = isinstance(filesystem, pafs.LocalFileSystem)
         file = BlockFile(opened, _BUFFER if local else READ_BYTES)
         if file.size == 0:
@@ -201,7 +218,7 @@ def _values(sample: Sample, file: BlockFile) -> dict[str, Any]:
             raise BadText(parsed.replace("the line", f"{member.name[:200]}"))
         values = {k: v for k, v in parsed.items() if k not in IMAGE_NAMES}
     if member := next((sample.members[e] for e in _TEXTS if e in sample.members), None):
-        values["caption"] = decode_caption(_read(file, member, _LARGEST_JSON))
+        values["caption"] = decode_captions(_read(file, member, _LARGEST_JSON))
     if member := sample.members.get("cls"):
         values["label"] = _read(file, member, _LARGEST_HEADER).decode("utf-8", "replace").strip()
     return values
