@@ -232,7 +232,7 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     from momo.tokenizer import train_wordpiece
     from momo_platform.stages import UserError
     from momo_platform.stages.stage import Context
-    from pipelines import index
+    from pipelines import index, vectors
 
     root = own_folder(tmp_path / "own", 4)
     words = train_wordpiece(["picture number 0 1 2 3"] * 3, 60)
@@ -257,9 +257,13 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
         "split": ["train", "test", "train"],
     }
     rows = prepared(tmp_path / "rows", columns)
+    inputs = {"model": artifact(tmp_path / "model"), "rows": artifact(rows)}
+    embed, made = ours.inputs["vectors"], tmp_path / "vectors"
+    context = Context(made, tmp_path / "ck", "embed", "0", "a")
+    assert vectors.run_embed(embed.config, inputs, context)["rows"] == 3
     context = Context(tmp_path / "out", tmp_path / "ck", "index", "0", "a")
     (tmp_path / "out").mkdir()
-    inputs = {"model": artifact(tmp_path / "model"), "rows": artifact(rows)}
+    inputs |= {"vectors": artifact(made)}
     assert index.run_index(ours.config, inputs, context) == {"entries": 3}
     entries = (tmp_path / "out" / "index").rglob("*.json*")
     text = "".join(file.read_text() for file in entries)
