@@ -6,9 +6,9 @@ import tarfile
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
-from s3_server import S3Server
 from test_inputs_people_have import laid_out, picture, prepared
 
+from experiments.benchmarks.object_store import S3Server
 from momo_platform.data import filesystems
 
 
