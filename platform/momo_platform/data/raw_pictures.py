@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pyarrow as pa
 
@@ -40,9 +40,9 @@ def raw_pictures(refs: Sequence[PictureRef]) -> Iterator[RawPicture]:
     for (kind, root, path), group in groupby(refs, _together):
         some = [*group]
         if kind is SpanRef:
-            yield from _in_tar(root, path, some)
+            yield from _in_tar(root, path, cast("list[SpanRef]", some))
         elif kind is FileRef:
-            yield from _in_files(some)
+            yield from _in_files(cast("list[FileRef]", some))
         else:
             for start in range(0, len(some), ROWS_HELD):
                 for found in find_pictures(some[start : start + ROWS_HELD]):
