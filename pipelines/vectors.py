@@ -192,10 +192,9 @@ class ShardEmbedder:
         config = self.job.config
         columns: dict[str, Any] = {}
         for name in config.columns[: -len(config.vectors)]:
-            column = table[name]
-            columns[name] = (
-                pc.list_value_length(column) if pa.types.is_list(column.type) else column
-            )
+            columns[name] = table[name]
+            if pa.types.is_list(table[name].type):
+                columns[name] = pc.call_function("list_value_length", [table[name]])
         for name, origin in config.vectors.items():
             if origin == "image":
                 assert pixels is not None
@@ -293,8 +292,9 @@ def embed_stage(config: EmbedConfig, model: Stage, rows: Stage) -> Stage:
     """The stage, of a given model and a corpus's preparation."""
     resources = Resources(data_cpus=config.cpus)
     if config.workers or config.gpus:
-        each = {"worker_cpus": config.cpus, "worker_gpus": config.gpus or 0.0}
-        resources = Resources(workers=config.workers or 1, **each)
+        resources = Resources(
+            workers=config.workers or 1, worker_cpus=config.cpus, worker_gpus=config.gpus or 0.0
+        )
     return Stage(
         "embed",
         run_embed,

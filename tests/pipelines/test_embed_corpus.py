@@ -222,6 +222,8 @@ def test_actors_that_are_killed_and_a_driver_that_is_change_nothing(ray_local, m
     assert np.abs(found.pictures(ALL_SPLITS) - expected).max() < 1e-6
     expected = direct.embed(texts=[some[0] for some in given["captions"]])
     assert np.abs(np.array(table["text"].to_pylist()) - expected).max() < 1e-6
+    with pytest.raises(UserError, match="holds no exported model"):
+        made_of(config, artifact(tmp_path), rows, tmp_path / "none")
 
 
 def test_files_are_linked_into_the_output_and_earlier_ones_go(model, tmp_path, monkeypatch):
