@@ -23,7 +23,7 @@ from momo_platform.data.filesystems import (
     filesystem_of,
     is_hidden,
     list_files,
-    open_uri,
+    open_place,
 )
 from momo_platform.data.readers import hashed_endings, reader_of
 
@@ -41,7 +41,7 @@ _PLACE_SCHEMA = pa.schema(
 
 def shown_path(root: str, path: str) -> str:
     """`path` relative to the corpus, so that a moved corpus has the same rows; as it is outside."""
-    base = open_uri(root)[1]
+    base = open_place(root)[1]
     for folder in (base, posixpath.dirname(base)):
         if path != folder and path.startswith(folder.rstrip("/") + "/"):
             return posixpath.relpath(path, folder)
@@ -57,7 +57,7 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
         rows = [{"root": path, "path": path, "shown": shown} for path, shown in files]
     else:
         folder = folder or uri
-        root = open_uri(folder)[1]
+        root = open_place(folder)[1]
         rows = [
             {"root": folder, "path": file.path, "size": file.size}
             for file in list_files(folder, kind.option, kind.hint)

@@ -44,7 +44,7 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
         digest.update(revision.encode())
         uri = folder
     files = list_files(uri, field_name, kind.hint)
-    _, root = filesystems.open_uri(uri)
+    _, root = filesystems.open_place(uri)
     # Packed files are taken as they are, and so is what lies elsewhere: it is slow to read.
     taken = (
         whole or "://" in uri or any(file.path.lower().endswith(packed_endings()) for file in files)
@@ -76,7 +76,7 @@ def list_corpus(
     """A place's files for its readers; hidden ones are ignored."""
     others: list[pafs.FileInfo] = []
     files = {f.path: f.size or 0 for f in list_files(uri, kind.option, kind.hint, others)}
-    _, root = filesystems.open_uri(uri)
+    _, root = filesystems.open_place(uri)
     shown = [path for path in files if not is_hidden(path, root)]
     corpus = Corpus(name, uri, kind, shown, more, files, ignored=ignored or Ignored())
     for path in files:

@@ -111,7 +111,7 @@ class Corpus:
     @cached_property
     def root(self) -> str:
         """The place's path in its file system."""
-        return filesystems.open_uri(self.uri)[1]
+        return filesystems.open_place(self.uri)[1]
 
     def relative(self, path: str) -> str:
         """A file's name below the corpus's folder."""
