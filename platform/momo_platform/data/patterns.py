@@ -169,10 +169,10 @@ def listed(words: Sequence[str], weight: float = 1.0) -> Iterator[tuple[str, flo
             yield there, found
 
 
-def names_of(places: Sequence[str]) -> list[str]:
-    """A short name of each, different from each other: its last word without its ending; `own` for
-    the only one."""
-    if len(places) == 1:
+def names_of(places: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """A short name of each, different from each other and those `taken`: its last word without its
+    ending; `own` for the only one."""
+    if len(places) == 1 and not taken:
         return ["own"]
     found: list[str] = []
     for place in places:
@@ -181,7 +181,7 @@ def names_of(places: Sequence[str]) -> list[str]:
         word = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
         word = re.sub(r"[^A-Za-z0-9]+", "-", word).strip("-").lower() or "source"
         number, name = 1, word
-        while name in found:
+        while name in (*found, *taken):
             number += 1
             name = f"{word}-{number}"
         found.append(name)
