@@ -29,7 +29,8 @@ _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lo
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and path of a local path or URI."""
+    """The file system and path of a local path or URI; `hf:///folder` is a local one."""
+    uri = uri.removeprefix("hf://") if uri.startswith("hf:///") else uri
     if "://" in uri:
         return pafs.FileSystem.from_uri(uri)
     return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
@@ -136,7 +137,7 @@ def endings(paths: Iterable[str]) -> str:
 
 def is_local(root: str) -> bool:
     """Whether what lies there is read without asking an object store for each piece."""
-    return "://" not in root or root.startswith("file:")
+    return "://" not in root or root.startswith(("file:", "hf:///"))
 
 
 def _place_of(uri: str) -> tuple[pafs.FileSystem, str]:

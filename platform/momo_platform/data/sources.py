@@ -123,8 +123,8 @@ def units_of(source: SourceConfig, uri: str, kind: Kind, ignored: Ignored) -> li
     """How tasks divide the listing of an image or pair corpus; `ignored` has what its folder shows
     not to be read, and `list_unit` adds the rest. Raises UserError."""
     if whole := reader_of(uri):
-        (share,) = whole.units(Corpus(source.name, uri, kind), ())
-        return [Unit(source.name, uri, None, share.size, share.rows)]
+        shares = whole.units(Corpus(source.name, uri, kind), ())
+        return [Unit(source.name, uri, tuple(p) or None, size, rows) for p, size, rows in shares]
     corpus = list_corpus(source.name, uri, kind, (), Ignored())
     reader, paths = _with_pictures(corpus)
     shares = reader.units(corpus, paths)

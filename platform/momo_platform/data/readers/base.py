@@ -149,8 +149,9 @@ class Reader:
         """What tells a place's content beside its files' names, sizes and times."""
         return ""
 
-    def checksums(self, uri: str) -> Sequence[tuple[str, str]]:
-        """(path, name to show) of the files behind a place that has no folder."""
+    def checksums(self, uri: str) -> Sequence[Mapping[str, Any]]:
+        """Of the files behind a place that has no folder: `root`, `path`, the name to be `shown`;
+        `size`, and `sha256` where it is known."""
         return ()
 
     def usable(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[str]:
