@@ -53,7 +53,7 @@ class HeldOutPictures:
         result = np.zeros(len(table), np.int8)
         if "look" in table.column_names:
             result[looks.find_many(table["look"].to_pylist())[0] >= 0] = NEAR
-        found = pc.index_in(table[DIGEST], value_set=digests)
+        found = pc.index_in(table[DIGEST], value_set=digests)  # pyright: ignore[reportAttributeAccessIssue]
         result[found.is_valid().to_numpy()] = DUPLICATE
         return result
 

@@ -71,7 +71,7 @@ def _stretches(
 ) -> Iterator[pa.Table]:
     """`groups` row groups of a file at a time: `columns`, `split` and `filled`; of row groups that
     have nothing there, only it is read."""
-    names = list(dict.fromkeys((*columns, "split", *([filled] if filled else []))))
+    names = [name for name in dict.fromkeys([*columns, "split", filled]) if name]
     with place.open(name) as raw:
         file = pq.ParquetFile(raw, pre_buffer=True, page_checksum_verification=True)
 

@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ ROWS_HELD = 64
 _SHOWN = 500  # characters of a path in a reason
 # What the operating system says of a path that no file can have.
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV}
+_NO_FILE = re.compile("is a directory|not a regular file", re.IGNORECASE)
 _REFUSED = re.compile("ACCESS_DENIED|NO_SUCH_|UNRECOGNIZED|credentials", re.IGNORECASE)
 Found = Stored | SpanRef
 
@@ -39,9 +40,9 @@ def raw_pictures(refs: Sequence[PictureRef]) -> Iterator[RawPicture]:
     for (kind, root, path), group in groupby(refs, _together):
         some = [*group]
         if kind is SpanRef:
-            yield from _in_tar(root, path, some)
+            yield from _in_tar(root, path, cast("list[SpanRef]", some))
         elif kind is FileRef:
-            yield from _in_files(some)
+            yield from _in_files(cast("list[FileRef]", some))
         else:
             for start in range(0, len(some), ROWS_HELD):
                 for found in find_pictures(some[start : start + ROWS_HELD]):
@@ -125,7 +126,7 @@ def _of_file(ref: FileRef, read: Callable[[], bytes]) -> bytes:
     except (NotADirectoryError, IsADirectoryError, PermissionError, pa.ArrowInvalid) as error:
         raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error
     except OSError as error:
-        own_check = error.errno is None and "is a directory" in str(error)  # pyarrow's
+        own_check = error.errno is None and _NO_FILE.search(str(error))  # pyarrow's
         refused = ref.path is None and _REFUSED.search(str(error))  # a place of its own
         if own_check or refused or error.errno in _BAD_PATH:
             raise BadImage(f"the picture can't be opened: {str(error)[:_SHOWN]}") from error

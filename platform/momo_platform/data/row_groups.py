@@ -33,6 +33,7 @@ class SourceRows:
         self._first_row = first + np.cumsum(rows) - rows
         groups = -(-rows // row_group)
         self._first_group = np.cumsum(groups) - groups
+        self._in_last = rows - (groups - 1) * row_group
         self.groups = int(groups.sum())
         self.first, self.end = first, first + int(rows.sum())
         left = np.zeros(0, dtype=np.int64) if left_out is None else left_out
@@ -48,9 +49,13 @@ class SourceRows:
 
     def sizes(self) -> np.ndarray:
         """Rows of each row group that are not left out, int64 [groups]."""
-        begin = self._begin(np.arange(self.groups))
-        end = np.append(begin[1:], self.end)
-        return end - begin - (np.searchsorted(self._left, end) - np.searchsorted(self._left, begin))
+        sizes = np.full(self.groups, self.row_group)
+        sizes[np.append(self._first_group[1:], self.groups) - 1] = self._in_last
+        if len(self._left):
+            shard = np.searchsorted(self._first_row, self._left, "right") - 1
+            group = (self._left - self._first_row[shard]) // self.row_group
+            sizes -= np.bincount(self._first_group[shard] + group, minlength=self.groups)
+        return sizes
 
     def numbers(self, groups: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
         """Row numbers of places among the kept rows of row groups; without `inside`, `groups` are

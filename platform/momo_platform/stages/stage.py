@@ -102,9 +102,10 @@ class Artifact:
         this is asked for. Raises UserError where they are not what the manifest says."""
         if (folder := self.place.folder) is not None:
             return folder
-        from momo_platform.stages.storage.open import open_storage
+        from momo_platform.stages.storage.copies import Copies
+        from momo_platform.stages.storage.objects import ObjectFiles
 
-        return open_storage(self.place.root).attempt_path(self.manifest)
+        return Copies(ObjectFiles(self.place.root)).path(self.manifest)
 
     def read(self, name: str) -> bytes:
         """One file, checked against the manifest. Raises KeyError for one that it does not name,
