@@ -28,23 +28,27 @@ from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import identify, list_unit, text_places, units_of
 from pipelines.modalities import PAIR, TEXT
 
-uri, what = sys.argv[1:]
-kind = (PAIR if what == "pair" else TEXT).kind
-source = SourceConfig("s", uri, identify(uri, kind.option, kind))
-if what == "pair":
-    units = units_of(source, uri, kind, Ignored())
-    rows = [row for unit in units for row in list_unit(unit, kind)]
-    table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA.append(pa.field("reason", pa.string())))
-    done = pa.concat_tables(PrepareImages(ImageConfig(size_cap=8), True)(table)).to_pylist()
-    keys = ("key", "captions", "label", "split", "reason")
-    found = [{k: row[k] for k in keys} | {"size": len(row["image"] or b"")} for row in done]
-else:
-    units = text_places(uri, kind)
-    places = [pa.Table.from_pylist([{"source": "s"} | place]) for place in units]
-    blocks = [block for place in places for block in PrepareText(3)(place)]
-    found = [{k: row[k] for k in ("key", "text", "split")} for b in blocks for row in b.to_pylist()]
-files = [row for b in blocks_to_hash(source, uri, kind) for row in hash_files(b).to_pylist()]
-print(json.dumps({"content": source.content, "units": len(units), "rows": found, "files": files}))
+for place in sys.argv[1:]:
+    what, _, uri = place.partition("=")
+    kind = (PAIR if what == "pair" else TEXT).kind
+    source = SourceConfig("s", uri, identify(uri, kind.option, kind))
+    if what == "pair":
+        units = units_of(source, uri, kind, Ignored())
+        rows = [row for unit in units for row in list_unit(unit, kind)]
+        schema = ROW_SCHEMA.append(pa.field("reason", pa.string()))
+        table = pa.Table.from_pylist(rows, schema=schema)
+        done = pa.concat_tables(PrepareImages(ImageConfig(size_cap=8), True)(table)).to_pylist()
+        keys = ("key", "captions", "label", "split", "reason")
+        found = [{k: row[k] for k in keys} | {"size": len(row["image"] or b"")} for row in done]
+    else:
+        units = text_places(uri, kind)
+        places = [pa.Table.from_pylist([{"source": "s"} | place]) for place in units]
+        blocks = [block for place in places for block in PrepareText(3)(place)]
+        keys = ("key", "text", "split")
+        found = [{k: row[k] for k in keys} for b in blocks for row in b.to_pylist()]
+    files = [row for b in blocks_to_hash(source, uri, kind) for row in hash_files(b).to_pylist()]
+    found = {"content": source.content, "units": len(units), "rows": found, "files": files}
+    print(json.dumps(found))
 """
 
 
@@ -62,17 +66,17 @@ def hub(tmp_path):
     server.shutdown()
 
 
-def read(hub, uri, what, tmp_path):
-    """What a process of its own reads of a set."""
+def read(hub, tmp_path, *places):
+    """What a process of its own reads of sets, `pair=hf://…`."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(tmp_path / "home"),
         "HF_TOKEN": "hf_secret",
     }
-    command = [sys.executable, "-c", _READ, uri, what]
+    command = [sys.executable, "-c", _READ, *places]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(line) for line in done.stdout.splitlines()[-len(places) :]]
 
 
 def copied(tmp_path):
@@ -87,7 +91,7 @@ def test_parquet_is_read_by_ranges(hub, tmp_path):
         images = [{"bytes": picture(int(n), 64), "path": None} for n in names]
         data = pa.table({"image": images, "caption": names, "extra": [os.urandom(2**16)] * 4})
         pq.write_table(data, folder / f"{split}-{number:05d}-of-00002.parquet", row_group_size=2)
-    before = read(hub, "hf://user/set", "pair", tmp_path)
+    before, one = read(hub, tmp_path, "pair=hf://user/set", "pair=hf://user/set@train")
     assert before["units"] == 3
     assert [row["split"] for row in before["rows"]] == ["train"] * 8 + ["valid"] * 4
     assert all(row["size"] and row["reason"] is None for row in before["rows"])
@@ -98,7 +102,6 @@ def test_parquet_is_read_by_ranges(hub, tmp_path):
     assert [file["path"] for file in before["files"]] == [
         f"data/{name}" for name in sorted(p.name for p in folder.iterdir())
     ]
-    one = read(hub, "hf://user/set@train", "pair", tmp_path)
     assert [row["split"] for row in one["rows"]] == [""] * 8
     assert one["content"] != before["content"]
 
@@ -112,14 +115,13 @@ def test_a_tar_and_text(hub, tmp_path):
                 info = tarfile.TarInfo(f"{shard}.{ending}")
                 info.size = len(raw)
                 tar.addfile(info, io.BytesIO(raw))
-    found = read(hub, "hf://user/set", "pair", tmp_path)
-    assert [row["key"] for row in found["rows"]] == ["00000.tar:0", "00001.tar:1"]
-    assert [row["reason"] for row in found["rows"]] == [None, None]
     text = hub.folder / "user" / "words" / "train.parquet"
     text.parent.mkdir()
     texts = [f"document {n}" for n in range(40_000)]
     pq.write_table(pa.table({"text": texts, "id": texts}), text, row_group_size=10_000)
-    found = read(hub, "hf://user/words", "text", tmp_path)
-    assert found["units"] == 2  # of two row groups each
-    assert [row["text"] for row in found["rows"]] == texts
-    assert SHA not in json.dumps(found["rows"])
+    found, words = read(hub, tmp_path, "pair=hf://user/set", "text=hf://user/words")
+    assert [row["key"] for row in found["rows"]] == ["00000.tar:0", "00001.tar:1"]
+    assert [row["reason"] for row in found["rows"]] == [None, None]
+    assert words["units"] == 2  # of two row groups each
+    assert [row["text"] for row in words["rows"]] == texts
+    assert SHA not in json.dumps(words["rows"])
