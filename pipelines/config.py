@@ -23,19 +23,24 @@ class SourceOptions:
     you give some; else the preset's corpora (demo and smoke have some). `demo`: the demo's corpora.
 
     `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
-    hf://<path>[:config][@split] for Hugging Face `datasets`. Of rows without a `split`, the share
+    hf://<path>[:config][@split] for Hugging Face `datasets`; several files of these by `*` and
+    `{000..123}`. It may be several: PLACE:2 has its own weight in place of `weight` (how often each
+    row comes in an epoch), and @FILE names a place a line. Of rows without a `split`, the share
     `held_out` of the groups becomes the test part and half as many the validation part. By default
     that is 10 %, up to 20 % where 10 % are fewer than 500 groups, and 10,000 groups of more than
     100,000.
     """
 
-    source: str = ""
+    source: str | tuple[str, ...] = ""
     weight: float = 1.0
     licence: str = ""
     held_out: float | None = None
     max_bad_fraction: float = 0.5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            words = tuple(filter(None, map(str, self.source)))
+            object.__setattr__(self, "source", words if len(words) > 1 else "".join(words))
         if self.held_out is not None and not 0.0 <= self.held_out < 1.0:
             self._refuse("held-out", "a share from 0 to below 1")
         if self.weight < 0.0:

@@ -24,13 +24,15 @@ TOO_OFTEN = 40.0
 class SourceEpochs:
     """How often a training stage sees each row of one source; None: `mix` was never run.
 
-    `share` is the source's part of the modality's samples, `rows` what it has for training.
+    `weight` is how often each row comes in an epoch, `share` the source's part of the modality's
+    samples, `rows` what it has for training.
     """
 
     stage: str
     modality: str
     source: str
     mix: str
+    weight: float
     epochs: float | None = None
     share: float = 0.0
     rows: int = 0
@@ -62,13 +64,13 @@ def _of_mix(
     manifest = storage.manifest(mix.name, mix.fingerprint)
     sources = manifest.metrics.get("sources") if manifest else None
     if manifest is None or sources is None:
-        for name in mix.stage.config.weights:
-            yield SourceEpochs(entry.name, modality, name, mix.name)
+        for name, weight in mix.stage.config.weights.items():
+            yield SourceEpochs(entry.name, modality, name, mix.name, weight)
         return
     by_source = epochs_by_source(manifest.metrics, _samples(entry.stage.config, modality))
     for name, (epochs, source) in by_source.items():
-        share, rows = source["share"], int(source["available"])
-        yield SourceEpochs(entry.name, modality, name, mix.name, epochs, share, rows)
+        known = source["weight"], epochs, source["share"], int(source["available"])
+        yield SourceEpochs(entry.name, modality, name, mix.name, *known)
 
 
 def epochs_by_source(
@@ -113,12 +115,18 @@ def print_epochs(found: Sequence[SourceEpochs], console: Console) -> None:
     for title in ("rows", "share", "epochs"):
         table.add_column(title, justify="right", no_wrap=title != "epochs")
     for row in found:
-        names = [row.stage, row.modality, row.source]
+        weighted = row.source if row.weight == 1.0 else f"{row.source} × {row.weight:g}"
+        names = [row.stage, row.modality, weighted]
         if row.epochs is None:
             table.add_row(*names, "", "", Text(f"known after {row.mix}", "dim"))
             continue
         style = "bold red" if row.warning else ""
-        numbers = [f"{row.rows:,}", f"{row.share:.0%}", Text(f"{row.epochs:.1f}", style)]
+        numbers = [
+            f"{row.weight:g}",
+            f"{row.rows:,}",
+            f"{row.share:.0%}",
+            Text(f"{row.epochs:.1f}", style),
+        ]
         table.add_row(*names, *numbers)
     console.print()
     console.print(table)

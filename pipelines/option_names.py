@@ -18,6 +18,7 @@ T = TypeVar("T")
 _TODAY = {  # a modality has one name, singular
     **{"images": "image", "pairs": "pair"},
     **{"stage1-images": "stage1-image", "stage3-pairs": "stage3-pair"},
+    "sources": "source",  # which takes several
 }
 _STAGES = re.compile(
     r"\b((stage1|prepare|mix|own|demo)-image|(stage3|prepare|mix|own|demo)-pair)s\b"

@@ -15,6 +15,8 @@ from typing import Any
 from momo_platform.stages import UserError
 from pipelines.config import PipelineConfig
 
+_TEXTS = "str | tuple[str, ...]"
+
 
 def parse_quickly(arguments: Sequence[str], default: PipelineConfig) -> PipelineConfig | None:
     """`default` with what the arguments set; None where the whole parser is needed."""
@@ -78,26 +80,37 @@ def _part(default: Any, arguments: Sequence[str]) -> Any:
 
 
 def _plain(default: Any, arguments: Sequence[str]) -> Mapping[str, Any] | None:
-    """Texts that have one value, and switches that are off: each option once; else None."""
+    """Texts with their value, or several where they may have them, and switches that are off: each
+    option once; else None."""
     kinds = {f.name: f.type for f in fields(default)}
     found: dict[str, Any] = {}
-    waits = ""  # for its value
+    waits = more = ""  # for its value; for others
     for argument in arguments:
-        if waits:
-            if argument.startswith("-"):
+        if not argument.startswith("-"):
+            if waits:
+                found[waits] = argument
+                more = waits if kinds[waits] == _TEXTS else ""
+            elif more:
+                found[more] = (*_tuple(found[more]), argument)
+            else:
                 return None
-            found[waits], waits = argument, ""
+            waits = ""
             continue
         name, equals, value = argument.removeprefix("--").partition("=")
         name = name.replace("-", "_")
-        if not argument.startswith("--") or name in found:
+        if waits or not argument.startswith("--") or name in found:
             return None
+        more = ""
         if kinds.get(name) == "bool" and not equals and getattr(default, name) is False:
             found[name] = True
-        elif kinds.get(name) == "str" and equals and value:
+        elif kinds.get(name) in ("str", _TEXTS) and equals and value:
             found[name] = value
-        elif kinds.get(name) == "str" and not equals:
+        elif kinds.get(name) in ("str", _TEXTS) and not equals:
             waits = name
         else:
             return None
     return None if waits else found
+
+
+def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

@@ -6,11 +6,11 @@
     run.numbers["tasks"]["own/retrieval"]["value"]
     run.model.similarity(["a red apple"], ["apple.png"])
 
-`image`, `text`, `pair`: where rows of a modality come from, as `--image.source`; another's by its
-name. `preset` is demo unless it is named. `settings` takes any field of the config by its dotted
-path, as `--help-all` lists them (with `_` or `-`); `every.…` sets a field of every training stage.
-Raises UserError for bad input and StageFailed where a stage fails; what was finished is not done
-again.
+`image`, `text`, `pair`: where rows of a modality come from, as `--image.source`, one or several;
+another's by its name. `preset` is demo unless it is named. `settings` takes any field of the config
+by its dotted path, as `--help-all` lists them (with `_` or `-`); `every.…` sets a field of every
+training stage. Raises UserError for bad input and StageFailed where a stage fails; what was
+finished is not done again.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from momo_platform.sweeps.rows import Results
 
     Place = str | os.PathLike[str]
+    Places = Place | Sequence[Place]
 
 DEFAULT_MODEL = "runs/latest/model"
 T = TypeVar("T")
@@ -75,7 +76,7 @@ def _options(given: Mapping[str, Any], settings: Mapping[str, Any] | None) -> li
     )
 
 
-def _sources(**given: Place) -> dict[str, Place]:
+def _sources(**given: Places) -> dict[str, Places]:
     """Options of the modalities' sources. Raises TypeError for a name that is no modality's."""
     if unknown := [name for name in given if todays_path(name) not in MODALITIES]:
         known = ", ".join(MODALITIES)
@@ -86,9 +87,9 @@ def _sources(**given: Place) -> dict[str, Place]:
 def train(
     *,
     preset: str = "",
-    image: Place = "",
-    text: Place = "",
-    pair: Place = "",
+    image: Places = "",
+    text: Places = "",
+    pair: Places = "",
     stages: Sequence[str] = (),
     initial_model: Place = "",
     tasks: Sequence[str] = (),
@@ -96,7 +97,7 @@ def train(
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
     verbose: bool = False,
-    **others: Place,
+    **others: Places,
 ) -> Run:
     """`momo train`: prepare, train, evaluate, export, report."""
     from momo_platform.stages import open_storage
@@ -124,15 +125,15 @@ def train(
 def plan(
     *,
     preset: str = "",
-    image: Place = "",
-    text: Place = "",
-    pair: Place = "",
+    image: Places = "",
+    text: Places = "",
+    pair: Places = "",
     stages: Sequence[str] = (),
     initial_model: Place = "",
     tasks: Sequence[str] = (),
     storage: Place = "runs",
     settings: Mapping[str, Any] | None = None,
-    **others: Place,
+    **others: Places,
 ) -> Plan:
     """`momo plan`: what `train` would run and why. Without Ray and torch."""
     from pipelines import full
@@ -153,14 +154,14 @@ def evaluate(
     models: Mapping[str, Place] | Place,
     *,
     tasks: Sequence[str] = (),
-    image: Place = "",
-    text: Place = "",
-    pair: Place = "",
+    image: Places = "",
+    text: Places = "",
+    pair: Places = "",
     data: Place = "",
     storage: Place = "runs",
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
-    **others: Place,
+    **others: Places,
 ) -> Mapping[str, Any]:
     """`momo evaluate`: the report's numbers; `models` of them maps a name to its tasks."""
     from pipelines import evaluate as command
@@ -222,11 +223,11 @@ def embed_corpus(
 def index(
     *,
     model: Place = DEFAULT_MODEL,
-    pair: Place = "",
+    pair: Places = "",
     storage: Place = "runs",
     cluster: str = "auto",
     settings: Mapping[str, Any] | None = None,
-    **others: Place,
+    **others: Places,
 ) -> Path:
     """`momo index`: the index's folder, for `serve`."""
     from pipelines import index as command

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pipelines.commands.short_help import ShortHelp
 
 _SOURCES = {
-    "--image.source PLACE": "pictures: a folder, Parquet, JSONL, CSV, .tar, a URI or hf://…",
-    "--text.source PLACE": "text: the same, or .txt with a document a line",
-    "--pair.source PLACE": "pictures with captions: the same, or a folder with x.jpg and x.txt",
+    "--image.source PLACE …": "pictures: folders, Parquet, JSONL, CSV, .tar, URIs or hf://…; also "
+    "PLACE:WEIGHT, a/{00..99}.tar, a/*.csv, @FILE with a place a line",
+    "--text.source PLACE …": "text: the same, or .txt with a document a line",
+    "--pair.source PLACE …": "pictures with captions: the same, or folders with x.jpg and x.txt",
 }
 _RUNNING = {
     "--plan": "show what would run, why and what it costs; then end (no Ray)",
@@ -123,8 +124,8 @@ INDEX = ShortHelp(
     {
         "what": {
             "--model FOLDER": "an exported model (default: runs/latest/model)",
-            "--pair.source PLACE": "pictures with captions; by default the demo's held-out ones",
-            "--image.source PLACE": "or pictures without",
+            "--pair.source PLACE …": "pictures with captions; by default the demo's held-out ones",
+            "--image.source PLACE …": "or pictures without",
             "--limit N": "so many rows at most",
             "--workers N": "actors that embed (default: as many as there is room for)",
             "--gpus N": "of each actor (default: 1 where the cluster has any)",

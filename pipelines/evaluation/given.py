@@ -21,7 +21,7 @@ from pathlib import Path
 
 from momo_platform.data.class_folders import splits_and_labels
 from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, TEXT_NAMES, wrong_separator
-from momo_platform.data.filesystems import is_hidden, list_files, open_uri
+from momo_platform.data.filesystems import is_hidden, list_files, open_place
 from momo_platform.data.listing import named
 from momo_platform.data.look import columns_of
 from momo_platform.data.readers import reader_of, with_pictures
@@ -170,7 +170,7 @@ def _held(uri: str, field_name: str) -> tuple[list[str], Sequence[str]]:
             "Parquet (Dataset.to_parquet) and give that file"
         )
     files = list_files(uri, field_name, f"give {_ANY}")
-    _, root = open_uri(uri)
+    _, root = open_place(uri)
     paths = [file.path for file in files if not is_hidden(file.path, root)]
     corpus = Corpus("given", uri, IMAGE.kind, paths)
     reader, found = with_pictures(corpus) or (None, [])

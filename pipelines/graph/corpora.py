@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions, Sources
-from pipelines.demo.corpora import LICENCES, DemoCorpora, run_demo_corpora
+from pipelines.demo.corpora import DemoCorpora, run_demo_corpora
+from pipelines.graph.sources import DEMO, demo_sources, is_own, own_sources, own_weights
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
-DEMO = "demo"
-"""As a source: the demo's corpora, beside one's own."""
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data",)
 _DEMO_VALID = 0.02  # of the documents; its pictures and pairs name their splits
@@ -76,7 +74,9 @@ def prepared_rows(
                 held_out=options.held_out,
                 near_duplicate_bits=sources.near_duplicate_bits,
             )
-            prepared[corpus] = _preparation(f"prepare-{corpus}", modality, rows, {})
+            in_demo = any(source.uri.startswith("input:") for source in found)
+            inputs = {"corpora": demo_corpora(sources.demo)} if in_demo else {}
+            prepared[corpus] = _preparation(f"prepare-{corpus}", modality, rows, inputs)
         elif found:
             prepared[corpus] = demo_rows(corpus, sources)
     return prepared, frozenset(own)
@@ -96,7 +96,7 @@ def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
     """The stage that prepares the demo's rows of a corpus."""
     modality = MODALITIES[corpus]
     rows = PrepareConfig(
-        _demo_sources(modality),
+        demo_sources(modality),
         sources.picture.stored(sources.image_size),
         valid=_DEMO_VALID,
         near_duplicate_bits=sources.near_duplicate_bits,
@@ -136,7 +136,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     for corpus in needed:
         modality = MODALITIES[corpus]
         # Without a source of their own, pictures and text are those of one's own pairs.
-        rows = prepared.get(corpus) or prepared[modality.given_by]
+        rows = prepared[_named_by(modality, prepared)]
         inputs = {"prepared": rows}
         if modality.tokenized:
             inputs["tokenizer"] = tokenizer
@@ -147,7 +147,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             ):
                 inputs[others] = prepared[others]  # whose held-out rows are left out
         mix = MixConfig(
-            {s.name: s.weight for s in rows.config.sources},
+            _weights(modality, prepared, config.sources),
             config.seed,
             sequence_length=config.packed_text_length,
             near_duplicate_bits=config.near_duplicate_bits,
@@ -157,9 +157,24 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
 
 
+def _named_by(modality: ModalityData, prepared: Mapping[str, Stage]) -> str:
+    """The corpus that has the modality's rows."""
+    return modality.name if modality.name in prepared else modality.given_by
+
+
+def _weights(
+    modality: ModalityData, prepared: Mapping[str, Stage], sources: Sources
+) -> Mapping[str, float]:
+    """How often rows of each source come in an epoch."""
+    named = _named_by(modality, prepared)
+    if is_own(sources.of(named)):
+        return own_weights(MODALITIES[named], sources.of(named))
+    return {source.name: source.weight for source in prepared[named].config.sources}
+
+
 def _own_option(modality: ModalityData, prepared: Mapping[str, Stage], own: Collection[str]) -> str:
     """The option that named the modality's rows, where they are the user's own."""
-    named = modality.name if modality.name in prepared else modality.given_by
+    named = _named_by(modality, prepared)
     return MODALITIES[named].kind.option if named in own else ""
 
 
@@ -172,18 +187,6 @@ def _tokenizer(
     learnt = TokenizerConfig(config.model.vocab_size)
     code = ("momo.tokenizer",)
     return Stage("tokenizer", run_tokenizer, learnt, {**learnt_from}, version=2, code=code)
-
-
-def is_own(options: SourceOptions) -> bool:
-    """Whether the user gave a source."""
-    return options.source not in ("", DEMO)
-
-
-def _demo_sources(modality: ModalityData) -> tuple[SourceConfig, ...]:
-    return tuple(
-        SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
-        for name, path, weight in modality.demo
-    )
 
 
 def _sources_of(
@@ -199,15 +202,7 @@ def _sources_of(
     if not options.source and giver and is_own(sources.of(giver)):
         return (), False
     if is_own(options):
-        from momo_platform.data.sources import identify
-
-        content = identify(options.source, modality.kind.option, modality.kind)
-        # A cluster's workers run in other folders than the driver.
-        uri = options.source
-        if "://" not in uri:
-            uri = str(Path(uri).expanduser().absolute())
-        source = SourceConfig("own", uri, content, options.weight, options.licence)
-        return (source,), True
+        return own_sources(modality, options), True
     if modality.demo and (sources.has_demo or options.source == DEMO):
         for option in ("weight", "licence", "held_out"):
             if getattr(options, option) != getattr(SourceOptions(), option):
@@ -215,7 +210,7 @@ def _sources_of(
                     f"--{corpus}.{option.replace('_', '-')} holds for your own source only: give "
                     f"--{corpus}.source too, or leave it out"
                 )
-        return _demo_sources(modality), False
+        return demo_sources(modality), False
     if not needed_by:
         return (), False
     if sources.for_plan:

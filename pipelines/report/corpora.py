@@ -30,8 +30,8 @@ class CardSample:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One source's rows: `removed` by reason, those that are `kept`, and those that training reads
-    (None: nothing was trained on this modality)."""
+    """One source's rows: `removed` by reason, those that are `kept`, and those that training reads,
+    `weight` times in an epoch each (both None: nothing was trained on this modality)."""
 
     name: str
     place: str
@@ -40,6 +40,7 @@ class SourceRow:
     removed: Mapping[str, int]
     kept: int
     trained: int | None
+    weight: float | None
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,14 @@ class CorpusCard:
                 for step, count in tally.items()
                 if step not in ("read", "kept") and count
             }
-            trained = None
+            trained = weight = None
             if self.mixed is not None:
-                trained = int(self.mixed["sources"].get(name, {}).get("available", 0))
+                mixed = self.mixed["sources"].get(name, {})
+                trained, weight = int(mixed.get("available", 0)), mixed.get("weight")
             licence = self.document["licences"].get(name) or "not stated"
             place = self.places.get(name, "")
-            rows.append(
-                SourceRow(name, place, licence, tally["read"], removed, tally["kept"], trained)
-            )
+            counts = tally["read"], removed, tally["kept"], trained, weight
+            rows.append(SourceRow(name, place, licence, *counts))
         return rows
 
 

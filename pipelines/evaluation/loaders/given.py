@@ -17,7 +17,7 @@ from PIL import Image
 from momo.transforms import to_rgb, upright
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
-from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_uri
+from momo_platform.data.filesystems import filesystem_of, is_hidden, list_files, open_place
 from momo_platform.data.listing import SPLITS, PictureRef, first, picture_of
 from momo_platform.data.raw_pictures import Found, find_pictures, raw_picture
 from momo_platform.data.readers.table_rows import TABLES, read_table_rows
@@ -109,7 +109,7 @@ def classes(uri: str, divide: bool) -> Items:
 def _text_rows(uri: str) -> list[dict[str, Any]]:
     rows = []
     for file in list_files(uri, "--tasks", TEXT.kind.hint):
-        if not file.path.lower().endswith(TABLES) or is_hidden(file.path, open_uri(uri)[1]):
+        if not file.path.lower().endswith(TABLES) or is_hidden(file.path, open_place(uri)[1]):
             continue
         name = file.path.rpartition("/")[2]
         columns = (*TEXT_NAMES, "label", "split", "group")

@@ -23,7 +23,7 @@ from momo_platform.data.filesystems import (
     filesystem_of,
     is_hidden,
     list_files,
-    open_uri,
+    open_place,
 )
 from momo_platform.data.readers import hashed_endings, reader_of
 
@@ -35,13 +35,13 @@ _ORDER = ("source", "path", "sha256")
 _place = itemgetter(*_ORDER)
 _RUN, _RUN_BLOCK, _BLOCK = 2**17, 2**10, 2**16  # rows
 _PLACE_SCHEMA = pa.schema(
-    {n: pa.string() for n in ("source", "root", "path", "shown")} | {"size": pa.int64()}
+    {n: pa.string() for n in ("source", "root", "path", "shown", "sha256")} | {"size": pa.int64()}
 )
 
 
 def shown_path(root: str, path: str) -> str:
     """`path` relative to the corpus, so that a moved corpus has the same rows; as it is outside."""
-    base = open_uri(root)[1]
+    base = open_place(root)[1]
     for folder in (base, posixpath.dirname(base)):
         if path != folder and path.startswith(folder.rstrip("/") + "/"):
             return posixpath.relpath(path, folder)
@@ -53,18 +53,17 @@ def blocks_to_hash(source: SourceConfig, uri: str, kind: Kind) -> list[pa.Table]
     whole = reader_of(uri)
     folder = whole.folder(uri) if whole else uri
     if whole and folder is None:
-        files = whole.checksums(uri)
-        rows = [{"root": path, "path": path, "shown": shown} for path, shown in files]
+        rows = whole.checksums(uri)
     else:
         folder = folder or uri
-        root = open_uri(folder)[1]
+        root = open_place(folder)[1]
         rows = [
             {"root": folder, "path": file.path, "size": file.size}
             for file in list_files(folder, kind.option, kind.hint)
             if file.path.lower().endswith(hashed_endings()) and not is_hidden(file.path, root)
         ]
     return [
-        pa.Table.from_pylist([{"source": source.name} | row], schema=_PLACE_SCHEMA) for row in rows
+        pa.Table.from_pylist([{"source": source.name, **row}], schema=_PLACE_SCHEMA) for row in rows
     ]
 
 
@@ -72,23 +71,24 @@ def hash_files(block: pa.Table) -> pa.Table:
     """In a Ray task: files of a block → rows by DIGEST_SCHEMA."""
     rows = []
     for place in block.to_pylist():
-        digest, size = hashlib.sha256(), 0
+        size, checksum = place["size"], place["sha256"]
         try:
-            with filesystem_of(place["root"]).open_input_stream(place["path"]) as file:
-                while chunk := file.read(READ_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
+            if not checksum:
+                size, checksum = _hashed(place["root"], place["path"])
         except PermissionError:
             continue  # nothing of it is in the corpus: reading it gave a reason
-        rows.append(
-            {
-                "source": place["source"],
-                "path": place["shown"] or shown_path(place["root"], place["path"]),
-                "size": size,
-                "sha256": digest.hexdigest(),
-            }
-        )
+        shown = place["shown"] or shown_path(place["root"], place["path"])
+        rows.append({"source": place["source"], "path": shown, "size": size, "sha256": checksum})
     return pa.Table.from_pylist(rows, schema=DIGEST_SCHEMA)
+
+
+def _hashed(root: str, path: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with filesystem_of(root).open_input_stream(path) as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
 
 
 def files_in_order(tables: Iterable[pa.Table]) -> pa.Table:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from momo_platform.data import patterns
 from momo_platform.data.listing import named
+from momo_platform.data.patterns import root_of
 from momo_platform.stages.errors import UserError
 
 READ_BYTES = 2**23
@@ -27,16 +29,22 @@ _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lo
 
 
 def open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and path of a local path or URI."""
+    """The file system and path of a local path or URI; `hf:///folder` is a local one."""
+    uri = uri.removeprefix("hf://") if uri.startswith("hf:///") else uri
     if "://" in uri:
         return pafs.FileSystem.from_uri(uri)
     return pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
 
 
+def open_place(place: str) -> tuple[pafs.FileSystem, str]:
+    """The same of a corpus's place, which may be a pattern: of the folder that its files lie in."""
+    return open_uri(root_of(place))
+
+
 @lru_cache(maxsize=64)
 def filesystem_of(root: str) -> pafs.FileSystem:
-    """The file system of a path or URI, connected once a process."""
-    return open_uri(root)[0]
+    """The file system of a corpus's place, connected once a process."""
+    return open_place(root)[0]
 
 
 def _walk(root: str) -> list[str]:
@@ -69,22 +77,23 @@ def _walk(root: str) -> list[str]:
 def list_files(
     uri: str, field_name: str, hint: str, others: list[pafs.FileInfo] | None = None
 ) -> list[pafs.FileInfo]:
-    """All files at a path or below a folder, sorted. Raises UserError, with a `hint` what to give,
-    when there are none. `others` is given what is neither file nor folder: links to nothing, pipes.
+    """All files at a path or below a folder, or that a pattern stands for, sorted. Raises
+    UserError, with a `hint` what to give, when there are none. `others` is given what is neither
+    file nor folder: links to nothing, pipes.
     """
     source = named(field_name, uri)
     try:
-        filesystem, path = open_uri(uri)
-        info = filesystem.get_file_info(path)
-        if info.type == pafs.FileType.NotFound:
-            raise UserError(f"{source}: no such file or folder; {hint}")
-        if info.type == pafs.FileType.File:
-            return [info]
-        if isinstance(filesystem, pafs.LocalFileSystem):
-            found = filesystem.get_file_info(_walk(path))
+        filesystem, path = open_place(uri)
+        if patterns.is_pattern(uri):
+            found = patterns.find(uri, filesystem, path)
         else:
-            found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-        found.sort(key=lambda f: f.path)
+            found = [filesystem.get_file_info(path)]
+            if found[0].type == pafs.FileType.NotFound:
+                raise UserError(f"{source}: no such file or folder; {hint}")
+        folders = [info.path for info in found if info.type == pafs.FileType.Directory]
+        found += [info for folder in folders for info in _below(filesystem, folder)]
+    except patterns.BadPattern as error:
+        raise UserError(f"{named(field_name, str(error))}; {hint}") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{source}: {error}; {hint}") from error
     except UnicodeError as error:
@@ -92,6 +101,7 @@ def list_files(
         raise UserError(
             f"{source}: a file's name is not UTF-8 ({raw!r:.200}); rename it"
         ) from error
+    found = [info for _, info in sorted({info.path: info for info in found}.items())]
     files = [f for f in found if f.type == pafs.FileType.File]
     if others is not None:
         known = (pafs.FileType.File, pafs.FileType.Directory)
@@ -99,6 +109,12 @@ def list_files(
     if not files:
         raise UserError(f"{source}: the folder is empty; {hint}")
     return files
+
+
+def _below(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return filesystem.get_file_info(_walk(folder))
+    return filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
 
 
 def is_hidden(path: str, root: str) -> bool:
@@ -121,7 +137,7 @@ def endings(paths: Iterable[str]) -> str:
 
 def is_local(root: str) -> bool:
     """Whether what lies there is read without asking an object store for each piece."""
-    return "://" not in root or root.startswith("file:")
+    return "://" not in root or root.startswith(("file:", "hf:///"))
 
 
 def _place_of(uri: str) -> tuple[pafs.FileSystem, str]:

@@ -65,7 +65,7 @@ class ListTexts(Lister):
     """Places of documents: files, ranges of them, shares of data sets."""
 
     schema = pa.schema(
-        {n: pa.string() for n in ("source", "root", "path")}
+        {n: pa.string() for n in ("source", "root", "path", "split")}
         | {n: pa.int64() for n in ("start", "stop", "size")}
         | {"alone": pa.bool_()}
     )
@@ -91,7 +91,7 @@ def _count_documents(places: Sequence[dict[str, Any]]) -> int:
     files: dict[str, dict[str, None]] = {}
     count = 0
     for place in places:
-        if reader_of(place["root"]):
+        if place.get("stop") is not None and reader_of(place["root"]):
             count += place["stop"] - place["start"]
         else:
             files.setdefault(place["root"], {})[place["path"]] = None

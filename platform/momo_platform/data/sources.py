@@ -44,7 +44,7 @@ def identify(uri: str, field_name: str, kind: Kind) -> str:
         digest.update(revision.encode())
         uri = folder
     files = list_files(uri, field_name, kind.hint)
-    _, root = filesystems.open_uri(uri)
+    _, root = filesystems.open_place(uri)
     # Packed files are taken as they are, and so is what lies elsewhere: it is slow to read.
     taken = (
         whole or "://" in uri or any(file.path.lower().endswith(packed_endings()) for file in files)
@@ -76,7 +76,7 @@ def list_corpus(
     """A place's files for its readers; hidden ones are ignored."""
     others: list[pafs.FileInfo] = []
     files = {f.path: f.size or 0 for f in list_files(uri, kind.option, kind.hint, others)}
-    _, root = filesystems.open_uri(uri)
+    _, root = filesystems.open_place(uri)
     shown = [path for path in files if not is_hidden(path, root)]
     corpus = Corpus(name, uri, kind, shown, more, files, ignored=ignored or Ignored())
     for path in files:
@@ -123,8 +123,8 @@ def units_of(source: SourceConfig, uri: str, kind: Kind, ignored: Ignored) -> li
     """How tasks divide the listing of an image or pair corpus; `ignored` has what its folder shows
     not to be read, and `list_unit` adds the rest. Raises UserError."""
     if whole := reader_of(uri):
-        (share,) = whole.units(Corpus(source.name, uri, kind), ())
-        return [Unit(source.name, uri, None, share.size, share.rows)]
+        shares = whole.units(Corpus(source.name, uri, kind), ())
+        return [Unit(source.name, uri, tuple(p) or None, size, rows) for p, size, rows in shares]
     corpus = list_corpus(source.name, uri, kind, (), Ignored())
     reader, paths = _with_pictures(corpus)
     shares = reader.units(corpus, paths)

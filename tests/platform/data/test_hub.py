@@ -13,7 +13,7 @@ from momo_platform.data.config import PrepareConfig
 from momo_platform.data.digests import FILES, blocks_to_hash, hash_files
 from momo_platform.data.images import ImageConfig
 from momo_platform.data.listing import ROW_SCHEMA
-from momo_platform.data.readers import hub
+from momo_platform.data.readers import hub, hub_files
 from momo_platform.data.readers.hub import Hub, HubName
 from momo_platform.data.rows import PrepareImages, PrepareText
 from momo_platform.data.sources import SourceConfig, identify, list_rows, text_places
@@ -82,10 +82,14 @@ def test_a_local_folder_of_parquet_keeps_its_splits(tmp_path):
     pq.write_table(table(1, 2, 3), folder / "data" / "train-00000-of-00001.parquet")
     pq.write_table(table(4), folder / "data" / "validation-00000-of-00001.parquet")
     found = {row["key"]: row for row in prepared(f"hf://{folder}")}
-    assert found["train:000000001"]["captions"] == ["picture 2", "another"]
-    assert found["train:000000001"]["label"] == "2"
-    assert found["validation:000000000"]["split"] == "valid"
+    second = found["data/train-00000-of-00001.parquet:000000002"]
+    assert (second["captions"], second["label"]) == (["picture 2", "another"], "2")
+    assert found["data/validation-00000-of-00001.parquet:000000001"]["split"] == "valid"
     assert len(found) == 4
+    assert {row["split"] for row in found.values()} == {"train", "valid"}
+    assert not [*(tmp_path / "cache").rglob("*.arrow")]  # nothing is copied
+    both = prepared(f"hf://{folder}@train+validation")
+    assert [row["split"] for row in both] == [""] * 4
     assert all(row["image"][:4] == b"\x89PNG" for row in found.values())
     one = prepared(f"hf://{folder}@train[:2]")
     assert len(one) == 2
@@ -145,26 +149,34 @@ def test_through_ray(ray_local, tmp_path):
 
 
 def test_text_comes_in_shares(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "_DOCUMENTS", 4)
+    for module in (hub, hub_files):
+        monkeypatch.setattr(module, "_DOCUMENTS", 4)
     texts = [f"document {i}" for i in range(9)] + [None]
     folder = tmp_path / "x"
     folder.mkdir()
-    pq.write_table(pa.table({"text": texts, "id": range(10)}), folder / "train.parquet")
-    assert [p["stop"] for p in text_places(f"hf://{folder}", TEXT.kind)] == [4, 8, 10]
-    found = documents(f"hf://{folder}")
-    assert [row["text"] for row in found[:9]] == texts[:9]
-    assert [row["key"] for row in found[:2]] == ["train:1", "train:2"]
-    assert found[9]["reason"] == "the row has no text"
+    data = pa.table({"text": texts, "id": range(10)})
+    pq.write_table(data, folder / "train.parquet", row_group_size=3)
+    datasets.Dataset(data).save_to_disk(tmp_path / "saved")
+    for uri, stops, name in (
+        (f"hf://{folder}", [6, 10], "train.parquet"),  # whole row groups
+        (f"hf://{tmp_path}/saved", [4, 8, 10], "all"),
+    ):
+        assert [p["stop"] for p in text_places(uri, TEXT.kind)] == stops
+        found = documents(uri)
+        assert [row["text"] for row in found[:9]] == texts[:9]
+        assert [row["key"] for row in found] == [f"{name}:{n}" for n in range(1, 11)]
+        assert found[9]["reason"] == "the row has no text"
 
 
 def test_missing_columns_and_splits_are_named(tmp_path):
-    pq.write_table(pa.table({"words": ["a"]}), tmp_path / "train.parquet")
-    uri = f"hf://{tmp_path}"
+    (tmp_path / "x").mkdir()
+    pq.write_table(pa.table({"words": ["a"]}), tmp_path / "x" / "train.parquet")
+    uri = f"hf://{tmp_path}/x"
     with pytest.raises(UserError, match="no column with the text in split train; it has 'words'"):
         text_places(uri, TEXT.kind)
-    with pytest.raises(UserError, match="no column with the picture in split train"):
+    with pytest.raises(UserError, match="train.parquet: no column with the picture"):
         list(list_rows(SourceConfig("s", uri), uri, IMAGE.kind))
-    with pytest.raises(UserError, match="can't be loaded.*nope"):
+    with pytest.raises(UserError, match="can't be loaded.*nope.*there are train"):
         text_places(f"{uri}@nope", TEXT.kind)
     with pytest.raises(UserError, match="no such file"):
         identify("hf:///none/such", "--text.source", TEXT.kind)

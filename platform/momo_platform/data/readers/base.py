@@ -111,7 +111,7 @@ class Corpus:
     @cached_property
     def root(self) -> str:
         """The place's path in its file system."""
-        return filesystems.open_uri(self.uri)[1]
+        return filesystems.open_place(self.uri)[1]
 
     def relative(self, path: str) -> str:
         """A file's name below the corpus's folder."""
@@ -149,8 +149,9 @@ class Reader:
         """What tells a place's content beside its files' names, sizes and times."""
         return ""
 
-    def checksums(self, uri: str) -> Sequence[tuple[str, str]]:
-        """(path, name to show) of the files behind a place that has no folder."""
+    def checksums(self, uri: str) -> Sequence[Mapping[str, Any]]:
+        """Of the files behind a place that has no folder: `root`, `path`, the name to be `shown`;
+        `size`, and `sha256` where it is known."""
         return ()
 
     def usable(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[str]:

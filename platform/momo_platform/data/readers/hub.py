@@ -1,8 +1,10 @@
 """Hugging Face data sets: `hf://<path>[:config][@split]`, and folders of `Dataset.save_to_disk`.
 
 `<path>` is what `datasets.load_dataset` takes: a name on the hub, or a local folder
-(`hf:///data/x`). Listing decodes no picture; rows are numbers into the Arrow data, which every Ray
-worker opens for itself (on other machines `datasets` fetches it again unless the cache is shared).
+(`hf:///data/x`). Sets of Parquet files and WebDataset tars are read where they lie (hub_files.py).
+Others, and shares of a split (`@train[:1%]`), `datasets` loads into its cache first, and rows are
+numbers into its Arrow data, which every Ray worker opens for itself (on other machines `datasets`
+fetches it again unless the cache is shared). Listing decodes no picture.
 """
 
 from __future__ import annotations
@@ -20,6 +22,16 @@ from momo_platform.data.columns import CAPTION_NAMES, IMAGE_NAMES, JSON_NAME, TE
 from momo_platform.data.images import LARGEST_FILE, BadImage
 from momo_platform.data.listing import SPLITS, FileRef, RowRef, make_row
 from momo_platform.data.readers.base import Corpus, Document, Reader, Share, Stored, as_document
+from momo_platform.data.readers.hub_files import (
+    HubFiles,
+    checksums_of,
+    documents_of,
+    hub_files,
+    list_files_of,
+    reader_of_file,
+    text_columns,
+    text_places_of,
+)
 from momo_platform.data.readers.table_rows import batch_rows
 from momo_platform.data.readers.tables import class_names, is_binary, with_class
 from momo_platform.stages.errors import UserError
@@ -106,15 +118,38 @@ def splits_of(uri: str) -> dict[str, Any]:
     return dict(splits)
 
 
-def identify_remote(uri: str) -> str:
-    """16 hex digits over a hub data set's revision; asks the hub, or the cache without it."""
-    name = HubName.of(uri)
+def _builder(uri: str) -> Any:
+    name, datasets = HubName.of(uri), _library()
     try:
-        builder = _library().load_dataset_builder(name.path, name.config or None)
-    except UserError:
-        raise
+        return datasets.load_dataset_builder(name.path, name.config or None)
     except Exception as error:  # many kinds, by reader and file format
         raise _failed(uri, error) from error
+
+
+def files_of(uri: str) -> HubFiles | None:
+    """The files of a set that is read where it lies; None for another. Raises UserError."""
+    name = HubName.of(uri)
+    if name.folder:  # whose files may change
+        return None if is_saved(name.folder) else _find_files(uri)
+    return _remote_files(uri)
+
+
+def _find_files(uri: str) -> HubFiles | None:
+    name = HubName.of(uri)
+    builder = _builder(uri)
+    try:
+        return hub_files(builder, name.split, name.folder)
+    except KeyError as error:
+        known = ", ".join(map(str, builder.config.data_files))
+        raise _failed(uri, ValueError(f"no split {error}, there are {known}")) from error
+
+
+_remote_files = lru_cache(maxsize=8)(_find_files)
+
+
+def identify_remote(uri: str) -> str:
+    """16 hex digits over a hub data set's revision; asks the hub, or the cache without it."""
+    name, builder = HubName.of(uri), _builder(uri)
     parts = [name.path, builder.config_id, name.split, str(builder.info.version), builder.hash]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -138,7 +173,7 @@ def _iterate(data: Any, columns: list[str]) -> Iterator[dict[str, Any] | str]:
         yield from batch_rows(batch)
 
 
-def _split(key: str, splits: dict[str, Any]) -> str:
+def _split(key: str, splits: Mapping[str, Any]) -> str:
     """A data set's only split is divided by hash like any other source; of several each stays."""
     return SPLITS.get(key.lower(), "") if len(splits) > 1 else ""
 
@@ -187,14 +222,28 @@ class Hub(Reader):
         name = HubName.of(uri)
         return f"{name.config}@{name.split}\n" if name.folder else identify_remote(uri)
 
-    def checksums(self, uri: str) -> Sequence[tuple[str, str]]:
+    def checksums(self, uri: str) -> Sequence[Mapping[str, Any]]:
+        if found := files_of(uri):
+            return checksums_of(found)
         paths = {f["filename"] for data in splits_of(uri).values() for f in data.cache_files}
-        return [(path, f"{uri}#{Path(path).name}") for path in sorted(paths)]
+        return [
+            {"root": path, "path": path, "shown": f"{uri}#{Path(path).name}"}
+            for path in sorted(paths)
+        ]
 
     def units(self, corpus: Corpus, paths: Sequence[str] = ()) -> Sequence[Share]:
+        if found := files_of(corpus.uri):
+            return [Share([path], size) for path, size in found.sizes.items()]
         return [Share((), None, sum(map(len, splits_of(corpus.uri).values())))]
 
     def list(self, corpus: Corpus, paths: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        if found := files_of(corpus.uri):
+            _check_splits(corpus, found.splits)
+            for path in paths or found.sizes:
+                split = _split(found.split_of(path), found.splits)
+                for row in list_files_of(found, corpus, [path]):
+                    yield row | {"split": row["split"] or split}
+            return
         uri, kind, splits = corpus.uri, corpus.kind, splits_of(corpus.uri)
         folder = self.folder(uri) or ""
         _check_splits(corpus, splits)
@@ -205,7 +254,7 @@ class Hub(Reader):
             columns = _columns(data, names)
             for what, names in kind.columns:
                 if not {*names, "" if what == "picture" else JSON_NAME} & {*columns, image}:
-                    raise _lacks(corpus, split, data, what, names[0])
+                    raise _lacks(corpus, split, data.column_names, what, names[0])
             for number, values in enumerate(_iterate(data, columns)):
                 key, picture = f"{split}:{number:09d}", RowRef(uri, split, number)
                 known = {} if isinstance(values, str) else with_class(values, classes)
@@ -215,6 +264,8 @@ class Hub(Reader):
                 yield row | {"reason": values if isinstance(values, str) else row["reason"]}
 
     def read(self, root: str, path: str, rows: Sequence[int]) -> Mapping[int, Stored]:
+        if reader := reader_of_file(path):
+            return reader.read(root, path, rows)
         data, found = splits_of(root)[path], {}
         data = data.select_columns([_image_column(data)])
         rows = sorted(set(rows))
@@ -225,11 +276,20 @@ class Hub(Reader):
         return found
 
     def places(self, corpus: Corpus, paths: Sequence[str] = ()) -> Sequence[dict[str, Any]]:
+        if files := files_of(corpus.uri):
+            _check_splits(corpus, files.splits)
+            for split, names in text_columns(files):
+                if not {*TEXT_NAMES} & {*names}:
+                    raise _lacks(corpus, split, names, "text", TEXT_NAMES[0])
+            return [
+                place | {"split": _split(place["split"], files.splits)}
+                for place in text_places_of(files, corpus)
+            ]
         places, splits = [], splits_of(corpus.uri)
         _check_splits(corpus, splits)
         for split, data in splits.items():
             if not _columns(data, TEXT_NAMES):
-                raise _lacks(corpus, split, data, "text", TEXT_NAMES[0])
+                raise _lacks(corpus, split, data.column_names, "text", TEXT_NAMES[0])
             mean = data.data.nbytes // max(1, data.data.num_rows)
             for i in range(0, len(data), _DOCUMENTS):
                 stop = min(i + _DOCUMENTS, len(data))
@@ -238,6 +298,10 @@ class Hub(Reader):
         return places
 
     def documents(self, place: Mapping[str, Any]) -> Iterator[Document]:
+        if reader_of_file(place["path"]):
+            for document in documents_of(place):
+                yield document._replace(split=document.split or place.get("split") or "")
+            return
         start, split, splits = place["start"], place["path"], splits_of(place["root"])
         data = splits[split].select(range(start, place["stop"]))
         columns = _columns(data, (*TEXT_NAMES, "split", "group"))
@@ -247,10 +311,10 @@ class Hub(Reader):
             yield as_document(number, row)
 
 
-def _lacks(corpus: Corpus, split: str, data: Any, what: str, name: str) -> UserError:
+def _lacks(corpus: Corpus, split: str, columns: Sequence[str], what: str, name: str) -> UserError:
     return UserError(
         f"{corpus.kind.option} {corpus.uri}: no column with the {what} in split {split}; it has "
-        f"{', '.join(data.column_names)!r}, rename one to {name}"
+        f"{', '.join(columns)!r}, rename one to {name}"
     )
 
 
