@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from momo.config import ModelConfig, exported_shape
 from momo_platform.stages.inputs import ArtifactFolder, Within
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ class TokenizerFile(ArtifactFolder):
         from momo.tokenizer import load_tokenizer
 
         return load_tokenizer(self.path)
+
+
+def shape_in(folder: Path | str) -> ModelConfig | None:
+    """Of the exported model in a folder; None of another library's."""
+    return exported_shape(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
 
 
 class ModelFolder(ArtifactFolder):

@@ -2,6 +2,8 @@
 
 momo embed --text "a red apple" --image apple.png
 momo embed --text "a red apple" "a green tree" --output vectors.npz
+
+With a source (--pair.source …) or a preset, a whole corpus: embed_corpus.py.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import get_args
 
 from momo.precision import Precision
 from momo_platform.exit_codes import exit_code
+from pipelines.commands.help_pages import EMBED
+from pipelines.commands.short_help import ALL, help_asked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,13 +45,38 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the similarities (or the vectors' beginnings); exit code 2 for bad input."""
-    return exit_code(lambda: _embed(arguments), "nothing is written", place="--output")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if _of_corpus(given):
+        return exit_code(lambda: _corpus(given), "the same command goes on where it was")
+    return exit_code(lambda: _embed(given), "nothing is written", place="--output")
 
 
-def _embed(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
+def _of_corpus(given: Sequence[str]) -> bool:
+    """Whether a source or a preset is named: only options of a corpus have a dot in their name."""
+    names = [one.partition("=")[0] for one in given if one.startswith("--")]
+    return any(name == "--preset" or "." in name for name in names)
+
+
+def _corpus(given: Sequence[str]) -> int:
+    from pipelines.embed_corpus import make_vectors, parse
+
+    if not help_asked("embed", EMBED, given):
+        print(make_vectors(parse(given), given))
+    return 0
+
+
+def _embed(given: Sequence[str]) -> int:
+    if help_asked("embed", EMBED, given):
+        return 0
+    if ALL in given:
+        from pipelines.embed_corpus import parse
+
+        print(parser().format_help())
+        parse(["--help"])
+    options = parser().parse_args(given)
     if not options.text and not options.image:
-        print("error: nothing to embed; give --text or --image", file=sys.stderr)
+        told = "nothing to embed; give --text or --image, or a corpus by --pair.source …"
+        print(f"error: {told}", file=sys.stderr)
         return 2
     import numpy as np
 

@@ -4,107 +4,82 @@
     python pipelines/index.py --image.source pictures
 
 The demo's held-out pairs by default; a source of your own whole, pictures without captions by their
-label or file. A node of the graph: the same
-model and the same corpus are not embedded again. Prints the index's folder.
+label or file. A node of the graph, behind the vectors of `momo embed`: the same model and the same
+corpus are not embedded again. Prints the index's folder.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-from momo.precision import Precision
 from momo_platform.data.artifacts import PreparedRows
 from momo_platform.exit_codes import exit_code
-from momo_platform.stages import (
-    Context,
-    Resources,
-    Stage,
-    UserError,
-    by_role,
-    make_plan,
-    open_storage,
-)
-from momo_platform.training.config import MECHANICS
-from pipelines.artifacts import ModelFolder
+from momo_platform.stages import Context, Resources, Stage, UserError, by_role
+from pipelines.artifacts import ModelFolder, shape_in
 from pipelines.commands.help_pages import INDEX
 from pipelines.commands.short_help import for_parser, help_asked
-from pipelines.config import PictureOptions, RunOptions, SourceOptions, no_sources
-from pipelines.full import command_line, execute_plan
-from pipelines.given_model import given_model
-from pipelines.graph.corpora import prepared_rows
-from pipelines.modalities import MODALITIES, PAIR
+from pipelines.embed_corpus import CorpusOptions, chosen_corpus, embedded, run_target
+from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
-from pipelines.presets import PRESETS
+from pipelines.vectors import ALL_SPLITS, VectorRows
 
 _THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """`splits`: rows of these splits only; empty: all. Vectors are those of the pictures."""
+    """`splits`: rows of these splits only; empty: all. The first `limit` of them; 0: all."""
 
     splits: tuple[str, ...] = ("test",)
     limit: int = 100_000
-    precision: Precision = "fp32"
-    device: str = field(default="cpu", metadata=MECHANICS)
 
 
 @dataclass(frozen=True)
-class IndexOptions:
+class IndexOptions(CorpusOptions):
     """What to index."""
 
-    model: str = "runs/latest/model"
-    preset: str = "demo"
-    corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
-    picture: PictureOptions = PictureOptions()
     limit: int = 100_000
-    """Entries at most."""
-    cpus: float = 1.0
-    gpus: float = 0.0
-    """Without one the pictures are embedded on CPUs."""
-    precision: Precision = "fp32"
-    storage: str = "runs"
-    cluster: str = "auto"
-    verbose: bool = False
+    """Entries at most; 0: all."""
 
 
 @by_role
 def run_index(
-    config: IndexConfig, context: Context, *, model: ModelFolder, rows: PreparedRows
+    config: IndexConfig,
+    context: Context,
+    *,
+    model: ModelFolder,
+    vectors: VectorRows,
+    rows: PreparedRows,
 ) -> dict[str, Any]:
-    """Stage: rows with pictures → `index/` (vectors and entries with caption and thumbnail)."""
+    """Stage: rows with pictures, and the pictures' vectors → `index/` (vectors and entries with
+    caption and thumbnail)."""
     import base64
     import io
 
-    import numpy as np
-
-    from momo.export import load
     from momo.transforms import decode
     from momo_platform.data.prepared import iterate_rows
     from momo_platform.serving.index import write_index
     from pipelines.serving import model_name
 
-    splits = config.splits or ("test", "valid", "train")
+    splits, limit = config.splits or ALL_SPLITS, config.limit or None
     columns = ["image", "captions", "label", "key"]
-    embedder = load(model.path, config.device, config.precision)
-    vectors, entries = [], []
-    for table in iterate_rows(rows, columns, splits, config.limit):
-        part = table.to_pylist()
-        pictures = [decode(r["image"]) for r in part]
-        vectors.append(embedder.embed(images=pictures))
-        for row, picture in zip(part, pictures, strict=True):
+    entries: list[dict[str, Any]] = []
+    for table in iterate_rows(rows, columns, splits, limit):
+        for row in table.to_pylist():
+            picture = decode(row["image"])
             picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
             file = io.BytesIO()
             picture.save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
             entries.append({"caption": _caption(row), "thumbnail": f"data:image/png;base64,{data}"})
         context.progress({"step": len(entries)})
-    empty = np.zeros((0, embedder.model.config.embed_dim), dtype=np.float32)
-    name = model_name(model.path)
-    write_index(context.output / "index", np.concatenate([empty, *vectors]), entries, name)
+    shape = shape_in(model.path)
+    assert shape is not None  # it has embedded
+    found = vectors.pictures(splits, limit).reshape(len(entries), shape.embed_dim)
+    write_index(context.output / "index", found, entries, model_name(model.path))
     return {"entries": len(entries)}
 
 
@@ -113,46 +88,25 @@ def _caption(row: Mapping[str, Any]) -> str:
 
 
 def index_stage(options: IndexOptions) -> Stage:
-    """The stage, behind the corpus's preparation. Raises UserError for bad input."""
-    named = [name for name, given in options.corpora.items() if given.source]
-    if len(named) > 1:
-        both = " and ".join(f"--{name}.source" for name in named)
-        raise UserError(f"{both}: give one of them to index")
-    corpus = named[0] if named else PAIR.name
+    """The stage, behind the corpus's vectors. Raises UserError for bad input."""
+    corpus = chosen_corpus(options)
     if not MODALITIES[corpus].pictured:
         raise UserError(f"--{corpus}.source: an index is of pictures; give --pair.source")
-    _, model = given_model(f"index={options.model}")
-    preset = PRESETS[options.preset]()
-    sources = replace(preset.sources, given=options.corpora, picture=options.picture)
-    prepared, own = prepared_rows(sources)
-    if corpus not in prepared:
-        raise UserError(
-            f"preset {options.preset} brings no captioned pictures: give --pair.source or "
-            "--image.source"
-        )
-    splits = () if corpus in own else ("test",)
+    vectors = embedded(options, corpus, of_demo=("test",))
     return Stage(
         "index",
         run_index,
-        IndexConfig(splits, options.limit, options.precision, "cuda" if options.gpus else "cpu"),
-        {"model": model, "rows": prepared[corpus]},
-        resources=Resources(num_cpus=options.cpus, num_gpus=options.gpus),
+        IndexConfig(vectors.config.splits, options.limit),
+        {**vectors.inputs, "vectors": vectors},
+        version=2,
+        resources=Resources(num_cpus=1.0),
         code=("pipelines.index", "momo.export"),
     )
 
 
 def make_index(options: IndexOptions, arguments: Sequence[str]) -> str:
     """Run what is missing; returns the index's folder."""
-    storage = open_storage(options.storage)
-    plan = make_plan([index_stage(options)], storage)
-    if plan.to_run:
-        storage.create()
-        run = RunOptions(storage=options.storage, cluster=options.cluster, verbose=options.verbose)
-        command = command_line(arguments, "index")
-        execute_plan(plan, storage, run, command, options.preset)
-    artifact = storage.artifact("index", plan["index"].fingerprint)
-    assert artifact is not None
-    return str(artifact.path / "index")
+    return str(run_target(index_stage(options), options, arguments, "index").path / "index")
 
 
 def parse(arguments: Sequence[str]) -> IndexOptions:

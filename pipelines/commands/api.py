@@ -192,6 +192,34 @@ def embed(
     return momo.load(model, device).embed(texts=texts, images=images)
 
 
+def embed_corpus(
+    *,
+    model: Place = DEFAULT_MODEL,
+    output: Place = "",
+    preset: str = "",
+    image: Place = "",
+    text: Place = "",
+    pair: Place = "",
+    storage: Place = "runs",
+    cluster: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    **others: Place,
+) -> str:
+    """`momo embed` of a source: the folder or URI with the vectors' Parquet files."""
+    from pipelines import embed_corpus as command
+
+    given = {
+        "model": model,
+        "output": output,
+        "preset": preset,
+        "storage": storage,
+        "cluster": cluster,
+        **_sources(image=image, text=text, pair=pair, **others),
+    }
+    arguments = _options(given, settings)
+    return command.make_vectors(_parsed(command.parse, arguments), arguments)
+
+
 def index(
     *,
     model: Place = DEFAULT_MODEL,

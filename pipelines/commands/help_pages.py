@@ -86,6 +86,38 @@ EVALUATE = ShortHelp(
         },
     },
 )
+EMBED = ShortHelp(
+    "Vectors and similarities of texts and pictures; or a whole corpus into Parquet, prepared as "
+    "for training and embedded on all machines. The same command goes on after an interruption.",
+    (
+        'momo embed --text "a red apple" --image apple.png',
+        "momo embed --pair.source captions.csv --output vectors/",
+    ),
+    {
+        "a few": {
+            "--text TEXT …": "texts to embed",
+            "--image FILE …": "picture files",
+            "--output FILE.npz": "write vectors, texts and file names there",
+            "--device NAME": "cpu, cuda or cuda:N (default: a GPU where there is one)",
+        },
+        "or a corpus": {
+            **_SOURCES,
+            "--preset NAME": "smoke or demo: their captioned pictures, where no source is given",
+            "--splits NAME …": "train, valid, test (default: all)",
+            "--limit N": "so many rows at most",
+            "--output FOLDER": "the Parquet files there too, by hard links or copies",
+            "--format NAME": "parquet, or lance (pip install pylance) into --output",
+            "--workers N": "actors with the model (default: as many as there is room for)",
+            "--gpus N": "of each actor (default: 1 where the cluster has any); also --cpus",
+            "--storage PLACE": "folder or URI of all artifacts (default: runs)",
+            "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
+        },
+        "both": {
+            "--model FOLDER": "an exported model (default: runs/latest/model)",
+            "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
+        },
+    },
+)
 INDEX = ShortHelp(
     "Embed a corpus with a model into an index that `momo serve --index` searches.",
     ("momo index --model runs/latest/model --pair.source captions.csv",),
@@ -95,7 +127,8 @@ INDEX = ShortHelp(
             "--pair.source PLACE …": "pictures with captions; by default the demo's held-out ones",
             "--image.source PLACE …": "or pictures without",
             "--limit N": "so many rows at most",
-            "--gpus N": "of the task that embeds",
+            "--workers N": "actors that embed (default: as many as there is room for)",
+            "--gpus N": "of each actor (default: 1 where the cluster has any)",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
             "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
         },

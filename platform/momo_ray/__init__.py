@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.commands.api import (
         artifacts,
         embed,
+        embed_corpus,
         evaluate,
         export,
         index,
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
         train,
     )
 
-__all__ = ["artifacts", "embed", "evaluate", "export", "index", "plan", "serve", "sweep", "train"]
+__all__ = [
+    "artifacts",
+    "embed",
+    "embed_corpus",
+    "evaluate",
+    "export",
+    "index",
+    "plan",
+    "serve",
+    "sweep",
+    "train",
+]
 
 
 def _make_jobs_importable(folder: Path) -> None:

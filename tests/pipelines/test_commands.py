@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "train": help_pages.TRAIN,
     "evaluate": help_pages.EVALUATE,
+    "embed": help_pages.EMBED,
     "index": help_pages.INDEX,
     "serve": help_pages.SERVE,
     "sweep objectives": help_pages.SWEEP,

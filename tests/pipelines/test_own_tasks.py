@@ -1,5 +1,6 @@
 """Tasks on the user's own sources: which run, what they read, what the graph has for them."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 from prepared_rows import artifact, prepared
 
+import momo
 from pipelines.config import EvaluationConfig, PipelineConfig, SourceOptions
 from pipelines.evaluation.datasets import Roots
 from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
@@ -19,8 +21,6 @@ from pipelines.presets import PRESETS
 
 
 def png(number):
-    import io
-
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (number, 7, 9)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -230,9 +230,10 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     from momo.export import save
     from momo.model import build_model
     from momo.tokenizer import train_wordpiece
+    from momo_platform.serving.index import read_index
     from momo_platform.stages import UserError
     from momo_platform.stages.stage import Context
-    from pipelines import index
+    from pipelines import index, vectors
 
     root = own_folder(tmp_path / "own", 4)
     words = train_wordpiece(["picture number 0 1 2 3"] * 3, 60)
@@ -257,10 +258,17 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
         "split": ["train", "test", "train"],
     }
     rows = prepared(tmp_path / "rows", columns)
+    inputs = {"model": artifact(tmp_path / "model"), "rows": artifact(rows)}
+    embed, made = ours.inputs["vectors"], tmp_path / "vectors"
+    context = Context(made, tmp_path / "ck", "embed", "0", "a")
+    assert vectors.run_embed(embed.config, inputs, context)["rows"] == 3
     context = Context(tmp_path / "out", tmp_path / "ck", "index", "0", "a")
     (tmp_path / "out").mkdir()
-    inputs = {"model": artifact(tmp_path / "model"), "rows": artifact(rows)}
+    inputs |= {"vectors": artifact(made)}
     assert index.run_index(ours.config, inputs, context) == {"entries": 3}
+    pictures = [Image.open(io.BytesIO(png(number))) for number in (2, 1, 3)]  # held-out ones first
+    expected = momo.load(tmp_path / "model" / "model", "cpu").embed(images=pictures)
+    assert np.abs(read_index(tmp_path / "out" / "index").vectors - expected).max() < 1e-6
     entries = (tmp_path / "out" / "index").rglob("*.json*")
     text = "".join(file.read_text() for file in entries)
     for caption in ("words", "cat", "c.png"):

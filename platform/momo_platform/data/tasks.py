@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
@@ -45,6 +46,56 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
         dataset = dataset.map_batches(
             function, batch_format="pyarrow", batch_size=None, memory=needs
         )
+    yield from _results(dataset)
+
+
+@dataclass(frozen=True)
+class Actors:
+    """`count` processes, each with so many CPUs and GPUs. `count` 0: as many as the machines that
+    are there have room for."""
+
+    count: int = 0
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def fitting(self, tasks: int) -> int:
+        """How many are started for so many tasks."""
+        import ray
+
+        there = ray.cluster_resources()
+        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        room = [int(there.get(name, 0.0) / each) for name, each in asked.items() if each > 0]
+        return max(1, min(self.count or min(room, default=1), tasks))
+
+
+def run_on_actors(
+    tasks: Sequence[Task], make: Callable[[], Step], actors: Actors
+) -> Iterator[Task]:
+    """As `run_tasks`, each task through the step that `make` returns: it is made once a process,
+    for what takes long to load. A process that dies is started again, and its tasks are run again.
+    Without Ray there is one, here."""
+    import ray
+
+    if not ray.is_initialized():
+        yield from _each(make(), tasks)
+        return
+    if not tasks:
+        return
+    dataset = ray.data.from_arrow([_packed(task) for task in tasks]).map_batches(
+        cast("Any", _OnTables),
+        fn_constructor_args=(make,),
+        compute=ray.data.ActorPoolStrategy(
+            size=actors.fitting(len(tasks)), max_tasks_in_flight_per_actor=2
+        ),
+        batch_format="pyarrow",
+        batch_size=None,
+        num_cpus=actors.cpus,
+        num_gpus=actors.gpus or None,
+    )
+    yield from _results(dataset)
+
+
+def _results(dataset: Any) -> Iterator[Task]:
     context = dataset.context
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its cause would be lost on the way here
@@ -72,11 +123,25 @@ def _on_tables(step: Step) -> Callable[[pa.Table], Iterator[pa.Table]]:
     """A step as Ray Data calls it, with its own name."""
 
     def on_table(table: pa.Table) -> Iterator[pa.Table]:
-        for raw in table[_COLUMN].to_pylist() if _COLUMN in table.column_names else ():
-            yield from map(_packed, step(json.loads(raw)))
+        yield from _through(step, table)
 
     on_table.__name__ = getattr(step, "func", step).__name__
     return on_table
+
+
+def _through(step: Step, table: pa.Table) -> Iterator[pa.Table]:
+    for raw in table[_COLUMN].to_pylist() if _COLUMN in table.column_names else ():
+        yield from map(_packed, step(json.loads(raw)))
+
+
+class _OnTables:
+    """A step as Ray Data calls it in an actor."""
+
+    def __init__(self, make: Callable[[], Step]) -> None:
+        self._step = make()
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        yield from _through(self._step, table)
 
 
 def _largest_memory() -> int:

@@ -3,6 +3,10 @@
 import io
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -62,18 +66,121 @@ def test_a_picture_that_ends_the_process_goes_and_the_others_stay(monkeypatch):
     assert found[31] == prepare_picture(picture(31), CONFIG)
 
 
-def test_a_process_that_somebody_ends_is_started_again():
+def ended(process):
+    """Whether it has, or is only waited for by a parent."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_for(processes):
+    for _ in range(600):
+        if all(ended(process) for process in processes):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"one of {processes} goes on")
+
+
+def children(process):
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [*found, *(one for child in found for one in children(child))]
+
+
+def processes_at_work():
     [*prepare_pictures([(picture(1), False)], CONFIG)]
-    own = contained._process_of(os.getpid())
-    assert own._process is not None
-    os.kill(own._process.pid, signal.SIGKILL)
-    raws = [picture(n) for n in range(3)]
+    return children(os.getpid())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGHUP", "SIGSEGV"])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_process_that_ends_while_it_has_nothing_to_do_costs_no_picture(name, which):
+    before = set(processes_at_work())
+    process = int(processes_at_work()[which])
+    os.kill(process, getattr(signal, name))
+    wait_for([process])
+    for count in (1, 70):
+        raws = [picture(n) for n in range(count)]
+        found = [*prepare_pictures([(raw, False) for raw in raws], CONFIG)]
+        assert found == [prepare_picture(raw, CONFIG) for raw in raws]
+    assert set(processes_at_work()) != before
+
+
+def test_crashes_start_no_server_again(monkeypatch):
+    [*prepare_pictures([(picture(1), False)], CONFIG)]
+    monkeypatch.setattr(contained.subprocess, "Popen", None)
+    found = [*prepare_pictures([(CRASHES, True), (picture(2), False)] * 5, CONFIG)]
+    assert [isinstance(one, BadImage) for one in found] == [True, False] * 5
+
+
+def test_an_interrupted_task_leaves_no_answers_to_the_next():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    some = SLOW.replace(b"3000000", b"100000")
+    [*prepare_pictures([(picture(1), False)], CONFIG)]
+    earlier = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            [*prepare_pictures([(some, True)] * 60, CONFIG)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+    raws = [picture(n) for n in range(5)]
     found = [*prepare_pictures([(raw, False) for raw in raws], CONFIG)]
     assert found == [prepare_picture(raw, CONFIG) for raw in raws]
 
 
-def test_a_process_that_cannot_start_costs_no_picture(monkeypatch):
+def test_an_answer_to_another_request_is_refused(monkeypatch):
     own = contained._Process()
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="pictures can't be prepared"):
+    own.prepare([(picture(1), False)], CONFIG)
+    ask = contained._Server.ask
+    monkeypatch.setattr(
+        contained._Server, "ask", lambda server, number, *rest: ask(server, number - 1, *rest)
+    )
+    with pytest.raises(RuntimeError, match="an answer to request 1 of pictures, not to 2"):
         own.prepare([(picture(1), False)], CONFIG)
+    monkeypatch.undo()
+    assert own.prepare([(picture(1), False)], CONFIG) == [prepare_picture(picture(1), CONFIG)]
+    own.close()
+
+
+PARENT = """
+import test_contained_pictures as test
+test.contained.SECONDS = 600
+print(*test.processes_at_work(), flush=True)
+[*test.prepare_pictures([(test.SLOW.replace(b"3000000", b"300000000"), True)], test.CONFIG)]
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_outlives_a_task_that_is_killed():
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+    ) as parent:
+        assert parent.stdout is not None
+        processes = parent.stdout.readline().decode().split()
+        assert processes
+        time.sleep(1)  # it is at the picture
+        parent.kill()
+    wait_for(processes)
+
+
+def test_a_process_that_cannot_start_says_why_and_costs_no_picture(monkeypatch):
+    own = contained._Process()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", "/bin/false")
+        with pytest.raises(RuntimeError, match=r"can't be prepared.*exit status 1\)\. Run `"):
+            own.prepare([(picture(1), False)], CONFIG)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.path", ["/nowhere"])
+        told = r"ModuleNotFoundError: No module named 'momo_platform.*environment must be that of"
+        with pytest.raises(RuntimeError, match=told):
+            own.prepare([(picture(1), False)], CONFIG)
+    assert own.prepare([(picture(1), False)], CONFIG) == [prepare_picture(picture(1), CONFIG)]
+    own.close()

@@ -32,9 +32,7 @@ source, output, kind = sys.argv[1:]
 out = Folder(Path(output))
 run = run_prepare_image if kind == "image" else run_prepare_pair
 metrics = run(PrepareConfig((SourceConfig("s", source),)), {}, out.context)
-process = contained._process_of(os.getpid())._process
-process.stdin.close()
-process.wait()
+contained._process_of(os.getpid()).close()
 peaks = [resource.getrusage(who).ru_maxrss >> 10 for who in (0, -1)]
 quarantine = out.table("quarantine.parquet")
 print(json.dumps({"metrics": metrics, "peaks": peaks, "quarantine": quarantine}))
