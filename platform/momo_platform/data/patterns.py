@@ -63,13 +63,13 @@ def find(place: str, filesystem: pafs.FileSystem, base: str) -> list[pafs.FileIn
     of which names are to be matched are listed. Raises BadPattern for unbalanced braces and for a
     word without anything.
     """
-    from braceexpand import UnbalancedBracesError, braceexpand
+    from braceexpand import braceexpand
 
     path = _without_options(place)
     rest = path[len(_without_options(root_of(place))) :].lstrip("/")
     try:
         words = list(dict.fromkeys(braceexpand(rest) if _BRACES.search(rest) else [rest]))
-    except UnbalancedBracesError as error:
+    except ValueError as error:  # unbalanced braces
         raise BadPattern(f"{place}: {error}") from error
     if "://" in place:
         words = [urllib.parse.unquote(word) for word in words]
