@@ -58,3 +58,10 @@ def browser(tmp_path):
         pytest.skip("chromium and chromedriver (Debian: chromium, chromium-driver) not installed")
     with browsers.start(tmp_path / "profile") as driver:
         yield driver
+
+
+@pytest.fixture(autouse=True)
+def _preparations_run_here(request, monkeypatch):
+    """Of tests that don't ask for Ray, whichever test has started it before."""
+    if "ray_local" not in request.fixturenames:
+        monkeypatch.setattr("momo_platform.data.tasks._on_ray", lambda: False)

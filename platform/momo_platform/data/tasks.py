@@ -27,14 +27,14 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
 
     Raises the UserError that a step raises.
     """
-    import ray
-
-    if not ray.is_initialized():
+    if not _on_ray():
         found: Iterable[Task] = tasks
         for step in steps:
             found = _each(step, found)
         yield from found
         return
+    import ray
+
     blocks = [_packed(task) for task in tasks]
     if not blocks:
         return
@@ -47,6 +47,12 @@ def run_tasks(tasks: Sequence[Task], *steps: Step, memory: int = 0) -> Iterator[
             function, batch_format="pyarrow", batch_size=None, memory=needs
         )
     yield from _results(dataset)
+
+
+def _on_ray() -> bool:
+    import ray
+
+    return ray.is_initialized()
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,13 @@ def run_on_actors(
     """As `run_tasks`, each task through the step that `make` returns: it is made once a process,
     for what takes long to load. A process that dies is started again, and its tasks are run again.
     Without Ray there is one, here."""
-    import ray
-
-    if not ray.is_initialized():
+    if not _on_ray():
         yield from _each(make(), tasks)
         return
     if not tasks:
         return
+    import ray
+
     dataset = ray.data.from_arrow([_packed(task) for task in tasks]).map_batches(
         cast("Any", _OnTables),
         fn_constructor_args=(make,),
