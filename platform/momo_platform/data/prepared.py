@@ -56,6 +56,8 @@ def iterate_rows(
         chosen = chosen & (pc.field(filled) != "")
     names = [name for name in dict.fromkeys([*columns, "split", filled]) if name]
     for file in files:
+        if left == 0:
+            return
         most = _GROUPS if left is None else min(_GROUPS, -(-left // index.row_group))
         for table in read_columns(rows.place, file, names, filled, most):
             found = table.filter(chosen).select(list(columns)).slice(0, left)
