@@ -1,5 +1,9 @@
 """Mixing: what a mixture takes of prepared rows, how often, and what it is measured on."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -312,3 +316,31 @@ def test_each_row_group_of_the_valid_part_is_read_once(tmp_path, monkeypatch):
     found = valid_rows(read, ["key"], {}, 100, 0)["key"].to_pylist()
     assert sorted(found) == [f"{2 * (i * 500 // 100):04d}" for i in range(100)]
     assert groups == [(0, group) for group in range(-(-count // 64))]
+
+
+THREADS = """
+import os
+import pyarrow as pa
+from tokenizers import Tokenizer, models, pre_tokenizers
+from momo_platform.data.config import MixConfig
+from momo_platform.data.packing import Packer
+tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
+tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+tables = list(Packer(tokenizer, MixConfig({})).pack([["a a a"] * 500] * 4))
+assert sum(map(len, tables)), "nothing was packed"
+packed = threads()
+assert "TOKENIZERS_PARALLELISM" not in os.environ
+tokenizer.encode_batch(["a a a"] * 500)
+print(packed - before, threads() - before)
+"""
+
+
+def test_packing_takes_one_core():
+    environment = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}
+    environment |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment["RAYON_NUM_THREADS"] = "3"
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "0 3\n", done.stderr
