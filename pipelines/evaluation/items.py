@@ -78,12 +78,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Captioned:
-    """Held-out pictures and captions; those of one group belong together."""
+    """Held-out pictures and captions; those of one group belong together. `note`: what a person
+    should know of them."""
 
     pictures: Pictures
     image_groups: np.ndarray
     captions: list[str]
     text_groups: np.ndarray
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Texts:
     `labels` [N]: classes, or numbers where `classes` is 1. `answers`: the classes' names and
     `references` what people said, where the metric compares those. `groups`: what belongs together
     when the interval is computed. `length`: tokens that are enough. `class_names` [C] by label.
+    `note`: what a person should know of them.
     """
 
     texts: list[str]
@@ -107,6 +110,7 @@ class Texts:
     groups: np.ndarray | None = None
     length: int = 128
     class_names: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,4 +194,5 @@ def limited(items: Captioned, limit: int) -> Captioned:
         items.image_groups[images],
         [items.captions[i] for i in texts],
         items.text_groups[texts],
+        items.note,
     )

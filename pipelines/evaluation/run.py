@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from momo_platform.stages import Artifact, Context, UserError, by_role
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
-from pipelines.evaluation.items import Labelled, NotAvailable, Usable
+from pipelines.evaluation.items import NotAvailable, Usable
 from pipelines.evaluation.protocol import OnFeatures, OnModel, Subject
 from pipelines.evaluation.protocols import protocol_named
 from pipelines.evaluation.results import Result
@@ -91,6 +91,6 @@ def _start(
         return str(error)
     if isinstance(items, NotAvailable):
         return items.reason
-    if isinstance(items, Labelled) and items.note:
+    if items.note:
         context.progress({"note": items.note})
     return load_encoder(model.path, device=config.device, precision=config.precision), items

@@ -182,7 +182,7 @@ def test_own_labels_need_labels_and_parts(tmp_path):
 
 
 def test_of_many_labelled_pictures_a_part_of_each_source_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(own_loader, "MOST_LABELLED", 10)
+    monkeypatch.setattr(own_loader, "MOST_ROWS", 10)
     columns = {
         "image": [png(i) for i in range(50)],
         "split": ["train"] * 45 + ["test"] * 5,
@@ -194,7 +194,7 @@ def test_of_many_labelled_pictures_a_part_of_each_source_is_used(tmp_path, monke
     assert isinstance(items, Labelled)
     training = items.groups[items.split != "test"]
     # Of each source its first rows: they lie in a random order.
-    assert set(training) == {*map(str, range(5)), *map(str, range(30, 34))}
+    assert set(training) == {*map(str, range(7)), *map(str, range(30, 32))}
     assert (items.split == "test").sum() == 4
     assert "random sample of 9 " in items.note
     columns = {name: values[:8] + values[45:] for name, values in columns.items()}
@@ -202,6 +202,52 @@ def test_of_many_labelled_pictures_a_part_of_each_source_is_used(tmp_path, monke
     items = load_items("own-labels", few)
     assert (items.split != "test").sum() == 8
     assert items.note == ""
+
+
+def test_no_more_pictures_are_read_than_are_used_of_each_source(tmp_path, monkeypatch):
+    read = []
+    original = own_loader.iterate_rows
+
+    def counted(rows, columns, *arguments, **named):
+        for table in original(rows, columns, *arguments, **named):
+            read.append((len(table), "image" in columns))
+            yield table
+
+    monkeypatch.setattr(own_loader, "iterate_rows", counted)
+    monkeypatch.setattr(own_loader, "MOST_ROWS", 100)
+    monkeypatch.setattr(own_loader, "_MOST_COUNTED", 1000)
+    count = 5100
+    columns = {
+        "image": [b"%d" % i for i in range(count)],
+        "label": ["a", "b"] * (count // 2),
+        "source": ["big"] * 5000 + ["small"] * 100,
+        "group": [str(i) for i in range(count)],
+    }
+    roots = own("image", tmp_path / "shares", **columns)
+    rows, note = own_loader._training(roots.rows("own-image"))
+    assert [row["source"] for row in rows] == ["big"] * 98 + ["small"]
+    assert "random sample of 99 " in note
+    assert sum(size for size, pictures in read if pictures) == 99
+    assert sum(size for size, pictures in read if not pictures) == 1100
+
+
+def test_of_many_held_out_rows_a_bound_is_read_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_loader, "MOST_ROWS", 5)
+    split = ["test"] * 8 + ["valid"] * 5 + ["train"] * 4
+    columns = {"image": [png(i) for i in range(17)], "split": split}
+    columns["group"] = [str(i) for i in range(17)]
+    labels = ["a", "b"] * 8 + ["a"]
+    items = load_items("own-labels", own("image", tmp_path / "i", label=labels, **columns))
+    assert [int((items.split == part).sum()) for part in ("test", "valid", "train")] == [5, 5, 4]
+    assert items.note == "of the held-out rows (test) a random sample of 5 is used"
+    captions = [[f"number {i}"] for i in range(17)]
+    pairs = load_items("own-pair", own("pair", tmp_path / "p", captions=captions, **columns))
+    assert (len(pairs.pictures), len(pairs.captions)) == (5, 5)
+    assert pairs.note == items.note
+    texts = [f"number {i}" for i in range(17)]
+    words = load_items("own-text", own("text", tmp_path / "t", text=texts, split=split))
+    assert words.texts == texts[:5]
+    assert words.note == items.note
 
 
 def test_own_text_is_the_held_out_documents(tmp_path):

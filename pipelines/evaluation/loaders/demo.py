@@ -43,7 +43,7 @@ def labelled(data: DataSet, roots: Roots) -> Items:
 
 def pairs(data: DataSet, roots: Roots) -> Items:
     """Every held-out picture; each concept's caption is the first of its first row."""
-    rows = held_out(roots.rows("demo-pair"), ["image", "captions", "group"])
+    rows, note = held_out(roots.rows("demo-pair"), ["image", "captions", "group"])
     if not rows:
         return NotAvailable("the pairs have no held-out rows (split test)")
     captions: dict[str, str] = {}
@@ -54,6 +54,7 @@ def pairs(data: DataSet, roots: Roots) -> Items:
         np.array([r["group"] for r in rows]),
         list(captions.values()),
         np.array(list(captions)),
+        note,
     )
 
 

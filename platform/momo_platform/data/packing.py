@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
@@ -39,6 +41,21 @@ def documents(table: pa.Table) -> list[str]:
     return list(chain.from_iterable(texts)) if pa.types.is_list(column.type) else texts
 
 
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Else `encode_batch` starts a thread for every core of the machine, in each of the tasks that
+    have one core."""
+    name, before = "TOKENIZERS_PARALLELISM", os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 class Packer:
     """Documents joined by `[SEP]`, cut into `[CLS]` and `sequence_length` - 1 tokens each. Counts
     documents and tokens."""
@@ -53,7 +70,8 @@ class Packer:
         config, length = self._config, self._config.sequence_length - 1
         rest = np.zeros(0, dtype=np.int32)
         for some in texts:
-            encoded = self._tokenizer.encode_batch(some, add_special_tokens=False)
+            with _on_one_core():
+                encoded = self._tokenizer.encode_batch(some, add_special_tokens=False)
             pieces = [np.array([*e.ids, config.sep_id], dtype=np.int32) for e in encoded]
             self.documents += len(pieces)
             self.tokens += sum(map(len, pieces))

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from momo_platform.stages.storage.patience import patiently
+from momo_platform.data.shard_reader import read_columns
 
 if TYPE_CHECKING:
     from momo_platform.data.artifacts import Rows
-    from momo_platform.stages.storage.place import Place
 
 _GROUPS = 16
 """Row groups that are read at a time; their ranges are fetched side by side."""
@@ -48,7 +46,7 @@ def iterate_rows(
 ) -> Iterator[pa.Table]:
     """`columns` of the rows of `splits`, the first `limit` of them: a table for a few row groups
     that have some. `filled`: only rows where this column of strings is not empty; `source`: of
-    training rows those of this source alone."""
+    training rows those of this source alone. Raises UserError where a file is gone or damaged."""
     index, left = rows.index(), limit
     files = list(index.held_out) if {"valid", "test"} & set(splits) else []
     if "train" in splits:
@@ -56,32 +54,17 @@ def iterate_rows(
     chosen = pc.field("split").isin(list(splits))
     if filled:
         chosen = chosen & (pc.field(filled) != "")
+    names = [name for name in dict.fromkeys([*columns, "split", filled]) if name]
     for file in files:
+        if left == 0:
+            return
         most = _GROUPS if left is None else min(_GROUPS, -(-left // index.row_group))
-        for table in _stretches(rows.place, file.file, columns, filled, most):
+        for table in read_columns(rows.place, file, names, filled, most):
             found = table.filter(chosen).select(list(columns)).slice(0, left)
             if len(found):
                 yield found
             if left is not None and (left := left - len(found)) <= 0:
                 return
-
-
-def _stretches(
-    place: Place, name: str, columns: Sequence[str], filled: str, groups: int
-) -> Iterator[pa.Table]:
-    """`groups` row groups of a file at a time: `columns`, `split` and `filled`; of row groups that
-    have nothing there, only it is read."""
-    names = [name for name in dict.fromkeys([*columns, "split", filled]) if name]
-    with place.open(name) as raw:
-        file = pq.ParquetFile(raw, pre_buffer=True, page_checksum_verification=True)
-
-        def read(numbers: Sequence[int], wanted: Sequence[str]) -> pa.Table:
-            return patiently(lambda: file.read_row_groups(list(numbers), list(wanted)))
-
-        for start in range(0, file.num_row_groups, groups):
-            numbers = range(start, min(start + groups, file.num_row_groups))
-            if not filled or any(read(numbers, [filled])[filled].to_pylist()):
-                yield read(numbers, names)
 
 
 def proportional(rows: Rows, limit: int) -> dict[str, int]:

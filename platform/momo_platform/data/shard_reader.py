@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,7 @@ class ShardReader:
         try:
             return patiently(lambda: self._opened(file).read_at(size, begin))
         except FileNotFoundError as error:
-            raise UserError(
-                f"{self.place}/{self.files[file].file} is gone: {_remedy(self.place)}"
-            ) from error
+            raise _gone(self.place, self.files[file]) from error
 
     def _opened(self, file: int) -> Any:
         with self._lock:
@@ -96,27 +95,59 @@ def _remedy(place: Place) -> str:
     return f"make it again with --rerun {stage or 'and the stage that left it'}"
 
 
+def _gone(place: Place, file: ShardFile) -> UserError:
+    return UserError(f"{place}/{file.file} is gone: {_remedy(place)}")
+
+
 def _damaged(place: Place, file: ShardFile, where: str, what: str) -> UserError:
     return UserError(
         f"{place}/{file.file}, {where}: the file is damaged ({what}): {_remedy(place)}"
     )
 
 
-def read_columns(place: Place, file: ShardFile, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """A file's rows in order, some row groups at a time: these columns, without fetching others.
-    Raises UserError where the file is damaged."""
+def read_columns(
+    place: Place,
+    file: ShardFile,
+    columns: Sequence[str],
+    filled: str = "",
+    groups: int = _GROUPS,
+) -> Iterator[pa.Table]:
+    """A file's rows in order, `groups` row groups at a time: these columns, without fetching
+    others. `filled`: of row groups that have nothing in this column of strings only it is read, and
+    they do not come. Raises UserError where the file is gone or damaged."""
     options = {"pre_buffer": True, "page_checksum_verification": True}
-    with place.open(file.file) as opened, pq.ParquetFile(opened, **options) as parquet:
-        for start in range(0, parquet.num_row_groups, _GROUPS):
-            groups = range(start, min(start + _GROUPS, parquet.num_row_groups))
+    with ExitStack() as stack:
 
-            def read(groups: range = groups) -> pa.Table:
-                return parquet.read_row_groups(list(groups), list(columns), use_threads=False)
+        def opened() -> pq.ParquetFile:
+            raw = stack.enter_context(place.open(file.file))
+            return stack.enter_context(pq.ParquetFile(raw, **options))
 
-            try:
-                yield patiently(read)
-            except (OSError, pa.ArrowException) as error:
-                if isinstance(error, OSError) and may_pass(error):
-                    raise
-                where = f"row groups {groups.start} to {groups.stop - 1}"
-                raise _damaged(place, file, where, str(error)) from error
+        with _told(place, file, "footer"):
+            parquet = patiently(opened)
+        if parquet.metadata.num_rows != file.rows:
+            what = f"{parquet.metadata.num_rows} rows, not {file.rows}"
+            raise _damaged(place, file, "footer", what)
+
+        def read(numbers: range, wanted: Sequence[str]) -> pa.Table:
+            with _told(place, file, f"row groups {numbers.start} to {numbers.stop - 1}"):
+                return patiently(
+                    lambda: parquet.read_row_groups(list(numbers), list(wanted), use_threads=False)
+                )
+
+        for start in range(0, parquet.num_row_groups, groups):
+            numbers = range(start, min(start + groups, parquet.num_row_groups))
+            if not filled or any(read(numbers, [filled])[filled].to_pylist()):
+                yield read(numbers, columns)
+
+
+@contextmanager
+def _told(place: Place, file: ShardFile, where: str) -> Iterator[None]:
+    """What goes wrong with a file, as a UserError; a store that is away is no fault of the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _gone(place, file) from error
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and may_pass(error):
+            raise
+        raise _damaged(place, file, where, str(error)) from error

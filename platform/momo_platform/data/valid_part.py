@@ -28,24 +28,30 @@ def valid_rows(
     index = prepared.index()
     found: list[np.ndarray] = []  # [rows, 2]: file and place in it
     for number, file in enumerate(index.held_out):
-        tables = list(read_columns(prepared.place, file, ["split", "source"]))
-        rows = pa.concat_tables(tables).to_pylist()
-        mine = [r["split"] == "valid" and weights.get(r["source"], 1.0) > 0 for r in rows]
-        places = np.flatnonzero(mine)
-        found.append(np.stack([np.full(len(places), number), places], axis=1))
+        begin = 0
+        for table in read_columns(prepared.place, file, ["split", "source"]):
+            rows = zip(table["split"].to_pylist(), table["source"].to_pylist(), strict=True)
+            mine = [split == "valid" and weights.get(source, 1.0) > 0 for split, source in rows]
+            places = begin + np.flatnonzero(mine)
+            found.append(np.stack([np.full(len(places), number), places], axis=1))
+            begin += len(table)
     chosen = np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
     if len(chosen) > most:
         chosen = chosen[np.arange(most) * len(chosen) // most]
     if not len(chosen):
         return pa.table({name: [] for name in columns})
     reader = ShardReader(prepared.place, index.held_out, index.row_group)
-    tables = []
-    for file, group in dict.fromkeys(map(tuple, chosen // [1, index.row_group])):
-        here = (chosen // [1, index.row_group] == (file, group)).all(axis=1)
-        batch = reader.batch(int(file), int(group), columns)
-        tables.append(batch.take(pa.array(chosen[here, 1] % index.row_group)))
+    groups = chosen // [1, index.row_group]  # in order, as the rows are
+    ends = np.flatnonzero((np.diff(groups, axis=0) != 0).any(axis=1)) + 1
+    batches = []
+    for here in np.split(np.arange(len(chosen)), ends):
+        file, group = groups[here[0]].tolist()
+        batch = reader.batch(file, group, columns)
+        batches.append(batch.take(pa.array(chosen[here, 1] % index.row_group)))
+    # Row by row: `take` would join the columns first, which hold at most 2 GB in one piece.
+    rows = [batch.slice(row, 1) for batch in batches for row in range(len(batch))]
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(chosen))
-    return pa.Table.from_batches(tables).select(list(columns)).take(pa.array(order))
+    return pa.Table.from_batches([rows[row] for row in order]).select(list(columns))
 
 
 def write_valid(output: Place, table: pa.Table, row_group: int) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from momo_platform.stages.amounts import age_of, in_days
+from momo_platform.stages.amounts import age_of, in_bytes, in_days
 from momo_platform.stages.catalog import Catalog, Key, key_of, size_of
 from momo_platform.stages.errors import UserError, is_disk_full
 from momo_platform.stages.in_use import (
@@ -17,6 +17,7 @@ from momo_platform.stages.in_use import (
 )
 from momo_platform.stages.leftovers import (
     Leftover,
+    cached_rows,
     is_old,
     leftover,
     leftovers,
@@ -24,7 +25,7 @@ from momo_platform.stages.leftovers import (
 )
 from momo_platform.stages.manifest import Manifest
 from momo_platform.stages.storage.local import LocalFiles
-from momo_platform.stages.storage.scratch import artifact_cache
+from momo_platform.stages.storage.scratch import artifact_cache, row_cache
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Collection:
                 self._leftover(one, in_use)
             self._records()
             self._scratch()
+            self._cached_rows()
         return self.freed
 
     def _unfinished(self) -> list[Leftover]:
@@ -159,6 +161,18 @@ class Collection:
                     cache.remove(one.name)
                 what = f"{artifact_cache() / one.name}: scratch of a dead process"
                 self._gone(what, one.size, in_days(one.age))
+
+    def _cached_rows(self) -> None:
+        """A process that still reads some has them mapped, or fetches them again."""
+        cache = LocalFiles(row_cache())
+        for one in cached_rows():
+            what = f"{row_cache() / one.folder}: rows that were fetched from a bucket"
+            if not is_old(one.age, self.unfinished_days):
+                self.say(what, 0, False, f"{in_bytes(one.size)}, used {in_days(one.age)} ago")
+                continue
+            for path in () if self.dry_run else one.paths:
+                cache.remove(path)
+            self._gone(what, one.size, in_days(one.age))
 
     def _gone(self, what: str, size: int, age: str) -> None:
         self.freed += size

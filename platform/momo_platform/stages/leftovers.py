@@ -1,5 +1,6 @@
 """What lies in a storage and is no finished artifact: unfinished ones with checkpoints or parts,
-folders of dead attempts, temporary files; and dead processes' scratch in this machine's cache.
+folders of dead attempts, temporary files; and in this machine's cache dead processes' scratch and
+the row groups that were fetched from buckets.
 
 Only what this program makes is counted: folders and files of anybody else are left alone.
 """
@@ -24,7 +25,7 @@ from momo_platform.stages.storage.artifacts import FAILURE_FILE, Storage
 from momo_platform.stages.storage.attempts import PARTS
 from momo_platform.stages.storage.files import Entry
 from momo_platform.stages.storage.local import LocalFiles
-from momo_platform.stages.storage.scratch import OWNER, artifact_cache
+from momo_platform.stages.storage.scratch import OWNER, artifact_cache, row_cache
 
 _ATTEMPT = re.compile(r"attempt-[0-9a-f]{8}")
 _LEASE = re.compile(r"lease(\.json)?(\..*)?")
@@ -168,6 +169,33 @@ def _scratch_folders() -> Iterator[Scratch]:
         known = owner.fate
         size = sum(e.size or 0 for e in inner)
         yield Scratch(entry.name, size, max(0.0, now - max(e.changed for e in inner)), known)
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """Row groups of one corpus that were fetched to this machine (`NodeCache`), in a folder of the
+    cache of rows: their files, bytes in all, and seconds since one was used."""
+
+    folder: str
+    paths: tuple[str, ...]
+    size: int
+    age: float
+
+
+def cached_rows() -> list[CachedRows]:
+    """All of this machine's cache."""
+    tree = LocalFiles(row_cache())
+    boots = [boot.name for boot in tree.entries("") if boot.size is None]
+    folders = [f"{boot}/{e.name}" for boot in boots for e in tree.entries(boot) if e.size is None]
+    now = tree.now() if folders else 0.0
+    found = []
+    for folder in folders:
+        files = [e for e in tree.below(folder) if e.size is not None and ".arrow" in e.name]
+        if files:
+            paths = tuple(f"{folder}/{e.name}" for e in files)
+            age = max(0.0, now - max(e.changed for e in files))
+            found.append(CachedRows(folder, paths, sum(e.size or 0 for e in files), age))
+    return found
 
 
 def is_old(age: float, days: float) -> bool:

@@ -18,6 +18,7 @@ from momo_platform.files import is_partial
 from momo_platform.stages.errors import UserError
 
 FILE_NAME = "manifest.json"
+FileState = tuple[int, int, int, int]
 _CONTENT_OF_NO_FILES = hashlib.sha256(b"[]").hexdigest()[:12]
 _PACKAGES = ("ray", "torch", "timm", "transformers", "tokenizers", "pyarrow", "numpy", "pillow")
 
@@ -92,18 +93,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe_files(
-    folder: Path, made: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Relative path → size, sha256 and mtime_ns of every whole file below `folder`; the sha256 of
-    those in `made` is taken from there."""
-    known = {name: facts["sha256"] for name, facts in (made or {}).items()}
+def file_states(folder: Path) -> dict[str, FileState]:
+    """Relative path → what changes when a file is written, of every whole file below `folder`."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not is_partial(path):
-            name, status = path.relative_to(folder).as_posix(), path.stat()
-            facts = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            found[name] = facts | {"sha256": known.get(name) or sha256_of(path)}
+            status = path.stat()
+            state = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            found[path.relative_to(folder).as_posix()] = state
+    return found
+
+
+def describe_files(
+    folder: Path,
+    made: Mapping[str, Mapping[str, Any]] | None = None,
+    before: Mapping[str, FileState] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Relative path → size, sha256 and mtime_ns of every whole file below `folder`; the sha256 of
+    those in `made` is taken from there. Others that are still as they were `before` are left out.
+    """
+    known = {name: facts["sha256"] for name, facts in (made or {}).items()}
+    found = {}
+    for name, state in file_states(folder).items():
+        if name in known or (before or {}).get(name) != state:
+            facts = {"size": state[0], "mtime_ns": state[1]}
+            found[name] = facts | {"sha256": known.get(name) or sha256_of(folder / name)}
     return found
 
 

@@ -95,16 +95,21 @@ class InputResolver:
 @contextlib.contextmanager
 def _fenced(storage: Storage, spec: StageSpec) -> Iterator[None]:
     """Ends this process, and what it started on Ray, when the stage's lease goes to another driver:
-    the driver that this task is of may be stopped, and two must not write the same checkpoints."""
+    the driver that this task is of may be stopped, and two must not write the same checkpoints. So
+    it does where nobody has the lease at two looks: that other driver is done with it. (Our own
+    driver gives it back after it has cancelled this task, which has ended by the second look.)"""
     if spec.lease is None:
         yield
         return
     folder, end = storage.folder(spec.name, spec.fingerprint), threading.Event()
 
     def look() -> None:
+        free = 0
         while not end.wait(HEARTBEAT_SECONDS):
             with contextlib.suppress(OSError):
-                if storage.lease_token(folder) not in (spec.lease, None) and not end.is_set():
+                token = storage.lease_token(folder)
+                free = free + 1 if token is None else 0
+                if (token not in (spec.lease, None) or free == 2) and not end.is_set():
                     os._exit(1)
 
     threading.Thread(target=look, daemon=True, name="lease-fence").start()

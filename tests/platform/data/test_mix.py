@@ -1,17 +1,24 @@
 """Mixing: what a mixture takes of prepared rows, how often, and what it is measured on."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from making_shards import prepared
+from prepared_rows import prepared as rows_in
 from preparing import Folder
 
-from momo_platform.data.artifacts import Mixture, MixtureIndex, PreparedRows
+from momo_platform.data.artifacts import Mixture, MixtureIndex, PreparedRows, Rows
 from momo_platform.data.config import MixConfig
 from momo_platform.data.dataset import ShardDataset, left_out_rows, open_rows
 from momo_platform.data.order import SampleOrder
-from momo_platform.data.valid_part import valid_rows
+from momo_platform.data.shard_reader import ShardReader, read_columns
+from momo_platform.data.valid_part import valid_rows, write_valid
 from momo_platform.stages import UserError
+from momo_platform.stages.storage.place import Place
 from pipelines.modalities.image import run_mix_image
 from pipelines.modalities.pair import run_mix_pair
 from pipelines.modalities.text import run_mix_text
@@ -278,3 +285,62 @@ def test_the_valid_part_is_of_sources_that_are_trained_on(tmp_path):
     assert valid_rows(read, ["image"], {"x": 0.0}, 9, 0)["image"].to_pylist() == [b"b"]
     assert len(valid_rows(read, ["image"], {}, 1, 0)) == 1
     assert len(valid_rows(read, ["image"], {"x": 0.0, "y": 0.0}, 9, 0)) == 0
+
+
+def test_the_valid_part_may_be_of_more_bytes_than_a_column_holds(tmp_path):
+    rows = {"image": [b"%d" % i for i in range(200)], "split": ["valid"] * 200}
+    read = PreparedRows(rows_in(tmp_path, rows))
+    of_one = valid_rows(read, ["image"], {}, 150, 3)
+    # More than 2 GB would be too much here: what joins a whole column is not called.
+    assert len(of_one["image"].chunks) == 150
+    metrics = write_valid(Place.of(tmp_path / "mixed"), of_one, 64)
+    assert metrics == {"valid_rows": 150}
+    valid = Rows(Place.of(tmp_path / "mixed" / "valid"))
+    (shard,) = valid.index().shards
+    tables = list(read_columns(valid.place, shard, ["image"]))
+    assert pa.concat_tables(tables)["image"].to_pylist() == of_one["image"].to_pylist()
+    assert sorted(of_one["image"].to_pylist()) != of_one["image"].to_pylist()
+
+
+def test_each_row_group_of_the_valid_part_is_read_once(tmp_path, monkeypatch):
+    count, groups = 1000, []
+    original = ShardReader.batch
+
+    def counted(self, file, group, columns):
+        groups.append((file, group))
+        return original(self, file, group, columns)
+
+    monkeypatch.setattr(ShardReader, "batch", counted)
+    rows = {"key": [f"{i:04d}" for i in range(count)], "split": ["valid", "test"] * (count // 2)}
+    read = PreparedRows(rows_in(tmp_path, rows))
+    found = valid_rows(read, ["key"], {}, 100, 0)["key"].to_pylist()
+    assert sorted(found) == [f"{2 * (i * 500 // 100):04d}" for i in range(100)]
+    assert groups == [(0, group) for group in range(-(-count // 64))]
+
+
+THREADS = """
+import os
+import pyarrow as pa
+from tokenizers import Tokenizer, models, pre_tokenizers
+from momo_platform.data.config import MixConfig
+from momo_platform.data.packing import Packer
+tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
+tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+tables = list(Packer(tokenizer, MixConfig({})).pack([["a a a"] * 500] * 4))
+assert sum(map(len, tables)), "nothing was packed"
+packed = threads()
+assert "TOKENIZERS_PARALLELISM" not in os.environ
+tokenizer.encode_batch(["a a a"] * 500)
+print(packed - before, threads() - before)
+"""
+
+
+def test_packing_takes_one_core():
+    environment = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}
+    environment |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment["RAYON_NUM_THREADS"] = "3"
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "0 3\n", done.stderr

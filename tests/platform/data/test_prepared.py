@@ -12,6 +12,7 @@ import pytest
 from momo_platform.data import prepared
 from momo_platform.data.artifacts import PreparedRows, RowIndex, ShardFile, write_index
 from momo_platform.data.prepared import iterate_rows, proportional, read_rows
+from momo_platform.stages import UserError
 from momo_platform.stages.storage.place import Place
 
 ROW_GROUP = 4
@@ -84,9 +85,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[str]]]:
     found: list[tuple[list[int], list[str]]] = []
     original = pq.ParquetFile.read_row_groups
 
-    def counted(self: pq.ParquetFile, groups: list[int], columns: list[str]) -> pa.Table:
+    def counted(self: pq.ParquetFile, groups: list[int], columns: list[str], **how: Any) -> Any:
         found.append((groups, columns))
-        return original(self, groups, columns)
+        return original(self, groups, columns, **how)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", counted)
     return found
@@ -108,10 +109,29 @@ def test_row_groups_that_have_nothing_in_a_column_are_not_read(
     assert whole == [[2, 3], [4], [0, 1], [2]]
 
 
-def test_a_page_that_was_damaged_is_an_error(rows: PreparedRows) -> None:
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("page", r"row groups 0 to 0: the file is damaged \(.*(?i:crc|corrupt|checksum)"),
+        ("cut", r"footer: the file is damaged"),
+        ("empty", r"footer: the file is damaged"),
+        ("gone", r"00000.parquet is gone"),
+        ("another", r"footer: the file is damaged \(1 rows, not 3\)"),
+    ],
+)
+def test_a_file_that_is_damaged_or_gone_is_named_with_the_remedy(
+    rows: PreparedRows, fault: str, said: str
+) -> None:
     path = Path(rows.place.root) / "held-out/00000.parquet"
     raw = bytearray(path.read_bytes())
     raw[40] ^= 0xFF  # in the first page's bytes
-    path.write_bytes(raw)
-    with pytest.raises(OSError, match="(?i)crc|corrupt|checksum"):
+    if fault == "gone":
+        path.unlink()
+    elif fault == "another":
+        _file(path.parent, path.name, _rows("test", "t", 0, 1))
+    else:
+        path.write_bytes({"page": raw, "cut": raw[:100], "empty": b""}[fault])
+    with pytest.raises(UserError, match=said) as told:
         read_rows(rows, ["key"], ("valid", "test"))
+    assert "held-out/00000.parquet" in str(told.value)
+    assert "--rerun" in str(told.value)

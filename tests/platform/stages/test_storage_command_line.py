@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pytest
 from making import make
 from toy_stages import Toy, add, chain
 
+from momo_platform.data.node_cache import NodeCache
 from momo_platform.stages import Stage, UserError, make_plan, open_storage
 from momo_platform.stages.command_line import main
 from momo_platform.stages.storage.local import LocalFiles
@@ -177,3 +179,23 @@ def test_of_many_names_some_are_told(run, storage):
     assert code == 2
     assert "; it has many0, many1, many10" in err
     assert err.endswith(" and 3 more\n")
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_gc_shows_the_rows_that_were_fetched_and_frees_old_ones(run, tmp_path, monkeypatch, goes):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    batch = pa.record_batch({"row": list(range(100))})
+    cache = NodeCache("corpus")
+    cache.batch("group", lambda: batch)
+    (file,) = (tmp_path / "cache").rglob("*.arrow*")
+    if goes:
+        os.utime(file, (time.time() - 90_000,) * 2)
+    said = f"{file.parent}: rows that were fetched from a bucket"
+    command = ["gc", "--unfinished-days", "1"]
+    out = run(*command, "--dry-run")[1]
+    assert (f"would delete {said}" if goes else f"kept {said}") in out
+    assert file.exists()
+    assert (f"deleted {said}" if goes else f"kept {said}") in run(*command)[1]
+    assert file.exists() != goes
+    assert cache.batch("group", lambda: batch).equals(batch)  # a process that still reads
+    assert file.exists()

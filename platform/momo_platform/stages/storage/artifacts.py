@@ -10,6 +10,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from momo_platform.stages.manifest import (
     FILE_NAME,
     Manifest,
     damage,
+    file_states,
     manifest_json,
     parse_manifest,
 )
@@ -255,17 +257,27 @@ class Storage:
         self._check_lease(name, fingerprint, lease)
         place, manifest = f"{name}/{fingerprint}", self.manifest(name, fingerprint)
         unfinished = self.unfinished_attempt(name, fingerprint) if continues else None
-        attempt = unfinished or f"attempt-{uuid.uuid4().hex[:8]}"
-        if continues and not unfinished:  # parts tell of files that are not in the new one
+        attempt = f"attempt-{uuid.uuid4().hex[:8]}"
+        taken = unfinished and self._attempts.take_over(place, unfinished, attempt)
+        if taken:
+            attempt = taken
+            self._note_attempt(place, attempt)
+        elif continues:  # parts tell of files that are not in the new one
             self.files.remove(f"{place}/{PARTS}")
         # Files whose manifest was cut off may be all that is left of hours: they stay till the end.
         if self.damage(name, fingerprint) is None:
             kept = (attempt, "" if manifest is None else manifest.attempt)
             self._clear(place, lambda n: n.startswith("attempt-") and n not in kept)
         folders = self._attempts.begin(place, attempt)
-        if continues:
-            self.files.put(f"{place}/{PARTS}/{_ATTEMPT}", attempt, durably=True)
-        return Workspace(name, fingerprint, attempt, *folders, lease, attempt == unfinished)
+        if continues and not taken:
+            self._note_attempt(place, attempt)
+        before = file_states(folders[0])
+        return Workspace(
+            name, fingerprint, attempt, *folders, lease, goes_on=bool(taken), before=before
+        )
+
+    def _note_attempt(self, place: str, attempt: str) -> None:
+        self.files.put(f"{place}/{PARTS}/{_ATTEMPT}", attempt, durably=True)
 
     def worker_folders(self, workspace: Workspace) -> WorkerFolders:
         """The attempt's folders for processes on other machines."""
@@ -277,13 +289,19 @@ class Storage:
 
     def publish(self, workspace: Workspace, manifest: Manifest) -> None:
         """Write the manifest, the last step; then delete checkpoints, parts and other
-        attempts.
+        attempts. What an interrupted attempt left and this one's manifest does not name goes first.
 
         Raises LeaseLost when another driver has taken the artifact over meanwhile.
         """
-        self._check_lease(workspace.name, workspace.fingerprint, workspace.lease)
-        self._attempts.keep(workspace, manifest.files)
-        self._check_lease(workspace.name, workspace.fingerprint, workspace.lease)
+        check = partial(self._check_lease, workspace.name, workspace.fingerprint, workspace.lease)
+        check()
+        self._attempts.keep(workspace, manifest.files, check)
+        folder = f"{workspace.place}/{workspace.attempt}"
+        for entry in self.files.below(folder) if workspace.goes_on else ():
+            if entry.size is not None and entry.name not in manifest.files:
+                check()
+                self.files.remove(f"{folder}/{entry.name}")
+        check()
         path = f"{workspace.place}/{FILE_NAME}"
         self.files.put(path, manifest_json(manifest), durably=True)
         self._clear(workspace.place, lambda n: n != workspace.attempt and "lease" not in n)

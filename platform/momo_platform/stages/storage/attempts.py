@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from momo_platform.stages.manifest import Manifest
+from momo_platform.stages.manifest import FileState, Manifest
 from momo_platform.stages.storage.folders import WorkerFolders
 
 PARTS = "parts"
@@ -18,7 +18,8 @@ PARTS = "parts"
 class Workspace:
     """Local folders that one attempt writes to. `lease` is None or the token of its driver. `made`
     are the files that others wrote to the attempt's folder in the storage, with size and sha256.
-    It `goes_on` where it was interrupted: its parts are there."""
+    It `goes_on` where it was interrupted: its parts are there, and in the output what was `before`.
+    """
 
     name: str
     fingerprint: str
@@ -28,6 +29,7 @@ class Workspace:
     lease: str | None = None
     goes_on: bool = False
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    before: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -62,6 +64,12 @@ class Attempts(Protocol):
         """What is wrong with a finished artifact's files, or None."""
         ...
 
+    def take_over(self, place: str, attempt: str, new: str) -> str | None:
+        """The name under which an interrupted attempt is gone on with, or None where it is gone: a
+        new one where that moves its files. Processes of the driver before, should there be some,
+        then write to a folder that nobody reads."""
+        ...
+
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         """Folders for output and checkpoints, with the checkpoints that are there and what the
         attempt has left in the storage."""
@@ -73,11 +81,15 @@ class Attempts(Protocol):
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
         """Files of an attempt with size and sha256; with time of change, where that stays. Those
-        of `made` are not read. Raises RuntimeError where one is not there."""
+        of `made` are not read; those that were there before and neither told of nor changed are
+        left out. Raises RuntimeError where one of `made` is not there."""
         ...
 
-    def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:
-        """Bring the output's files to where they will be read: before there is a manifest."""
+    def keep(
+        self, workspace: Workspace, names: Mapping[str, Any], check: Callable[[], None]
+    ) -> None:
+        """Bring the output's files to where they will be read: before there is a manifest. `check`
+        is called before each that is written there: it raises where that is no longer ours."""
         ...
 
     def end(self, workspace: Workspace, manifest: Manifest | None) -> None:

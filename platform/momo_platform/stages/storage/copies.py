@@ -12,7 +12,7 @@ import contextlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,10 @@ class Copies:
                         )
         return None
 
+    def take_over(self, place: str, attempt: str, new: str) -> str | None:
+        """Under its own name: to move it, a store would copy all that it holds."""
+        return attempt
+
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         scratch = scratch_folder(place.partition("/")[0])
         output, checkpoints = scratch / "output", scratch / CHECKPOINTS
@@ -106,16 +110,19 @@ class Copies:
         )
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        files = describe_files(workspace.output, workspace.made)
+        files = describe_files(workspace.output, workspace.made, workspace.before)
         if workspace.made:
             there = self._files.below(f"{workspace.place}/{workspace.attempt}")
             check_made(workspace, {entry.name: entry.size for entry in there})
         found = {n: {k: v for k, v in f.items() if k != "mtime_ns"} for n, f in files.items()}
         return found | workspace.made
 
-    def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:
+    def keep(
+        self, workspace: Workspace, names: Mapping[str, Any], check: Callable[[], None]
+    ) -> None:
         self._mirrors.pop(workspace.attempt).stop(final=False)
         for name in (n for n in names if n not in workspace.made):
+            check()
             target = f"{workspace.place}/{workspace.attempt}/{name}"
             self._files.upload(workspace.output / name, target)
 

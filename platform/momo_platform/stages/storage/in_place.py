@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ class InPlace:
     def problem(self, manifest: Manifest, *, checksums: bool) -> str | None:
         return check_files(self.path(manifest), manifest.files, checksums=checksums)
 
+    def take_over(self, place: str, attempt: str, new: str) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            (self._root / place / attempt).rename(self._root / place / new)
+            sync(self._root / place)
+            return new
+        return None
+
     def begin(self, place: str, attempt: str) -> tuple[Path, Path]:
         output, checkpoints = self._root / place / attempt, self._root / place / CHECKPOINTS
         output.mkdir(parents=True, exist_ok=True)
@@ -38,11 +46,13 @@ class InPlace:
         return SharedFolders(workspace.output, workspace.checkpoints)
 
     def describe(self, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-        files = describe_files(workspace.output, workspace.made)
+        files = describe_files(workspace.output, workspace.made, workspace.before)
         check_made(workspace, {name: facts["size"] for name, facts in files.items()})
         return files
 
-    def keep(self, workspace: Workspace, names: Mapping[str, Any]) -> None:
+    def keep(
+        self, workspace: Workspace, names: Mapping[str, Any], check: Callable[[], None]
+    ) -> None:
         """To the disk: a manifest must not be there after a power failure without its files."""
         files = {workspace.output / name for name in names}
         for path in (*files, *{f.parent for f in files}, workspace.output):

@@ -17,6 +17,11 @@ def artifact_cache() -> Path:
     return cache_root() / "artifacts"
 
 
+def row_cache() -> Path:
+    """`rows` below the cache's root, of `NodeCache`; safe to delete."""
+    return cache_root() / "rows"
+
+
 def scratch_folder(name: str) -> Path:
     """A new folder on this machine, in the cache."""
     artifact_cache().mkdir(parents=True, exist_ok=True)
