@@ -186,4 +186,5 @@ def test_a_resident_corpus_is_on_the_device_alone_without_what_is_left_out(tmp_p
     batch = loader.batch(0)
     if "id" in batch:
         for row, start in zip(batch["id"], batch["start"], strict=True):
-            assert row % 2 and int(flat[start]) == raw[row][0]
+            assert row % 2
+            assert int(flat[start]) == raw[row][0]
