@@ -27,6 +27,9 @@ from momo_platform.stages.storage.place import Place
 
 _LOCAL_THREADS, _BUCKET_THREADS = 4, 16
 _DEFAULT_GROUPS = 64
+_HELD_BYTES = 2**30
+"""That all reader processes of a loader hold at most of their own memory; or a quarter of what the
+machine has free, where that is less. Files of the machine's cache are shared and don't count."""
 _Key = tuple[int, int, tuple[str, ...]]  # file, row group, columns
 
 
@@ -42,15 +45,37 @@ class _Held:
 
     def __post_init__(self) -> None:
         self.groups = [OrderedDict[_Key, pa.RecordBatch]() for _ in range(self.sources)]
+        self.own: dict[_Key, int] = {}  # bytes of those that are no files of the machine's cache
+        self.bytes = 0  # theirs together
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="rows")
+
+    def keep(self, source: int, key: _Key, batch: pa.RecordBatch, own: int, most: int) -> None:
+        """`own`: bytes of this process's memory. At most `most` row groups of the source stay."""
+        self.groups[source][key] = batch
+        self.bytes += own - self.own.get(key, 0)
+        self.own[key] = own
+        while len(self.groups[source]) > most:
+            self.drop(source)
+
+    def drop(self, source: int) -> None:
+        """What was used longest ago."""
+        key, _ = self.groups[source].popitem(last=False)
+        self.bytes -= self.own.pop(key)
+
+    def shrink(self, limit: int) -> None:
+        """Until no more than `limit` bytes are this process's own: of the source with the most row
+        groups first."""
+        while self.bytes > limit:
+            self.drop(max(range(len(self.groups)), key=lambda one: len(self.groups[one])))
 
 
 class ShardDataset:
     """Training rows of an index by number, from any thread and after any fork.
 
     `columns`: those that rows have where `read` is not told; None: all. `weights` by source,
-    default 1, and `left_out` (int64, sorted) are for the order. From a bucket row groups come
-    through the machine's cache. Raises UserError where there is no row.
+    default 1, and `left_out` (int64, sorted) are for the order. Row groups come through the
+    machine's cache from a bucket, and from a folder where several processes read it or one can't
+    hold what it needs. Raises UserError where there is no row.
     """
 
     def __init__(
@@ -81,6 +106,7 @@ class ShardDataset:
             self._source_of += [len(self.sources)] * len(sizes)
             self.sources += (one,)
         self._most = [_DEFAULT_GROUPS] * len(self.sources)
+        self._limit, self._shared, self._may_share = _HELD_BYTES, self.place.folder is None, False
         self._held: _Held | None = None
         self._node: NodeCache | None = None
 
@@ -96,12 +122,20 @@ class ShardDataset:
         files = zip(self._reader.files, self._source_of, strict=True)
         return sum(shard.size for shard, one in files if self.sources[one].weight > 0)
 
-    def expect(self, lanes: int, rows_ahead: int) -> None:
+    def expect(self, lanes: int, rows_ahead: int, processes: int = 1) -> None:
         """Hold as much as reading `lanes` lanes of each source takes, `rows_ahead` rows of each
-        lane ahead: their windows' row groups, and all of a source that is shuffled row by row."""
+        lane ahead: their windows' row groups, and all of a source that is shuffled row by row. In
+        each of several `processes`: all of a small corpus; else they read through the machine's
+        cache, so that each row group is decoded once for all of them."""
         a_lane = WINDOW + 2 + -(-rows_ahead // self.row_group) + WINDOW // 2
+        self._limit, self._may_share = _free_to_hold() // processes, True
+        small = self.stored_bytes() <= self._limit
+        self._shared |= processes > 1 and not small
         self._most = [
-            one.groups if one.single else min(one.groups, lanes * a_lane) for one in self.sources
+            one.groups
+            if one.single or (small and processes > 1)
+            else min(one.groups, lanes * a_lane)
+            for one in self.sources
         ]
 
     def close(self) -> None:
@@ -109,6 +143,7 @@ class ShardDataset:
         held, self._held = self._held, None
         if held is not None and held.process == os.getpid():
             held.pool.shutdown(wait=False, cancel_futures=True)
+            self._reader.close()
 
     def ahead(self, rows: np.ndarray) -> None:
         """Begin to fetch what `read` will be asked for."""
@@ -136,8 +171,7 @@ class ShardDataset:
         if self._held is None or self._held.process != os.getpid():
             local = self.place.folder is not None
             self._reader = ShardReader(self.place, self._reader.files, self.row_group)
-            if not local:
-                self._node = NodeCache(self._name)
+            self._node = NodeCache(self._name) if self._shared else None
             self._held = _Held(len(self.sources), _LOCAL_THREADS if local else _BUCKET_THREADS)
         return self._held
 
@@ -161,23 +195,33 @@ class ShardDataset:
 
     def _fetch(self, held: _Held, key: _Key) -> pa.RecordBatch:
         file, group, columns = key
+        source, made = self._source_of[file], []
+
+        def read() -> pa.RecordBatch:
+            made.append(self._reader.batch(file, group, columns))
+            return made[0]
+
         try:
             if self._node is None:
-                batch = self._reader.batch(file, group, columns)
+                batch = read()
             else:
                 names = hashlib.sha256("\0".join(columns).encode()).hexdigest()[:8]
-                batch = self._node.batch(
-                    f"{file}-{group}-{names}", lambda: self._reader.batch(file, group, columns)
-                )
+                batch = self._node.batch(f"{file}-{group}-{names}", read)
+            own = batch.nbytes if made and batch is made[0] else 0
             with held.lock:
-                source = self._source_of[file]
-                held.groups[source][key] = batch
-                while len(held.groups[source]) > self._most[source]:
-                    held.groups[source].popitem(last=False)
+                held.keep(source, key, batch, own, self._most[source])
+                if held.bytes > self._limit and self._may_share and self._node is None:
+                    self._node, self._shared = NodeCache(self._name), True
+                held.shrink(self._limit)
             return batch
         finally:
             with held.lock:
                 held.coming.pop(key, None)
+
+
+def _free_to_hold() -> int:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(_HELD_BYTES, free // 4)
 
 
 def left_out_rows(mixture: Mixture) -> np.ndarray:

@@ -37,7 +37,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
     def read(self, rows: np.ndarray) -> pa.Table: ...
     def ahead(self, rows: np.ndarray) -> None: ...
-    def expect(self, lanes: int, rows_ahead: int) -> None: ...
+    def expect(self, lanes: int, rows_ahead: int, processes: int = 1) -> None: ...
     def close(self) -> None: ...
 
 
@@ -70,9 +70,9 @@ class Loader:
         a_lane = global_batch_size // self._order.lanes
         self._ahead = min(_STEPS_AHEAD, -(-_ROWS_AHEAD // a_lane))
         lanes = -(-self._share.stop // a_lane) - self._share.start // a_lane
-        dataset.expect(lanes, (self._ahead * max(1, processes) + 1) * a_lane)
-        self._last: int | None = None  # step, and by how many it came after the one before it
-        self._stride = 0
+        readers = max(1, processes)
+        dataset.expect(lanes, (self._ahead * readers + 1) * a_lane, readers)
+        self._last: int | None = None  # step
         self._coming: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._prefetch, self._processes = max(1, prefetch), processes
         self._ingest = ingest
@@ -80,9 +80,10 @@ class Loader:
         self._closed = False
         self.seconds_waiting = 0.0
 
-    def batch(self, step: int) -> dict[str, Any]:
-        """The batch of a step: a pure function of (seed, step) and this rank's place."""
-        self._read_ahead(step)
+    def batch(self, step: int, end: int | None = None) -> dict[str, Any]:
+        """The batch of a step: a pure function of (seed, step) and this rank's place. `end`: that
+        of the steps that are asked of this process."""
+        self._read_ahead(step, end)
         epochs, rows = self._coming.pop(step, None) or self._rows(step)
         seeds = sample_seeds(self._seed, epochs, rows)
         return self._transform(self._dataset.read(rows), seeds)
@@ -91,17 +92,19 @@ class Loader:
         start = step * self._global
         return self._order.rows_at(start + self._share.start, start + self._share.stop)
 
-    def _read_ahead(self, step: int) -> None:
+    def _read_ahead(self, step: int, end: int | None) -> None:
         """Begin to fetch the rows of this step and the coming ones, of which a reader process has
-        every n-th; of the last of them alone where the others were asked for before."""
-        stride = step - self._last if self._last is not None and step > self._last else 1
-        begin = self._ahead if stride == self._stride else 0
-        self._last, self._stride = step, stride
-        if not begin:
-            self._coming.clear()
-        for coming in range(step + begin * stride, step + self._ahead * stride + 1, stride):
-            self._coming[coming] = self._rows(coming)
-            self._dataset.ahead(self._coming[coming][1])
+        every n-th, or all up to `end`."""
+        known = end is not None or self._last is None or step <= self._last
+        stride = 1 if known else step - self._last
+        self._last = step
+        last = step + self._ahead * stride
+        wanted = range(step, (last if end is None else min(last, end - 1)) + 1, stride)
+        for coming in wanted:
+            if coming not in self._coming:
+                self._coming[coming] = self._rows(coming)
+                self._dataset.ahead(self._coming[coming][1])
+        self._coming = {coming: self._coming[coming] for coming in wanted}
 
     def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
         """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
@@ -144,7 +147,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the tasks and processes that make batches: without the thread."""
-        return self.__dict__ | {"_pool": None, "_last": None, "_coming": {}, "_stride": 0}
+        return self.__dict__ | {"_pool": None, "_last": None, "_coming": {}}
 
     def _by_processes(self, start: int) -> Iterator[dict[str, Any]]:
         from momo_platform.data.reader_processes import read_steps

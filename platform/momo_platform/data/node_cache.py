@@ -1,4 +1,4 @@
-"""Row groups of a bucket on this machine's disk: fetched once for all its processes, bounded."""
+"""Row groups on this machine's disk: fetched and decoded once for all its processes, bounded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -27,16 +28,20 @@ class NodeCache:
     the same one share its pages. What was used longest ago goes when all take more than `limit`
     bytes; None: a quarter of the disk's free space.
 
-    A file that a machine's crash left half written is not read: each boot begins anew.
+    A file that a machine's crash left half written is not read: each boot begins anew. Where the
+    disk can't be written to, a warning says so, and everything is fetched each time.
     """
 
     def __init__(self, name: str, limit: int | None = None) -> None:
         self._root = cache_root() / "rows"
         boot = _BOOT.read_text().strip() if _BOOT.exists() else "unknown"
         self._folder = self._root / boot / name
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._limit = limit if limit is not None else self._allowed()
-        self._since_tidied = 0
+        self._told, self._limit = False, limit or 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._limit = limit if limit is not None else self._allowed()
+        except OSError as error:
+            self._tell(error)
 
     def _allowed(self) -> int:
         return int(
@@ -48,31 +53,41 @@ class NodeCache:
         path = self._folder / f"{name}.arrow"
         if (found := _mapped(path)) is not None:
             return found
-        with self._locked(f"lock-{zlib.crc32(name.encode()) % _LOCKS}"):
-            if (found := _mapped(path)) is not None:
+        with contextlib.ExitStack() as locks:
+            lock = self._folder / f"lock-{zlib.crc32(name.encode()) % _LOCKS}"
+            try:
+                locks.enter_context(_locked(lock))
+                found = _mapped(path)
+            except OSError as error:
+                self._tell(error)
+            if found is not None:
                 return found
             batch = fetch()
             try:
                 _write(path, batch)
+                self._count(batch.nbytes)
             except OSError as error:
-                logger.warning("%s can't be kept (%s): it will be fetched again", path, error)
+                self._tell(error)
                 return batch
-        self._since_tidied += batch.nbytes
-        if self._since_tidied > self._limit // 16:
-            self._since_tidied = 0
-            self._tidy()
         return _mapped(path) or batch
 
-    @contextlib.contextmanager
-    def _locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Among processes and threads; False where another one has it and we don't wait."""
-        with (self._folder / name).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True  # closing the file lets go
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "rows can't be kept in %s (%s): they will be fetched again", self._folder, error
+            )
+
+    def _count(self, size: int) -> None:
+        """Bytes that any process wrote; each sixteenth of the limit the cache is tidied."""
+        with _locked(self._root / "written") as file:
+            total = int(file.read() or 0) + size
+            if total > self._limit // 16:
+                total = 0
+                self._tidy()
+            file.seek(0)
+            file.truncate()
+            file.write(str(total))
 
     def _all(self) -> list[tuple[int, int, Path]]:
         """When each file was used, in ns, its size and its path, of this and all other corpora."""
@@ -84,16 +99,22 @@ class NodeCache:
         return found
 
     def _tidy(self) -> None:
-        with self._locked("tidying", wait=False) as mine:
-            if not mine:
-                return
-            files = sorted(self._all())
-            size = sum(size for _, size, _ in files)
-            for _, one, path in files:
-                if size <= 0.8 * self._limit:
-                    break
-                path.unlink(missing_ok=True)
-                size -= one
+        files = sorted(self._all())
+        size = sum(size for _, size, _ in files)
+        for _, one, path in files:
+            if size <= 0.8 * self._limit:
+                break
+            path.unlink(missing_ok=True)
+            size -= one
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """A file that one process or thread has at a time; closing it lets go."""
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield file
 
 
 def _mapped(path: Path) -> pa.RecordBatch | None:
@@ -102,7 +123,11 @@ def _mapped(path: Path) -> pa.RecordBatch | None:
             batch = pa.ipc.open_file(file).get_batch(0)
     except FileNotFoundError:
         return None
-    with contextlib.suppress(FileNotFoundError):
+    except (OSError, pa.ArrowException):  # damaged
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    with contextlib.suppress(OSError):
         os.utime(path)
     return batch
 

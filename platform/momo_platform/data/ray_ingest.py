@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load, save
 
-MakeBatch = Callable[[int], dict[str, Any]]
+MakeBatch = Callable[[int, int], dict[str, Any]]  # of a step, and the end of a task's steps
 _STEPS_A_TASK = 4
 _STEPS_A_DATASET = 4096
 _ARRAYS, _FACTS = "arrays", "facts"
@@ -32,8 +32,9 @@ def _make(table: pa.Table, make_batch: bytes, start: int) -> pa.Table:
     """Steps (column `id`) → their batches in a Ray task: arrays as safetensors bytes, the rest
     pickled, with the names in their order."""
     arrays, facts = [], []
-    for step in table["id"].to_pylist():
-        batch = _loaded(make_batch)(start + int(step))
+    steps = [start + int(step) for step in table["id"].to_pylist()]
+    for step in steps:
+        batch = _loaded(make_batch)(step, steps[-1] + 1)
         kept = {n: np.ascontiguousarray(v) for n, v in batch.items() if isinstance(v, np.ndarray)}
         arrays.append(save(kept))
         facts.append(pickle.dumps({n: None if n in kept else v for n, v in batch.items()}))

@@ -65,14 +65,14 @@ class ResidentShards:
         self._threads = cores or usable_cores()
         self._others = [name for name in self._shards.columns if name != "image"]
         self._place: np.ndarray | None = None  # int64 [rows, 3]
+        self._expected: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         return len(self._shards)
 
-    def expect(self, lanes: int, rows_ahead: int) -> None:
-        """Columns beside the picture are small."""
-        if self._others:
-            self._shards.expect(lanes, rows_ahead)
+    def expect(self, lanes: int, rows_ahead: int, processes: int = 1) -> None:
+        """Of the columns beside the picture, after `load`, which reads row by row."""
+        self._expected = lanes, rows_ahead, processes
 
     def ahead(self, rows: np.ndarray) -> None:
         """Nothing is fetched ahead: what is read by step is small."""
@@ -106,7 +106,7 @@ class ResidentShards:
         allowed = int(self._share * free_bytes(device))
         self._check(self._shards.stored_bytes(), allowed, device, "more than ")
         rows = np.concatenate(
-            [np.arange(one.first, one.end) for one in self.sources if one.weight > 0]
+            [one.numbers(np.arange(one.rows)) for one in self.sources if one.weight > 0]
         )
         groups = np.split(rows, range(_TOGETHER, len(rows), _TOGETHER))
         with ThreadPoolExecutor(self._threads, thread_name_prefix="resident") as pool:
@@ -134,6 +134,9 @@ class ResidentShards:
                     )
         self._place = np.zeros((len(self), 3), dtype=np.int64)
         self._place[rows] = np.column_stack([starts, sizes])
+        self._shards.close()  # holds no pictures any more
+        if self._others and self._expected is not None:
+            self._shards.expect(*self._expected)
         return {"flat": flat}
 
     def _check(self, needed: int, allowed: int, device: torch.device, word: str = "") -> None:

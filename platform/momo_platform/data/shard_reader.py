@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,8 +19,42 @@ from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.patience import may_pass, patiently
 from momo_platform.stages.storage.place import Place
 
-_OPEN_FILES = 256
+_OPEN_FILES = 64  # of a process, by all readers together
 _GROUPS = 16  # row groups whose columns are read at a time
+
+
+class _OpenFiles:
+    """A process's: those that were used last, by their reader and their number."""
+
+    def __init__(self) -> None:
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._files: OrderedDict[tuple[object, int], Any] = OrderedDict()
+        self._former: list[Any] = []  # of the process that forked this one: not ours to close
+
+    def get(self, reader: object, number: int, make: Callable[[], Any]) -> Any:
+        if self._process != os.getpid():
+            self._former.append(self._files)
+            self._files, self._lock, self._process = OrderedDict(), threading.Lock(), os.getpid()
+        key = reader, number
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
+        opened = make()
+        with self._lock:
+            self._files[key] = opened
+            while len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)  # closed when nobody reads it any more
+        return opened
+
+    def forget(self, reader: object) -> None:
+        """Close what a reader has open."""
+        with self._lock:
+            for key in [key for key in self._files if key[0] is reader]:
+                del self._files[key]
+
+
+_open_files = _OpenFiles()
 
 
 class ShardReader:
@@ -31,14 +66,17 @@ class ShardReader:
     def __init__(self, place: Place, files: Sequence[ShardFile], row_group: int) -> None:
         self.place, self.files, self.row_group = place, files, row_group
         self._ends: dict[int, np.ndarray] = {}
-        self._open: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._key = object()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": OrderedDict(), "_lock": None}
+        return self.__dict__ | {"_key": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_lock": threading.Lock()})
+        self.__dict__.update(state | {"_key": object()})
+
+    def close(self) -> None:
+        """Its files; what is read later opens them again."""
+        _open_files.forget(self._key)
 
     def batch(self, file: int, group: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns of a row group of a file. Raises UserError where the file is gone or damaged."""
@@ -75,16 +113,7 @@ class ShardReader:
             raise _gone(self.place, self.files[file]) from error
 
     def _opened(self, file: int) -> Any:
-        with self._lock:
-            if file in self._open:
-                self._open.move_to_end(file)
-                return self._open[file]
-        opened = self.place.open(self.files[file].file)
-        with self._lock:
-            self._open[file] = opened
-            if len(self._open) > _OPEN_FILES:
-                self._open.popitem(last=False)  # closed when nobody reads it any more
-        return opened
+        return _open_files.get(self._key, file, lambda: self.place.open(self.files[file].file))
 
     def _damaged(self, file: int, group: int, what: str) -> UserError:
         return _damaged(self.place, self.files[file], f"row group {group}", what)
