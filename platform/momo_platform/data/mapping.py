@@ -1,9 +1,9 @@
 """The map of a preparation: a task prepares the rows of a part, and writes them by bucket.
 
 What it holds are about `_HELD_BYTES` of prepared rows: then they are written, an object more. An
-object is one Arrow record batch a bucket, behind each other; where each begins stands in the
-part's record. Exact repeats among them are left out here, so that a picture that comes a million
-times fills no bucket.
+object is one Arrow record batch a fine bucket, behind each other; their sizes are in the part's
+`.sizes.arrow` (buckets.py). Exact repeats among them are left out here, so that a picture that
+comes a million times fills no bucket.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from momo_platform.data.buckets import write_sizes
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.digests import (
     DIGEST_SCHEMA,
@@ -70,7 +71,7 @@ class _Part:
         self._card = CardBuilder(job.kind)
         self._held: list[pa.Table] = []
         self._tables: dict[str, list[pa.Table]] = {"bad": [], "files": [], "looks": []}
-        self._offsets: list[list[int]] = []
+        self._sizes: list[np.ndarray] = []  # [fine buckets] of each object
         self._rows = 0
 
     def add(self, table: pa.Table) -> None:
@@ -119,22 +120,26 @@ class _Part:
         for row in table.select(["source", "split"]).take(order[goes]).to_pylist():
             self._card.count(row, "duplicates")
         table = table.take(order[~goes]).combine_chunks()
-        buckets = self._plan.buckets
-        edges = np.searchsorted(buckets_of(table, buckets), np.arange(buckets + 1))
-        offsets = [0]
-        name = rows_name(self._name, len(self._offsets))
+        fine = self._plan.fine_buckets
+        sizes = np.zeros(fine, np.int64)
+        filled, starts = np.unique(buckets_of(table, fine), return_index=True)
+        stops = [*starts[1:].tolist(), len(table)][: len(starts)]
+        name = rows_name(self._name, len(self._sizes))
         with self._job.parts.writing(name) as path, pa.OSFile(str(path), "wb") as sink:
-            for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            for bucket, start, stop in zip(filled, starts.tolist(), stops, strict=True):
+                begin = sink.tell()
                 for batch in table.slice(start, stop - start).to_batches():
                     sink.write(batch.serialize())
-                offsets.append(sink.tell())
-        self._offsets.append(offsets)
+                sizes[bucket] = sink.tell() - begin
+        self._sizes.append(sizes)
 
     def finished(self) -> dict[str, Any]:
         """Write the rest; returns the record."""
         if self._held:
             self._write()
-        record: dict[str, Any] = {"rows": self._rows, "offsets": self._offsets}
+        record: dict[str, Any] = {"rows": self._rows, "objects": len(self._sizes)}
+        if self._sizes:
+            write_sizes(self._job.parts, self._name, self._sizes)
         for name, tables in self._tables.items():
             table = pa.concat_tables(tables) if tables else None
             if table is not None and name == "files":

@@ -1,8 +1,8 @@
 """The files by which a preparation's tasks hand rows on: what they are given, and how they write.
 
 Below `parts`: `list/<unit>-<part>.arrow` are rows to prepare, `map/<unit>-<part>…` what became of
-them, `reduce/<bucket>…` what the shards of a bucket hold. A `.json` is written last and says that
-its task is done: it is not done again, by whichever driver.
+them, `ranges/…` where its buckets lie, `reduce/<bucket>…` what the shards of a bucket hold. A
+`.json` is written last and says that its task is done: it is not done again, by whichever driver.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def read_record(place: Place, name: str) -> dict[str, Any] | None:
 
 
 def unit_name(unit: int) -> str:
-    return f"{unit:05d}"
+    return f"{unit:08d}"  # as many digits as sort as text
 
 
 def part_name(unit: int, part: int) -> str:
-    return f"{unit:05d}-{part:05d}"
+    return f"{unit:08d}-{part:08d}"
 
 
 def rows_name(part: str, number: int) -> str:
