@@ -28,6 +28,7 @@ from momo_platform.data.digests import (
 from momo_platform.data.parts import (
     DIGEST,
     Job,
+    may_change,
     part_name,
     read_record,
     read_table,
@@ -52,7 +53,9 @@ def map_part(job: Job, plan: WorkPlan, unit: int, part: int) -> dict[str, Any]:
     """Prepare a part; returns its record, or that which is there."""
     name = f"map/{part_name(unit, part)}"
     if (record := read_record(job.parts, name)) is not None:
-        return record
+        if not record["again"]:
+            return record
+        job.parts.remove("reduce")  # which is made of all parts, and so can't have begun again
     rows = read_table(job.parts, f"list/{part_name(unit, part)}.arrow")
     prepared = _Part(job, plan, name)
     found = job.mapper(rows)
@@ -72,7 +75,7 @@ class _Part:
         self._held: list[pa.Table] = []
         self._tables: dict[str, list[pa.Table]] = {"bad": [], "files": [], "looks": []}
         self._sizes: list[np.ndarray] = []  # [fine buckets] of each object
-        self._rows = 0
+        self._rows, self._again = 0, False
 
     def add(self, table: pa.Table) -> None:
         """A block by the job's schema."""
@@ -85,6 +88,7 @@ class _Part:
         bad = table.filter(reason != "")
         for row in bad.select(["source", "key", "split", "reason"]).to_pylist():
             self._card.count(row, "quarantined")
+            self._again |= may_change(row["reason"])
         self._tables["bad"].append(bad.select(BAD_SCHEMA.names))
         good = table.filter(reason.is_null() | (reason == ""))
         digests = digests_of(good[self._job.kind.content])
@@ -138,6 +142,7 @@ class _Part:
         if self._held:
             self._write()
         record: dict[str, Any] = {"rows": self._rows, "objects": len(self._sizes)}
+        record["again"] = self._again
         if self._sizes:
             write_sizes(self._job.parts, self._name, self._sizes)
         for name, tables in self._tables.items():

@@ -41,13 +41,14 @@ NEAR_SCHEMA = pa.schema(
     }
 )
 _READERS = 8
+_LONGEST_NAME = 100  # characters
 _COUNTED = 256  # rows that are counted at a time
 _GROUPS = 16  # row groups that are written at a time
 
 
 def shard_name(source: str, bucket: int) -> str:
-    """Of a source's rows in a bucket; of any name a file's."""
-    plain = re.sub(r"[^\w.-]", "_", source, flags=re.ASCII)
+    """Of a source's rows in a bucket; of any name a file's, another even where case is ignored."""
+    plain = re.sub(r"[^a-z0-9_.-]|^\.", "_", source.lower())[:_LONGEST_NAME]
     if plain != source:
         plain += "-" + hashlib.sha256(source.encode()).hexdigest()[:8]
     return f"{SHARDS}/{plain}-{bucket:05d}.parquet"

@@ -19,8 +19,10 @@ import pyarrow as pa
 
 from momo_platform.data.parts import (
     Job,
+    may_change,
     part_name,
     read_record,
+    start_over,
     unit_name,
     write_record,
     write_table,
@@ -46,7 +48,8 @@ _Seen = tuple[Unit, Sequence[dict[str, Any]], bool]  # some of its rows, and whe
 class WorkPlan:
     """`listed`: how many parts the first units have, which need not be listed again. `rows`: about
     how many there are. `fine_buckets`: what the map divides rows into (buckets.py). `ignored`: by
-    source, what is known not to be read, of the folders and of these units."""
+    source, what is known not to be read, of the folders and of these units. `places` are those of
+    the sources; `again`: as a record says it (parts.py)."""
 
     units: tuple[Unit, ...]
     listed: tuple[int, ...]
@@ -57,6 +60,8 @@ class WorkPlan:
     fine_buckets: int
     division: Division
     ignored: Mapping[str, Ignored]
+    places: Mapping[str, str]
+    again: bool = False
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -74,9 +79,12 @@ class WorkPlan:
 
 
 def survey(job: Job) -> WorkPlan:
-    """Make the plan, and list what is listed on the way; where there is one already, return it."""
+    """Make the plan, and list what is listed on the way; where there is one already, return it.
+    What was made of sources in other places is forgotten: they are not there any more."""
     if (document := read_record(job.parts, "plan")) is not None:
-        return WorkPlan.of(document)
+        if document["places"] == job.places and not document["again"]:
+            return WorkPlan.of(document)
+        start_over(job.parts)
     ignored = {source.name: Ignored() for source in job.config.sources}
     units = [
         unit
@@ -103,6 +111,8 @@ def survey(job: Job) -> WorkPlan:
         fine_buckets=_fine_buckets(job, units, counts),
         division=job.lister.division(surveyed, job.config, more),
         ignored=ignored,
+        places=job.places,
+        again=any(may_change(row.get("reason")) for row in surveyed),
     )
     parts = [_write_listing(job, plan, n, rows[n], unread[n]) for n in range(whole)]
     plan = replace(plan, listed=tuple(sum(1 for _ in some) for some in parts))
@@ -217,23 +227,29 @@ def _write_listing(
 ) -> Iterator[int]:
     """Write a unit's parts, and its record at the end; yields each part's number when it is
     there."""
-    parts = 0
+    parts, again = 0, False
     for part in _in_parts(plan, rows):
+        again = again or any(may_change(row.get("reason")) for row in part)
         table = pa.Table.from_pylist(part, schema=job.lister.schema)
         write_table(job.parts, f"list/{part_name(unit, parts)}.arrow", table)
         yield parts
         parts += 1
-    record = {"parts": parts, "ignored": ignored.document()}
+    record = {"parts": parts, "ignored": ignored.document(), "again": again}
     write_record(job.parts, f"list/{unit_name(unit)}", record)
 
 
 def list_unit_parts(job: Job, plan: WorkPlan, unit: int) -> Iterator[int | dict[str, Any]]:
     """In a task: the numbers of a unit's parts, each when it can be prepared; then a document of
     what is not read of it, if there is any."""
-    if (record := read_record(job.parts, f"list/{unit_name(unit)}")) is not None:
+    record = read_record(job.parts, f"list/{unit_name(unit)}")
+    if record is not None and not record["again"]:
         yield from range(record["parts"])
         ignored = Ignored.of(record["ignored"])
     else:
+        for part in range(record["parts"] if record else 0):
+            job.parts.remove(f"map/{part_name(unit, part)}.json")
+        if record:
+            job.parts.remove("reduce")
         ignored = Ignored()
         rows = job.lister.rows(plan.units[unit], job.kind, ignored)
         yield from _write_listing(job, plan, unit, rows, ignored)
