@@ -4,7 +4,7 @@ The map divides rows by their digests into many fine buckets, before anyone know
 there will be. From the bytes that it wrote neighbours are merged into buckets of about as many
 bytes as are wanted, so that a wrong estimate makes no bucket that is too large for a task.
 
-A process that merges holds a few parts' sizes and `_BLOCK_BYTES` of ranges, however many parts
+A process that merges holds a few parts' sizes and twice `_BLOCK_BYTES`, however many parts
 there are.
 """
 
@@ -26,7 +26,7 @@ from momo_platform.data.parts import (
 from momo_platform.stages.storage.place import Place
 
 OBJECTS = "objects"
-_BLOCK_BYTES = 2**26
+_BLOCK_BYTES = 2**25
 _SIZE = np.dtype("<i8")
 
 
