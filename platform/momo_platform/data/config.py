@@ -90,7 +90,7 @@ class PrepareConfig:
     Training pictures go that differ from a held-out one in at most `near_duplicate_bits` of the 64
     bits of their perceptual hash (see near.py); -1: only exact repeats go.
     Shards hold about `bucket_bytes` of rows of all sources; None: 512 MB, of text 64 MB. A task
-    that makes some takes 3.5 times as much memory.
+    that makes some takes 3.5 times as much memory. Raises UserError for two sources of one name.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -106,6 +106,9 @@ class PrepareConfig:
         check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
         if self.bucket_bytes is not None:
             check_bounds(self, bucket_bytes=(1, None))
+        names = [source.name for source in self.sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"two sources have the name {twice[0]!r}; give each one of its own")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The map of a preparation: a task prepares the rows of a part, and writes them by bucket.
 
 What it holds are about `_HELD_BYTES` of prepared rows: then they are written, an object more. An
-object is one Arrow record batch a bucket, behind each other; where each begins stands in the
-part's record. Exact repeats among them are left out here, so that a picture that comes a million
-times fills no bucket.
+object is one Arrow record batch a fine bucket, behind each other; their sizes are in the part's
+`.sizes.arrow` (buckets.py). Exact repeats among them are left out here, so that a picture that
+comes a million times fills no bucket.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from momo_platform.data.buckets import write_sizes
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.digests import (
     DIGEST_SCHEMA,
@@ -27,6 +28,7 @@ from momo_platform.data.digests import (
 from momo_platform.data.parts import (
     DIGEST,
     Job,
+    may_change,
     part_name,
     read_record,
     read_table,
@@ -51,7 +53,9 @@ def map_part(job: Job, plan: WorkPlan, unit: int, part: int) -> dict[str, Any]:
     """Prepare a part; returns its record, or that which is there."""
     name = f"map/{part_name(unit, part)}"
     if (record := read_record(job.parts, name)) is not None:
-        return record
+        if not record["again"]:
+            return record
+        job.parts.remove("reduce")  # which is made of all parts, and so can't have begun again
     rows = read_table(job.parts, f"list/{part_name(unit, part)}.arrow")
     prepared = _Part(job, plan, name)
     found = job.mapper(rows)
@@ -70,8 +74,8 @@ class _Part:
         self._card = CardBuilder(job.kind)
         self._held: list[pa.Table] = []
         self._tables: dict[str, list[pa.Table]] = {"bad": [], "files": [], "looks": []}
-        self._offsets: list[list[int]] = []
-        self._rows = 0
+        self._sizes: list[np.ndarray] = []  # [fine buckets] of each object
+        self._rows, self._again = 0, False
 
     def add(self, table: pa.Table) -> None:
         """A block by the job's schema."""
@@ -84,6 +88,7 @@ class _Part:
         bad = table.filter(reason != "")
         for row in bad.select(["source", "key", "split", "reason"]).to_pylist():
             self._card.count(row, "quarantined")
+            self._again |= may_change(row["reason"])
         self._tables["bad"].append(bad.select(BAD_SCHEMA.names))
         good = table.filter(reason.is_null() | (reason == ""))
         digests = digests_of(good[self._job.kind.content])
@@ -119,22 +124,27 @@ class _Part:
         for row in table.select(["source", "split"]).take(order[goes]).to_pylist():
             self._card.count(row, "duplicates")
         table = table.take(order[~goes]).combine_chunks()
-        buckets = self._plan.buckets
-        edges = np.searchsorted(buckets_of(table, buckets), np.arange(buckets + 1))
-        offsets = [0]
-        name = rows_name(self._name, len(self._offsets))
+        fine = self._plan.fine_buckets
+        sizes = np.zeros(fine, np.int64)
+        filled, starts = np.unique(buckets_of(table, fine), return_index=True)
+        stops = [*starts[1:].tolist(), len(table)][: len(starts)]
+        name = rows_name(self._name, len(self._sizes))
         with self._job.parts.writing(name) as path, pa.OSFile(str(path), "wb") as sink:
-            for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            for bucket, start, stop in zip(filled, starts.tolist(), stops, strict=True):
+                begin = sink.tell()
                 for batch in table.slice(start, stop - start).to_batches():
                     sink.write(batch.serialize())
-                offsets.append(sink.tell())
-        self._offsets.append(offsets)
+                sizes[bucket] = sink.tell() - begin
+        self._sizes.append(sizes)
 
     def finished(self) -> dict[str, Any]:
         """Write the rest; returns the record."""
         if self._held:
             self._write()
-        record: dict[str, Any] = {"rows": self._rows, "offsets": self._offsets}
+        record: dict[str, Any] = {"rows": self._rows, "objects": len(self._sizes)}
+        record["again"] = self._again
+        if self._sizes:
+            write_sizes(self._job.parts, self._name, self._sizes)
         for name, tables in self._tables.items():
             table = pa.concat_tables(tables) if tables else None
             if table is not None and name == "files":

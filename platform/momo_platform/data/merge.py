@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from momo_platform.data.artifacts import RowIndex, ShardFile, write_index
+from momo_platform.data.artifacts import HELD_OUT, SHARDS, RowIndex, ShardFile, write_index
 from momo_platform.data.card import STEPS, CardBuilder
 from momo_platform.data.columns import TEXT_NAMES
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.digests import FILES
 from momo_platform.data.mapping import BAD_SCHEMA
-from momo_platform.data.parts import Job, read_tables, unit_name
+from momo_platform.data.parts import Job, read_tables, start_over, unit_name
 from momo_platform.data.reduce import NEAR_SCHEMA
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.stage import Context
@@ -51,12 +51,20 @@ def merge(
         near = [f"reduce/{unit_name(n)}.near.arrow" for n, one in enumerate(reduced) if one["near"]]
         write_tables(output / NEAR, NEAR_SCHEMA, job, near)
     sources = job.config.sources
-    check(card, job.kind, sources, job.config.max_bad_fraction, output / QUARANTINE)
+    try:
+        check(card, job.kind, sources, job.config.max_bad_fraction, output / QUARANTINE)
+    except UserError:
+        start_over(job.parts)  # the next attempt looks at its sources anew
+        raise
     card.write(output, sources, files["files"], job.near_bits)
     context.made(FILES, **files["made"])
     for one in reduced:
         for file in (*one["shards"], *one["held_out"]):
             context.made(file["file"], size=file["size"], sha256=file["sha256"])
+    made = {*context.made_files}
+    for name in (*job.output.names(SHARDS), *job.output.names(HELD_OUT)):
+        if name not in made:
+            job.output.remove(name)  # of an attempt that had other buckets
     of_source = {source.name: number for number, source in enumerate(sources)}
     shards = sorted(
         (ShardFile(**file) for one in reduced for file in one["shards"]),

@@ -1,13 +1,15 @@
 """The files by which a preparation's tasks hand rows on: what they are given, and how they write.
 
 Below `parts`: `list/<unit>-<part>.arrow` are rows to prepare, `map/<unit>-<part>…` what became of
-them, `reduce/<bucket>…` what the shards of a bucket hold. A `.json` is written last and says that
-its task is done: it is not done again, by whichever driver.
+them, `ranges/…` where its buckets lie, `reduce/<bucket>…` what the shards of a bucket hold. A
+`.json` is written last and says that its task is done: it is not done again, by whichever driver,
+unless it says `again`: rows can't be used for a reason that may be gone by then.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ DIGEST = "digest"
 """The column with half the sha256 of what the kind's `content` column holds."""
 NOT_KEPT = ("reason", "file", "size", "sha256")
 _READERS = 8
+_OUTSIDE = re.compile("does not exist|can't be (opened|read)|permission", re.IGNORECASE)
 Mapper = Callable[[pa.Table], pa.Table | Iterable[pa.Table]]
 
 
@@ -88,12 +91,23 @@ def read_record(place: Place, name: str) -> dict[str, Any] | None:
         return None
 
 
+def start_over(parts: Place) -> None:
+    """Forget what tasks have written, the plan last."""
+    for name in ("reduce", "map", "list", "plan.json"):
+        parts.remove(name)
+
+
+def may_change(reason: str | None) -> bool:
+    """Whether a row may be usable later, for a reason that is not in the corpus itself."""
+    return reason is not None and _OUTSIDE.search(reason) is not None
+
+
 def unit_name(unit: int) -> str:
-    return f"{unit:05d}"
+    return f"{unit:08d}"  # as many digits as sort as text
 
 
 def part_name(unit: int, part: int) -> str:
-    return f"{unit:05d}-{part:05d}"
+    return f"{unit:08d}-{part:08d}"
 
 
 def rows_name(part: str, number: int) -> str:

@@ -10,9 +10,10 @@ What can't be used goes to `quarantine.parquet` with its reason and is counted; 
 that look like held-out ones go to `near_duplicates.parquet`; `sources.parquet` holds size and
 sha256 of every file that was read; `card.json` and `card.md` tell what there is.
 
-Memory: the stage's own process holds a record a part, a few kB each, and the looks of held-out
-pictures (about 100 bytes each), and no rows. A task of the map holds about 128 MB of prepared rows
-and their copies, one of the reduce at most 3.5 times its bucket.
+Memory: the stage's own process holds a record a part, about a kB each, the looks of held-out
+pictures (about 100 bytes each), 64 MB of the buckets' ranges at a time, and no rows. A task of
+the map holds about 128 MB of prepared rows and their copies, one of the reduce at most 3.5 times
+its bucket.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from momo_platform.data.buckets import write_ranges
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.listers import Lister, ListPictures, ListTexts
 from momo_platform.data.mapping import hash_part, map_part, write_files
 from momo_platform.data.merge import left_out, merge, not_read
-from momo_platform.data.parts import Job, Mapper, part_name, read_tables, rows_name
+from momo_platform.data.parts import Job, Mapper, part_name, read_tables
 from momo_platform.data.readers.base import Ignored
-from momo_platform.data.reduce import reduce_bucket, write_plan
+from momo_platform.data.reduce import reduce_bucket, write_looks
 from momo_platform.data.rows import IMAGE_SCHEMA, TEXT_SCHEMA, PrepareImages, PrepareText
 from momo_platform.data.survey import WorkPlan, list_unit_parts, survey
 from momo_platform.data.tasks import Task, run_tasks
@@ -39,7 +40,7 @@ from momo_platform.stages.stage import Artifact, Context
 
 BUCKET_BYTES, TEXT_BUCKET_BYTES = 2**29, 2**26
 ROW_GROUP, TEXT_ROW_GROUP = 64, 1024
-FORMAT = 1
+FORMAT = 2
 """Of what tasks leave for each other: parts of another are not gone on with."""
 _REDUCE_MEMORY, _PROCESS_BYTES = 3.5, 2**28  # for each byte of a bucket, and whatever it is
 
@@ -114,15 +115,15 @@ def prepare(
     plan = WorkPlan.of(document)
     card = CardBuilder(kind)
     mapped = _map(job, plan, context, card)
-    _hand_over(job, plan, mapped)
+    sizes = _hand_over(job, plan, mapped)
     reduced: dict[int, Task] = {}
-    tasks = [{"bucket": number} for number in range(plan.buckets)]
-    memory = int(_REDUCE_MEMORY * plan.bucket_bytes) + _PROCESS_BYTES
+    tasks = [{"bucket": number} for number in range(len(sizes))]
+    memory = int(_REDUCE_MEMORY * max(sizes)) + _PROCESS_BYTES
     for record in run_tasks(tasks, partial(reduce_rows, job), memory=memory):
         card.merge(record.pop("card"))
         reduced[record["bucket"]] = record
-        context.progress({"message": f"bucket {len(reduced)} of {plan.buckets}"})
-    records = [reduced[number] for number in range(plan.buckets)]
+        context.progress({"message": f"bucket {len(reduced)} of {len(sizes)}"})
+    records = [reduced[number] for number in range(len(sizes))]
     read = [name for name, record in mapped.items() if record["files"]]
     (files,) = run_tasks([{}], partial(list_files_read, job, plan.hashes, read))
     metrics = merge(job, context, mapped, records, card, files)
@@ -185,7 +186,6 @@ def _map(job: Job, plan: WorkPlan, context: Context, card: CardBuilder) -> dict[
             unread[record["unit"]] = Ignored.of(record["ignored"])
             continue
         card.merge(record.pop("card"))
-        record["offsets"] = [np.array(one, np.int64) for one in record["offsets"]]
         mapped[record.pop("name")] = record
         done += record["rows"]
         known = {"step": done, "total": max(done, plan.rows)}
@@ -196,11 +196,9 @@ def _map(job: Job, plan: WorkPlan, context: Context, card: CardBuilder) -> dict[
     return dict(sorted(mapped.items()))
 
 
-def _hand_over(job: Job, plan: WorkPlan, mapped: Mapping[str, Task]) -> None:
-    """Tell the reduce what the map wrote."""
-    objects = [rows_name(n, i) for n, r in mapped.items() for i in range(len(r["offsets"]))]
-    offsets = [some for record in mapped.values() for some in record.pop("offsets")]
+def _hand_over(job: Job, plan: WorkPlan, mapped: Mapping[str, Task]) -> list[int]:
+    """Tell the reduce what the map wrote; returns each bucket's bytes."""
     named = [f"{name}.looks.arrow" for name, record in mapped.items() if record["looks"]]
-    looks = [*read_tables(job.parts, named)]
-    edges = np.stack(offsets) if offsets else np.zeros((0, plan.buckets + 1), np.int64)
-    write_plan(job, objects, edges, looks)
+    write_looks(job, [*read_tables(job.parts, named)])
+    objects = {name: record["objects"] for name, record in mapped.items()}
+    return write_ranges(job.parts, objects, plan.fine_buckets, job.bucket_bytes)

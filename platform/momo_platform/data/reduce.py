@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from momo_platform.data.artifacts import HELD_OUT as HELD_OUT_FOLDER
 from momo_platform.data.artifacts import SHARDS
+from momo_platform.data.buckets import read_ranges
 from momo_platform.data.card import CardBuilder
 from momo_platform.data.near import LookIndex
 from momo_platform.data.parts import (
@@ -32,7 +33,7 @@ from momo_platform.data.repeats import HELD_OUT, in_order, split_ranks
 from momo_platform.data.shards import write_rows
 from momo_platform.stages.storage.place import Place
 
-LOOKS, RANGES, OBJECTS = "looks.arrow", "ranges.int64", "objects"
+LOOKS = "looks.arrow"
 NEAR_SCHEMA = pa.schema(
     {
         **{n: pa.string() for n in ("source", "key", "held_out_source", "held_out_key")},
@@ -40,22 +41,21 @@ NEAR_SCHEMA = pa.schema(
     }
 )
 _READERS = 8
+_LONGEST_NAME = 100  # characters
 _COUNTED = 256  # rows that are counted at a time
 _GROUPS = 16  # row groups that are written at a time
 
 
 def shard_name(source: str, bucket: int) -> str:
-    """Of a source's rows in a bucket; of any name a file's."""
-    plain = re.sub(r"[^\w.-]", "_", source, flags=re.ASCII)
+    """Of a source's rows in a bucket; of any name a file's, another even where case is ignored."""
+    plain = re.sub(r"[^a-z0-9_.-]|^\.", "_", source.lower())[:_LONGEST_NAME]
     if plain != source:
         plain += "-" + hashlib.sha256(source.encode()).hexdigest()[:8]
     return f"{SHARDS}/{plain}-{bucket:05d}.parquet"
 
 
-def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa.Table]) -> None:
-    """What all reduce tasks read. `offsets` [objects, buckets + 1]: where buckets begin in each."""
-    job.parts.write(RANGES, np.ascontiguousarray(offsets.T, "<i8").tobytes())
-    write_record(job.parts, OBJECTS, {"names": objects})
+def write_looks(job: Job, looks: list[pa.Table]) -> None:
+    """Held-out looks, which all reduce tasks read."""
     if looks:
         table = pa.concat_tables(looks)
         table = table.append_column("rank", pa.array(split_ranks(table)))
@@ -63,14 +63,19 @@ def write_plan(job: Job, objects: list[str], offsets: np.ndarray, looks: list[pa
         write_table(job.parts, LOOKS, table.sort_by(keys))
 
 
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """A type whose columns may have more than 2 GB."""
+    if pa.types.is_binary(kind):
+        return pa.large_binary()
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    return pa.large_list(_wide(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
 def _read_bucket(job: Job, bucket: int) -> pa.Table:
-    """Rows by `job.kept`, in the order of units and parts."""
-    record = read_record(job.parts, OBJECTS)
-    assert record is not None
-    names = record["names"]
-    with job.parts.open(RANGES) as file:
-        file.seek(8 * len(names) * bucket)
-        edges = np.frombuffer(file.read(16 * len(names)), "<i8").reshape(2, len(names)).tolist()
+    """Rows in the order of units and parts. Their columns are those of `job.kept`, but wide: a
+    bucket of one digest has as many bytes as there are rows of it."""
+    names, *edges = read_ranges(job.parts, bucket)
 
     def rows(name: str, start: int, stop: int) -> list[pa.RecordBatch]:
         if start == stop:
@@ -85,7 +90,8 @@ def _read_bucket(job: Job, bucket: int) -> pa.Table:
 
     with ThreadPoolExecutor(_READERS) as pool:
         found = [batch for some in pool.map(rows, names, *edges) for batch in some]
-    return pa.Table.from_batches(found, schema=job.kept).combine_chunks()
+    wide = pa.schema([field.with_type(_wide(field.type)) for field in job.kept])
+    return pa.Table.from_batches(found, schema=job.kept).cast(wide).combine_chunks()
 
 
 @lru_cache(maxsize=1)  # for the tasks of one process
@@ -104,7 +110,7 @@ def _find_near(job: Job, table: pa.Table, rows: np.ndarray) -> tuple[np.ndarray,
     ours = table.select(["source", "key"]).take(rows[hits])
     theirs = held_out.select(["source", "key"]).take(numbers[hits])
     columns = [*ours.columns, *theirs.columns, pa.array(bits[hits], pa.int32())]
-    return rows[hits], pa.Table.from_arrays(columns, schema=NEAR_SCHEMA)
+    return rows[hits], pa.table(columns, names=NEAR_SCHEMA.names).cast(NEAR_SCHEMA)
 
 
 def reduce_bucket(job: Job, bucket: int) -> dict[str, Any]:
@@ -159,5 +165,6 @@ def _write_shards(
 def _write(job: Job, name: str, source: str, table: pa.Table, rows: np.ndarray) -> dict[str, Any]:
     """A file of these rows; returns its ShardFile."""
     step = _GROUPS * job.row_group
-    some = (table.take(rows[start : start + step]) for start in range(0, len(rows), step))
+    starts = range(0, len(rows), step)
+    some = (table.take(rows[start : start + step]).cast(job.kept) for start in starts)
     return vars(write_rows(job.output, name, some, job.row_group, source))

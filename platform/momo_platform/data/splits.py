@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 _SHARE, _LARGEST_SHARE = 0.10, 0.20
 _ENOUGH, _MOST = 500, 10_000
+_MOST_NAMED = 50_000  # groups, which every task is given
 TRAIN = "train"
 _FIRST = {"test": 0, "valid": 1, TRAIN: 2}
 _END = 2**64  # above every hash
@@ -102,7 +104,7 @@ def divide_rows(
     """What gives a split to every row that names none. Rows of a group that names one follow it.
 
     `more`: how many rows there are for each of these; where there are more, parts have their size
-    on average.
+    on average, and rows that come later follow their group if it is named in these.
     """
     named: dict[str, str] = {}
     silent: set[str] = set()
@@ -114,10 +116,11 @@ def divide_rows(
                 named[group] = split
         elif not split and not row.get("reason"):
             silent.add(group)
-    follow = {group: named[group] for group in silent & set(named)}
     groups = silent - set(named)
     if more > 1:
-        return replace(about(shares(round(more * len(groups)), held_out, valid)), named=follow)
+        some = dict(islice(named.items(), _MOST_NAMED))
+        return replace(about(shares(round(more * len(groups)), held_out, valid)), named=some)
+    follow = {group: named[group] for group in silent & set(named)}
     return replace(exactly(groups, shares(len(groups), held_out, valid)), named=follow)
 
 

@@ -1,7 +1,8 @@
 """The first look at a preparation's sources, in one task: how the work is divided.
 
 It lists `Job.surveyed` rows at most. Where the sources end before, held-out parts have their exact
-size, and nothing is listed again. Else the number of rows is estimated from the sizes of files.
+size, and nothing is listed again. Else the number of rows is estimated, for each source by itself:
+from what its reader knows, or from the bytes that its first rows take.
 What follows from it (parts, buckets, splits) depends on the sources alone, never on the workers.
 """
 
@@ -11,14 +12,17 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from momo_platform.data.parts import (
     Job,
+    may_change,
     part_name,
     read_record,
+    start_over,
     unit_name,
     write_record,
     write_table,
@@ -32,25 +36,32 @@ _PARTS = 64  # of a corpus, so that many tasks share even a small one
 _PART_BYTES, _LEAST_BYTES = 2**26, 2**23  # that a task reads for a part; less is slow to ask for
 _MORE_ROWS = 4  # times as many, until they have so many bytes
 _HASH_BYTES = 2**28  # that a task reads for checksums
-_ROW_BYTES = 50_000  # of a row whose picture is elsewhere
+_ROW_BYTES = 50_000  # of a row of which nothing is known
+_SAMPLED_ROWS = 256  # of a source that the survey does not reach
+_GROWS = 8  # times as many bytes has a small JPEG as PNG, at most
+_MOST_FINE, _LEAST_FINE, _FEW_BUCKETS = 16, 4, 64
+
+_Seen = tuple[Unit, Sequence[dict[str, Any]], bool]  # some of its rows, and whether these are all
 
 
 @dataclass(frozen=True)
 class WorkPlan:
     """`listed`: how many parts the first units have, which need not be listed again. `rows`: about
-    how many there are, and `bucket_bytes` of a bucket. `ignored`: by source, what is known not to
-    be read, of the folders and of these units."""
+    how many there are. `fine_buckets`: what the map divides rows into (buckets.py). `ignored`: by
+    source, what is known not to be read, of the folders and of these units. `places` are those of
+    the sources; `again`: as a record says it (parts.py)."""
 
     units: tuple[Unit, ...]
     listed: tuple[int, ...]
     hashes: int
     rows: int
-    bucket_bytes: int
     part_rows: int
     part_bytes: int
-    buckets: int
+    fine_buckets: int
     division: Division
     ignored: Mapping[str, Ignored]
+    places: Mapping[str, str]
+    again: bool = False
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -68,9 +79,12 @@ class WorkPlan:
 
 
 def survey(job: Job) -> WorkPlan:
-    """Make the plan, and list what is listed on the way; where there is one already, return it."""
+    """Make the plan, and list what is listed on the way; where there is one already, return it.
+    What was made of sources in other places is forgotten: they are not there any more."""
     if (document := read_record(job.parts, "plan")) is not None:
-        return WorkPlan.of(document)
+        if document["places"] == job.places and not document["again"]:
+            return WorkPlan.of(document)
+        start_over(job.parts)
     ignored = {source.name: Ignored() for source in job.config.sources}
     units = [
         unit
@@ -83,23 +97,22 @@ def survey(job: Job) -> WorkPlan:
     whole = len(unread)  # units that were listed to their ends
     for unit, of_unit in zip(units, unread, strict=False):
         ignored[unit.source].merge(of_unit)
-    counts = _row_counts(units, rows, whole)
+    counts = _row_counts(job, units, rows, whole)
     surveyed = [row for some in rows for row in some]
     more = 1.0 if whole == len(units) else sum(counts) / max(1, len(surveyed))
-    size = _prepared_bytes(job, units, counts)
-    buckets = max(1, -(-size // job.bucket_bytes))
     read = sum(unit.size or 0 for unit in units)
     plan = WorkPlan(
         units=tuple(units),
         listed=(),
         hashes=_write_hashes(job),
         rows=sum(counts),
-        bucket_bytes=size // buckets,
         part_rows=min(_MOST_ROWS, max(_LEAST_ROWS, 2 ** int(math.log2(1 + sum(counts) // 128)))),
         part_bytes=min(_PART_BYTES, max(_LEAST_BYTES, read // _PARTS)),
-        buckets=buckets,
+        fine_buckets=_fine_buckets(job, units, counts),
         division=job.lister.division(surveyed, job.config, more),
         ignored=ignored,
+        places=job.places,
+        again=any(may_change(row.get("reason")) for row in surveyed),
     )
     parts = [_write_listing(job, plan, n, rows[n], unread[n]) for n in range(whole)]
     plan = replace(plan, listed=tuple(sum(1 for _ in some) for some in parts))
@@ -126,35 +139,54 @@ def _first_rows(
     return rows, unread
 
 
-def _row_counts(units: Sequence[Unit], rows: Sequence[list[Any]], whole: int) -> list[int]:
-    """Rows of each unit, exact of the first `whole`."""
-    counted, covered = 0, 0
-    for number, (unit, some) in enumerate(zip(units, rows, strict=False)):
-        last = some[-1] if some else {}
-        if number < whole:
-            covered += unit.size or 0
-        elif last.get("offset") is not None:
-            covered += last["offset"] + last["size"]  # how far its file was read
-        else:
-            continue
-        counted += len(some)
-    share = counted / max(1, covered)
+def _row_counts(
+    job: Job, units: Sequence[Unit], rows: Sequence[list[dict[str, Any]]], whole: int
+) -> list[int]:
+    """Rows of each unit, exact of the first `whole`, and never fewer than were listed."""
+    begun = dict(enumerate(rows))
+    a_byte: dict[str, float] = {}  # rows, by source
     counts = [len(some) for some in rows[:whole]]
     for number, unit in enumerate(units[whole:], start=whole):
-        least = len(rows[number]) if number < len(rows) else 0
-        guess = round(share * (unit.size or 0)) if unit.rows is None else unit.rows
-        counts.append(max(least, guess))
+        least = 1 + len(begun.get(number, ()))
+        guess = unit.rows
+        if guess is None and unit.size is not None:
+            if unit.source not in a_byte:
+                of_source = [n for n in begun if units[n].source == unit.source]
+                seen = [(units[n], begun[n], n < whole) for n in of_source]
+                if sum(len(some) for _, some, _ in seen) < _SAMPLED_ROWS:
+                    seen = [_sampled(job, unit)]
+                a_byte[unit.source] = _rows_a_byte(seen) or 1 / _ROW_BYTES
+            guess = math.ceil(a_byte[unit.source] * unit.size)
+        counts.append(max(least, 2 * least if guess is None else guess))
     return counts
 
 
-def _prepared_bytes(job: Job, units: Sequence[Unit], counts: Sequence[int]) -> int:
-    """About what all rows have when they are prepared."""
-    size = sum(
-        count * _ROW_BYTES if unit.size is None else unit.size
-        for unit, count in zip(units, counts, strict=True)
-    )
+def _rows_a_byte(seen: Iterable[_Seen]) -> float:
+    """0 where it is not known."""
+    counted = covered = 0
+    for unit, some, ended in seen:
+        places = (row["offset"] + row["size"] for row in some if row.get("offset") is not None)
+        read = max(places, default=sum(row.get("size") or 0 for row in some))
+        if size := (unit.size or 0) if ended else read:
+            counted, covered = counted + len(some), covered + size
+    return counted / max(1, covered)
+
+
+def _sampled(job: Job, unit: Unit) -> _Seen:
+    some = [*islice(job.lister.rows(unit, job.kind, Ignored()), _SAMPLED_ROWS)]
+    return unit, some, len(some) < _SAMPLED_ROWS
+
+
+def _fine_buckets(job: Job, units: Sequence[Unit], counts: Sequence[int]) -> int:
+    """Several for each bucket that there may be, since more are merged and less can't be divided:
+    of few more, since a small corpus is easier to misjudge and each costs a little of each part."""
     most = getattr(job.mapper, "row_bytes", None)
-    return size if most is None else min(size, sum(counts) * most)
+    size = 0
+    for unit, count in zip(units, counts, strict=True):
+        known = count * _ROW_BYTES if unit.size is None else unit.size
+        size += known if most is None else min(_GROWS * known, count * most)
+    buckets = max(1, -(-size // job.bucket_bytes))
+    return max(_LEAST_FINE * buckets, _MOST_FINE * min(buckets, _FEW_BUCKETS))
 
 
 def _write_hashes(job: Job) -> int:
@@ -195,23 +227,29 @@ def _write_listing(
 ) -> Iterator[int]:
     """Write a unit's parts, and its record at the end; yields each part's number when it is
     there."""
-    parts = 0
+    parts, again = 0, False
     for part in _in_parts(plan, rows):
+        again = again or any(may_change(row.get("reason")) for row in part)
         table = pa.Table.from_pylist(part, schema=job.lister.schema)
         write_table(job.parts, f"list/{part_name(unit, parts)}.arrow", table)
         yield parts
         parts += 1
-    record = {"parts": parts, "ignored": ignored.document()}
+    record = {"parts": parts, "ignored": ignored.document(), "again": again}
     write_record(job.parts, f"list/{unit_name(unit)}", record)
 
 
 def list_unit_parts(job: Job, plan: WorkPlan, unit: int) -> Iterator[int | dict[str, Any]]:
     """In a task: the numbers of a unit's parts, each when it can be prepared; then a document of
     what is not read of it, if there is any."""
-    if (record := read_record(job.parts, f"list/{unit_name(unit)}")) is not None:
+    record = read_record(job.parts, f"list/{unit_name(unit)}")
+    if record is not None and not record["again"]:
         yield from range(record["parts"])
         ignored = Ignored.of(record["ignored"])
     else:
+        for part in range(record["parts"] if record else 0):
+            job.parts.remove(f"map/{part_name(unit, part)}.json")
+        if record:
+            job.parts.remove("reduce")
         ignored = Ignored()
         rows = job.lister.rows(plan.units[unit], job.kind, ignored)
         yield from _write_listing(job, plan, unit, rows, ignored)

@@ -67,7 +67,7 @@ def test_a_new_driver_goes_on(tmp_path, monkeypatch, begun, results):
     assert run_prepare_image(config, {}, out.context) == expected
     after = written(out.context.parts) | written(out.place)
     again = [name for name, facts in before.items() if after[name] != facts]
-    assert {name.rpartition("/")[2] for name in again} <= {"ranges.int64", "objects.json"}
+    assert {name.rpartition("/")[2] for name in again} <= {"00000000.int64", "objects.json"}
     assert len(made) == (0 if begun == "reduce_rows" else 1)  # of three parts
     assert out.files() == undisturbed.files()
 
@@ -150,7 +150,7 @@ def test_what_is_listed_in_tasks_is_the_same(tmp_path, surveyed):
 
 
 def test_through_ray_it_is_the_same(ray_local, tmp_path):
-    config = PrepareConfig(mixed_sources(tmp_path / "in"), bucket_bytes=300_000)
+    config = PrepareConfig(mixed_sources(tmp_path / "in"), bucket_bytes=30_000)
     here = Folder(tmp_path / "here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "run_tasks", in_other_order(0))
@@ -173,7 +173,7 @@ def test_an_error_of_a_task_is_told_as_it_is(ray_local, tmp_path):
 def test_into_a_bucket(s3_environment, tmp_path):
     root = f"s3://corpora/prepared?endpoint_override={s3_environment['AWS_ENDPOINT_URL']}"
     there = Place(root) / "prepare-pair"
-    config = PrepareConfig(mixed_sources(tmp_path / "in"), bucket_bytes=300_000)
+    config = PrepareConfig(mixed_sources(tmp_path / "in"), bucket_bytes=30_000)
     here, out = Folder(tmp_path / "here"), Folder(tmp_path / "out")
     run_prepare_pair(config, {}, here.context)
     context = out.context

@@ -113,3 +113,10 @@ def test_a_folder_a_class_labels_its_pictures(tmp_path):
     rows = list(list_rows(SourceConfig("own", str(tmp_path)), str(tmp_path), IMAGE.kind))
     assert [(r["key"], r["label"], r["split"]) for r in rows] == [
         ("cat/1.png", "cat", ""), ("dog/1.png", "dog", "")]  # fmt: skip
+
+
+def test_rows_after_the_first_follow_their_group():
+    rows = [{"group": f"n{i}", "split": "test"} for i in range(40)]
+    rows += [{"group": f"g{i}", "split": ""} for i in range(100)]
+    division = divide_rows(rows, None, more=2)
+    assert {division.split_of(f"n{i}") for i in range(40)} == {"test"}

@@ -31,7 +31,6 @@ from momo_platform.data.readers.base import (
     Reader,
     Share,
     Stored,
-    a_file_each,
     as_document,
     place_of,
 )
@@ -179,9 +178,12 @@ class Tables(Reader):
     def units(self, corpus: Corpus, paths: Sequence[str]) -> Sequence[Share]:
         """A Parquet file that holds its pictures is listed on its own; what other tables name is
         known from all of them."""
-        if all(_embeds(corpus, path) for path in paths):
-            return a_file_each(corpus, paths)
-        return [Share(paths, None, estimate_documents(filesystem_of(corpus.uri), paths))]
+        shares = []
+        for path in paths:
+            if (share := _alone(corpus, path)) is None:
+                return [Share(paths, None, estimate_documents(filesystem_of(corpus.uri), paths))]
+            shares.append(share)
+        return shares
 
     def list(self, corpus: Corpus, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
@@ -248,15 +250,18 @@ def _has_pictures(corpus: Corpus, path: str, names: set[str]) -> bool:
     return any(posixpath.basename(word) in names for word in words if "://" not in word)
 
 
-def _embeds(corpus: Corpus, path: str) -> bool:
-    """Also for a damaged Parquet file, which has its reason when it is listed."""
+def _alone(corpus: Corpus, path: str) -> Share | None:
+    """A Parquet file that holds its pictures, else None; a damaged one too, which has its reason
+    when it is listed."""
     if not path.lower().endswith(".parquet"):
-        return False
+        return None
+    size = corpus.sizes.get(path, 0)
     try:
-        schema = pq.read_schema(path, filesystem=filesystem_of(corpus.uri))
+        footer = pq.read_metadata(path, filesystem=filesystem_of(corpus.uri))
+        schema = footer.schema.to_arrow_schema()
     except (pa.ArrowInvalid, OSError):
-        return True
-    return embedded_column(schema) is not None
+        return Share([path], size)
+    return None if embedded_column(schema) is None else Share([path], size, footer.num_rows)
 
 
 def _rows(corpus: Corpus, path: str) -> Iterator[dict[str, Any]]:
