@@ -57,7 +57,7 @@ class _Server:
             program = f"from {__name__} import serve; serve({os.getpid()}, {shared.fileno()})"
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program],
-                stdin=control,
+                stdin=control.fileno(),
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=[shared.fileno()],
@@ -79,7 +79,8 @@ class _Server:
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-        self._stream, self._answers = ours, ours.makefile("rb", _BUFFER)
+        self._stream = ours
+        self._answers: Any = ours.makefile("rb", _BUFFER)
         self.process = self._received()
         if self.process is None:
             raise EOFError

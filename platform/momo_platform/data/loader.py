@@ -95,8 +95,8 @@ class Loader:
     def _read_ahead(self, step: int, end: int | None) -> None:
         """Begin to fetch the rows of this step and the coming ones, of which a reader process has
         every n-th, or all up to `end`."""
-        known = end is not None or self._last is None or step <= self._last
-        stride = 1 if known else step - self._last
+        before = step if end is not None or self._last is None else self._last
+        stride = max(1, step - before)
         self._last = step
         last = step + self._ahead * stride
         wanted = range(step, (last if end is None else min(last, end - 1)) + 1, stride)
