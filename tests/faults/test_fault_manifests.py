@@ -55,7 +55,10 @@ def elsewhere(code, *arguments, **more):
 def artifacts(storage, *arguments, cwd=None):
     command = [sys.executable, "-m", "momo_platform", *map(str, arguments)]
     command += ["--storage", storage.uri] if cwd is None else []
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "XDG_CACHE_HOME": f"{storage.local_root}-cache",  # of which `gc` frees something, too
+    }
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, cwd=cwd)
 
 
