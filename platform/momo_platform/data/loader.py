@@ -100,11 +100,13 @@ class Loader:
         self._last = step
         last = step + self._ahead * stride
         wanted = range(step, (last if end is None else min(last, end - 1)) + 1, stride)
-        for coming in wanted:
-            if coming not in self._coming:
-                self._coming[coming] = self._rows(coming)
-                self._dataset.ahead(self._coming[coming][1])
-        self._coming = {coming: self._coming[coming] for coming in wanted}
+        known, coming = self._coming, {}
+        for one in wanted:
+            if (rows := known.get(one)) is None:
+                rows = self._rows(one)
+                self._dataset.ahead(rows[1])
+            coming[one] = rows
+        self._coming = coming  # a new one: another thread may be at the last
 
     def resident(self, device: torch.device, report: Callable[[str], None]) -> dict[str, Any]:
         """Tensors that lie on the device and belong to every batch; before the first `iterate`."""
