@@ -88,8 +88,10 @@ def children(process):
 
 
 def processes_at_work():
+    """The server and the process that it forked; other tests have others."""
     [*prepare_pictures([(picture(1), False)], CONFIG)]
-    return children(os.getpid())
+    server = contained._process_of(os.getpid())._server._process.pid
+    return [str(server), *children(server)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -171,14 +173,18 @@ def test_nothing_outlives_a_task_that_is_killed():
     wait_for(processes)
 
 
-def test_a_process_that_cannot_start_says_why_and_costs_no_picture(monkeypatch):
+def test_a_process_that_cannot_start_says_why_and_costs_no_picture(monkeypatch, tmp_path):
     own = contained._Process()
+    bare = tmp_path / "python"  # that finds no package, wherever it is installed
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
     with monkeypatch.context() as patched:
         patched.setattr("sys.executable", "/bin/false")
         with pytest.raises(RuntimeError, match=r"can't be prepared.*exit status 1\)\. Run `"):
             own.prepare([(picture(1), False)], CONFIG)
     with monkeypatch.context() as patched:
         patched.setattr("sys.path", ["/nowhere"])
+        patched.setattr("sys.executable", str(bare))
         told = r"ModuleNotFoundError: No module named 'momo_platform.*environment must be that of"
         with pytest.raises(RuntimeError, match=told):
             own.prepare([(picture(1), False)], CONFIG)

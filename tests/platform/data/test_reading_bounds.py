@@ -50,7 +50,8 @@ def reads(monkeypatch):
 
 def own_bytes(dataset):
     """Of batches that a process made, whose memory no other one shares."""
-    return dataset._held.bytes
+    with dataset._held.lock:
+        return dataset._held.bytes
 
 
 def read(loader, steps):
