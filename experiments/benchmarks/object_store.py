@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -74,3 +76,18 @@ class S3Server:
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+@contextlib.contextmanager
+def running(folder: Path, bucket: str) -> Iterator[S3Server]:
+    """A server with an empty bucket; this process's environment leads to it."""
+    server, before = S3Server(folder), dict(os.environ)
+    server.start()
+    os.environ.update(server.environment)
+    try:
+        server.make_bucket(bucket)
+        yield server
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.kill()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from experiments.benchmarks.object_store import S3Server
+from experiments.benchmarks.object_store import running
 from momo_platform.machine import free_ports
 
 _CHUNK = 2**18
@@ -91,24 +91,20 @@ class SlowStore:
 def slow_store(delay: float) -> Iterator[SlowStore]:
     """A server with an empty bucket behind a proxy, each a process; this process's environment
     leads to it. `delay` in seconds, for every answer."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        server = S3Server(Path(folder))
-        server.start()
-        port = free_ports(1)[0]
+    port = free_ports(1)[0]
+    bucket = f"corpora-{port}"  # connections are kept by it: another server, another name
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
+        running(Path(folder), bucket) as server,
+    ):
         received, noted = multiprocessing.Value("q", 0), Path(folder) / "ranges"
         proxy = multiprocessing.Process(
             target=_serve, args=(port, server.port, delay, received, noted), daemon=True
         )
         proxy.start()
-        before = dict(os.environ)
-        os.environ.update(server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
         try:
-            bucket = f"corpora-{port}"  # connections are kept by it: another server, another name
-            server.make_bucket(bucket)
             yield SlowStore(f"s3://{bucket}", received, noted)
         finally:
-            os.environ.clear()
-            os.environ.update(before)
             proxy.kill()
             proxy.join()
-            server.kill()

@@ -8,21 +8,15 @@ import pyarrow.fs as pafs
 import pytest
 from test_inputs_people_have import laid_out, picture, prepared
 
-from experiments.benchmarks.object_store import S3Server
+from experiments.benchmarks.object_store import running
 from momo_platform.data import filesystems
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
     filesystems.filesystem_of.cache_clear()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        server.make_bucket("pictures")
+    with running(tmp_path_factory.mktemp("s3"), "pictures") as server:
         yield server
-    server.kill()
     filesystems.filesystem_of.cache_clear()
 
 

@@ -128,12 +128,15 @@ def small(tmp_path):
     return place, write_folder(place, table_of(1000, 300), row_group=64, rows_per_shard=500)
 
 
-def test_a_damaged_page_names_file_row_group_and_remedy(small):
-    place, index = small
-    file = place.folder / index.shards[1].file
+def damage(file):
     raw = bytearray(file.read_bytes())
     raw[30_000] ^= 1
     file.write_bytes(raw)
+
+
+def test_a_damaged_page_names_file_row_group_and_remedy(small):
+    place, index = small
+    damage(place.folder / index.shards[1].file)
     dataset = ShardDataset(place)
     assert len(dataset.read(np.arange(500, 510))) == 10
     whole = ShardDataset(place)
@@ -148,10 +151,7 @@ def test_a_damaged_page_names_file_row_group_and_remedy(small):
 
 def test_a_damaged_page_is_named_where_columns_are_read(small):
     place, index = small
-    file = place.folder / index.shards[1].file
-    raw = bytearray(file.read_bytes())
-    raw[30_000] ^= 1
-    file.write_bytes(raw)
+    damage(place.folder / index.shards[1].file)
     assert sum(map(len, read_columns(place, index.shards[1], ["id"]))) == 500
     with pytest.raises(UserError, match=r"00001.parquet, row groups 0 to 7: .*--rerun prepare-im"):
         list(read_columns(place, index.shards[1], ["image"]))

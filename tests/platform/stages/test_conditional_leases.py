@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from experiments.benchmarks.object_store import S3Server
+from experiments.benchmarks.object_store import running
 from momo_platform.stages import open_storage
 from momo_platform.stages.liveness import HEARTBEAT_SECONDS, SILENT_SECONDS
 from momo_platform.stages.storage import conditional_objects as writing
@@ -26,14 +26,8 @@ DRIVER = Path(__file__).with_name("race_driver.py")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        server.make_bucket("leases")
+    with running(tmp_path_factory.mktemp("s3"), "leases") as server:
         yield server
-    server.kill()
 
 
 @pytest.fixture
