@@ -14,8 +14,9 @@ class Cycle:
     """`slots` slots, `counts[i]` of them source i's, by its share of `sizes`.
 
     The lanes' first `turns` = `slots` / lanes places are all slots in an even sequence, place by
-    place: each batch has the shares to within a row or two. Lane l goes through the slots from the
-    l-th block of `turns` slots on, so that `slots` places of a lane have the counts too, and the
+    place: each batch has source i's share to within 1 + share · (sources - 2) rows, or within one
+    where there is one source or two. Lane l goes through the slots from the l-th block of `turns`
+    slots on, so that `slots` places of a lane have the counts too, and the
     lanes together have them in `turns` places that begin at a multiple of `turns`. Which lane gets
     which of a place's slots is chosen so that each lane has its sources evenly.
     """
