@@ -104,6 +104,40 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class QualityOptions:
+    """Which prepared rows are trained on; by default all. Held-out rows stay as they are. What goes
+    is counted, with examples, in the card of the corpus's stage quality-…"""
+
+    score_model: str = ""
+    """A model that `momo evaluate` knows (a MoMo, CLIP, SigLIP …), by its folder: of the pairs,
+    those whose pictures and captions it finds most alike are kept."""
+    keep: float = 0.7
+    """The share of the pairs that is kept with a score model."""
+    languages: tuple[str, ...] = ()
+    """Of texts and captions those in these languages (en de …), and those whose language can't be
+    told. Needs the package py3langid."""
+    near_duplicates: float = 0.0
+    """Of texts that are at least so similar (0.8, say), in runs of five words, the first is kept;
+    0: not searched. Needs the package datasketch."""
+    decontaminate: bool = False
+    """Leave out pictures that look like one of a test set: those of the folder --evaluation.data,
+    of the demo's tasks that are run and of tasks of your own."""
+    precision: Precision = "fp32"
+    """Of the score model's products."""
+    gpus: float | None = field(default=None, metadata=MECHANICS)
+    """Of each process that scores; without a number one where the cluster has any, else none."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, keep=(0.001, 1.0), near_duplicates=(0.0, 1.0))
+        if self.gpus is not None:
+            check_bounds(self, gpus=(0.0, None))
+        if 0.0 < self.near_duplicates < 0.1:
+            raise UserError(
+                f"--quality.near-duplicates {self.near_duplicates}: give 0.1 to 1, or 0"
+            )
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """What to run and where; never part of a fingerprint."""
 
@@ -216,6 +250,7 @@ class PipelineConfig:
     near_duplicate_bits: int = NEAR_BITS
     """Training pictures go that differ from a held-out one in at most so many of the 64 bits of
     their perceptual hash; -1: exact repeats only."""
+    quality: QualityOptions = QualityOptions()
     packed_text_length: int = 64
     pair_text_length: int = 32
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +24,7 @@ from momo_platform.bounds import check_bounds
 from momo_platform.data.artifacts import INDEX as INDEX_FILE
 from momo_platform.data.artifacts import Rows, ShardFile
 from momo_platform.stages import Artifact, Plan, Stage, UserError, make_plan, open_storage
-from momo_platform.stages.storage.place import Place
+from momo_platform.stages.storage.place import Place, copy_file
 from pipelines.artifacts import shape_in
 from pipelines.commands.short_help import for_parser
 from pipelines.config import PictureOptions, RunOptions, SourceOptions, Sources, no_sources
@@ -185,31 +183,12 @@ def hand_out(vectors: Rows, output: Place) -> None:
     for name in old.difference(new):
         output.remove(name)
     for name in (*new, INDEX_FILE):
-        output.remove(name)
-        if not _linked(vectors.place, output, name):
-            with (
-                vectors.place.open(name) as source,
-                output.writing(name) as path,
-                path.open("wb") as copy,
-            ):
-                shutil.copyfileobj(source, copy, 2**24)
+        copy_file(vectors.place, output, name)
 
 
 def _all_files(rows: Rows) -> list[ShardFile]:
     index = rows.index()
     return [*index.held_out, *index.shards]
-
-
-def _linked(source: Place, output: Place, name: str) -> bool:
-    if source.folder is None or output.folder is None:
-        return False
-    path = output.folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.folder / name, path)
-    except OSError:  # another file system, or one without links
-        return False
-    return True
 
 
 def write_lance(vectors: Rows, output: str) -> None:

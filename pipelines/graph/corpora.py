@@ -11,6 +11,7 @@ from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions, Sources
 from pipelines.demo.corpora import DemoCorpora, run_demo_corpora
+from pipelines.graph.quality import kept_rows
 from pipelines.graph.sources import DEMO, demo_sources, is_own, own_sources, own_weights
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
@@ -22,10 +23,11 @@ _DEMO_VALID = 0.02  # of the documents; its pictures and pairs name their splits
 
 @dataclass(frozen=True)
 class Corpora:
-    """By corpus: `prepared` rows and how they are `mixed`, of the corpora that have a source; `own`
-    are those of the user, `needed` those that are trained on."""
+    """By corpus: `prepared` rows, those of them that are `kept` and how they are `mixed`, of the
+    corpora that have a source; `own` are those of the user, `needed` those that are trained on."""
 
     prepared: Mapping[str, Stage]
+    kept: Mapping[str, Stage]
     mixed: Mapping[str, Stage]
     tokenizer: Stage
     own: frozenset[str]
@@ -130,14 +132,14 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     words = [name for name, m in MODALITIES.items() if m.texts]
     if not own and not seen.intersection(words):
         seen |= {*words}  # pictures of the demo only: later stages want its words
-    learnt_from = {c: prepared[c] for c in words if c in seen & prepared.keys()}
+    kept = kept_rows(config, prepared, own, [_named_by(MODALITIES[c], prepared) for c in needed])
+    learnt_from = {c: kept[c] for c in words if c in seen & kept.keys()}
     tokenizer = _tokenizer(config, learnt_from, initial)
     mixed: dict[str, Stage] = {}
     for corpus in needed:
         modality = MODALITIES[corpus]
         # Without a source of their own, pictures and text are those of one's own pairs.
-        rows = prepared[_named_by(modality, prepared)]
-        inputs = {"prepared": rows}
+        inputs = {"prepared": kept[_named_by(modality, prepared)]}
         if modality.tokenized:
             inputs["tokenizer"] = tokenizer
         if modality.leaves_out:
@@ -154,7 +156,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
             own=_own_option(modality, prepared, own),
         )
         mixed[corpus] = _of_data(f"mix-{corpus}", modality.mix, mix, inputs, version=3)
-    return Corpora(prepared, mixed, tokenizer, own, tuple(needed))
+    return Corpora(prepared, kept, mixed, tokenizer, own, tuple(needed))
 
 
 def _named_by(modality: ModalityData, prepared: Mapping[str, Stage]) -> str:

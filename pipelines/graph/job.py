@@ -94,7 +94,7 @@ def _report(
             **{n: node for suite in suites.values() for n, node in suite.stages.items()},
             "export": export,
             **evaluation.baselines,
-            **{s.name: s for s in corpora.prepared.values() if s.name in used},
+            **{f"prepare-{c}": s for c, s in corpora.kept.items() if s.name in used},
             **{s.name: s for s in corpora.mixed.values() if s.name in used},
         },
         code=("pipelines.evaluation.scores", "pipelines.report"),

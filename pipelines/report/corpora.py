@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.charts import bar_chart
-from momo_platform.data.card import CARD
+from momo_platform.data.artifacts import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
 from momo_platform.stages import Artifact
 from pipelines.report.words import corpus_in_words

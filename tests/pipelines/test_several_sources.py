@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from preparing import Folder
 
-from momo_platform.data.artifacts import Mixture, PreparedRows
-from momo_platform.data.card import CARD
+from momo_platform.data.artifacts import CARD, Mixture, PreparedRows
 from momo_platform.data.dataset import open_rows
 from momo_platform.data.order import SampleOrder
 from momo_platform.stages import UserError, fingerprint, make_plan, open_storage

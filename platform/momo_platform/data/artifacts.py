@@ -18,6 +18,7 @@ from momo_platform.stages.storage.place import Place
 
 INDEX, MIXTURE, LEFT_OUT = "index.json", "mixture.json", "left_out.parquet"
 SHARDS, HELD_OUT, VALID = "shards", "held-out", "valid"
+CARD, CARD_PAGE = "card.json", "card.md"
 FORMAT, MIXTURE_FORMAT = 2, 1
 
 
@@ -106,6 +107,10 @@ class Rows(ArtifactPlace):
 
 class PreparedRows(Rows):
     """What a corpus's preparation leaves."""
+
+    def card(self) -> dict[str, Any]:
+        """What `card.json` says (card.py). Raises FileNotFoundError where there is none."""
+        return json.loads(self.place.read(CARD))
 
 
 class Mixture(Rows):

@@ -21,11 +21,12 @@ from typing import Any
 
 from PIL import Image
 
+from momo_platform.data.artifacts import CARD, CARD_PAGE
 from momo_platform.data.card_page import markdown
 from momo_platform.data.config import Kind, SourceConfig
 from momo_platform.data.readers.base import Ignored
 
-CARD, CARD_PAGE, CARD_SAMPLES = "card.json", "card.md", "card_samples"
+CARD_SAMPLES = "card_samples"
 FORMAT = 1
 STEPS = ("read", "quarantined", "duplicates", "near_duplicates", "kept")
 SPLIT_NAMES = ("train", "valid", "test")

@@ -14,6 +14,10 @@ STEP_NAMES = {
     "duplicates": "exact duplicates",
     "near_duplicates": "near duplicates of held-out pictures",
     "kept": "kept",
+    "language": "in another language",
+    "tested": "like a picture of a test set",
+    "near_text": "near duplicates of another text",
+    "score": "with a low score",
 }
 HISTOGRAM_NAMES = {
     "width": "Width in pixels, before it was capped",
@@ -85,6 +89,24 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(["picture", *head] if with_pictures else head, rows, 0)
 
 
+def _quality(quality: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Which of the usable rows are left out"
+    yield ""
+    if (least := quality["least_score"]) is not None:
+        yield f"The lowest score that is kept is {least:.4f}."
+        yield ""
+    if quality["reasons"]:
+        reasons = [[plain(r), f"{n:,}"] for r, n in quality["reasons"].items()]
+        yield from _table(["reason", "rows"], reasons, 1)
+    rows = [
+        [STEP_NAMES[step], plain(one["source"]), plain(one["key"]), plain(one["reason"])]
+        for step, some in quality["examples"].items()
+        for one in some
+    ]
+    if rows:
+        yield from _table(["step", "source", "for example", "reason"], rows, 0)
+
+
 def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     kept = card["steps"][-1]["rows"]
     yield f"# Corpus {card['name']}"
@@ -107,6 +129,8 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         reasons = [[plain(r), f"{n:,}"] for r, n in card["reasons"].items()]
         yield from _table(["reason", "rows"], reasons, 1)
+    if quality := card.get("quality"):
+        yield from _quality(quality)
     if unread := card.get("ignored"):
         yield "## What is not read"
         yield ""
@@ -130,7 +154,7 @@ def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"`{files['sha256']}`"
     yield ""
     if card["histograms"]:
-        yield "## Sizes"
+        yield "## Sizes" + (" before rows were left out for their quality" if quality else "")
         yield ""
     for name, histogram in card["histograms"].items():
         yield from _histogram(name, histogram)

@@ -16,7 +16,7 @@ from PIL import Image
 from preparing import Folder
 
 from momo_platform.data import contained
-from momo_platform.data.card import CARD, CARD_PAGE
+from momo_platform.data.artifacts import CARD, CARD_PAGE
 from momo_platform.data.config import PrepareConfig
 from momo_platform.data.filesystems import list_files
 from momo_platform.data.images import BadImage, ImageConfig, prepare_image

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from momo_platform.data.card import CARD
+from momo_platform.data.artifacts import CARD
 from momo_platform.data.config import Requirement
 from momo_platform.data.packages import fetch
 

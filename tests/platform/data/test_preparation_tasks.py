@@ -11,7 +11,7 @@ import pytest
 from preparing import Folder, in_other_order, picture, pour, with_schema, write_jsonl
 
 from momo_platform.data import prepare, tasks
-from momo_platform.data.card import CARD
+from momo_platform.data.artifacts import CARD
 from momo_platform.data.config import PrepareConfig, SourceConfig
 from momo_platform.data.digests import FILES
 from momo_platform.data.merge import QUARANTINE

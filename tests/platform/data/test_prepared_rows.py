@@ -11,7 +11,7 @@ from pictures_alike import drawing, encoded, reencoded
 from preparing import Folder, in_other_order, picture, with_schema, write_jsonl
 
 from momo_platform.data import mapping, prepare
-from momo_platform.data.card import CARD
+from momo_platform.data.artifacts import CARD
 from momo_platform.data.config import Kind, PrepareConfig, SourceConfig
 from momo_platform.data.digests import FILES
 from momo_platform.data.listers import ListFiles

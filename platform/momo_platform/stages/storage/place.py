@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -137,3 +138,22 @@ class Place:
     def remove(self, name: str) -> None:
         """A file or a folder with all in it; fine where it is gone."""
         self._files.remove(self._inner(name))
+
+
+def copy_file(source: Place, target: Place, name: str) -> None:
+    """A file of another place under the same name: a hard link where both are folders of one file
+    system, else a copy. One that is there already goes. Raises FileNotFoundError."""
+    target.remove(name)
+    if source.folder is not None and target.folder is not None:
+        path = target.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.folder / name, path)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    with source.open(name) as origin, target.writing(name) as path, path.open("wb") as copy:
+        shutil.copyfileobj(origin, copy, 2**24)
