@@ -186,7 +186,7 @@ def looks_of(count: int, seed: int) -> list[bytes]:
 def near_rows(quick: bool) -> list[Row]:
     """Microseconds a row that is looked up among so many held-out pictures."""
     sizes = (2_000, 20_000) if quick else (20_000, 500_000)
-    asked = looks_of(8_192, 7)
+    asked = looks_of(20_480, 7)  # as many rows as a bucket of pictures of 25 kB has
     indexes = {count: LookIndex(looks_of(count, 1), 4) for count in sizes}
 
     def look_up(count: int) -> float:

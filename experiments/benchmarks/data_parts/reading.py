@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from experiments.benchmarks.data_parts.slow_store import slow_store
@@ -159,8 +160,9 @@ def first_batch_rows(quick: bool) -> list[Row]:
     ]
 
 
-def steady_rate(root: str, path: str, size: int, batches: int) -> float:
-    """In a process: samples a second behind the first windows' row groups."""
+def steady_rate(root: str, path: str, size: int, batches: int) -> tuple[float, float]:
+    """In a process: samples a second behind the first windows' row groups, and microseconds of
+    processor time for each, of this process and its readers."""
     loader = Loader(
         ShardDataset(Place(root, path)),
         partial(crops, size=size),
@@ -171,10 +173,18 @@ def steady_rate(root: str, path: str, size: int, batches: int) -> float:
     stream = loader.iterate(0)
     for _ in range(8):
         next(stream)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), _processor_seconds()
     for _ in range(batches):
         next(stream)
-    return batches * BATCH / (time.perf_counter() - started)
+    rate = batches * BATCH / (time.perf_counter() - started)
+    return rate, 1e6 * (_processor_seconds() - worked) / (batches * BATCH)
+
+
+def _processor_seconds() -> float:
+    """Of this process and those that it started and that still run."""
+    here = psutil.Process()
+    times = [process.cpu_times() for process in (here, *here.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 def steady_rows(quick: bool) -> list[Row]:
@@ -193,13 +203,31 @@ def steady_rows(quick: bool) -> list[Row]:
             for name in here.names():
                 there.write(name, here.read(name))
 
-            def rate(place: Place, size: int = size, batches: int = batches) -> float:
+            worked: dict[str, list[float]] = {there.root: [], here.root: []}
+
+            def rate(
+                place: Place,
+                size: int = size,
+                batches: int = batches,
+                worked: dict[str, list[float]] = worked,
+            ) -> float:
                 with _own_cache():
                     given: tuple[Any, ...] = (place.root, place.path, size, batches)
-                    return in_a_process(steady_rate, *given)
+                    found, processor = in_a_process(steady_rate, *given)
+                worked[place.root].append(processor)
+                return found
 
             calls = {"bucket": partial(rate, there), "folder": partial(rate, here)}
             rates = in_turn(runs, calls, f"{kind}, samples/s")
+            found.append(
+                compare(
+                    f"{kind}, {size} px: processor time of a sample from a bucket",
+                    worked[there.root],
+                    "from a local folder",
+                    worked[here.root],
+                    unit="µs",
+                )
+            )
             found.append(
                 compare(
                     f"{kind}, {size} px: from a bucket, {LATENCY * 1000:.0f} ms late",
