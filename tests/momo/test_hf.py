@@ -243,7 +243,8 @@ def test_card_tells_recipe_corpora_licence_and_measurements():
         "| emoji | CC-BY 4.0 | 8076 |",
         "| own | – | – |",
         "| mnist | probe \\| accuracy | 0.937 | 60 | – |",
-        'AutoModel.from_pretrained("apples")',
+        'AutoModel.from_pretrained("apples", trust_remote_code=True)',
+        'SentenceTransformer("apples", trust_remote_code=True)',
     ):
         assert words in card
     empty = render_card("bare", recipe={})
