@@ -12,7 +12,9 @@ from momo.config import ModelConfig
 from momo.export import save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
+from momo_platform.stages import UserError
 from pipelines import push, to_transformers
+from pipelines.commands import api
 
 CONFIG = ModelConfig(width=32, depth=1, heads=2, vocab_size=90, decoder_width=16)
 WORDS = ["a red apple", "tree"]
@@ -86,6 +88,10 @@ def test_a_dry_run_lists_files_and_the_cards_head_without_network_and_token(
         "nothing",
     ):
         assert words in told
+    api.push("me/apples", model=model, licence="mit", dry_run=True)
+    assert "  license: mit" in capsys.readouterr().out
+    with pytest.raises(UserError, match="push of"):
+        api.push("me/apples", model=model, dry_run=True)
 
 
 def test_what_can_not_be_pushed_is_told_in_a_line(model, no_token, tmp_path, capsys):
