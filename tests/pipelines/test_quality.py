@@ -30,8 +30,8 @@ from pipelines.evaluation.datasets import DataSetPlace
 from pipelines.graph import build_graph
 from pipelines.quality import (
     KeepConfig,
-    PairScorer,
     LooksConfig,
+    PairScorer,
     run_quality,
     run_tested_pictures,
 )
