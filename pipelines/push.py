@@ -98,7 +98,7 @@ def _check_token() -> None:
 @contextmanager
 def _folder(model: Path, repo: str, licence: str) -> Iterator[Path]:
     """What is uploaded: `model` itself where `momo export` wrote it, else what that would write."""
-    if (model / CARD).is_file() and _is_written_for_transformers(model):
+    if (model / CARD).is_file() and _is_written_by_export(model):
         _check_card(model / CARD, licence)
         yield model
         return
@@ -118,11 +118,13 @@ def _folder(model: Path, repo: str, licence: str) -> Iterator[Path]:
         yield Path(place)
 
 
-def _is_written_for_transformers(model: Path) -> bool:
+def _is_written_by_export(model: Path) -> bool:
+    """For transformers, or for an engine."""
     file = model / "config.json"
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("model_type") == (
-        "momo"
-    )
+    if not file.is_file():
+        return False
+    document = json.loads(file.read_text(encoding="utf-8"))
+    return document.get("model_type") == "momo" or "engine" in document
 
 
 def _check_card(card: Path, licence: str) -> None:

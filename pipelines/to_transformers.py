@@ -89,6 +89,10 @@ def _export(arguments: Sequence[str] | None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return _told(output)
+
+
+def _told(output: Path) -> int:
     print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")
     return 0
 

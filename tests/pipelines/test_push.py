@@ -127,6 +127,14 @@ def test_a_folder_of_export_goes_as_it_is_with_the_card_one_wrote(model, tmp_pat
     assert push.main([*command, "--licence", "apache-2.0"]) == 2
     assert "change it there" in capsys.readouterr().err
 
+    engine = tmp_path / "engine"  # another format goes as it is, too
+    engine.mkdir()
+    (engine / "config.json").write_text('{"model": {}, "engine": {"format": "onnx"}}')
+    (engine / "README.md").write_text("---\nlicense: mit\n---\n")
+    (engine / "text.onnx").write_bytes(b"graph")
+    assert push.main(["--model", str(engine), "--repo", "me/apples", "--dry-run"]) == 0
+    assert "text.onnx" in capsys.readouterr().out
+
 
 def test_a_hub_that_refuses_is_told_and_a_public_repository_is_no_private_one(
     model, hub, monkeypatch, capsys
