@@ -20,7 +20,8 @@ from momo.hf.configuration import MoMoConfig
 from momo.model import MoMo
 
 # The pipeline for zero-shot classification logs an error for a class that it does not know by name.
-MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.setdefault("momo", "MoMoModel")
+_KNOWN: Any = MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
+_KNOWN.setdefault("momo", "MoMoModel")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -67,10 +66,8 @@ def _is_array(value: Any, dimensions: int) -> bool:
 def _open(image: Any) -> Image.Image:
     """As `momo.pictures.open_picture`; of arrays and tensors also [C, H, W] (C: 1, 3 or 4), as
     `transformers` has them."""
-    if isinstance(image, str) and image.startswith("data:image/"):
-        image = _from_data_uri(image)
-    elif isinstance(image, str) and image.startswith(("http://", "https://")):
-        raise ValueError(f"{image}: addresses are not fetched; give a file or a PIL picture")
+    if isinstance(image, str):
+        return _named(image)
     if isinstance(image, torch.Tensor):
         image = image.numpy(force=True)
     if _is_array(image, 3) and image.shape[-1] not in _CHANNELS and image.shape[0] in _CHANNELS:
@@ -78,12 +75,19 @@ def _open(image: Any) -> Image.Image:
     return open_picture(image)
 
 
-def _from_data_uri(uri: str) -> Image.Image:
-    told, _, encoded = uri.partition(",")
+def _named(name: str) -> Image.Image:
+    """The picture of a path or a data URI."""
+    if name.startswith(("http://", "https://")):
+        raise ValueError(f"{name}: addresses are not fetched; give a file or a PIL picture")
+    if not name.startswith("data:image/"):
+        return open_picture(name)
+    told, _, encoded = name.partition(",")
     try:
-        return Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
-    except (binascii.Error, OSError) as error:  # Pillow's UnidentifiedImageError is an OSError
+        opened = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+        opened.load()
+    except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
         raise ValueError(f"{told[:40]},…: no picture as base64 ({error})") from error
+    return open_picture(opened)
 
 
 _TEXT_KWARGS: Any = {"padding": True, "truncation": True}
