@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.exit_codes import exit_code
+from momo_platform.stages import UserError
 from pipelines.demo.corpora import LICENCES
+from pipelines.export_engines import add_options, export_engine, is_engine
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--licence", default="", metavar="ID", help="of the weights, e.g. apache-2.0"
     )
+    add_options(result)
     return result
 
 
@@ -77,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     folder, output = Path(options.model), Path(options.output)
+    if is_engine(options):
+        export_engine(options, *_facts(folder))
+        return _told(output)
     from momo.hf import from_exported, render_card
     from momo.weight_files import with_mode
 
@@ -101,6 +107,21 @@ def _export(arguments: Sequence[str] | None) -> int:
         origin=config.get("origin", ()),
     )
     (output / "README.md").write_text(card, encoding="utf-8")
+    return _told(output)
+
+
+def _facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The recipe and the report beside an exported model. Raises UserError without a model."""
+    from momo.export import read_config
+
+    try:
+        report = read_report(folder)
+        return recipe(read_config(folder), report), report
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {folder}: {error}") from error
+
+
+def _told(output: Path) -> int:
     print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")
     return 0
 

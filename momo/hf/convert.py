@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-import momo
+from momo.export import load_embedder
 from momo.hf.configuration import MoMoConfig
 from momo.hf.modeling import MoMoModel
 from momo.hf.processing import MoMoImageProcessor, MoMoProcessor, make_tokenizer
@@ -16,7 +16,7 @@ def from_exported(path: str | os.PathLike[str]) -> tuple[MoMoModel, MoMoProcesso
 
     Both have `save_pretrained`. Raises FileNotFoundError naming the missing file.
     """
-    exported = momo.load(path, "cpu")
+    exported = load_embedder(path, "cpu")
     config = MoMoConfig.from_model_config(
         exported.model.config, exported.text_length, published(origin_of(path)) or None
     )
