@@ -35,15 +35,15 @@ class Ranges:
     middle: np.ndarray
 
     @classmethod
-    def of(cls, sample: np.ndarray, outside: float = 0.001) -> Ranges:
-        """Of a sample [N, E] of the vectors: all but a share of `outside` of its numbers lie within
-        each dimension's range; what lies outside has the code at its end. Raises ValueError for an
-        empty sample."""
+    def of(cls, sample: np.ndarray) -> Ranges:
+        """From the smallest to the largest number of each dimension of a sample [N, E] of the
+        vectors; what lies outside has the code at the end. Raises ValueError for an empty sample.
+        """
         if not len(sample):
             raise ValueError("ranges of int8 codes are of a sample of vectors: give at least one")
-        low, high = np.quantile(sample, [outside / 2, 1 - outside / 2], axis=0).astype(np.float32)
+        low, high = sample.min(axis=0), sample.max(axis=0)
         step = np.maximum((high - low) / 254, 1e-9)
-        return cls(step, (low + high) / 2)
+        return cls(step.astype(np.float32), ((low + high) / 2).astype(np.float32))
 
     def codes(self, vectors: np.ndarray) -> np.ndarray:
         """float32 [N, E] → int8 [N, E], -127 to 127."""
