@@ -54,7 +54,7 @@ def held_out_pairs(model: Path) -> Captioned | None:
     if not prepared:
         return None
     artifact = storage.artifact_of(prepared[-1])
-    found = pairs(DataSet("held-out"), Roots(artifacts={"own-pair": artifact}))
+    found = pairs(DataSet("held-out", "pairs", "", ""), Roots(artifacts={"own-pair": artifact}))
     return found if isinstance(found, Captioned) else None
 
 
