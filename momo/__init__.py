@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from momo.classifier import Classifier, load_classifier, save_classifier
+    from momo.embedder import AnyEmbedder
     from momo.export import Embedder, load
 
 _MODULES = {
+    "AnyEmbedder": "embedder",
     "Embedder": "export",
     "load": "export",
     "Classifier": "classifier",
     "load_classifier": "classifier",
     "save_classifier": "classifier",
 }
-__all__ = ["Classifier", "Embedder", "load", "load_classifier", "save_classifier"]
+__all__ = ["AnyEmbedder", "Classifier", "Embedder", "load", "load_classifier", "save_classifier"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,9 +23,9 @@ from torch import nn
 from momo.device import device_of, find_device
 from momo.evaluation.finetune import Examples, FineTuned, outputs_of
 from momo.evaluation.momo_encoder import MoMoTrunk
-from momo.export import CONFIG, TOKENIZER, load_model, save
+from momo.export import CONFIG, TOKENIZER, load_model, save, with_layers_kept
 from momo.pictures import Picture, is_one_picture, open_picture
-from momo.precision import Precision, check_precision, keep_linear_layers_in_bf16
+from momo.precision import Precision, check_device, check_precision, float_part
 from momo.tokenizer import encode_pairs, encode_texts, load_tokenizer
 from momo.transforms import stack_pictures
 from momo.weight_files import save_tensors
@@ -100,7 +100,8 @@ def load_classifier(
     """
     place = Path(folder)
     check_precision(precision)
-    found = find_device(device)
+    found = find_device("cpu" if precision == "int8" and device is None else device)
+    check_device(precision, found)
     model = load_model(place)
     entry = json.loads((place / CONFIG).read_text(encoding="utf-8")).get("classifier")
     if entry is None:
@@ -111,8 +112,7 @@ def load_classifier(
         raise FileNotFoundError(f"{place / HEAD} is missing: save the classifier again")
     tuned = FineTuned(MoMoTrunk(model), len(entry["classes"]), 0.0)
     tuned.head.load_state_dict(load_file(place / HEAD))
-    if precision == "bf16":
-        keep_linear_layers_in_bf16(tuned)
+    with_layers_kept(tuned, precision)
     tokenizer = None if entry["inputs"] == "image" else load_tokenizer(place / TOKENIZER)
     return Classifier(
         tuned.to(found).eval(),
@@ -197,7 +197,7 @@ class Classifier:
         if not count:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         examples = Examples(ids, np.zeros(count, dtype=np.int64), pixels)
-        outputs = outputs_of(self.tuned, examples, batch_size, self.precision)
+        outputs = outputs_of(self.tuned, examples, batch_size, float_part(self.precision))
         return nn.functional.softmax(torch.from_numpy(outputs), dim=-1).numpy()
 
     def _require(self, texts: bool, images: bool) -> None:

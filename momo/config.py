@@ -31,6 +31,9 @@ class TaskConfig:
     Without, each has its own, where only what it predicts is masked: more computing, for ablations.
     `contrastive_chunk` above 0 embeds that many rows at a time for the contrastive loss and again
     in the backward pass, so that memory no longer grows with the batch; the loss stays the same.
+    `contrastive_prefixes`: the contrastive loss is also that of so many first numbers of the
+    vectors, each length as much as the whole: they can be cut there later (Matryoshka
+    representation learning, arXiv 2205.13147).
     `extra_objectives`: weights of objectives that have no field here, by name, and their own
     options as NAME.OPTION.
     """
@@ -51,6 +54,7 @@ class TaskConfig:
     shared_passes: bool = True
     # Changes how the loss is computed, not what: no part of a fingerprint.
     contrastive_chunk: int = field(default=0, metadata={"semantic": False})
+    contrastive_prefixes: tuple[int, ...] = field(default=(), metadata={"absent_at": ()})
     extra_objectives: dict[str, float] = field(
         default_factory=dict, hash=False, metadata={"absent_at": {}}
     )
@@ -68,6 +72,11 @@ class TaskConfig:
                 )
         if self.contrastive_chunk < 0:
             raise ValueError(f"task.contrastive_chunk={self.contrastive_chunk}: give 0 or more")
+        lengths = self.contrastive_prefixes
+        if any(n < 1 for n in lengths) or list(lengths) != sorted(set(lengths)):
+            raise ValueError(
+                f"task.contrastive_prefixes={list(lengths)}: give lengths above 0, in rising order"
+            )
         if self.matching_group < 2:
             raise ValueError(f"task.matching_group={self.matching_group}: give at least 2")
         for name in OBJECTIVES:

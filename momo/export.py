@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import nn
 
 from momo.attention import patch_attention
-from momo.by_length import encode_by_length, text_lengths
 from momo.config import exported_shape
 from momo.device import device_of, find_device, to_device
+from momo.embedder import AnyEmbedder
 from momo.embeddings import normalise_pixels
+from momo.int8 import keep_blocks_in_int8
 from momo.masking import PAD
 from momo.model import MoMo
-from momo.pictures import Picture, is_one_picture, open_picture
+from momo.pictures import open_picture
 from momo.precision import (
     Precision,
     at_precision,
+    check_device,
     check_precision,
+    float_part,
     keep_linear_layers_in_bf16,
 )
-from momo.tokenizer import load_tokenizer, padded, token_ids
-from momo.transforms import stack_pictures
+from momo.tokenizer import load_tokenizer
 from momo.weight_files import save_tensors
 
+__all__ = ["Embedder", "load", "load_embedder", "load_model", "open_picture", "save"]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-_WINDOW = 32  # batches of texts that are ordered by length at a time
 
 
 def save(
@@ -55,19 +61,32 @@ def save(
         (folder / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
 
 
+def _existing(folder: Path, name: str) -> Path:
+    if not (folder / name).exists():
+        raise FileNotFoundError(
+            f"{folder / name} is missing: {folder} holds no exported model; give the folder "
+            "that the export stage wrote, e.g. runs/latest/model"
+        )
+    return folder / name
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `save` wrote as `config.json`. Raises FileNotFoundError that names it."""
+    return json.loads(_existing(folder, CONFIG).read_text(encoding="utf-8"))
+
+
 def load_model(folder: Path) -> MoMo:
     """The model that `save` wrote, or `momo.hf` for transformers, in evaluation mode, on the CPU.
 
     Raises FileNotFoundError that names the missing file, ValueError for another library's model.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).exists():
-            raise FileNotFoundError(
-                f"{folder / name} is missing: {folder} holds no exported model; give the folder "
-                "that the export stage wrote, e.g. runs/latest/model"
-            )
-    document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    weights = load_file(folder / WEIGHTS)
+    document = read_config(folder)
+    if "engine" in document:
+        raise ValueError(
+            f"{folder} holds an engine ({document['engine'].get('format')}), which embeds only: "
+            "give the folder of the model that it was exported from"
+        )
+    weights = load_file(_existing(folder, WEIGHTS))
     shape = exported_shape(document)
     if shape is None:
         kind = document.get("model_type") or document.get("architecture") or "unknown"
@@ -84,33 +103,58 @@ def load_model(folder: Path) -> MoMo:
 def load(
     path: str | os.PathLike[str],
     device: str | torch.device | None = None,
-    precision: Precision = "fp32",
-) -> Embedder:
-    """The exported model in `path`, ready to embed.
+    precision: Precision | None = None,
+) -> AnyEmbedder:
+    """The exported model in `path`, ready to embed: an `Embedder`, or for a folder that `momo
+    export --format onnx`, `openvino` or `torch` wrote, what embeds by that engine.
 
     `device`: cpu, cuda or cuda:N; None: a GPU where torch sees one, else the CPU. `precision`: what
-    products are computed in (`momo.precision.Precision`); vectors are float32 on the CPU always. At
-    `bf16` the linear layers' weights are kept in bf16 too.
+    products are computed in (`momo.precision.Precision`), None: fp32, or the engine's own; vectors
+    are float32 on the CPU always. At `bf16` the linear layers' weights are kept in bf16 too, at
+    `int8` those of the blocks in 8-bit integers.
 
-    Raises FileNotFoundError that names the missing file, ValueError for a device that is not there
-    and for an unknown precision.
+    Raises FileNotFoundError that names the missing file, ValueError for a device that is not there,
+    an unknown precision, int8 on a GPU and another precision than an engine has, ImportError that
+    says what to install for an engine.
     """
-    folder, place = Path(path), find_device(device)
+    folder = Path(path)
+    if precision is not None:
+        check_precision(precision)
+    document = read_config(folder)
+    if "engine" in document:
+        from momo.engines import load_engine
+
+        return load_engine(folder, document, device, precision)
+    return load_embedder(folder, device, precision or "fp32")
+
+
+def load_embedder(
+    path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    precision: Precision = "fp32",
+) -> Embedder:
+    """As `load`, of a folder with weights; what it gives has the `model`."""
+    folder = Path(path)
     check_precision(precision)
-    model = load_model(folder)
-    if precision == "bf16":
-        keep_linear_layers_in_bf16(model)
-    length = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("text_length")
+    place = find_device("cpu" if precision == "int8" and device is None else device)
+    check_device(precision, place)
+    model = with_layers_kept(load_model(folder), precision)
+    length = read_config(folder).get("text_length")
     return Embedder(model.to(place), load_tokenizer(folder / TOKENIZER), length, precision)
 
 
-class Embedder:
-    """Text and pictures into one space of unit vectors [N, embed_dim], computed where the model is.
+def with_layers_kept(model: ModuleT, precision: Precision) -> ModuleT:
+    """The model with its linear layers as `precision` computes them, once and for all."""
+    if precision == "bf16":
+        keep_linear_layers_in_bf16(model)
+    if precision == "int8":
+        keep_blocks_in_int8(model)
+    return model
 
-    Texts are cut to `text_length` tokens, by default the model's `max_text_length`; captions were
-    never longer in training than what the export stage writes here. Raises ValueError for an
-    unknown `precision`.
-    """
+
+class Embedder(AnyEmbedder):
+    """A model in torch, on its device. Raises ValueError for an unknown `precision`; at `int8` the
+    model must have its layers so (`with_layers_kept`)."""
 
     def __init__(
         self,
@@ -120,84 +164,26 @@ class Embedder:
         precision: Precision = "fp32",
     ) -> None:
         check_precision(precision)
-        self.model, self.tokenizer = model.eval(), tokenizer
-        self.precision: Precision = precision
-        longest = model.config.max_text_length
-        self.text_length = min(text_length or longest, longest)
+        super().__init__(model.config, tokenizer, text_length, precision)
+        self.model = model.eval()
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return device_of(self.model)
 
-    def embed(
-        self,
-        texts: Sequence[str] | None = None,
-        images: Sequence[Picture] | None = None,
-        batch_size: int = 256,
-    ) -> np.ndarray:
-        """float32 [N, embed_dim] of `texts` or of `images` (paths, PIL pictures or NumPy arrays,
-        `momo.pictures.Picture`); with both, as many of each, of pairs: the unit vector between the
-        text's and the picture's.
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.inference_mode(), at_precision(float_part(self.precision), self.device):
+            yield
 
-        Raises ValueError for a picture that can't be read or has another shape, for neither
-        argument and for pairs that are not as many, TypeError for what is no picture and for one
-        text or picture that is not in a list.
-        """
-        if texts is None and images is None:
-            raise ValueError("embed takes texts=[...], images=[...] or both")
-        if isinstance(texts, str) or is_one_picture(images):
-            raise TypeError("embed takes a list: write texts=[text] or images=[image]")
-        if texts is not None and images is not None:
-            if len(texts) != len(images):
-                raise ValueError(f"{len(texts)} texts, {len(images)} images: pairs need as many")
-            total = self.embed(texts) + self.embed(images=images)
-            return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-        parts = []
-        if texts is not None:
-            window = _WINDOW * batch_size
-            for start in range(0, len(texts), window):
-                ids = self.token_ids(texts[start : start + window])
-                parts.append(self.embed_ids(ids, batch_size))
-        elif images is not None:
-            for start in range(0, len(images), batch_size):
-                pictures = [open_picture(p) for p in images[start : start + batch_size]]
-                size = self.model.config.image_size
-                parts.append(self.embed_pixels(stack_pictures(pictures, size)))
-        if not parts:
-            return np.zeros((0, self.model.config.embed_dim), dtype=np.float32)
-        return np.concatenate(parts)
+    def _encode_ids(self, ids: np.ndarray) -> np.ndarray:
+        batch = to_device(ids, self.device)
+        return self.model.embed_text(batch, batch != PAD).float().cpu().numpy()
 
-    def similarity(self, texts: Sequence[str], images: Sequence[Picture]) -> np.ndarray:
-        """Cosines float32 [len(texts), len(images)]."""
-        return self.embed(texts=texts) @ self.embed(images=images).T
-
-    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text's tokens, those that the model reads."""
-        return token_ids(self.tokenizer, texts, self.text_length)
-
-    @torch.inference_mode()
-    def embed_ids(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> np.ndarray:
-        """`token_ids` of texts → float32 [N, embed_dim]. Raises ValueError for no texts."""
-        encoded = padded(ids, self.text_length)
-
-        def encode(rows: np.ndarray, longest: int) -> np.ndarray:
-            batch = to_device(encoded[rows, :longest], self.device)
-            return self.model.embed_text(batch, batch != PAD).float().cpu().numpy()
-
-        lengths = text_lengths(encoded != PAD)
-        with at_precision(self.precision, self.device):
-            return encode_by_length(encode, lengths, batch_size, self.device)
-
-    @torch.inference_mode()
-    def embed_pixels(self, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
-        """uint8 [N, 3, H, W] of the model's size → float32 [N, embed_dim]."""
-        parts = []
-        with at_precision(self.precision, self.device):
-            for start in range(0, len(pixels), batch_size):
-                batch = to_device(pixels[start : start + batch_size], self.device)
-                parts.append(self.model.embed_image(normalise_pixels(batch)).float().cpu().numpy())
-        return np.concatenate(parts)
+    def _encode_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        batch = to_device(pixels, self.device)
+        return self.model.embed_image(normalise_pixels(batch)).float().cpu().numpy()
 
     def attention(self, pixels: np.ndarray, text: str | Sequence[int] | None = None) -> np.ndarray:
         """How much the model looks at each patch of a picture, uint8 [3, H, W] of its size, given a
@@ -209,5 +195,5 @@ class Embedder:
             encoded = np.array([[one for one in found if one != PAD]], dtype=np.int64)
             ids = to_device(encoded, self.device)
         picture = to_device(pixels[None], self.device)
-        with at_precision(self.precision, self.device):
+        with at_precision(float_part(self.precision), self.device):
             return patch_attention(self.model, picture, ids).cpu().numpy()

@@ -121,7 +121,7 @@ class MoMo(nn.Module):
         only these tokens come out, and the last block makes no others."""
         layers = self if layers is None else layers
         attention_mask = _attention_mask(mask)
-        if tokens.device.type != "cpu" or torch.is_grad_enabled():
+        if tokens.device.type != "cpu" or torch.is_grad_enabled() or _is_traced():
             return _through_layers(layers, tokens, attention_mask, wanted)
         rows, length = tokens.shape[:2]
         count = max(1, min(rows, round(rows * length / CPU_TOKENS)))
@@ -254,12 +254,17 @@ class MoMo(nn.Module):
 
 def _attention_mask(mask: Tensor | None) -> Tensor | None:
     """bool [B, T] → [B, 1, 1, T], or None where every token may be seen: attention is slower with
-    a mask. Looked up on CPUs only: a GPU would have to be waited for, and a graph that is exported
-    holds for other masks too."""
+    a mask. Looked up on CPUs only: a GPU would have to be waited for, and what is traced holds for
+    other masks too."""
     if mask is None:
         return None
-    look = mask.device.type == "cpu" and not torch.compiler.is_exporting()
+    look = mask.device.type == "cpu" and not _is_traced()
     return None if look and bool(mask.all()) else mask[:, None, None, :]
+
+
+def _is_traced() -> bool:
+    """Whether a graph is made of this: by torch.compile, torch.export or torch.jit.trace."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _through_layers(

@@ -116,6 +116,14 @@ class ModelConfig:
                 f"set model.extra_modalities (--model.extra-modalities {' '.join(lacking)})"
             )
 
+    def check_prefixes(self, lengths: Iterable[int]) -> None:
+        """Raises ValueError for prefixes that are no part of a vector."""
+        if wrong := [n for n in lengths if n >= self.embed_dim]:
+            raise ValueError(
+                f"task.contrastive_prefixes has {wrong}, and model.embed_dim={self.embed_dim}: the "
+                "whole vectors count anyway; give shorter ones"
+            )
+
     @property
     def num_patches(self) -> int:
         """Patches of one picture, without the [CLS] token."""

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Precision = Literal["fp32", "tf32", "bf16"]
+FloatPrecision = Literal["fp32", "tf32", "bf16"]
 """`fp32`: plain products. `tf32`: products of 10-bit mantissas added up in fp32, on GPUs that have
 them; on CPUs the same as `fp32`. `bf16`: autocast, products in bf16."""
+Precision = Literal["fp32", "tf32", "bf16", "int8"]
+"""`FloatPrecision`, or `int8`: the blocks' products of 8-bit integers (`momo.int8`). On CPUs, for
+finished models."""
 
 
 def check_precision(precision: str) -> None:
@@ -21,8 +24,30 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"precision={precision!r}: give {', '.join(get_args(Precision))}")
 
 
+def check_float_precision(precision: str) -> None:
+    """Raise ValueError for what is no `FloatPrecision`."""
+    if precision not in get_args(FloatPrecision):
+        known = ", ".join(get_args(FloatPrecision))
+        hint = "; int8 is for models that momo.load opens" if precision == "int8" else ""
+        raise ValueError(f"precision={precision!r}: give {known}{hint}")
+
+
+def check_device(precision: str, device: torch.device) -> None:
+    """Raise ValueError for an unknown precision, and for one that the device does not compute."""
+    check_precision(precision)
+    if precision == "int8" and device.type != "cpu":
+        raise ValueError(
+            f"precision='int8' is for CPUs, not for {device}: give bf16 there, or device='cpu'"
+        )
+
+
+def float_part(precision: Precision) -> FloatPrecision:
+    """What is not computed in int8: in an int8 model that is fp32."""
+    return "fp32" if precision == "int8" else precision
+
+
 @contextmanager
-def at_precision(precision: Precision, device: torch.device) -> Iterator[None]:
+def at_precision(precision: FloatPrecision, device: torch.device) -> Iterator[None]:
     """What is computed on `device` inside is computed so; afterwards all is as it was.
 
     The choice of TF32 is the process's, not the thread's: another thread that computes meanwhile
@@ -30,7 +55,7 @@ def at_precision(precision: Precision, device: torch.device) -> Iterator[None]:
     """
     import torch
 
-    check_precision(precision)
+    check_float_precision(precision)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     with _products_in_tf32(precision == "tf32" and device.type == "cuda"), autocast:
         yield

@@ -44,6 +44,7 @@ class MoMoTask(nn.Module):
     def __init__(self, model: MoMo, config: TaskConfig) -> None:
         super().__init__()
         model.config.check_has(config.modalities)
+        model.config.check_prefixes(config.contrastive_prefixes)
         self.model = model
         self.config = config
         self.weights: dict[str, float] = config.objectives

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 from momo.config import ModelConfig, TaskConfig
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo_platform.bounds import check_bounds
 from momo_platform.data.config import MAX_BITS, NEAR_BITS, ImageConfig
 from momo_platform.stages import UserError
@@ -83,7 +83,7 @@ class EvaluationConfig:
     """Each layer learns at this times the rate of the one above."""
     limit: int = 0
     """Use so many examples of each part at most, evenly spread, for a quick look; 0: all."""
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     """Of the evaluated models' products, fine-tunings included: bf16 and, on GPUs, tf32 are faster
     and move values by less than their intervals."""
     stages: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ class QualityOptions:
     decontaminate: bool = False
     """Leave out pictures that look like one of a test set: those of the folder --evaluation.data,
     of the demo's tasks that are run and of tasks of your own."""
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     """Of the score model's products."""
     gpus: float | None = field(default=None, metadata=MECHANICS)
     """Of each process that scores; without a number one where the cluster has any, else none."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from momo.config import ModelConfig
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import (
     Stage,
@@ -84,7 +84,7 @@ class EvaluateOptions:
     cpus: float = 1.0
     gpus: float = 0.0
     """Of each task that runs a model; without them it runs on CPUs."""
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     """Of the models' products: fp32, tf32 (on GPUs) or bf16."""
     storage: str = "runs"
     cluster: str = "auto"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.quality.config import QualityConfig
 from momo_platform.stages import Artifact, Context, by_role
@@ -42,7 +42,7 @@ class KeepConfig:
     cluster has any."""
 
     selection: QualityConfig
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     gpus: float | None = field(default=None, metadata=MECHANICS)
 
 
@@ -132,7 +132,9 @@ class PairScorer:
     """Rows' scores, float32 [rows]. Raises UserError for a model that has no space of pictures and
     texts, and for a folder without a model."""
 
-    def __init__(self, model: Artifact, captions: str, precision: Precision, device: str) -> None:
+    def __init__(
+        self, model: Artifact, captions: str, precision: FloatPrecision, device: str
+    ) -> None:
         self._model, self._captions = model, captions
         self._how = {"precision": precision, "device": device}
         self.columns = ("image", captions)

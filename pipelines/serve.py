@@ -54,7 +54,7 @@ class ServeOptions:
     gpus: float = 0.0
     """Of each replica; 0.5: two share one. Without one the model runs on CPUs."""
     precision: Precision = "fp32"
-    """Of the model's products: fp32, tf32 (on GPUs) or bf16."""
+    """Of the model's products: fp32, tf32 (on GPUs), bf16 or int8 (on CPUs)."""
     batch_size: int = 64
     batch_wait_ms: float = 1.0
     limits: Limits = Limits()

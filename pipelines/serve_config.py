@@ -28,9 +28,9 @@ _HEAD = """\
 #     MOMO_MODEL=$PWD/runs/latest/model serve run pipelines/serve.yaml
 #     serve deploy pipelines/serve.yaml            # on a running Ray, which has MOMO_MODEL
 #
-# Or give folders below `args`, absolute ones: model, index, keys; and precision (fp32, tf32, bf16).
-# A GPU: num_gpus below `ray_actor_options`. Deploying again with another model replaces it without
-# a failed request. Give keys before another host than 127.0.0.1.
+# Or give folders below `args`, absolute ones: model, index, keys; and precision (fp32, tf32, bf16,
+# int8). A GPU: num_gpus below `ray_actor_options`. Deploying again with another model replaces it
+# without a failed request. Give keys before another host than 127.0.0.1.
 """
 
 

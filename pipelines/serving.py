@@ -60,14 +60,14 @@ class ServedMoMo:
         torch.set_num_threads(threads)
         self.embedder = load(folder, device, precision)
         self.name = model_name(folder)
-        self.dimensions = self.embedder.model.config.embed_dim
+        self.dimensions = self.embedder.config.embed_dim
         if device != "cpu":
             self._warm_up()
 
     def _warm_up(self) -> None:
         """What a GPU does once, so that no request waits for it: its context, its libraries'
         kernels for small and large batches, memory for them."""
-        side = self.embedder.model.config.image_size
+        side = self.embedder.config.image_size
         for count in _WARM:
             self.texts(self.embedder.token_ids(["warm"]) * count)
             self.pictures([np.zeros((3, side, side), dtype=np.uint8)] * count)

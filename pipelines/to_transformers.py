@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from momo_platform.exit_codes import exit_code
+from momo_platform.stages import UserError
 from pipelines.demo.corpora import LICENCES
+from pipelines.export_engines import add_options, export_engine, is_engine
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--licence", default="", metavar="ID", help="of the weights, e.g. apache-2.0"
     )
+    add_options(result)
     return result
 
 
@@ -83,13 +86,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _export(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
-    output = Path(options.output)
+    folder, output = Path(options.model), Path(options.output)
+    if is_engine(options):
+        export_engine(options, *_facts(folder))
+        return _told(output)
     try:
-        write_folder(Path(options.model), output, options.name, options.licence)
+        write_folder(folder, output, options.name, options.licence)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return _told(output)
+
+
+def _facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The recipe and the report beside an exported model. Raises UserError without a model."""
+    from momo.export import read_config
+
+    try:
+        report = read_report(folder)
+        return recipe(read_config(folder), report), report
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {folder}: {error}") from error
 
 
 def _told(output: Path) -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from momo.export import Embedder
+    from momo.embedder import AnyEmbedder
 
 T = TypeVar("T")
 ALL_SPLITS = ("test", "valid", "train")
@@ -133,7 +133,7 @@ class ShardEmbedder:
         yield {"file": made, "number": task["number"]}
 
     @cached_property
-    def model(self) -> Embedder:
+    def model(self) -> AnyEmbedder:
         """Raises UserError for a folder without a model."""
         from momo.export import load
         from momo_platform.stages import UserError
@@ -170,7 +170,7 @@ class ShardEmbedder:
         config, left = self.job.config, most
         names = [*config.columns[: -len(config.vectors)], *config.vectors.values()]
         wanted = pc.field("split").isin(list(config.splits or ALL_SPLITS))
-        pixels = partial(_pixels, self.model.model.config.image_size)
+        pixels = partial(_pixels, self.model.config.image_size)
         with ThreadPoolExecutor(max(1, int(config.cpus))) as pool:
             for some in read_columns(self.job.rows, file, list(dict.fromkeys(names))):
                 found = some.filter(wanted).slice(0, left)
@@ -267,6 +267,8 @@ def run_embed(
     from momo_platform.data.tasks import Actors, run_on_actors
 
     gpus = config.gpus
+    if config.precision == "int8":
+        gpus = 0.0
     if gpus is None:
         gpus = float(ray.is_initialized() and ray.cluster_resources().get("GPU", 0.0) >= 1)
     device = "cuda" if gpus else "cpu"

@@ -19,7 +19,7 @@ from momo.by_length import encode_by_length, text_lengths
 from momo.device import find_device, to_device
 from momo.masking import PAD
 from momo.model import mean_of_tokens
-from momo.precision import Precision, at_precision, check_precision
+from momo.precision import FloatPrecision, at_precision, check_float_precision
 
 Capability = Literal["image", "text", "pair", "aligned", "matching", "words"]
 """What a model can do: encode one modality, encode pairs, put both into one space, tell whether a
@@ -84,11 +84,14 @@ class Encoder(ABC):
     """Whether `momo.classifier` can keep what its trunk was fine-tuned to."""
 
     def __init__(
-        self, name: str, device: str | torch.device | None = None, precision: Precision = "fp32"
+        self,
+        name: str,
+        device: str | torch.device | None = None,
+        precision: FloatPrecision = "fp32",
     ) -> None:
-        check_precision(precision)
+        check_float_precision(precision)
         self.name = name
-        self.precision: Precision = precision
+        self.precision: FloatPrecision = precision
         self.device = find_device(device)
 
     @abstractmethod

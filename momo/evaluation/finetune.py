@@ -15,7 +15,7 @@ from momo.decay import decayed_parameters
 from momo.device import device_of, to_device
 from momo.evaluation.encoder import Trunk
 from momo.evaluation.metrics import metric_named
-from momo.precision import Precision, at_precision, check_precision
+from momo.precision import FloatPrecision, at_precision, check_float_precision
 
 _WINDOW = 32  # batches
 
@@ -39,7 +39,7 @@ class FineTuneConfig:
     objective: Literal["classification", "regression"] = "classification"
     metric: str = "accuracy"
     seed: int = 0
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -48,7 +48,7 @@ class FineTuneConfig:
         if not 0.0 < self.layer_decay <= 1.0:
             raise ValueError(f"fine-tuning layer_decay={self.layer_decay}: above 0, at most 1")
         metric_named(self.metric)
-        check_precision(self.precision)
+        check_float_precision(self.precision)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def outputs_of(
     classifier: FineTuned,
     examples: Examples,
     batch_size: int = 256,
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
 ) -> np.ndarray:
     """float32 [N, classes]."""
     classifier.eval()

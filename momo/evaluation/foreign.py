@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from momo.evaluation.encoder import Capability, Encoder, Trunk
 from momo.model import mean_of_tokens
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 
 PADDING = -1
 _MOST_TOKENS = 512
@@ -189,7 +189,7 @@ class TransformersEncoder(Encoder):
         folder: Path,
         name: str,
         device: str | torch.device | None = None,
-        precision: Precision = "fp32",
+        precision: FloatPrecision = "fp32",
     ) -> None:
         super().__init__(name, device, precision)
         self.folder = folder

@@ -13,16 +13,16 @@ from tokenizers import Tokenizer
 from momo.evaluation.encoder import Encoder
 from momo.evaluation.foreign import FlavaEncoder, PictureEncoder, TextEncoder, TwoTowers
 from momo.evaluation.momo_encoder import MoMoEncoder
-from momo.export import CONFIG, load
+from momo.export import CONFIG, load_embedder
 from momo.model import MoMo
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 
 
 def load_encoder(
     path: str | os.PathLike[str],
     name: str | None = None,
     device: str | torch.device | None = None,
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
 ) -> Encoder:
     """An exported MoMo or a `transformers` model by its folder; `device` and `precision` as for
     `Encoder`.
@@ -54,7 +54,7 @@ def _foreign(
     folder: Path,
     name: str,
     device: str | torch.device | None = None,
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
 ) -> Encoder:
     """By the shape of its config: FLAVA; two towers (CLIP, SigLIP and their kind); one picture
     encoder (ViT and its kind); one text encoder (BERT and its kind).
@@ -121,7 +121,7 @@ def _check_sizes(folder: Path, config: Any) -> None:
 
 def _exported(folder: Path) -> tuple[MoMo, Tokenizer, int]:
     """The model, its tokenizer and the tokens of a caption."""
-    embedder = load(folder, "cpu")
+    embedder = load_embedder(folder, "cpu")
     return embedder.model, embedder.tokenizer, embedder.text_length
 
 

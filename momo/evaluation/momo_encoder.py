@@ -13,7 +13,7 @@ from momo.embeddings import normalise_pixels
 from momo.evaluation.encoder import Encoder, Trunk
 from momo.masking import PAD
 from momo.model import MoMo, mean_of_tokens
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo.tokenizer import encode_pairs, encode_texts
 
 
@@ -64,7 +64,7 @@ class MoMoEncoder(Encoder):
         caption_length: int | None = None,
         name: str = "momo",
         device: str | torch.device | None = None,
-        precision: Precision = "fp32",
+        precision: FloatPrecision = "fp32",
     ) -> None:
         super().__init__(name, device, precision)
         self.model = model.eval().to(self.device)

@@ -43,6 +43,9 @@ def render_card(
     licence: str = "",
     tasks: Mapping[str, Mapping[str, Any]] | None = None,
     origin: Sequence[Mapping[str, Any]] = (),
+    library: str = "transformers",
+    use: str = "",
+    likeness: str = "",
 ) -> str:
     """Markdown with the hub's metadata in front.
 
@@ -51,15 +54,16 @@ def render_card(
     the tasks of a report's metrics, `{name: {metric, value, low, high, n, baseline,
     baseline_method}}`; without `low` and `high` no interval is told.
     `origin`: what the training started from, the oldest first (`momo.initialise.origin_of`); its
-    licences bind these weights too, and the card says so.
+    licences bind these weights too, and the card says so. `use`: how it is opened, where that is
+    not by transformers; `likeness`: how it compares with the model that it was made of.
     """
     parts = [
-        _front(licence, origin),
+        _front(licence, origin, library),
         f"# {name}",
         "One transformer whose layers all process text, images and pairs, after MoMo "
         "([arXiv 2304.05523](https://arxiv.org/abs/2304.05523)). It embeds texts and pictures into "
         "one space of unit vectors and says whether a text belongs to a picture.",
-        _USE.format(name=name),
+        use or _USE.format(name=name),
         "## Recipe",
         _table(("setting", "value"), [(k, _value(v)) for k, v in recipe.items()]),
         *(["## Started from", _origin(origin)] if origin else []),
@@ -67,20 +71,21 @@ def render_card(
         _corpora(corpora),
         "## Measured",
         _measured(tasks or {}),
+        *([likeness] if likeness else []),
         "## Licence",
         licence or f"Not stated by whoever made this card. {_binding(origin)} may bind it.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _front(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
+def _front(licence: str, origin: Sequence[Mapping[str, Any]], library: str) -> str:
     names = [str(one.get("name", "")) for one in origin]
     on_hub = [n.removeprefix(HUB).partition("@")[0] for n in names if n.startswith(HUB)]
     lines = [
         "---",
         f"license: {licence or 'other'}",
         *([f"base_model: {on_hub[-1]}"] if on_hub else []),
-        "library_name: transformers",
+        f"library_name: {library}",
         "pipeline_tag: feature-extraction",
         "tags: [momo, multimodal, image-text, sentence-transformers]",
         "---",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import momo
+from momo.export import load_embedder
 from momo.hf.configuration import MoMoConfig
 from momo.hf.modeling import MoMoModel
 from momo.hf.processing import MoMoImageProcessor, MoMoProcessor, make_tokenizer
@@ -19,7 +19,7 @@ def from_exported(path: str | os.PathLike[str]) -> tuple[MoMoModel, MoMoProcesso
 
     Both have `save_pretrained`. Raises FileNotFoundError naming the missing file.
     """
-    exported = momo.load(path, "cpu")
+    exported = load_embedder(path, "cpu")
     config = MoMoConfig.from_model_config(
         exported.model.config, exported.text_length, published(origin_of(path)) or None
     )

@@ -52,6 +52,7 @@ def contrastive_loss(
     keys: Tensor | None = None,
     gather: bool = True,
     rows_of_ranks: Sequence[int] | None = None,
+    prefixes: Sequence[int] = (),
 ) -> Loss:
     """Symmetric cross-entropy over in-batch pairs (CLIP, arXiv 2103.00020, figure 3).
 
@@ -60,7 +61,11 @@ def contrastive_loss(
     many as here where it is None) are negatives too, with gradient, so that the ranks' summed
     gradient is that of the global batch.
     `keys` [B, K] (see `pair_keys`): other pairs that share a key are no negatives.
-    Sum over local rows of the mean of both directions; count: B. Metric: image→text accuracy.
+    `prefixes`: the loss is the mean of that of whole vectors and of those of their first numbers,
+    so many each, made unit vectors again (Matryoshka representation learning, arXiv 2205.13147,
+    with equal weights).
+    Sum over local rows of the mean of both directions; count: B. Metric: image→text accuracy, of
+    prefixes too.
     """
     rows = image_emb.shape[0]
     all_images, all_texts, all_keys, offset = image_emb, text_emb, keys, 0
@@ -74,22 +79,37 @@ def contrastive_loss(
         if keys is not None:
             all_keys = _gather(keys, counts)
     scale = log_scale.exp()
-    with torch.autocast(image_emb.device.type, enabled=False):  # else the products are bf16
-        image_logits = scale * image_emb.float() @ all_texts.float().T
-        text_logits = scale * text_emb.float() @ all_images.float().T
     labels = torch.arange(rows, device=image_emb.device) + offset
+    ignored = None
     if keys is not None and all_keys is not None:
         others = torch.arange(len(all_keys), device=labels.device) != labels[:, None]
         ignored = same_meaning(keys, all_keys) & others
+    vectors = (image_emb, text_emb, all_images, all_texts)
+    total, accuracy = _of_vectors(vectors, scale, labels, ignored)
+    metrics = {"accuracy": accuracy, "scale": scale.detach()}
+    for length in prefixes:
+        parts = [nn.functional.normalize(v[:, :length].float(), dim=-1) for v in vectors]
+        part, metrics[f"accuracy_{length}"] = _of_vectors(parts, scale, labels, ignored)
+        total = total + part
+    if prefixes:
+        total = total / (1 + len(prefixes))
+    return Loss(sum=total, count=total.new_full((), rows), metrics=metrics)
+
+
+def _of_vectors(
+    vectors: Sequence[Tensor], scale: Tensor, labels: Tensor, ignored: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The summed loss and the accuracy of local pictures and texts [B, E] among all [C, E]; pairs
+    that are `ignored`, bool [B, C], are no negatives."""
+    image_emb, text_emb, all_images, all_texts = vectors
+    with torch.autocast(image_emb.device.type, enabled=False):  # else the products are bf16
+        image_logits = scale * image_emb.float() @ all_texts.float().T
+        text_logits = scale * text_emb.float() @ all_images.float().T
+    if ignored is not None:
         image_logits = image_logits.masked_fill(ignored, float("-inf"))
         text_logits = text_logits.masked_fill(ignored, float("-inf"))
     total = 0.5 * (
         nn.functional.cross_entropy(image_logits, labels, reduction="sum")
         + nn.functional.cross_entropy(text_logits, labels, reduction="sum")
     )
-    accuracy = (image_logits.detach().argmax(dim=1) == labels).float().mean()
-    return Loss(
-        sum=total,
-        count=total.new_full((), rows),
-        metrics={"accuracy": accuracy, "scale": scale.detach()},
-    )
+    return total, (image_logits.detach().argmax(dim=1) == labels).float().mean()

@@ -32,6 +32,7 @@ class Contrastive(Objective):
             *(image, text, views.log_scale, views.keys),
             gather=not views.alone,
             rows_of_ranks=views.rows_of_ranks,
+            prefixes=views.config.contrastive_prefixes,
         )
 
     def exchanged_bytes(self, model: ModelConfig, rows: int) -> float:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from momo.export import Embedder, Picture
+    from momo.export import Embedder
+    from momo.pictures import Picture
     from momo_platform.sweeps.rows import Results
 
     Place = str | os.PathLike[str]
@@ -61,9 +62,9 @@ class Run:
     @cached_property
     def model(self) -> Embedder:
         """The trained model, loaded when it is first asked for."""
-        import momo
+        from momo.export import load_embedder
 
-        return momo.load(ModelFolder(self.folder).path)
+        return load_embedder(ModelFolder(self.folder).path)
 
 
 def _options(given: Mapping[str, Any], settings: Mapping[str, Any] | None) -> list[str]:
@@ -259,11 +260,21 @@ def serve(
         yield address
 
 
-def export(output: Place, *, model: Place = DEFAULT_MODEL, licence: str = "") -> Path:
-    """`momo export`: the model as transformers loads it, with a card; returns the folder."""
+def export(
+    output: Place,
+    *,
+    model: Place = DEFAULT_MODEL,
+    licence: str = "",
+    format: str = "transformers",  # noqa: A002 - the option's name
+    precision: str = "fp32",
+) -> Path:
+    """`momo export`: the model as transformers loads it, or for an engine, with a card; returns the
+    folder."""
     from pipelines import to_transformers as command
 
-    if command.main(_options({"model": model, "output": output, "licence": licence}, None)):
+    given = {"model": model, "output": output, "licence": licence}
+    given |= {"format": format, "precision": precision}
+    if command.main(_options(given, None)):
         raise UserError(f"export of {model} failed; the message says why")
     return Path(output)
 

@@ -116,7 +116,7 @@ EMBED = ShortHelp(
         },
         "both": {
             "--model FOLDER": "an exported model (default: runs/latest/model)",
-            "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
+            "--precision NAME": "fp32, tf32 (on GPUs), bf16 or int8 (on CPUs)",
         },
     },
 )
@@ -129,6 +129,8 @@ INDEX = ShortHelp(
             "--pair.source PLACE …": "pictures with captions; by default the demo's held-out ones",
             "--image.source PLACE …": "or pictures without",
             "--limit N": "so many rows at most",
+            "--vectors NAME": "how they are kept: float32, int8 (a quarter), usearch (a graph)",
+            "--precision NAME": "of the model: fp32, bf16 or int8; the endpoint must serve it so",
             "--workers N": "actors that embed (default: as many as there is room for)",
             "--gpus N": "of each actor (default: 1 where the cluster has any)",
             "--storage PLACE": "folder or URI of all artifacts (default: runs)",
@@ -150,7 +152,7 @@ SERVE = ShortHelp(
             "--port N": "8000 unless told otherwise",
             "--min-replicas N": "processes with the model; --max-replicas lets it grow",
             "--gpus N": "of each replica; 0.5: two share one",
-            "--precision NAME": "fp32, tf32 (on GPUs) or bf16",
+            "--precision NAME": "fp32, tf32 (on GPUs), bf16 or int8 (on CPUs)",
             "--cluster WHERE": "auto (a running Ray, else a private one), local, or an address",
             "--verbose": "show Ray's own messages",
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from momo.config import ModelConfig
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo_platform.training.config import MECHANICS
 from pipelines.evaluation.datasets import DataSetPlace
 
@@ -19,7 +19,7 @@ class FeaturesConfig:
     limit: int = 0
     embeddings: bool = False
     threads: int = field(default=1, metadata=MECHANICS)
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     device: str = field(default="cpu", metadata=MECHANICS)
 
 
@@ -50,7 +50,7 @@ class ProtocolConfig:
     limit: int = 0
     tuning: Tuning | None = None
     threads: int = field(default=1, metadata=MECHANICS)
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     device: str = field(default="cpu", metadata=MECHANICS)
     ks: tuple[int, ...] = ()
     save_classifier: bool = False

@@ -68,6 +68,7 @@ def _recipe(name: str, stage: TrainingStage, config: PipelineConfig) -> StageRec
     _check_batches(name, stage)
     try:
         config.model.check_has(stage.task.modalities)
+        config.model.check_prefixes(stage.task.contrastive_prefixes)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
     return StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)

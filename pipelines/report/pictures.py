@@ -10,7 +10,7 @@ import torch
 
 from momo.device import device_of, to_device
 from momo.embeddings import PIXEL_MEAN, PIXEL_STD, normalise_pixels, patchify, unpatchify
-from momo.export import Embedder, load
+from momo.export import Embedder, load_embedder
 from momo.masking import random_patch_keep
 from momo.model import MoMo
 from momo_platform.charts import data_uri
@@ -59,7 +59,7 @@ def shown_pictures(
     items = load_items("demo-pair", Roots(artifacts={"demo-pair": prepared})) if prepared else None
     if not isinstance(items, Captioned):
         return [], []
-    embedder = load(model, "cpu")
+    embedder = load_embedder(model, "cpu")
     pixels = items.pictures.pixels(range(len(items.pictures)), embedder.model.config.image_size)
     pairs = HeldOutPairs(pixels, items.image_groups, items.captions, items.text_groups)
     restored, captions, nearest = counts

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from momo_platform.bounds import check_bounds, check_choice
 from momo_platform.stages.errors import UserError
 
-Precision = Literal["fp32", "tf32", "bf16"]
-"""Of a model's products; `tf32` needs a GPU, elsewhere it is `fp32`."""
+Precision = Literal["fp32", "tf32", "bf16", "int8"]
+"""Of a model's products; `tf32` needs a GPU, elsewhere it is `fp32`; `int8` is for CPUs."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class ServingConfig:
             batch_wait_ms=(0.0, None),
         )
         check_choice(self, precision=get_args(Precision))
+        if self.precision == "int8" and self.gpus:
+            raise ValueError(
+                f"precision='int8' is for CPUs, but gpus={self.gpus:g}: give bf16, or no GPU"
+            )
         if self.max_replicas < self.min_replicas:
             raise ValueError(
                 f"max_replicas={self.max_replicas}: give at least min_replicas={self.min_replicas}"

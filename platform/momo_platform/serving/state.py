@@ -48,7 +48,7 @@ def load_state(
     classifier: str = "",
 ) -> State:
     """Raises what the loaders raise, in the other process as RuntimeError, and ValueError for an
-    index that can't be read or that another model made."""
+    index that can't be read, or that another model or another precision made."""
     reader = loaders.reader(model)
     encoder = ModelProcess(loaders.encoder, model, threads, device, precision)
     encoder.texts(reader.tokens(["warm"]))
@@ -57,6 +57,11 @@ def load_state(
         raise ValueError(
             f"the index was made by {found.model}, the model is {encoder.name}: make an index with "
             "this model"
+        )
+    if found is not None and found.precision not in ("", precision):
+        raise ValueError(
+            f"the index was made in {found.precision}, the model is served in {precision}: serve "
+            f"it with --precision {found.precision}, or make an index with --precision {precision}"
         )
     if not classifier:
         return State(encoder, reader, found)
