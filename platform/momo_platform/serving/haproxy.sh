@@ -4,6 +4,7 @@
 # - its own port at the address that the user asked for, where the replicas' stay on loopback;
 # - headers that come too slowly end with 408;
 # - its own answers, when no replica can give one, as the endpoint's: JSON, 503, Retry-After.
+#   (What is no HTTP at all, or too slow, it refuses before any setting counts, in its own words.)
 body() {
   printf '"{\\"error\\": {\\"message\\": \\"%s\\", \\"type\\": \\"%s\\", \\"param\\": null, \\"code\\": \\"%s\\"}}" hdr X-Content-Type-Options nosniff hdr Cache-Control no-store' "$1" "$2" "$3"
 }
@@ -24,7 +25,6 @@ for file in "$@"; do
         fault 400 invalid_request "no HTTP request that could be read" invalid_request_error
         fault 408 request_timeout "the request's headers came too slowly" invalid_request_error
         fault 500 internal_error "the service failed" server_error "hdr Retry-After 1"
-        fault 501 not_implemented "this HTTP is not spoken here" server_error
         fault 502 bad_gateway "the replica ended: try again" server_error "hdr Retry-After 1"
         fault 503 overloaded "no replica answers yet: try again" server_error "hdr Retry-After 1"
         fault 504 timeout "no replica answered in time" server_error "hdr Retry-After 1"
