@@ -209,6 +209,7 @@ def serving(options: ServeOptions) -> Iterator[str]:
     can't be served and for an address where nobody can listen."""
     from momo_platform.cluster import start_ray
     from momo_platform.serving.front import use_haproxy
+    from momo_platform.serving.launch import stop
 
     config_of(options)
     if options.host not in ("127.0.0.1", "localhost", "::1") and not options.keys:
@@ -217,7 +218,7 @@ def serving(options: ServeOptions) -> Iterator[str]:
         )
     _check_port(options)
     front = use_haproxy(options.host, options.port)
-    from ray import serve  # reads the environment
+    import ray.serve  # noqa: F401 - reads the environment, and sets its logger up
 
     if not options.verbose:  # Serve tells of each of its steps
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -228,12 +229,11 @@ def serving(options: ServeOptions) -> Iterator[str]:
             print(connection.notice, file=sys.stderr)
         _check_alone()
         inside = replace(options, host="127.0.0.1") if front and connection.owned else options
-        deploy(inside)
         try:
+            deploy(inside)
             yield f"http://{options.host}:{options.port}"
         finally:
-            serve.delete(NAME)  # its requests end first; then what stands before it
-            serve.shutdown()
+            stop(NAME)
 
 
 def run(options: ServeOptions) -> int:

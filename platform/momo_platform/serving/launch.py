@@ -1,4 +1,5 @@
-"""Starting the application on Ray Serve, also on a machine that is busy with other things."""
+"""Starting the application on Ray Serve, also on a machine that is busy with other things, and
+ending it."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from momo_platform.stages.errors import UserError
 
 SECONDS = 300.0
 """Until it is given up. Serve itself gives its proxies 60, and raises then."""
+_STOP_SECONDS = 30.0
 
 
 def launch(application: Any, name: str, host: str, port: int, seconds: float = SECONDS) -> None:
@@ -45,6 +47,27 @@ def launch(application: Any, name: str, host: str, port: int, seconds: float = S
                 f"on {usable_cores():g} cores): end what else runs here, and start it again"
             )
         time.sleep(1)
+
+
+def stop(name: str) -> None:
+    """End the application once its requests are answered, then Serve and what stands before it.
+
+    Serve's own `shutdown` waits by a call of its controller that ends with it, and Ray then tells
+    of a task that failed.
+    """
+    import ray
+    from ray import serve
+    from ray.exceptions import RayError
+
+    end = time.monotonic() + _STOP_SECONDS
+    with contextlib.suppress(ValueError, RayError):  # it is gone, or never was there
+        controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+        serve.delete(name)
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=_STOP_SECONDS)
+        while time.monotonic() < end:
+            ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+            time.sleep(0.2)
+    serve.shutdown()
 
 
 def _answers(url: str) -> bool:

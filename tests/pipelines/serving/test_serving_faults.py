@@ -22,6 +22,7 @@ from pipelines.serve import deploy
 
 ROOT = Path(__file__).parents[3]
 IN_FLIGHT = 32
+MODEL = "momo_platform.serving.process"
 pytestmark = pytest.mark.slow
 
 
@@ -70,12 +71,15 @@ def ours(what):
     return [pid for pid, line in descendants(os.getpid()).items() if what in line]
 
 
-@pytest.mark.parametrize("what", ["ray::ServeReplica", "momo_platform.serving.process"])
+@pytest.mark.parametrize(
+    "what, replicas",
+    [("ray::ServeReplica", 2), (MODEL, 2), (MODEL, 1)],
+)
 def test_kill_9_under_a_load_of_32_costs_clients_without_retries_no_answer(
-    endpoint, direct, noise, what
+    endpoint, direct, noise, what, replicas
 ):
     options, url = endpoint
-    deploy(replace(options, min_replicas=2, max_replicas=2))
+    deploy(replace(options, min_replicas=replicas, max_replicas=replicas))
     try:
         with Load(url, direct, noise) as load:
             time.sleep(4)
