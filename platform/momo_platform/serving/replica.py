@@ -125,6 +125,8 @@ class Replica:
         """Vectors float32 [N, dimensions]."""
         texts = [item.text for item in items if item.text is not None]
         pictures = [item.picture for item in items if item.picture is not None]
+        if not pictures:
+            return np.stack(await self._encoded(state, "text", texts))
         parts = await asyncio.gather(
             self._encoded(state, "text", texts), self._encoded(state, "image", pictures)
         )
@@ -153,6 +155,8 @@ class Replica:
                 return await state.batches[kind](items[start : start + size])
 
         with self.tracer.span("encode", kind=kind, items=len(items)):
+            if len(items) <= size:
+                return list(await state.batches[kind](items))
             parts = await asyncio.gather(*(part(n) for n in range(0, len(items), size)))
         return [row for rows in parts for row in rows]
 
