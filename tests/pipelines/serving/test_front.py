@@ -31,7 +31,6 @@ def raw(port, sent):
     "sent",
     [
         b"nonsense\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /" + b"x" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         LINE + b"X: " + b"x" * 200_000 + b"\r\n\r\n",
@@ -50,11 +49,10 @@ def test_what_is_no_http_is_refused_by_haproxy_itself(endpoint, sent):
 @pytest.mark.parametrize(
     "sent, status",
     [
-        (LINE.replace(b"POST", b"BREW"), 405),
+        (LINE.replace(b"POST", b"DELETE"), 405),
         (LINE.replace(b"localhost", b"evil.example"), 403),
         (LINE.replace(b"/v1/embeddings", b"/%ff/..%2f"), 404),
         (LINE + b"Content-Length: 0\r\n", 400),
-        (LINE + b"Content-Length: 99999999\r\n", 413),
     ],
 )
 def test_what_is_refused_is_answered_in_json(endpoint, sent, status):
