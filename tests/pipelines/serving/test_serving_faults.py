@@ -124,6 +124,7 @@ def busy():
         other.wait()
 
 
+@pytest.mark.timeout(6000)
 def test_ten_starts_on_a_busy_machine_come_up_or_say_in_a_line_why_not(folders, busy, tmp_path):
     """MOMO_TEST_STARTS: how many in place of ten."""
     outcomes = []
