@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 
-from momo_platform.serving import runtime, schema
+from momo_platform.serving import browse, runtime, schema
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
 from momo_platform.serving.items import Sent, items_in, sent_items
@@ -39,7 +39,8 @@ def api(replica: Replica) -> FastAPI:
     app.state.replica = replica
     app.add_middleware(Guard, config=replica.config)
     add_error_handlers(app, replica.config.limits)
-    app.routes.extend(router.routes)  # an included router hides its paths, which /metrics tells
+    # An included router hides its paths, which /metrics tells.
+    app.routes.extend([*router.routes, *browse.router.routes])
     return app
 
 
@@ -229,7 +230,8 @@ async def docs() -> Response:
 @router.get("/static/{name}", include_in_schema=False)
 async def static(name: str) -> Response:
     """The page's own script and style."""
-    kinds = {"page.js": "text/javascript", "docs.js": "text/javascript", "page.css": "text/css"}
+    scripts = dict.fromkeys(("page.js", "heat.js", "docs.js"), "text/javascript")
+    kinds = scripts | {"page.css": "text/css"}
     if name not in kinds:
         raise ServiceRefusal(404, "no such file")
     return FileResponse(_PAGE / name, media_type=f"{kinds[name]}; charset=utf-8")
