@@ -114,7 +114,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class SelfContained:
     """A `task` of mteb, which brings its own data (`mteb.abstasks.AbsTask`)."""
 
     task: Any
@@ -128,7 +128,7 @@ class NotAvailable:
     reason: str
 
 
-Usable = Labelled | Captioned | Texts | Benchmark
+Usable = Labelled | Captioned | Texts | SelfContained
 Items = Usable | NotAvailable
 
 

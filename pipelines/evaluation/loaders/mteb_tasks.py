@@ -8,17 +8,17 @@ import importlib.util
 from typing import Any
 
 from momo_platform.stages import UserError
-from pipelines.evaluation.items import Benchmark
+from pipelines.evaluation.items import SelfContained
 
 
-def named(name: str, file: str) -> Benchmark:
+def named(name: str, file: str) -> SelfContained:
     """`file`: a module's path, or `mteb`. Raises UserError for a name that is not there."""
     import mteb  # pyright: ignore[reportMissingImports]
     from mteb.abstasks import AbsTask  # pyright: ignore[reportMissingImports]
 
     if file == "mteb":
         try:
-            return Benchmark(mteb.get_task(name))
+            return SelfContained(mteb.get_task(name))
         except KeyError as error:
             near = difflib.get_close_matches(name, _known(mteb), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -33,7 +33,7 @@ def named(name: str, file: str) -> Benchmark:
             f"--tasks mteb/{file}:{name}: it has {', '.join(found) or 'no task'}; give one's "
             "metadata.name"
         )
-    return Benchmark(found[name]())
+    return SelfContained(found[name]())
 
 
 def _known(mteb: Any) -> list[str]:

@@ -13,7 +13,7 @@ from momo_platform.stages import UserError
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import ProtocolConfig
 from pipelines.evaluation.datasets import DataSetPlace
-from pipelines.evaluation.items import Benchmark, Usable
+from pipelines.evaluation.items import SelfContained, Usable
 from pipelines.evaluation.protocol import OnModel, Subject
 from pipelines.evaluation.results import Result, settings_of
 from pipelines.evaluation.tasks import EvaluationTask
@@ -43,7 +43,7 @@ class MtebTask(OnModel):
         from momo.evaluation.mteb_encoder import MODALITIES, MtebEncoder
         from pipelines.evaluation.mteb_intervals import examples_of
 
-        assert isinstance(subject.items, Benchmark)
+        assert isinstance(subject.items, SelfContained)
         task, config = subject.items.task, subject.config
         if strange := sorted(set(task.metadata.modalities) - MODALITIES):
             return {"not_available": f"the model reads no {', '.join(strange)}"}

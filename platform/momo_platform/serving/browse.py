@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from momo_platform.serving import schema
 from momo_platform.serving.index import Index
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
@@ -20,6 +21,9 @@ _NEAR = 4
 the nearest tenth."""
 _CHARACTERS = range(3, 41)
 """Of a caption that is an example."""
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorAnswer} for status in (401, 408, 413, 503, 504)
+}
 router = APIRouter()
 
 
@@ -38,7 +42,7 @@ class IndexCard(BaseModel):
     pictures: list[IndexedPicture] = Field([], description="Some of its pictures.")
 
 
-@router.get("/v1/index", response_model=IndexCard)
+@router.get("/v1/index", response_model=IndexCard, responses=_ERRORS)
 async def index(http: Request) -> Any:
     """The index's size, and captions and pictures of it to begin with."""
     replica: Replica = http.app.state.replica
@@ -71,9 +75,10 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
         if len(caption) in _CHARACTERS:
             candidates.setdefault(caption.casefold(), caption)
     captions, near = list(candidates.values()), max(1, min(_NEAR, len(found.entries) // 10))
+    at_once = min(_AT_ONCE, replica.config.limits.items)
     ranked: list[tuple[int, int, str]] = []
-    for start in range(0, len(captions), _AT_ONCE):
-        part = captions[start : start + _AT_ONCE]
+    for start in range(0, len(captions), at_once):
+        part = captions[start : start + at_once]
         vectors, _ = await replica.in_time(replica.read_and_embed(state, part), len(part))
         for place, (caption, vector) in enumerate(zip(part, vectors, strict=True), start):
             nearest = await replica.threaded(found.search, vector, near)
