@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FILE, LOCK = ROOT / "requirements-serve.txt", ROOT / "requirements.lock"
 ROOTS = (
     *("torch", "tokenizers", "safetensors", "numpy", "pillow"),
-    *("ray[serve]", "python-multipart", "tyro", "pyyaml", "jsonschema"),
+    *("ray[serve]", "python-multipart", "tyro", "pyyaml"),
 )
 """What our own modules import when they serve; `tests/test_serve_image.py` holds it."""
 _WITHOUT = re.compile(r"(nvidia|cuda)-.*|cuda-bindings|triton|setuptools")
