@@ -75,7 +75,7 @@ async function start() {
     byId("lead").textContent = "Give a picture, and words to look for if you like. No index is served here, so there is nothing to search; the endpoint's option --index gives one.";
     return;
   }
-  byId("text").focus({ preventScroll: true });
+  if (!matchMedia("(pointer: coarse)").matches) byId("text").focus({ preventScroll: true }); // no keyboard over a phone's page
   call("/v1/index").then(offer, () => {}); // examples are a help: without them the page works
 }
 
@@ -159,6 +159,7 @@ function show(rows) {
       const frame = make("span", "picture");
       frame.append(imageOf(row.thumbnail));
       card.append(frame);
+      card.setAttribute("aria-describedby", "scale");
       card.addEventListener("click", () => like(row));
     } else card.disabled = true;
     const bar = make("span", "bar"), filled = make("i");
