@@ -13,7 +13,10 @@ from pipelines.evaluation.datasets import locate
 from pipelines.evaluation.graph import build_suite
 from pipelines.evaluation.mteb_intervals import examples_of
 from pipelines.evaluation.mteb_tasks import METRIC, mteb_tasks
+from pipelines.evaluation.scores import summarise, verdict
 from pipelines.evaluation.tasks import choose
+from pipelines.report.cells import CELLS
+from pipelines.report.tables import markdown_table, text_table
 
 FILE = Path(__file__).with_name("home_made_mteb.py")
 
@@ -144,6 +147,22 @@ def test_other_ranked_scores(monkeypatch, main, each):
     monkeypatch.setattr(Ranking.metadata, "main_score", main)
     assert examples_of(Ranking, FOUND, sum(each) / 3, 0)[1] is not None
     assert examples_of(Ranking, FOUND, sum(each) / 3 + 0.01, 0)[1] is None
+
+
+def test_a_row_without_an_interval_says_so(installed):
+    (task,) = mteb_tasks(["mteb/ArxivClusteringS2S"])
+    value = {"value": 0.31, "low": None, "high": None, "chance": None}
+    values = {METRIC: value, "v_measure": value}
+    result = {"values": values, "n": 400, "details": {}, "seed": 0, "limit": 0}
+    found = summarise([task], {task.name: result}, {}, {})
+    row = found["tasks"][task.name]
+    for table in (text_table({"ours": found}), markdown_table({"ours": found})):
+        (line,) = [line for line in table.splitlines() if task.name in line]
+        assert "0.310" in line
+        assert "no interval" in line
+    assert (verdict(row), CELLS["mark"](row)) == ("", "")
+    assert CELLS["method"](row) == "mteb task, main score"
+    assert CELLS["others"](row) == ["v measure 0.310"]
 
 
 @pytest.mark.slow
