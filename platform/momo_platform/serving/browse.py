@@ -38,8 +38,12 @@ class IndexCard(BaseModel):
     object: Literal["index"] = "index"
     model: str
     entries: int = Field(description="0 where no index is served.")
-    captions: list[str] = Field([], description="Captions by which their own pictures are found.")
-    pictures: list[IndexedPicture] = Field([], description="Some of its pictures.")
+    captions: list[str] = Field(
+        default_factory=list, description="Captions by which their own pictures are found."
+    )
+    pictures: list[IndexedPicture] = Field(
+        default_factory=list, description="Some of its pictures."
+    )
 
 
 @router.get("/v1/index", response_model=IndexCard, responses=_ERRORS)
