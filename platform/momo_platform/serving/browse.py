@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
@@ -83,7 +84,7 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
     ranked: list[tuple[int, int, str]] = []
     for start in range(0, len(captions), at_once):
         part = captions[start : start + at_once]
-        vectors, _ = await replica.in_time(replica.read_and_embed(state, part), len(part))
+        vectors = await replica.in_time(_vectors(replica, state, part), len(part))
         for place, (caption, vector) in enumerate(zip(part, vectors, strict=True), start):
             nearest = await replica.threaded(found.search, vector, near)
             names = [str(entry.get("caption", "")).strip().casefold() for _, entry in nearest]
@@ -92,6 +93,12 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
         if sum(rank == 0 for rank, _, _ in ranked) >= CAPTIONS:
             break
     return [caption for _, _, caption in sorted(ranked)[:CAPTIONS]]
+
+
+async def _vectors(replica: Replica, state: State, texts: list[str]) -> np.ndarray:
+    items = await replica.read(state.reader, texts)
+    vectors, _ = await replica.embed(state, items)
+    return vectors
 
 
 def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
