@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
-from momo_platform.serving import answers, comparisons, metrics, schema
+from momo_platform.serving import answers, browse, comparisons, metrics, schema
 from momo_platform.serving.answers import ERRORS, replica_of
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
@@ -47,7 +47,7 @@ def api(replica: Replica) -> FastAPI:
         )
     add_error_handlers(app, config.limits)
     # An included router hides its paths, which /metrics tells.
-    app.routes.extend([*router.routes, *comparisons.router.routes])
+    app.routes.extend([*router.routes, *comparisons.router.routes, *browse.router.routes])
     describe(app, has_keys=bool(config.keys))
     return app
 
@@ -191,7 +191,8 @@ async def docs() -> Response:
 @router.get("/static/{name}", include_in_schema=False)
 async def static(name: str) -> Response:
     """The page's own script and style."""
-    kinds = {"page.js": "text/javascript", "docs.js": "text/javascript", "page.css": "text/css"}
+    scripts = dict.fromkeys(("page.js", "heat.js", "docs.js"), "text/javascript")
+    kinds = scripts | {"page.css": "text/css"}
     if name not in kinds:
         raise ServiceRefusal(404, "no such file")
     return FileResponse(_PAGE / name, media_type=f"{kinds[name]}; charset=utf-8")
