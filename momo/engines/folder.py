@@ -90,8 +90,8 @@ def write_engine(
     writers[format_](embedder.model, target, precision)
     shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
     document |= {"model": embedder.config.to_dict(), "text_length": embedder.text_length}
-    document["engine"] = {"format": format_, "precision": precision}
-    document["engine"]["logit_scale"] = embedder.logit_scale
+    facts = {"format": format_, "precision": precision, "logit_scale": embedder.logit_scale}
+    document["engine"] = facts
     (target / CONFIG).write_text(json.dumps(document, indent=1), encoding="utf-8")
     return target
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from momo_platform.serving import schema
+from momo_platform.serving.answers import ERRORS, replica_of
 from momo_platform.serving.index import Index
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
@@ -22,9 +22,6 @@ _NEAR = 4
 the nearest tenth."""
 _CHARACTERS = range(3, 41)
 """Of a caption that is an example."""
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.ErrorAnswer} for status in (401, 408, 413, 503, 504)
-}
 router = APIRouter()
 
 
@@ -47,10 +44,10 @@ class IndexCard(BaseModel):
     )
 
 
-@router.get("/v1/index", response_model=IndexCard, responses=_ERRORS)
+@router.get("/v1/index", response_model=IndexCard, responses=ERRORS)
 async def index(http: Request) -> Any:
     """The index's size, and captions and pictures of it to begin with."""
-    replica: Replica = http.app.state.replica
+    replica = replica_of(http)
     state = replica.state
     known = getattr(http.app.state, "index_card", None)
     if known is None or known[0] is not state:  # found once for a model and its index
@@ -96,9 +93,7 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
 
 
 async def _vectors(replica: Replica, state: State, texts: list[str]) -> np.ndarray:
-    items = await replica.read(state.reader, texts)
-    vectors, _ = await replica.embed(state, items)
-    return vectors
+    return await replica.embed(state, await replica.read(state.reader, texts))
 
 
 def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
