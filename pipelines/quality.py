@@ -76,10 +76,11 @@ def look_at_tests(
     items = load_place(place, data)
     pictures: Pictures | None = getattr(items, "pictures", None)
     looks = []
-    for row in _tested_rows(items, pictures) if pictures else ():
-        look = look_of(pictures.open(pictures.items[row]).convert("RGB"))
-        if look is not None:
-            looks.append([f"picture {row}", look.hex()])
+    if pictures is not None:
+        for row in _tested_rows(items, pictures):
+            look = look_of(pictures.open(pictures.items[row]).convert("RGB"))
+            if look is not None:
+                looks.append([f"picture {row}", look.hex()])
     yield {"name": place.data, "looks": looks}
 
 
