@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from momo.config import Activation
 from momo.embeddings import take_tokens
+from momo.model_config import Activation
 from momo.packing import Sequences, attend
 
 T = TypeVar("T", Tensor, tuple[Tensor, ...])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from momo.config import ModelConfig
+from momo.model_config import ModelConfig
 
 # ImageNet statistics, those of the public MAE and ViT checkpoints.
 PIXEL_MEAN = (0.485, 0.456, 0.406)

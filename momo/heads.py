@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from momo.block import Block, through
-from momo.config import ModelConfig
 from momo.embeddings import sine_cosine_positions
+from momo.model_config import ModelConfig
 
 MAX_LOG_SCALE = math.log(100.0)
 

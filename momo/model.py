@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from momo.block import Block, through
-from momo.config import ModelConfig
 from momo.embeddings import ImageEmbedding, TextEmbedding
 from momo.heads import ContrastiveHead, MatchingHead, PixelDecoder, WordHead
-from momo.modalities import extras
+from momo.model_config import ModelConfig
 from momo.packing import Layout, Sequences
 
 Recomputed = Literal["elementwise", "blocks"]
@@ -62,6 +61,8 @@ class MoMo(nn.Module):
         self.reset()
         self.extra_embeddings = nn.ModuleDict()
         for name in config.extra_modalities:
+            from momo.modalities import extras
+
             embedding: Any = extras()[name].embedding(config)
             self._reset_layers(embedding)
             embedding.reset()

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from tokenizers import Tokenizer
 
-from momo.config import ModelConfig
 from momo.decoding import EncodedBatch, EncodedPicture, decode, to_rgb
+from momo.model_config import ModelConfig
 from momo.regions import Box, central_box, plan_crops, random_box, region
 from momo.tokenizer import encode_texts
 

@@ -1,4 +1,5 @@
-"""Write an exported model as `transformers` loads it, with a model card.
+"""Write an exported model as `transformers` and `sentence-transformers` load it, with a model card
+and the code that opens it where this package is not installed.
 
 momo export --model runs/latest/model --output my-model
 """
@@ -61,13 +62,19 @@ def corpora(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def recipe(config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps of each training stage and the model's shape."""
+    """Steps of each training stage and the model's shape. `config`: of the export stage, or of a
+    folder that this command wrote."""
+    from momo.config import exported_shape
+
     stages = report.get("training", {})
-    shape = {f"model.{k}": v for k, v in config["model"].items()}
+    shape = exported_shape(config)
+    own = {k: v for k, v in config.items() if k not in ("model", "origin")}
+    if "model" not in config:
+        own = {"text_length": config.get("text_length")}
     return (
         {f"steps of {n}": s.get("steps") for n, s in stages.items()}
-        | shape
-        | {k: v for k, v in config.items() if k not in ("model", "origin")}
+        | ({f"model.{k}": v for k, v in shape.to_dict().items()} if shape else {})
+        | own
     )
 
 
@@ -83,30 +90,11 @@ def _export(arguments: Sequence[str] | None) -> int:
     if is_engine(options):
         export_engine(options, *_facts(folder))
         return _told(output)
-    from momo.hf import from_exported, render_card
-    from momo.weight_files import with_mode
-
     try:
-        model, processor = from_exported(folder)
-        report = read_report(folder)
-        output.mkdir(parents=True, exist_ok=True)
+        write_folder(folder, output, options.name, options.licence)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
-    for file in output.glob("*.safetensors"):  # transformers leaves them readable by their owner
-        with_mode(file, (output / "config.json").stat().st_mode)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    card = render_card(
-        options.name or output.resolve().name,
-        recipe={"parameters": f"{model.num_parameters():,}"} | recipe(config, report),
-        corpora=corpora(report),
-        licence=options.licence,
-        tasks=report.get("tasks"),
-        origin=config.get("origin", ()),
-    )
-    (output / "README.md").write_text(card, encoding="utf-8")
     return _told(output)
 
 
@@ -124,6 +112,28 @@ def _facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _told(output: Path) -> int:
     print(f"{', '.join(sorted(p.name for p in output.iterdir()))} written to {output}")
     return 0
+
+
+def write_folder(model: Path, output: Path, name: str = "", licence: str = "") -> None:
+    """What `momo export` writes of the exported `model` into `output`. `name`: the card's title, by
+    default the output's.
+
+    Raises FileNotFoundError naming what is missing, ValueError for what is no export.
+    """
+    from momo.hf import export_folder, render_card
+
+    report = read_report(model)
+    written = export_folder(model, output)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    card = render_card(
+        name or output.resolve().name,
+        recipe={"parameters": f"{written.num_parameters():,}"} | recipe(config, report),
+        corpora=corpora(report),
+        licence=licence,
+        tasks=report.get("tasks"),
+        origin=config.get("origin") or (),
+    )
+    (output / "README.md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

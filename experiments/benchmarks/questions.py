@@ -77,6 +77,18 @@ BENCHMARKS = (
             "hand over encoded, one reader core": "a reader core that hands over encoded pictures",
             "seek to a step of 100,000,000 samples": "finding a step among 100,000,000 samples",
             "memory that seeking takes": "memory that finding it takes",
+            "first batch of 10,000,000 rows in a bucket, 30 ms late": (
+                "first batch of 10,000,000 rows in a bucket that answers 30 ms late"
+            ),
+            "twemoji, 64 px: from a bucket, 30 ms late": "emoji from such a bucket",
+            "twemoji, 64 px: processor time of a sample from a bucket": (
+                "emoji from there: processor time of a sample"
+            ),
+            "photographs, 224 px: from a bucket, 30 ms late": "photographs from such a bucket",
+            "photographs, 224 px: processor time of a sample from a bucket": (
+                "photographs from there: processor time of a sample"
+            ),
+            "bytes asked of the source, for each of its bytes": "bytes asked of a tar in a bucket",
         },
         "Our shards hold pictures capped at the size that training needs, which is part of the "
         "gain. The rows “stored uncapped” give ours the same bytes as its peers.",

@@ -7,13 +7,16 @@
     inputs = processor(text=["a red apple"], images=["some.png"], return_tensors="pt")
     model(**inputs).logits_per_image
 
-`from_exported` converts what the export stage wrote; `pipelines/to_transformers.py` does so too.
+`from_exported` converts what the export stage wrote, `export_folder` writes the whole folder. It
+carries its code (`momo.hf.code`): where this package is not installed, it opens with
+`trust_remote_code=True`; `SentenceTransformer(folder)` reads it too (`momo.hf.sentences`).
 """
 
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForZeroShotImageClassification,
     AutoProcessor,
     AutoTokenizer,
     PreTrainedTokenizerFast,
@@ -21,12 +24,13 @@ from transformers import (
 
 from momo.hf.card import render_card
 from momo.hf.configuration import MoMoConfig
-from momo.hf.convert import from_exported
+from momo.hf.convert import export_folder, from_exported
 from momo.hf.modeling import MoMoModel, MoMoOutput
 from momo.hf.processing import MoMoImageProcessor, MoMoProcessor, make_tokenizer
 
 AutoConfig.register("momo", MoMoConfig, exist_ok=True)
 AutoModel.register(MoMoConfig, MoMoModel, exist_ok=True)
+AutoModelForZeroShotImageClassification.register(MoMoConfig, MoMoModel, exist_ok=True)
 AutoTokenizer.register(MoMoConfig, PreTrainedTokenizerFast, exist_ok=True)
 # One class, by Pillow, under both names: with torchvision its resizing would differ.
 AutoImageProcessor.register(
@@ -42,6 +46,7 @@ __all__ = [
     "MoMoModel",
     "MoMoOutput",
     "MoMoProcessor",
+    "export_folder",
     "from_exported",
     "make_tokenizer",
     "render_card",

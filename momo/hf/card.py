@@ -8,15 +8,26 @@ from typing import Any
 from momo.initialise.origin import HUB, published
 
 _USE = """```python
-import momo.hf  # from the repository of MoMo on Ray
 from transformers import AutoModel, AutoProcessor
 
-model, processor = AutoModel.from_pretrained("{name}"), AutoProcessor.from_pretrained("{name}")
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
 inputs = processor(text=["a red apple"], images=["some.png"], return_tensors="pt")
 output = model(**inputs)
 output.logits_per_image  # scaled cosines [images, texts]
 output.matching_logits  # above 0: the text belongs to the picture
-```"""
+```
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{name}", trust_remote_code=True)
+texts, pictures = model.encode(["a red apple"]), model.encode(["some.png"])
+pairs = model.encode([{{"text": "a red apple", "image": "some.png"}}])
+```
+
+The code that `trust_remote_code` runs lies beside the weights (`*.py`) and needs `transformers` and
+Pillow. With the package of MoMo on Ray, `import momo.hf` takes its place."""
 
 _ONE_SEED = (
     "The 95 % hold the choice of test examples only. This is one training: another seed moves a "
@@ -76,7 +87,7 @@ def _front(licence: str, origin: Sequence[Mapping[str, Any]], library: str) -> s
         *([f"base_model: {on_hub[-1]}"] if on_hub else []),
         f"library_name: {library}",
         "pipeline_tag: feature-extraction",
-        "tags: [momo, multimodal, image-text]",
+        "tags: [momo, multimodal, image-text, sentence-transformers]",
         "---",
     ]
     return "\n".join(lines)

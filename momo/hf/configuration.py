@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from momo.config import ModelConfig
+from momo.model_config import ModelConfig
 
 
 class MoMoConfig(PretrainedConfig):
-    """The fields of `momo.config.ModelConfig` under their own names, `text_length` and `origin`.
+    """The fields of `ModelConfig` under their own names, `text_length` and `origin`.
 
     `text_length` is what processors cut texts to, in tokens; None: `max_text_length`. `origin`:
     what the training started from, as exports have it. The names

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+)
 from transformers.utils.generic import ModelOutput
 
 from momo.by_length import encode_by_length, text_lengths
 from momo.hf.configuration import MoMoConfig
 from momo.model import MoMo
+
+# The pipeline for zero-shot classification logs an error for a class that it does not know by name.
+_KNOWN: Any = MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
+_KNOWN.setdefault("momo", "MoMoModel")
 
 
 @dataclass
@@ -68,6 +77,20 @@ class MoMoModel(PreTrainedModel):
         for name, value in kept.items():
             parameters[name].copy_(value)
 
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """As every model of transformers; the folder also gets the code that opens it where this
+        package is not installed (`momo.hf.code`)."""
+        try:
+            from momo.hf.code import MODEL_MAP, write_code
+        except ImportError:  # this is a folder's own copy, and transformers copies it on
+            pass
+        else:
+            self.config.auto_map = dict(MODEL_MAP)
+            write_code(save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
     def get_input_embeddings(self) -> nn.Module:
         return self.network.text_embedding.words
 
@@ -91,6 +114,13 @@ class MoMoModel(PreTrainedModel):
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Normalised float [B, 3, H, W] → unit vectors float32 [B, E]."""
         return self.network.embed_image(pixel_values.to(self.dtype))
+
+    def get_pair_features(
+        self, input_ids: Tensor, pixel_values: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Pairs, row i of both: the unit vectors between the text's and the picture's, [B, E]."""
+        texts = self.get_text_features(input_ids, attention_mask)
+        return nn.functional.normalize(texts + self.get_image_features(pixel_values), dim=-1)
 
     def forward(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,8 +29,8 @@ class MoMoImageProcessor(BaseImageProcessor):
     """Pictures → `pixel_values` float32 [B, 3, S, S]: the largest central square, resized
     (Pillow, bilinear), normalised as in training. Only the size S is a setting.
 
-    Takes paths, PIL pictures (turned by their EXIF orientation, transparency on white) and uint8
-    arrays or tensors, one or a list.
+    Takes paths, `data:image/…;base64,` URIs, PIL pictures (turned by their EXIF orientation,
+    transparency on white) and uint8 arrays or tensors, one or a list. Addresses are not fetched.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - read by transformers
@@ -63,11 +66,28 @@ def _is_array(value: Any, dimensions: int) -> bool:
 def _open(image: Any) -> Image.Image:
     """As `momo.pictures.open_picture`; of arrays and tensors also [C, H, W] (C: 1, 3 or 4), as
     `transformers` has them."""
+    if isinstance(image, str):
+        return _named(image)
     if isinstance(image, torch.Tensor):
         image = image.numpy(force=True)
     if _is_array(image, 3) and image.shape[-1] not in _CHANNELS and image.shape[0] in _CHANNELS:
         image = image.transpose(1, 2, 0)
     return open_picture(image)
+
+
+def _named(name: str) -> Image.Image:
+    """The picture of a path or a data URI."""
+    if name.startswith(("http://", "https://")):
+        raise ValueError(f"{name}: addresses are not fetched; give a file or a PIL picture")
+    if not name.startswith("data:image/"):
+        return open_picture(name)
+    told, _, encoded = name.partition(",")
+    try:
+        opened = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+        opened.load()
+    except Exception as error:  # Pillow's decoders raise many kinds on malformed bytes
+        raise ValueError(f"{told[:40]},…: no picture as base64 ({error})") from error
+    return open_picture(opened)
 
 
 _TEXT_KWARGS: Any = {"padding": True, "truncation": True}
@@ -94,6 +114,19 @@ class MoMoProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> Any:  # type: ignore[override]
+        """As every processor of transformers, and the code as `MoMoModel.save_pretrained`."""
+        try:
+            from momo.hf.code import IMAGE_PROCESSOR_MAP, PROCESSOR_MAP, write_code
+        except ImportError:  # this is a folder's own copy, and transformers copies it on
+            pass
+        else:
+            write_code(save_directory)
+            self.auto_map = dict(PROCESSOR_MAP)
+            if self.image_processor is not None:
+                self.image_processor.auto_map = dict(IMAGE_PROCESSOR_MAP)
+        return super().save_pretrained(save_directory, **kwargs)
 
 
 def make_tokenizer(tokenizer: Tokenizer, text_length: int) -> PreTrainedTokenizerFast:

@@ -279,6 +279,23 @@ def export(
     return Path(output)
 
 
+def push(
+    repo: str,
+    *,
+    model: Place = DEFAULT_MODEL,
+    licence: str = "",
+    private: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """`momo push`: the model to the hub, or with `dry_run` what that would send, printed."""
+    from pipelines import push as command
+
+    given = _options({"model": model, "repo": repo, "licence": licence}, None)
+    flags = {"--private": private, "--dry-run": dry_run}
+    if command.main([*given, *(flag for flag, on in flags.items() if on)]):
+        raise UserError(f"push of {model} failed; the message says why")
+
+
 def artifacts(storage: Place = "runs") -> list[Manifest]:
     """`momo artifacts list`: what there is, newest first within a name."""
     from momo_platform.stages import open_storage

@@ -20,6 +20,7 @@ _COMMANDS = {
     "index": ("pipelines.index", "embed a corpus for search"),
     "serve": ("pipelines.serve", "an endpoint with embeddings, and a page"),
     "export": ("pipelines.to_transformers", "write a model for transformers, with a card"),
+    "push": ("pipelines.push", "put a model on the Hugging Face hub"),
     "artifacts": ("momo_platform.stages.command_line", "list, show, compare, check, delete"),
     "sweep": ("", "run an experiment: arms, seeds, intervals"),
     "dashboard": ("momo_platform.sweeps.dashboard", "live pages of sweeps and runs"),

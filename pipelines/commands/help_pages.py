@@ -29,6 +29,8 @@ TRAIN = ShortHelp(
             **_SOURCES,
             "--pair.held-out SHARE": "of the rows without a split, for evaluation (also image, "
             "text)",
+            "--quality.score-model FOLDER": "train on the pairs that it finds most alike; also "
+            "--quality.keep, .languages, .near-duplicates, .decontaminate",
         },
         "model and training": {
             "--preset NAME": "smoke, demo (the default), base or large",

@@ -48,11 +48,18 @@ def kept_rows(
                 run_quality,
                 KeepConfig(selection, options.precision, options.gpus),
                 inputs,
-                resources=_DATA,
+                resources=_resources(options, "scorer" in inputs),
                 code=_CODE,
                 continues=True,
             )
     return kept
+
+
+def _resources(options: QualityOptions, scored: bool) -> Resources:
+    """A GPU that is asked for is waited for."""
+    if scored and options.gpus:
+        return Resources(workers=1, worker_cpus=1.0, worker_gpus=options.gpus)
+    return _DATA
 
 
 def _is_pair(modality: ModalityData) -> bool:

@@ -1,5 +1,7 @@
 """The exported model as `transformers` has it."""
 
+import base64
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +114,11 @@ def test_pictures_equal_those_of_momo_load(exported, loaded, pictures):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)
     array = np.asarray(pictures[3])
-    for same in (array, array.transpose(2, 0, 1), torch.from_numpy(array.copy()), [pictures[3]]):
+    file = io.BytesIO()
+    pictures[3].save(file, "png")
+    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    turned = array.transpose(2, 0, 1)
+    for same in (array, turned, torch.from_numpy(array.copy()), [pictures[3]], uri):
         pixels = processor(images=same, return_tensors="pt")["pixel_values"]
         assert torch.equal(pixels, inputs["pixel_values"][3:4])
 
@@ -222,6 +228,9 @@ def test_mistakes_with_pictures_are_named(loaded, tmp_path):
         (np.zeros((8, 8, 3), np.float32), TypeError, "give uint8"),
         (np.zeros((8, 8, 7), np.uint8), ValueError, "channels"),
         ([3], TypeError, "int is no picture"),
+        ("https://example.org/a.png", ValueError, "not fetched"),
+        ("data:image/png;base64,AAAA", ValueError, "no picture as base64"),
+        ("data:image/png;base64,*", ValueError, "no picture as base64"),
     ):
         with pytest.raises(error, match=words):
             processor(images=images, return_tensors="pt")
@@ -243,7 +252,8 @@ def test_card_tells_recipe_corpora_licence_and_measurements():
         "| emoji | CC-BY 4.0 | 8076 |",
         "| own | – | – |",
         "| mnist | probe \\| accuracy | 0.937 | 60 | – |",
-        'AutoModel.from_pretrained("apples")',
+        'AutoModel.from_pretrained("apples", trust_remote_code=True)',
+        'SentenceTransformer("apples", trust_remote_code=True)',
     ):
         assert words in card
     empty = render_card("bare", recipe={})

@@ -91,7 +91,7 @@ def read_as(root: str, path: str, rank: int, ranks: int, steps: int) -> None:
 def fetched_rows(quick: bool) -> list[Row]:
     """Bytes that came from the bucket over one epoch, for each byte of its shards; a rank is a
     process on a node of its own."""
-    rows, made = (20_480, 4) if quick else (102_400, 10)
+    rows, made = (20_480, 4) if quick else (204_800, 10)
     generator = np.random.Generator(np.random.Philox(0))
     found = []
     with slow_store(0.0) as store:

@@ -8,6 +8,9 @@ import numpy as np
 
 _SLOTS, _TURNS = 2**16, 2**12
 """A cycle's slots, so that a share is off by less than a 65,536th; fewer where lanes are few."""
+_RAREST, _MOST_SLOTS, _MOST_TURNS = 4, 2**20, 2**14
+"""A cycle is longer where the rarest source had fewer slots than so many, up to these bounds. A
+source that has less than a millionth of the rows comes more often than asked: once a cycle."""
 
 
 class Cycle:
@@ -24,15 +27,19 @@ class Cycle:
     def __init__(self, sizes: Sequence[float], lanes: int) -> None:
         turns = -(-_SLOTS // lanes)
         turns = max(turns if lanes == 1 else min(turns, _TURNS), -(-2 * len(sizes) // lanes))
+        rarest, most = min(sizes) / sum(sizes), _MOST_SLOTS if lanes == 1 else _MOST_TURNS
+        while rarest * lanes * turns < _RAREST and 2 * turns <= min(most, _MOST_SLOTS // lanes):
+            turns *= 2
         self.turns, self.slots = turns, lanes * turns
         self.counts = _counts(np.asarray(sizes, dtype=np.float64), self.slots)
         sources = np.repeat(np.arange(len(sizes)), self.counts)
         begins = np.cumsum(self.counts) - self.counts
         number = np.arange(self.slots) - np.repeat(begins, self.counts)
         even = sources[np.lexsort((sources, (number + 0.5) / self.counts[sources]))]
-        self._source = _dealt_evenly(even.reshape(turns, lanes), self.counts).T.reshape(-1)
+        dealt = _dealt_evenly(even.reshape(turns, lanes), self.counts)
+        self._source = dealt.T.reshape(-1).astype(np.int32)
         # Of each slot: how many slots before it are its source's.
-        self._before = np.empty(self.slots, dtype=np.int64)
+        self._before = np.empty(self.slots, dtype=np.int32)
         self._before[np.argsort(self._source, kind="stable")] = number
         of_lanes = np.zeros((lanes, len(sizes)), dtype=np.int64)
         np.add.at(of_lanes, (np.arange(self.slots) // turns, self._source), 1)

@@ -134,7 +134,7 @@ def test_the_shares_are_exact_over_each_cycle(sizes, batch):
     share = np.array(sizes) / sum(sizes)
     assert np.abs(cycle.counts / cycle.slots - share).max() <= len(sizes) / cycle.slots
     steps = lcm(a_lane, cycle.turns) // a_lane  # until all together are through
-    place = np.arange(min(steps, 3 * cycle.turns) * a_lane)
+    place = np.arange(min(steps, -(-3 * cycle.turns // a_lane)) * a_lane)
     source = np.stack([cycle.at(np.full(len(place), lane), place)[0] for lane in range(lanes)])
     for start in range(0, len(place) - cycle.turns + 1, cycle.turns):
         part = source[:, start : start + cycle.turns]
@@ -146,6 +146,16 @@ def test_the_shares_are_exact_over_each_cycle(sizes, batch):
         have = (steps == number).sum(axis=(0, 2))
         part = count / cycle.slots
         assert np.abs(have - batch * part).max() <= 1 + part * max(len(sizes) - 2, 0) + 1e-9
+
+
+@pytest.mark.parametrize("lanes", [1, 64])
+def test_a_rare_source_comes_as_often_as_asked(lanes):
+    sizes = [76 * 65_536.0 / 4, 4.0]  # once in 19 times the usual slots
+    cycle = Cycle(sizes, lanes)
+    assert cycle.slots <= 2**20
+    share = cycle.counts[1] / cycle.slots
+    assert share * sum(sizes) / sizes[1] < 1.25
+    assert Cycle([5.0, 3.0], lanes).slots == 65_536  # others' cycles are as long as ever
 
 
 def test_each_lane_has_the_shares_too_and_counts_its_rows():
