@@ -12,7 +12,9 @@ What lies within a margin of 0.01 is called equal.
 What the short vectors gain is told by the metrics `contrastive_accuracy_N` of training and of the
 held-out loss (`valid/…`), for each length.
 
-Not run yet beyond `--budget smoke`.
+Cost: two arms of three trainings; `--plan` tells it.
+
+Result: none yet. It has only been tried at the budget `smoke`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ RECORDS: Mapping[str, tuple[str, ...]] = {
     "initialisation": ("initialisation",),
     "mask_ratios": ("mask_ratios",),
     "modality_weights": ("modality_weights",),
+    "prefixes": ("prefixes",),
     "recipe": ("recipe",),
 }
 """Experiment → the names under which the runs were published that count, in the page's order. The

@@ -86,7 +86,7 @@ def speed(size: str, quick: bool) -> list[Row]:
                 compare(
                     *(f"{size}: {kind} in {name}", runs[name], "fp32", runs["fp32"]),
                     unit="items/s",
-                    least_ratio=GOAL.get(name, 0.0) if size == "base" else 0.0,
+                    least_ratio=GOAL.get(name) if size == "base" else None,
                 )
                 for name in forms
                 if name != "fp32"
@@ -110,11 +110,15 @@ def quality(model: Path) -> list[Row]:
         for name in [name for name in forms if name != "fp32"]:
             found = likeness(forms[name], forms["fp32"], items)
             for kind, cosine in (("pictures", found.image_cosine), ("texts", found.text_cosine)):
-                least = LEAST_COSINE if name in GOAL else 0.0
-                told = f"cosine of {kind} in {name}"
-                rows.append(compare(told, [cosine], "fp32", [1.0], unit="", least_ratio=least))
+                rows.append(_cosine_row(f"cosine of {kind} in {name}", cosine, name in GOAL))
             rows.append(_recall_row(name, found.recall, found.whole_recall))
     return rows
+
+
+def _cosine_row(told: str, cosine: float, has_goal: bool) -> Row:
+    goal = f"ratio ≥ {LEAST_COSINE:g}" if has_goal else ""
+    met, found = not has_goal or cosine >= LEAST_COSINE, round(cosine, 5)
+    return Row(told, found, "", "fp32", 1.0, found, goal, met, [found], [1.0])
 
 
 def _recall_row(name: str, recall: float, whole: float) -> Row:

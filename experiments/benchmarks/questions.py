@@ -218,6 +218,12 @@ BENCHMARKS = (
         "What does bf16 give on a processor that has bf16 units?",
     ),
     Benchmark(
+        "Finished models on CPUs",
+        "engines.py",
+        "engines",
+        "How fast are int8, bf16 and ONNX Runtime beside fp32, and how near are their vectors?",
+    ),
+    Benchmark(
         "One GPU",
         "gpu.py",
         "gpu",

@@ -23,7 +23,7 @@ from pipelines.trials import command_of
 
 NAMES = (
     *("gradient_schedule", "images_in_stage3", "initialisation", "mask_ratios"),
-    *("joint_stage", "modality_weights", "objectives"),
+    *("joint_stage", "modality_weights", "objectives", "prefixes"),
     *("shared_layers", "shared_passes", "training_stages"),
 )
 HERE = Path(__file__).parents[2] / "experiments"
