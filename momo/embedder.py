@@ -45,6 +45,11 @@ class AnyEmbedder(ABC):
         """Where it computes."""
         return torch.device("cpu")
 
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float:
+        """What training multiplies cosines by: 1 divided by its temperature."""
+
     @abstractmethod
     def _encode_ids(self, ids: np.ndarray) -> np.ndarray:
         """A batch int64 [B, T], padded with `PAD` → unit vectors float32 [B, embed_dim]."""

@@ -172,6 +172,10 @@ class Embedder(AnyEmbedder):
         """Where the model is."""
         return device_of(self.model)
 
+    @property
+    def logit_scale(self) -> float:
+        return float(self.model.contrastive.clamped_log_scale().detach().exp())
+
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
         with torch.inference_mode(), at_precision(float_part(self.precision), self.device):

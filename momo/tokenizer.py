@@ -80,8 +80,17 @@ def check_special_tokens(tokenizer: Tokenizer, source: str) -> Tokenizer:
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
     """Ids of each text, [CLS] … [SEP], `length` at most: truncated before [SEP]."""
-    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-    return [ids if len(ids) <= length else ids[: length - 1] + ids[-1:] for ids in found]
+    return [cut(ids, length) for ids in whole_ids(tokenizer, texts)]
+
+
+def whole_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, [CLS] … [SEP], however many."""
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def cut(ids: list[int], length: int) -> list[int]:
+    """Of a text's ids `length` at most: truncated before [SEP]."""
+    return ids if len(ids) <= length else ids[: length - 1] + ids[-1:]
 
 
 def padded(ids: Sequence[Sequence[int]], length: int) -> np.ndarray:

@@ -5,8 +5,8 @@
 Needs no account. Each stage's workers are packed onto the file's node types; what doesn't fit is
 named with its stage. With `--gpu` and `--mfu` hours of training are estimated as `full.py --plan`
 does, and what they cost: at the dated prices of clusters/prices.yaml, or at yours (`--price NODE
-DOLLARS_AN_HOUR …`). A RayJob's pods are checked by Kubernetes' schema and its other fields by
-clusters/rayjob.crd.yaml.
+DOLLARS_AN_HOUR …`). The pods of a RayJob or a RayService are checked by Kubernetes' schema, their
+other fields by clusters/kuberay.crd.yaml; of a RayService also whether its replicas fit.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from momo_platform.bounds import check_bounds
 from momo_platform.exit_codes import exit_code
 from momo_platform.ray_internals import validated_cluster
 from momo_platform.stages import Stage, UserError
-from pipelines import kuberay
+from pipelines import kuberay, rayservice
 from pipelines.mounts import dead_links
 from pipelines.packing import always_there, bundles, pack
 from pipelines.presets import PRESETS
 from pipelines.prices import Prices, prices_of
 
-FILES = ("cluster.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
+FILES = (
+    *("cluster.yaml", "clusters/gcp.yaml"),
+    *("clusters/kuberay.yaml", "clusters/rayservice.yaml"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class CheckOptions:
     """What to check."""
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = FILES
-    """Clusters of `ray up`, or RayJobs."""
+    """Clusters of `ray up`, RayJobs or RayServices."""
     presets: tuple[str, ...] = ("base", "large")
     """Whose stages must fit."""
     gpu: str = "A100"
@@ -47,7 +50,8 @@ class CheckOptions:
     mfu: float = 0.35
     """The share of its peak that training reaches."""
     crd: str = str(kuberay.FIELDS)
-    """What to check RayJobs by; your operator's own: `kubectl get crd rayjobs.ray.io -o yaml`."""
+    """What to check RayJobs and RayServices by; your operator's own: `kubectl get crd
+    rayjobs.ray.io rayservices.ray.io -o yaml`."""
     price: dict[str, float] = field(default_factory=dict)
     """Dollars an hour of one file's node types, e.g. --price gpu-spot 12.5 data-spot 0.5 head 0.4;
     without it those of clusters/prices.yaml."""
@@ -176,11 +180,12 @@ def check_preset(config: Mapping[str, Any], preset: str, options: CheckOptions) 
     return lines
 
 
-def read_rayjob(config: dict[str, Any], options: CheckOptions) -> dict[str, Any]:
-    """A RayJob's node types. Raises UserError that names the field which Kubernetes or we would
-    refuse."""
+def read_for_kuberay(config: dict[str, Any], options: CheckOptions) -> dict[str, Any]:
+    """The node types of a RayJob or a RayService. Raises UserError that names the field which
+    Kubernetes or we would refuse."""
     kuberay.check_pods(config)
-    if found := kuberay.problems(config):
+    check = rayservice if config["kind"] == "RayService" else kuberay
+    if found := check.problems(config):
         raise UserError("; ".join(found))
     kuberay.check_crd(config, options.crd)
     return kuberay.as_cluster(config)
@@ -203,9 +208,12 @@ def run(options: CheckOptions) -> int:
 
 def _check(file: str, options: CheckOptions) -> None:
     config = load(file)
-    if not kuberay.is_rayjob(config):
+    if not kuberay.is_for_kuberay(config):
         if "provider" not in config:
-            raise UserError(f"{file} is neither a cluster of `ray up` (no provider) nor a RayJob")
+            raise UserError(
+                f"{file} is neither a cluster of `ray up` (no provider) nor a RayJob nor a "
+                "RayService"
+            )
         check_schema(file, config)
     try:
         print(f"{file}: {_check_content(config, options)}")
@@ -215,8 +223,17 @@ def _check(file: str, options: CheckOptions) -> None:
 
 def _check_content(config: dict[str, Any], options: CheckOptions) -> str:
     """What was found, as lines. Raises UserError that does not name the file."""
-    if kuberay.is_rayjob(config):
-        config = read_rayjob(config, options)
+    if config.get("kind") == "RayService":
+        read_for_kuberay(config, options)
+        served, most = rayservice.options_of(config), rayservice.room(config)
+        return (
+            "Kubernetes' schema of pods, KubeRay's fields and Serve's config hold; found nothing "
+            "open but the service inside the cluster, which asks for keys\n"
+            f"  {served.min_replicas} to {served.max_replicas} replicas of {served.cpus:g} CPUs; "
+            f"the groups grow to {most}"
+        )
+    if kuberay.is_for_kuberay(config):
+        config = read_for_kuberay(config, options)
         schema = "Kubernetes' schema of pods and KubeRay's fields hold"
         reached = "pods to one another"
     else:

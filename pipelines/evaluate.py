@@ -63,7 +63,8 @@ class EvaluateOptions:
     model: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ("auto",)
     """Suites, task names or patterns of them; NAME=FOLDER_OR_TABLE[:PROTOCOL] for data of your own;
-    auto: own/… for each source that is given, without any the demo's tasks."""
+    mteb/NAME for a task of MTEB or MIEB; auto: own/… for each source that is given, without any the
+    demo's tasks."""
     corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
     picture: PictureOptions = PictureOptions()
     save_classifiers: bool = False

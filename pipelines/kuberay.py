@@ -1,4 +1,5 @@
-"""Checks of a KubeRay RayJob without a Kubernetes: fields, pods, open doors, growth."""
+"""Checks of what KubeRay is given, a RayJob or a RayService, without a Kubernetes: fields, pods,
+open doors, growth. What only a RayService has is in `rayservice.py`."""
 
 from __future__ import annotations
 
@@ -11,29 +12,41 @@ from typing import Any
 from momo_platform.stages import UserError
 
 _TOTAL = "MOMO_CLUSTER_RESOURCES"
+_EXAMPLES = "clusters/kuberay.yaml, clusters/rayservice.yaml"
 _GPU = "nvidia.com/gpu"
 Manifest = Mapping[str, Any]
-FIELDS = Path(__file__).parents[1] / "clusters" / "rayjob.crd.yaml"
-"""A RayJob's fields as KubeRay documents them, in a CRD's form; pods are Kubernetes' affair."""
+FIELDS = Path(__file__).parents[1] / "clusters" / "kuberay.crd.yaml"
+"""The fields of both as KubeRay documents them, in a CRD's form; pods are Kubernetes' affair."""
+_CLUSTER = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
+"""Where each kind has its cluster."""
 
 
-def is_rayjob(config: Manifest) -> bool:
-    """Whether a file holds a RayJob, not a cluster of `ray up`."""
-    return config.get("kind") == "RayJob"
+def is_for_kuberay(config: Manifest) -> bool:
+    """Whether a file holds a RayJob or a RayService, not a cluster of `ray up`."""
+    return config.get("kind") in _CLUSTER
+
+
+def cluster_of(config: Manifest) -> Manifest:
+    """The cluster that the manifest asks for. Raises UserError where it has none."""
+    kind = str(config.get("kind"))
+    try:
+        return config["spec"][_CLUSTER[kind]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the {kind} has no {error}: see {_EXAMPLES}") from error
 
 
 def groups(config: Manifest) -> Iterator[tuple[str, Manifest]]:
     """(name, group) of the head and of every kind of workers."""
     try:
-        cluster = config["spec"]["rayClusterSpec"]
+        cluster = cluster_of(config)
         yield "head", cluster["headGroupSpec"]
         for group in cluster.get("workerGroupSpecs", ()):
             yield group["groupName"], group
     except (KeyError, TypeError) as error:
-        raise UserError(f"the RayJob has no {error}: see clusters/kuberay.yaml") from error
+        raise UserError(f"the {config.get('kind')} has no {error}: see {_EXAMPLES}") from error
 
 
-def _container(name: str, group: Manifest) -> Manifest:
+def container_of(name: str, group: Manifest) -> Manifest:
     try:
         return group["template"]["spec"]["containers"][0]
     except (KeyError, TypeError, IndexError) as error:
@@ -48,7 +61,7 @@ def cpus(quantity: str | float) -> float:
 
 def _resources(name: str, group: Manifest) -> dict[str, float]:
     """As Ray will see a pod: its limits, unless the start parameters say otherwise."""
-    limits = _container(name, group).get("resources", {}).get("limits", {})
+    limits = container_of(name, group).get("resources", {}).get("limits", {})
     told = group.get("rayStartParams", {})
     found = {
         "CPU": cpus(told.get("num-cpus", limits.get("cpu", 0))),
@@ -85,15 +98,30 @@ def growth_of(config: Manifest) -> dict[str, float]:
 
 
 def problems(config: Manifest) -> list[str]:
-    """What could be reached from outside, runs without a token, or says another growth."""
-    found = []
-    if config.get("apiVersion") != "ray.io/v1":
-        found.append(f"apiVersion {config.get('apiVersion')}: give ray.io/v1")
+    """What of a RayJob could be reached from outside, runs without a token, or says another
+    growth."""
+    found = cluster_problems(config)
     if not config["spec"].get("entrypoint"):
         found.append("spec.entrypoint is empty: nothing would run")
-    cluster = config["spec"]["rayClusterSpec"]
+    head = cluster_of(config)["headGroupSpec"]
+    told = {e["name"]: e.get("value") for e in container_of("head", head).get("env", ())}
+    try:
+        growth = {k: float(v) for k, v in json.loads(told.get(_TOTAL) or "{}").items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"head: {_TOTAL}: {error}") from error
+    if growth != growth_of(config):
+        found.append(f"head: {_TOTAL} is {growth}, the groups grow to {growth_of(config)}")
+    return found
+
+
+def cluster_problems(config: Manifest) -> list[str]:
+    """What of a cluster could be reached from outside, runs without a token, or can't grow."""
+    found = []
+    name, cluster = _CLUSTER[config["kind"]], cluster_of(config)
+    if config.get("apiVersion") != "ray.io/v1":
+        found.append(f"apiVersion {config.get('apiVersion')}: give ray.io/v1")
     if cluster.get("authOptions", {}).get("mode") != "token":
-        found.append("rayClusterSpec.authOptions.mode is not token: anyone inside could run code")
+        found.append(f"{name}.authOptions.mode is not token: anyone inside could run code")
     head = cluster["headGroupSpec"]
     if head.get("serviceType", "ClusterIP") != "ClusterIP" or head.get("enableIngress"):
         found.append("the head's service is open: give serviceType ClusterIP and no ingress")
@@ -101,7 +129,7 @@ def problems(config: Manifest) -> list[str]:
     if service.get("type", "ClusterIP") != "ClusterIP":
         found.append(f"headService has type {service['type']}: give ClusterIP")
     if not cluster.get("enableInTreeAutoscaling"):
-        found.append("rayClusterSpec.enableInTreeAutoscaling is not true: groups would not grow")
+        found.append(f"{name}.enableInTreeAutoscaling is not true: groups would not grow")
     if config["spec"].get("suspend") or cluster.get("suspend"):
         found.append("suspend is true: nothing would run")
     for name, group in groups(config):
@@ -111,13 +139,6 @@ def problems(config: Manifest) -> list[str]:
         containers = [*pod["containers"], *pod.get("initContainers", ())]
         if any("hostPort" in port for c in containers for port in c.get("ports", ())):
             found.append(f"group {name} opens a hostPort")
-    told = {e["name"]: e.get("value") for e in _container("head", head).get("env", ())}
-    try:
-        growth = {k: float(v) for k, v in json.loads(told.get(_TOTAL) or "{}").items()}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"head: {_TOTAL}: {error}") from error
-    if growth != growth_of(config):
-        found.append(f"head: {_TOTAL} is {growth}, the groups grow to {growth_of(config)}")
     return found
 
 
@@ -141,13 +162,13 @@ def check_pods(config: Manifest) -> None:
 
 def check_crd(config: Manifest, file: str) -> None:
     """Against the schema of a CRD file: FIELDS, or the operator's own (`kubectl get crd
-    rayjobs.ray.io -o yaml`). Raises UserError for a value it refuses and for a field it does not
-    know, which Kubernetes would drop."""
+    rayjobs.ray.io rayservices.ray.io -o yaml`, one or both). Raises UserError for a value it
+    refuses and for a field it does not know, which Kubernetes would drop."""
     import yaml
     from jsonschema import Draft7Validator, SchemaError
 
     try:
-        crd = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        crd = _crd_of(yaml.safe_load(Path(file).read_text(encoding="utf-8")), config.get("kind"))
         wanted = str(config["apiVersion"]).partition("/")[2]
         (version,) = [v for v in crd["spec"]["versions"] if v["name"] == wanted]
         schema = version["schema"]["openAPIV3Schema"]
@@ -162,9 +183,19 @@ def check_crd(config: Manifest, file: str) -> None:
         raise UserError(f"--crd {file}: its schema can't be used: {error}") from error
     for error in errors:
         place = ".".join(str(part) for part in error.absolute_path)
-        raise UserError(f"{place or 'the RayJob'}: {error.message}")
+        raise UserError(f"{place or config['kind']}: {error.message}")
     if unknown := list(_unknown(config, schema, "")):
         raise UserError(f"no such field: {', '.join(unknown)}")
+
+
+def _crd_of(found: Any, kind: Any) -> Any:
+    """The CRD of a kind among several, or the only one. Raises ValueError where it is another's."""
+    if "items" in found:
+        found = {item["spec"]["names"]["kind"]: item for item in found["items"]}[kind]
+    name = found["spec"].get("names", {}).get("kind", kind)
+    if name != kind:
+        raise ValueError(f"it is that of a {name}, not of a {kind}")
+    return found
 
 
 def _without_int_or_string(value: Any, schema: Manifest) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from momo.evaluation.encoder import Encoder
+    from pipelines.evaluation.items import Pictures
 
 _TOGETHER = 256  # rows that are scored at a time
 _TESTS = ("test", "valid")
@@ -73,21 +74,20 @@ def look_at_tests(
 
     place = config.places[task["number"]]
     items = load_place(place, data)
+    pictures: Pictures | None = getattr(items, "pictures", None)
     looks = []
-    for row in _tested_rows(items):
-        look = look_of(items.pictures.open(items.pictures.items[row]).convert("RGB"))
-        if look is not None:
-            looks.append([f"picture {row}", look.hex()])
+    if pictures is not None:
+        for row in _tested_rows(items, pictures):
+            look = look_of(pictures.open(pictures.items[row]).convert("RGB"))
+            if look is not None:
+                looks.append([f"picture {row}", look.hex()])
     yield {"name": place.data, "looks": looks}
 
 
-def _tested_rows(items: Any) -> Sequence[int]:
-    """Which of a data set's pictures models are tested on; of one without pictures none."""
+def _tested_rows(items: Any, pictures: Pictures) -> Sequence[int]:
+    """Which of a data set's pictures models are tested on."""
     import numpy as np
 
-    pictures = getattr(items, "pictures", None)
-    if pictures is None:
-        return ()
     split = getattr(items, "split", None)
     if split is None:
         return range(len(pictures))

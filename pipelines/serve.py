@@ -47,6 +47,11 @@ class ServeOptions:
     host: str = "127.0.0.1"
     """Other machines reach it only with another address here; give --keys then."""
     port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may call it by, beside localhost and addresses; `*`: any. A stranger's
+    page could have its own name resolve to this machine, and read answers that ask for no key."""
+    cors_origins: tuple[str, ...] = ()
+    """Pages of these origins may ask from a browser, e.g. https://example.org."""
     min_replicas: int = 1
     max_replicas: int = 1
     cpus: float = 1.0
@@ -91,6 +96,8 @@ def config_of(options: ServeOptions) -> ServingConfig:
             index=index,
             classifier=classifier,
             keys=read_keys(options.keys) if options.keys else (),
+            allowed_hosts=options.allowed_hosts,
+            cors_origins=options.cors_origins,
             min_replicas=options.min_replicas,
             max_replicas=max(options.min_replicas, options.max_replicas),
             cpus=options.cpus,
@@ -105,20 +112,22 @@ def config_of(options: ServeOptions) -> ServingConfig:
 
 
 def app(arguments: Mapping[str, str]) -> Any:
-    """For `serve run` and Serve's config files: model, index, classifier, keys, replicas, cpus,
-    gpus and precision; the first four by default from MOMO_MODEL, MOMO_INDEX, MOMO_CLASSIFIER and
-    MOMO_KEYS."""
+    """For `serve run` and Serve's config files: model, index, classifier, keys, allowed_hosts and
+    cors_origins (with commas), replicas, cpus, gpus and precision; by default from MOMO_MODEL,
+    MOMO_INDEX, MOMO_CLASSIFIER, MOMO_KEYS, MOMO_ALLOWED_HOSTS and MOMO_CORS_ORIGINS."""
     from momo_platform.serving.deployment import application
     from pipelines.serving import LOADERS
 
     numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
-    places = ("model", "index", "classifier", "keys")
+    lists = ("allowed_hosts", "cors_origins")
+    places = ("model", "index", "classifier", "keys", *lists)
     known = {*places, "precision", *numbers}
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in places}
     given: dict[str, Any] = {n: v for n, v in environment.items() if v} | dict(arguments)
     given |= {name: kind(given[name]) for name, kind in numbers.items() if name in given}
+    given |= {name: tuple(given[name].split(",")) for name in lists if name in given}
     return application(LOADERS, config_of(ServeOptions(**given)))
 
 
@@ -133,9 +142,8 @@ def __getattr__(name: str) -> Any:
 def deploy(options: ServeOptions) -> None:
     """Start or change the application; returns when it answers. Needs a Ray. Raises UserError for a
     model or an index that can't be served; what served before goes on then."""
-    from ray import serve
-
     from momo_platform.serving.deployment import application
+    from momo_platform.serving.launch import launch
     from momo_platform.serving.state import load_state
     from pipelines.serving import LOADERS
 
@@ -147,11 +155,7 @@ def deploy(options: ServeOptions) -> None:
         load_state(LOADERS, *places, 1, "cpu", config.precision, config.classifier)
     except Exception as error:
         raise UserError(f"--model {options.model} can't be served: {error}") from error
-    serve.start(
-        http_options={"host": options.host, "port": options.port},
-        logging_config={"enable_access_log": False},
-    )
-    serve.run(application(LOADERS, config), name=config.name, route_prefix="/")
+    launch(application(LOADERS, config), config.name, options.host, options.port)
 
 
 def _check_gpus(wanted: float) -> None:
@@ -205,6 +209,7 @@ def serving(options: ServeOptions) -> Iterator[str]:
     can't be served and for an address where nobody can listen."""
     from momo_platform.cluster import start_ray
     from momo_platform.serving.front import use_haproxy
+    from momo_platform.serving.launch import stop
 
     config_of(options)
     if options.host not in ("127.0.0.1", "localhost", "::1") and not options.keys:
@@ -213,7 +218,7 @@ def serving(options: ServeOptions) -> Iterator[str]:
         )
     _check_port(options)
     front = use_haproxy(options.host, options.port)
-    from ray import serve  # reads the environment
+    import ray.serve  # noqa: F401 - reads the environment, and sets its logger up
 
     if not options.verbose:  # Serve tells of each of its steps
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -224,12 +229,11 @@ def serving(options: ServeOptions) -> Iterator[str]:
             print(connection.notice, file=sys.stderr)
         _check_alone()
         inside = replace(options, host="127.0.0.1") if front and connection.owned else options
-        deploy(inside)
         try:
+            deploy(inside)
             yield f"http://{options.host}:{options.port}"
         finally:
-            serve.delete(NAME)  # its requests end first; then what stands before it
-            serve.shutdown()
+            stop(NAME)
 
 
 def run(options: ServeOptions) -> int:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from momo.config import ModelConfig
 from momo.precision import Precision
-from momo.tokenizer import padded, token_ids
+from momo.tokenizer import cut, padded, whole_ids
 from momo.transforms import stack_pictures, upright
 from momo_platform.serving.encoder import Loaders, Tokens
 from pipelines.artifacts import TokenizerFile
@@ -40,9 +40,15 @@ class MoMoReader:
         self.text_length = min(config.get("text_length") or longest, longest)
         self.tokenizer = TokenizerFile(Path(folder)).load()
 
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text's tokens; those beyond the model's length are cut."""
-        return token_ids(self.tokenizer, texts, self.text_length)
+    @property
+    def max_tokens(self) -> int:
+        """Of a text, with [CLS] and [SEP]."""
+        return self.text_length
+
+    def counted(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
+        """Ids of each text's tokens, cut at the model's length, and how many it has."""
+        whole = whole_ids(self.tokenizer, texts)
+        return [(cut(ids, self.text_length), len(ids)) for ids in whole]
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """uint8 [3, S, S]: upright, the largest central square."""
@@ -61,6 +67,7 @@ class ServedMoMo:
         self.embedder = load(folder, device, precision)
         self.name = model_name(folder)
         self.dimensions = self.embedder.config.embed_dim
+        self.logit_scale = self.embedder.logit_scale
         if device != "cpu":
             self._warm_up()
 

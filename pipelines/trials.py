@@ -71,7 +71,9 @@ def run_scores(
     details = {name: row["details"] for name, row in summary["tasks"].items()}
     validation = {n: found["validation"] for n, found in details.items() if "validation" in found}
     intervals = {
-        name: {"low": row["low"], "high": row["high"]} for name, row in summary["tasks"].items()
+        name: {"low": row["low"], "high": row["high"]}
+        for name, row in summary["tasks"].items()
+        if row["low"] is not None
     }
     means = {name: sum(values) / len(values) for name, values in losses.items()}
     recipe = model.manifest.config

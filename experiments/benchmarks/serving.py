@@ -152,7 +152,7 @@ def replica_memory(url: str) -> float:
     /metrics, MB."""
     with urllib.request.urlopen(url + "/metrics") as answer:
         lines = answer.read().decode().splitlines()
-    names = ("process_resident_memory_bytes ", "momo_model_resident_bytes ")
+    names = ("process_resident_memory_bytes{", "momo_model_resident_bytes{")
     own, model = [float(line.split()[1]) for line in sorted(lines) if line.startswith(names)]
     return (own + model) / 1e6
 

@@ -90,7 +90,8 @@ def write_engine(
     writers[format_](embedder.model, target, precision)
     shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
     document |= {"model": embedder.config.to_dict(), "text_length": embedder.text_length}
-    document["engine"] = {"format": format_, "precision": precision}
+    facts = {"format": format_, "precision": precision, "logit_scale": embedder.logit_scale}
+    document["engine"] = facts
     (target / CONFIG).write_text(json.dumps(document, indent=1), encoding="utf-8")
     return target
 
@@ -106,10 +107,15 @@ class EngineEmbedder(AnyEmbedder):
         tokenizer: Tokenizer,
         text_length: int | None,
         precision: Precision,
+        logit_scale: float,
     ) -> None:
         super().__init__(config, tokenizer, text_length, precision)
         self.format: Format = format_
-        self._runs = runs
+        self._runs, self._logit_scale = runs, logit_scale
+
+    @property
+    def logit_scale(self) -> float:
+        return self._logit_scale
 
     def _encode_ids(self, ids: np.ndarray) -> np.ndarray:
         return self._runs["text"](np.ascontiguousarray(ids))
@@ -146,5 +152,6 @@ def load_engine(
     openers = {"onnx": onnx.open_, "openvino": openvino.open_, "torch": torch_program.open_}
     config = ModelConfig.from_dict(document["model"])
     runs = openers[format_](folder, own, torch.get_num_threads())
-    tokenizer = load_tokenizer(folder / TOKENIZER)
-    return EngineEmbedder(format_, runs, config, tokenizer, document.get("text_length"), own)
+    tokenizer, scale = load_tokenizer(folder / TOKENIZER), document["engine"]["logit_scale"]
+    length = document.get("text_length")
+    return EngineEmbedder(format_, runs, config, tokenizer, length, own, scale)

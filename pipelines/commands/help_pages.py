@@ -150,6 +150,8 @@ SERVE = ShortHelp(
         "where and how": {
             "--host ADDRESS": "127.0.0.1 unless told otherwise",
             "--port N": "8000 unless told otherwise",
+            "--allowed-hosts NAME …": "names it may be called by, beside localhost and addresses",
+            "--cors-origins URL …": "pages of these origins may ask from a browser",
             "--min-replicas N": "processes with the model; --max-replicas lets it grow",
             "--gpus N": "of each replica; 0.5: two share one",
             "--precision NAME": "fp32, tf32 (on GPUs), bf16 or int8 (on CPUs)",

@@ -42,7 +42,7 @@ def arrays_of(
         return lacking(encoder, "image") or _labelled(encoder, items, config, context)
     if isinstance(items, Captioned):
         return lacking(encoder, "aligned") or _captioned(encoder, items, config, context)
-    if items.pictures is None and items.classes > 1:
+    if isinstance(items, Texts) and items.pictures is None and items.classes > 1:
         return lacking(encoder, "text") or _worded(encoder, items, config)
     raise ValueError(f"{config.place.data} has no features: it is fine-tuned on")
 

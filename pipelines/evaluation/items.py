@@ -114,13 +114,21 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class SelfContained:
+    """A `task` of mteb, which brings its own data (`mteb.abstasks.AbsTask`)."""
+
+    task: Any
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class NotAvailable:
     """Why a data set can't be used although its place exists."""
 
     reason: str
 
 
-Usable = Labelled | Captioned | Texts
+Usable = Labelled | Captioned | Texts | SelfContained
 Items = Usable | NotAvailable
 
 

@@ -116,7 +116,7 @@ def verdict(row: Mapping[str, Any]) -> str:
     """'good' where the whole interval is better than the baseline, 'bad' where it is worse, ''
     where the two overlap or there is no baseline."""
     baseline = row.get("baseline")
-    if baseline is None:
+    if baseline is None or row["low"] is None:
         return ""
     above, below = row["low"] > baseline, row["high"] < baseline
     if any(row["metric"].endswith(name) for name in _LESS_IS_BETTER):

@@ -16,6 +16,8 @@ from pipelines.modalities import MODALITIES
 
 GROUPS = ("image", "text", "multimodal")
 KINDS = tuple(MODALITIES)
+MTEB = "mteb/"
+"""Begins the names of mteb's tasks, which are not in the table (`mteb_tasks.py`)."""
 AUTO = "auto"
 """Stands for the tasks on the user's own sources, and the demo's that come with its corpora."""
 
@@ -106,7 +108,7 @@ def choose(
     the nearest name for a pattern that matches nothing.
     """
     patterns = [e for entry in patterns if "=" not in entry for e in entry.split(",")]
-    patterns = [p.strip() for p in patterns if p.strip()]
+    patterns = [p.strip() for p in patterns if p.strip() and not p.strip().startswith(MTEB)]
     if not patterns and not given:
         raise UserError(
             f"--tasks: none named; give any of {', '.join((AUTO, *suites()))}, task names or "

@@ -19,7 +19,6 @@ from pipelines.artifacts import TokenizerFile
 from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, MeasuredTask
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.items import (
-    Captioned,
     Items,
     Labelled,
     NotAvailable,
@@ -118,7 +117,7 @@ class Trivial:
         """The accuracy of TF-IDF on texts, of `fit` on raw pixels; of the commonest label where
         there is nothing to learn from. That is the detail `majority`, too."""
         items = self.items
-        assert not isinstance(items, Captioned)
+        assert isinstance(items, Labelled | Texts)
         rows = evenly(items.split, self.limit)
         labels, split = items.labels[rows], items.split[rows]
         parts = {part: np.flatnonzero(split == part) for part in _PARTS}
@@ -161,7 +160,9 @@ class Trivial:
 
 
 def _has_test(items: Usable) -> bool:
-    return isinstance(items, Captioned) or bool((items.split == "test").any())
+    if isinstance(items, Labelled | Texts):
+        return bool((items.split == "test").any())
+    return True
 
 
 def _shortened(items: Items) -> Items:

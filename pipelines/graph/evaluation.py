@@ -10,6 +10,7 @@ from momo_platform.stages import Stage, UserError
 from pipelines.config import PipelineConfig, Sources
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
+from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import EvaluationTask, choose
 from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
 from pipelines.modalities import MODALITIES
@@ -85,6 +86,7 @@ def choose_tasks(
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
         given = given_tasks(named)
+    given += mteb_tasks(named)
     tasks = choose(named, of_user.keys(), demo, given)
     roles = {role for task in tasks for role in task.data_set.inputs}
     found = {f"own-{kind}": stage for kind, stage in of_user.items()}

@@ -50,7 +50,10 @@ def _by_rank(measure: tuple[str, str]) -> tuple[int, str]:
 
 
 def mark(row: Mapping[str, Any]) -> str:
-    """The interval as a picture, beside the baseline, chance and the untrained model."""
+    """The interval as a picture, beside the baseline, chance and the untrained model; '' where
+    there is none."""
+    if row["low"] is None:
+        return ""
     return interval_mark(
         row["value"],
         row["low"],

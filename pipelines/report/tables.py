@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pipelines.evaluation.scores import FEW, Summary, deltas, verdict
 from pipelines.evaluation.tasks import GROUPS
@@ -32,7 +33,7 @@ def text_table(models: Mapping[str, Summary]) -> str:
             else f"{'–':>{widths[n]}}"
             for n, m in models.items()
         )
-        line = f"{name:<{wide}}{row['group']:<12}{values}  {row['low']:.3f}–{row['high']:.3f}"
+        line = f"{name:<{wide}}{row['group']:<12}{values}  {_interval(row):<11}"
         line += f"{row['n']:>7}{_cell(row['chance']):>8}{_cell(row['untrained']):>11}"
         if row["baseline"] is not None:
             beats = " (below)" if verdict(row) == "bad" else ""
@@ -57,6 +58,10 @@ def _cell(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
+def _interval(row: Mapping[str, Any]) -> str:
+    return "no interval" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"
+
+
 def markdown_table(
     models: Mapping[str, Summary], others: Mapping[str, Mapping[str, float]] | None = None
 ) -> str:
@@ -73,9 +78,7 @@ def markdown_table(
         cells = []
         for model in models.values():
             found = model["tasks"].get(task)
-            cells.append(
-                f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})" if found else "–"
-            )
+            cells.append(f"{found['value']:.3f} ({_interval(found)})" if found else "–")
         method = f" {row['baseline_method']}" if row["baseline"] is not None else ""
         baseline = _cell(row["baseline"]) + method
         counted = f"{row['n']} ({row['note']})" if row["note"] else str(row["n"])

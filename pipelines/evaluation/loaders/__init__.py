@@ -27,9 +27,11 @@ def load_items(name: str, roots: Roots) -> Items:
 
 def load_given(loader: str, uri: str) -> Items:
     """Of data that was named on the command line. `loader` is what it holds, then after a colon
-    `divided` where rows that name no split are divided, or `all` where they are all test examples.
-    Raises UserError that names the row."""
-    from pipelines.evaluation.loaders import given
+    `divided` where rows that name no split are divided, or `all` where they are all test examples;
+    or `mteb:NAME`. Raises UserError that names the row, or the task."""
+    from pipelines.evaluation.loaders import given, mteb_tasks
 
     kind, _, how = loader.partition(":")
+    if kind == "mteb":
+        return mteb_tasks.named(how, uri)
     return getattr(given, kind)(uri, how == "divided")

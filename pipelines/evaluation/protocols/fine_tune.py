@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipelines.config import EvaluationConfig
 from pipelines.evaluation.configs import ProtocolConfig, Tuning
 from pipelines.evaluation.datasets import DataSetPlace
-from pipelines.evaluation.items import Captioned, Texts, Usable
+from pipelines.evaluation.items import Labelled, Texts, Usable
 from pipelines.evaluation.protocol import Baseline, Given, OnModel, Subject
 from pipelines.evaluation.protocols.linear_probe import LinearProbe
 from pipelines.evaluation.results import Result
@@ -48,7 +48,7 @@ class FineTune(OnModel):
         from pipelines.evaluation.fine_tuning import fine_tuned
 
         items = subject.items
-        assert not isinstance(items, Captioned)
+        assert isinstance(items, Labelled | Texts)
         absent = [p for p in ("train", "valid", "test") if not (items.split == p).any()]
         if absent:
             return {"not_available": f"there is no {absent[0]} example"}

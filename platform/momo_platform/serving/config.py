@@ -23,11 +23,14 @@ class Limits:
     model reads up to its own length)."""
 
     body_bytes: int = 16 * 2**20
-    items: int = 256
+    items: int = 2048
+    """As many as OpenAI's; tokens and pixels bound what they cost."""
     text_characters: int = 100_000
     """Of a text."""
-    request_characters: int = 1_000_000
+    request_characters: int = 4_000_000
     """Of all texts of a request: they are split into words, however few of them the model reads."""
+    request_tokens: int = 262_144
+    """Of all texts of a request, those that the model reads."""
     picture_bytes: int = 10 * 2**20
     pixels: int = 50_000_000
     """Of a picture."""
@@ -35,7 +38,7 @@ class Limits:
     """Of all pictures of a request. A replica decodes a quarter as many at once."""
     results: int = 100
     """Of a search."""
-    queued_items: int = 1024
+    queued_items: int = 4096
     """Items in work or waiting at a replica; beyond it answers 503 with Retry-After."""
     seconds: float = 30.0
     """A request that takes longer ends with 504, one whose body does with 408."""
@@ -61,6 +64,11 @@ class ServingConfig:
     """A fine-tuned classifier's folder; empty: no classes."""
     keys: tuple[str, ...] = ()
     """SHA-256 of accepted bearer keys, in hex; none: open to whoever reaches the port."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names of this endpoint that requests may call it by, beside loopback's and addresses; `*`:
+    any. Without keys they are checked (`hosts.py` says why), with keys where there are some."""
+    cors_origins: tuple[str, ...] = ()
+    """Pages of these origins may ask from a browser, e.g. https://example.org."""
     min_replicas: int = 1
     max_replicas: int = 4
     cpus: float = 1.0
@@ -93,6 +101,12 @@ class ServingConfig:
             raise ValueError(
                 f"max_replicas={self.max_replicas}: give at least min_replicas={self.min_replicas}"
             )
+        for origin in self.cors_origins:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise ValueError(
+                    f"cors_origins={origin!r}: give origins such as https://example.org, each by "
+                    "its name"
+                )
         for key in self.keys:
             if len(key) != 64 or any(c not in "0123456789abcdef" for c in key):
                 raise ValueError("keys: give the SHA-256 of each key in hex, not the key itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,9 @@ from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import Loaders
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.routes import api
+
+_ANSWER_SECONDS = 2.0
+"""In which a replica tells its counters."""
 
 
 class Endpoint(Replica):
@@ -26,6 +30,30 @@ class Endpoint(Replica):
         """Serve's `user_config`: `Replica.load` on the device that Serve reserved. Raises
         RuntimeError where a GPU is asked for and Serve reserved none."""
         await self.load(chosen, self.config.device_for(ray.get_gpu_ids()))
+
+    @property
+    def name(self) -> str:
+        """Serve's."""
+        return serve.get_replica_context().replica_id.unique_id
+
+    async def expositions(self) -> Mapping[str, str]:
+        """Counters of all replicas, by name; of this one alone where others don't tell in time."""
+        found = dict([await self.exposition()])
+        context = serve.get_replica_context()
+        handle = serve.get_deployment_handle(context.deployment, context.app_name)
+        try:
+            told = await handle.broadcast("exposition").results_async(
+                timeout_s=_ANSWER_SECONDS, return_exceptions=True
+            )
+        except TimeoutError:
+            return found
+        return found | dict(one for one in told if not isinstance(one, BaseException))
+
+    def __del__(self) -> None:
+        """Serve calls it when the replica ends."""
+        tracer = getattr(self, "tracer", None)
+        if tracer is not None:
+            tracer.close()
 
 
 def application(loaders: Loaders, config: ServingConfig) -> Any:

@@ -18,8 +18,13 @@ Tokens = Sequence[int]
 class InputReader(Protocol):
     """What is done to texts and pictures before the model, in the replica; from any thread."""
 
-    def tokens(self, texts: Sequence[str]) -> Sequence[Tokens]:
-        """Of each text."""
+    @property
+    def max_tokens(self) -> int:
+        """Of a text, those that the model reads."""
+        ...
+
+    def counted(self, texts: Sequence[str]) -> Sequence[tuple[Tokens, int]]:
+        """Of each text the tokens that the model reads, and how many it has."""
         ...
 
     def prepare(self, picture: Image.Image) -> Any:
@@ -49,6 +54,11 @@ class ServedModel(Protocol):
 
 class ServedEncoder(ServedModel, Protocol):
     """Embeds texts and pictures into one space of unit vectors."""
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before the softmax over classes."""
+        ...
 
     def texts(self, texts: Sequence[Tokens]) -> np.ndarray:
         """float32 [N, dimensions]."""

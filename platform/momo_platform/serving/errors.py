@@ -1,4 +1,4 @@
-"""What the endpoint answers when it does not embed; the shape is OpenAI's."""
+"""What the endpoint answers when it does not embed; the shape and the statuses are OpenAI's."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ from typing import Any
 
 
 class ServiceRefusal(Exception):
-    """A request that is refused: `status`, a message without paths and traces, and for which
-    parameter."""
+    """A request that is refused: `status`, a message without paths and traces, for which parameter,
+    and a `code` for programs ('': the status's own)."""
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+    def __init__(self, status: int, message: str, param: str | None = None, code: str = "") -> None:
         super().__init__(message)
-        self.status, self.message, self.param = status, message, param
+        self.status, self.message, self.param, self.code = status, message, param, code
 
     def body(self) -> dict[str, Any]:
         """The answer's JSON."""
-        return error_body(self.status, self.message, self.param)
+        return error_body(self.status, self.message, self.param, self.code)
 
 
-_KINDS = {
-    401: "authentication_error",
-    404: "not_found_error",
+_CODES = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    403: "host_not_allowed",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
     413: "request_too_large",
-    503: "overloaded_error",
-    504: "timeout_error",
+    415: "unsupported_media_type",
+    503: "overloaded",
+    504: "timeout",
 }
 
 
-def error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """`{"error": {"message", "type", "param", "code"}}`."""
-    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": status}}
+def error_body(
+    status: int, message: str, param: str | None = None, code: str = ""
+) -> dict[str, Any]:
+    """`{"error": {"message", "type", "param", "code"}}`, all but `param` strings."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    code = code or _CODES.get(status, "invalid_request" if status < 500 else "internal_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

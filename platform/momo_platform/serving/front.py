@@ -20,6 +20,11 @@ from momo_platform.machine import free_ports
 
 DRAIN_SECONDS = 1.0
 """A replica that ends takes requests for so long; HAProxy is told at once and asks another one."""
+READY_SECONDS = 60.0
+"""HAProxy may take so long to start, and three times longer at the third try. With Serve's 5 s it
+was killed while it started on a busy machine."""
+_BUFFER = 128 * 1024
+"""Bytes of a request that HAProxy keeps, to send it again to another replica where one ended."""
 _WRAPPER = Path(__file__).with_name("haproxy.sh")
 
 
@@ -59,6 +64,12 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
         "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
         # Who sends nothing, or takes nothing, loses its connection; the wrapper bounds headers.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+        # Embedding twice is harmless: what a replica took and did not answer, another one does.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_BUFFER),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(READY_SECONDS),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         # The application awaits whatever takes time: a second event loop would only cost hops.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }

@@ -18,7 +18,10 @@ from starlette.exceptions import HTTPException
 from momo_platform.serving import runtime
 from momo_platform.serving.config import Limits, ServingConfig, is_known
 from momo_platform.serving.errors import ServiceRefusal, error_body
-from momo_platform.serving.items import check_shapes
+from momo_platform.serving.hosts import is_allowed, name_in
+from momo_platform.serving.openapi import needs_key
+from momo_platform.serving.shapes import check_messages, check_shapes
+from momo_platform.serving.tracing import RequestSpan, Tracer
 
 logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -43,17 +46,24 @@ class _TooSlow(BaseException):
 
 
 class Guard:
-    """ASGI middleware around everything. Security headers on every answer; a key where keys are
-    asked for, looked at before the body; a body above the limit is refused with 413, also where its
-    length was not told or was false; what nobody handled is 500 without details."""
+    """ASGI middleware around everything. Security headers on every answer; the host's name, and a
+    key where keys are asked for, are looked at before the body; a body above the limit is refused
+    with 413, also where its length was not told or was false; what nobody handled is 500 without
+    details. A request is a span of `tracer`'s."""
 
-    def __init__(self, app: Any, config: ServingConfig) -> None:
-        self.app, self.config = app, config
+    def __init__(self, app: Any, config: ServingConfig, tracer: Tracer | None = None) -> None:
+        self.app, self.config, self.tracer = app, config, tracer or Tracer()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with self.tracer.request(scope["method"], dict(scope["headers"])) as span:
+            await self._guarded(scope, receive, send, span)
+
+    async def _guarded(
+        self, scope: Message, receive: Receive, send: Send, span: RequestSpan
+    ) -> None:
         limits = self.config.limits
         seen, started, replaced, whole = 0, False, False, False
         begun = time.perf_counter()
@@ -72,7 +82,7 @@ class Guard:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _note(scope, int(message["status"]), time.perf_counter() - begun)
+                _note(scope, int(message["status"]), time.perf_counter() - begun, span)
                 message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
             await send(message)
 
@@ -107,12 +117,21 @@ class Guard:
                 await _refuse(answer, 500, "the service failed; its log says why")
 
     @property
+    def _checks_hosts(self) -> bool:
+        """With keys a stranger's page gets nothing under any name."""
+        return bool(self.config.allowed_hosts) or not self.config.keys
+
+    @property
     def _too_large(self) -> tuple[int, str]:
         return 413, f"the body is larger than {self.config.limits.body_bytes} bytes"
 
     def _refusal(self, scope: Message) -> tuple[int, str] | None:
         """By the headers alone."""
         headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if host and self._checks_hosts and not is_allowed(host, self.config.allowed_hosts):
+            name = name_in(host)[:100]
+            return 403, f"this endpoint is not called {name}: start it with --allowed-hosts {name}"
         if not _has_key(scope["path"], headers, self.config):
             return 401, "give a known key as Authorization: Bearer KEY"
         told = headers.get(b"content-length", b"0")
@@ -123,18 +142,19 @@ class Guard:
 def _has_key(path: str, headers: dict[bytes, bytes], config: ServingConfig) -> bool:
     """Whether a request may go on: health and the page are open, all else asks for a key where
     there are keys."""
-    if not config.keys or not (path.startswith("/v1") or path == "/metrics"):
+    if not config.keys or not needs_key(path):
         return True
     kind, _, key = headers.get(b"authorization", b"").decode("utf-8", "replace").partition(" ")
     return kind.lower() == "bearer" and is_known(key.strip(), config.keys)
 
 
-def _note(scope: Message, status: int, seconds: float) -> None:
+def _note(scope: Message, status: int, seconds: float, span: RequestSpan) -> None:
     """Count the answer; paths that are none of ours are one."""
     route = scope.get("route")
     path = getattr(route, "path", "other")
     runtime.REQUESTS.labels(path, status).inc()
     runtime.SECONDS.labels(path).observe(seconds)
+    span.answered(scope["method"], path, status)
 
 
 async def _refuse(send: Send, status: int, message: str) -> None:
@@ -155,24 +175,48 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
 async def invalid(limits: Limits, request: Request, error: Exception) -> JSONResponse:
     """The first thing that the request's schema refuses, without what was sent."""
     assert isinstance(error, RequestValidationError)
+    if told := _wrong_kind(request):
+        return JSONResponse(error_body(400, told), 400)
     if isinstance(error.body, dict):  # say it as what reads the items does, where it can
-        for name in ("input", "a", "b", "query"):
-            try:
-                if name in error.body:
+        try:
+            for name in ("input", "a", "b", "query", "documents"):
+                if error.body.get(name) is not None:
                     check_shapes(error.body[name], limits, name)
-            except ServiceRefusal as refusal:
-                return await refused(request, refusal)
+            if error.body.get("messages") is not None:
+                check_messages(error.body["messages"])
+        except ServiceRefusal as refusal:
+            return await refused(request, refusal)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
+    if first["type"] == "json_invalid":
+        place, first["msg"] = "", "it is not JSON"
+    if first["type"] == "extra_forbidden":
+        first["msg"] = "it is unknown here, and would change nothing: leave it out"
     message = f"{place or 'the body'}: {first['msg']}"[:500]
-    return JSONResponse(error_body(422, message, place or None), 422)
+    return JSONResponse(error_body(400, message, place or None), 400)
+
+
+def _wrong_kind(request: Request) -> str:
+    """What to send where the Content-Type says that the body is something else; ''."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.url.path.endswith("/upload"):
+        if kind == "multipart/form-data":
+            return ""
+        return "send a form: Content-Type: multipart/form-data (curl -F image=@picture.png)"
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return ""
+    said = f"its Content-Type is {kind[:60]}" if kind else "it has no Content-Type"
+    return f"the body: {said}: send JSON with the header Content-Type: application/json"
 
 
 async def http_error(request: Request, error: Exception) -> JSONResponse:
     """404, 405 and their kind."""
     assert isinstance(error, HTTPException)
-    status = 422 if error.status_code == 400 else error.status_code  # a body that can't be parsed
-    return JSONResponse(error_body(status, str(error.detail)), status, error.headers)
+    status = error.status_code
+    told = str(error.detail)
+    if status == 400 and (wrong := _wrong_kind(request)):
+        told = wrong
+    return JSONResponse(error_body(status, told), status, error.headers)
 
 
 def add_error_handlers(app: FastAPI, limits: Limits) -> None:

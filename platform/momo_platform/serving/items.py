@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,30 +10,35 @@ from typing import Any, Protocol
 from momo_platform.serving.config import Limits
 from momo_platform.serving.encoder import InputReader, Tokens
 from momo_platform.serving.errors import ServiceRefusal
-from momo_platform.serving.pictures import PictureReader, decoded
+from momo_platform.serving.pictures import read_pictures
+
+_DATA_URI = re.compile(r"\s*data:[\w.+-]+/[\w.+-]+[;,]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Item:
-    """As the model takes it: a text's tokens, a prepared picture, or both, of a pair."""
+    """As the model takes it: a text's tokens, a prepared picture, or both, of a pair. `truncated`:
+    what refusals would call its text, where the model reads only its beginning."""
 
     text: Tokens | None = None
     picture: Any = None
+    truncated: str = ""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """As it was sent: a text, a picture (base64 or a data URI, or its bytes), or both.
-    `place` and `text_place` are what refusals call the item and its text."""
+    """As it was sent: a text, a picture (base64 or a data URI, or its bytes), or both. `place`,
+    `text_place` and `image_place` are what refusals call the item, its text and its picture."""
 
     place: str
-    text_place: str
     text: str | None = None
     image: str | bytes | None = None
+    text_place: str = ""
+    image_place: str = ""
 
     def checked_text(self, limits: Limits) -> str | None:
         """The text, if it has words and is not too long."""
-        text, place = self.text, self.text_place
+        text, place = self.text, self.text_place or self.place
         if text is None:
             return None
         if len(text) > limits.text_characters:
@@ -44,19 +50,19 @@ class Sent:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise ServiceRefusal(422, f"{place} is not valid Unicode", place) from None
+            raise ServiceRefusal(400, f"{place} is not valid Unicode", place) from None
         if not text.strip():
-            raise ServiceRefusal(422, f"{place} is empty", place)
+            raise ServiceRefusal(400, f"{place} is empty", place)
+        if _DATA_URI.match(text):
+            raise ServiceRefusal(400, f"{place} is a data URI: send it as a picture", place)
         return text
 
-    def prepared_picture(self, pictures: PictureReader) -> Any:
-        """The picture as the model takes it; None where there is none."""
-        if self.image is None:
-            return None
-        raw = self.image
-        if isinstance(raw, str):
-            raw = decoded(raw, self.place, pictures.limits)
-        return pictures.read(raw, self.place)
+
+def of_string(value: str, place: str) -> Sent:
+    """A plain string: a data URI is a picture, anything else a text."""
+    if _DATA_URI.match(value):
+        return Sent(place, image=value.strip())
+    return Sent(place, value)
 
 
 class ItemSchema(Protocol):
@@ -79,15 +85,18 @@ def items_in(given: Given) -> int:
 def sent_items(given: Given, limits: Limits, name: str = "input") -> list[Sent]:
     """The items of a request's field `name`. Raises ServiceRefusal for none, for too many and for
     texts that are too long together."""
-    values = _listed(given, limits, name)
-    sent = [_sent(value, place) for place, value in values]
-    _check_characters((one.text for one in sent), limits, name)
+    sent = [sent_item(value, place) for place, value in listed(given, limits, name)]
+    check_characters((one.text for one in sent), limits, name)
     return sent
 
 
-def _sent(value: str | ItemSchema, place: str) -> Sent:
-    one = Sent(place, place, value) if isinstance(value, str) else value.sent(place)
-    _check_any(one.text, one.image, place)
+def sent_item(value: str | ItemSchema, place: str) -> Sent:
+    """Raises ServiceRefusal for an item that is neither a text nor a picture."""
+    if isinstance(value, str):
+        return of_string(value, place)
+    one = value.sent(place)
+    if one.text is None and one.image is None:
+        raise ServiceRefusal(400, f"{place}: neither text nor image", place)
     return one
 
 
@@ -96,37 +105,72 @@ def read_items(
     limits: Limits,
     reader: InputReader,
     wanted: tuple[bool, bool] | None = None,
+    truncate: bool = True,
 ) -> list[Item]:
     """Each item as `reader`'s model takes it; texts become tokens here and nowhere else. `wanted`:
-    whether every item must have a text and a picture, or neither of them. Raises ServiceRefusal."""
-    pictures = PictureReader(limits, reader.prepare)
-    read = [(one.checked_text(limits), one.prepared_picture(pictures)) for one in sent]
-    for one, (text, picture) in zip(sent, read, strict=True):
-        if wanted not in (None, (text is not None, picture is not None)):
+    whether every item must have a text and a picture, or neither of them. `truncate=False`: texts
+    that are longer than the model reads are refused. Raises ServiceRefusal."""
+    texts = [one.checked_text(limits) for one in sent]
+    for one in sent:
+        if wanted not in (None, (one.text is not None, one.image is not None)):
             names = [n for n, is_wanted in zip(("text", "image"), wanted, strict=True) if is_wanted]
             raise ServiceRefusal(
-                422, f"{one.place}: the classifier takes {' and '.join(names)}", one.place
+                400, f"{one.place}: the classifier takes {' and '.join(names)}", one.place
             )
-    texts = [text for text, _ in read if text is not None]
-    tokens = iter(reader.tokens(texts) if texts else ())
-    return [Item(None if text is None else next(tokens), picture) for text, picture in read]
+    tokens = iter(_tokens(sent, texts, limits, reader, truncate))
+    encoded = [(o.image_place or o.place, o.image) for o in sent if o.image is not None]
+    pictures = iter(read_pictures(encoded, limits, reader.prepare))
+    items = []
+    for one, text in zip(sent, texts, strict=True):
+        ids, truncated = (None, "") if text is None else next(tokens)
+        items.append(Item(ids, None if one.image is None else next(pictures), truncated))
+    return items
 
 
-def check_shapes(value: Any, limits: Limits, name: str = "input") -> None:
-    """Raise ServiceRefusal for what is wrong in a field that the schema refused, as JSON gave it.
-    (The schema's own words name Python's types.)"""
-    values = _listed(value, limits, name)
-    if all(isinstance(v, int) or (isinstance(v, list) and _all_int(v)) for _, v in values):
-        raise ServiceRefusal(422, f"{name} holds token ids: send the text instead", name)
-    _check_characters([_text_of(one, place) for place, one in values], limits, name)
+def _tokens(
+    sent: Sequence[Sent],
+    texts: Sequence[str | None],
+    limits: Limits,
+    reader: InputReader,
+    truncate: bool,
+) -> list[tuple[Tokens, str]]:
+    """Of each text its tokens, and its place where it was cut."""
+    places = [one.text_place or one.place for one in sent]
+    there = [(p, text) for p, text in zip(places, texts, strict=True) if text is not None]
+    found: list[tuple[Tokens, str]] = []
+    counted = reader.counted([text for _, text in there]) if there else ()
+    for (place, _), (ids, length) in zip(there, counted, strict=True):
+        if length > len(ids) and not truncate:
+            raise ServiceRefusal(
+                400,
+                f"{place} has {length} tokens, the model reads {reader.max_tokens}: shorten it, or "
+                "leave out `truncate`",
+                place,
+                "context_length_exceeded",
+            )
+        found.append((ids, place if length > len(ids) else ""))
+    total = sum(len(ids) for ids, _ in found)
+    if total > limits.request_tokens:
+        raise ServiceRefusal(
+            413,
+            f"the texts have {total} tokens together, {limits.request_tokens} are allowed: send "
+            "several requests",
+            sent[0].place.partition("[")[0],
+        )
+    return found
 
 
-def _listed(value: Any, limits: Limits, name: str) -> list[tuple[str, Any]]:
-    """Each item with its place."""
+def tokens_of(items: Iterable[Item]) -> int:
+    """Of all texts together, those that the model reads."""
+    return sum(len(item.text) for item in items if item.text is not None)
+
+
+def listed(value: Any, limits: Limits, name: str) -> list[tuple[str, Any]]:
+    """Each item with its place. Raises ServiceRefusal for none and for too many."""
     if not isinstance(value, list):
         return [(name, value)]
     if not value:
-        raise ServiceRefusal(422, f"{name} is empty: give at least one text or item", name)
+        raise ServiceRefusal(400, f"{name} is empty: give at least one text or item", name)
     if len(value) > limits.items:
         raise ServiceRefusal(
             413, f"{name} has {len(value)} items, {limits.items} are allowed: send several", name
@@ -134,7 +178,8 @@ def _listed(value: Any, limits: Limits, name: str) -> list[tuple[str, Any]]:
     return [(f"{name}[{index}]", one) for index, one in enumerate(value)]
 
 
-def _check_characters(texts: Iterable[str | None], limits: Limits, name: str) -> None:
+def check_characters(texts: Iterable[str | None], limits: Limits, name: str) -> None:
+    """Raise ServiceRefusal for texts that are too long together."""
     characters = sum(len(text or "") for text in texts)
     if characters > limits.request_characters:
         raise ServiceRefusal(
@@ -143,31 +188,3 @@ def _check_characters(texts: Iterable[str | None], limits: Limits, name: str) ->
             "allowed: send several requests",
             name,
         )
-
-
-def _all_int(values: list[Any]) -> bool:
-    return all(isinstance(v, int) for v in values)
-
-
-def _text_of(value: Any, place: str) -> str | None:
-    """An item's text. Raises ServiceRefusal for what is no item."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict):
-        raise ServiceRefusal(
-            422, f'{place}: give a text, {{"image": …}} or {{"text": …, "image": …}}', place
-        )
-    if unknown := sorted(set(value) - {"text", "image"}):
-        raise ServiceRefusal(422, f"{place}: unknown {', '.join(unknown)[:100]}", place)
-    text, image = value.get("text"), value.get("image")
-    if text is not None and not isinstance(text, str):
-        raise ServiceRefusal(422, f"{place}.text is no text", place)
-    if image is not None and not isinstance(image, str):
-        raise ServiceRefusal(422, f"{place}.image: give a data URI or base64", place)
-    _check_any(text, image, place)
-    return text
-
-
-def _check_any(text: Any, image: Any, place: str) -> None:
-    if text is None and image is None:
-        raise ServiceRefusal(422, f"{place}: neither text nor image", place)

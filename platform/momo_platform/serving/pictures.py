@@ -1,4 +1,4 @@
-"""Pictures as they are sent: decoded, checked against the limits, prepared for the model."""
+"""Pictures as they are sent: checked against the limits, decoded, prepared for the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from momo_platform.serving.config import Limits
 from momo_platform.serving.errors import ServiceRefusal
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
 
 
 class _PixelBudget:
@@ -41,58 +41,72 @@ class _PixelBudget:
 _DECODING = _PixelBudget()
 
 
-class PictureReader:
-    """Decodes the pictures of one request and prepares each for the model at once, so that none is
-    kept at its full size; refuses more than the request's pixels."""
+def read_pictures(
+    encoded: Sequence[tuple[str, str | bytes]],
+    limits: Limits,
+    prepare: Callable[[Image.Image], Any],
+) -> list[Any]:
+    """The pictures of one request, (what refusals call it, base64 or bytes) each → what the model
+    takes.
 
-    def __init__(self, limits: Limits, prepare: Callable[[Image.Image], Any]) -> None:
-        self.limits, self.prepare, self.left = limits, prepare, limits.request_pixels
-
-    def read(self, raw: bytes, place: str) -> Any:
-        """One encoded picture → what the model takes."""
-        picture = opened(raw, place, self.limits)
-        self.left -= picture.width * picture.height
-        if self.left < 0:
+    All are opened first: more pixels than a request may have are refused before one is decoded.
+    Each is prepared for the model at once, so that none is kept at its full size. Raises
+    ServiceRefusal.
+    """
+    pictures, left = [], limits.request_pixels
+    for place, raw in encoded:
+        found = opened(decoded(raw, place, limits) if isinstance(raw, str) else raw, place, limits)
+        left -= found.width * found.height
+        if left < 0:
             raise ServiceRefusal(
                 413,
-                f"the pictures have more than {self.limits.request_pixels} pixels together: send "
+                f"the pictures have more than {limits.request_pixels} pixels together: send "
                 "several requests",
                 place,
             )
-        try:
-            with _DECODING.hold(picture.width * picture.height, self.limits.request_pixels):
-                picture.load()
-                return self.prepare(picture)
-        except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
-            raise ServiceRefusal(
-                422, f"{place}.image can't be decoded: it is damaged", place
-            ) from None
+        pictures.append((place, found))
+    return [_prepared(picture, place, limits, prepare) for place, picture in pictures]
+
+
+def _prepared(
+    picture: Image.Image, place: str, limits: Limits, prepare: Callable[[Image.Image], Any]
+) -> Any:
+    try:
+        with _DECODING.hold(picture.width * picture.height, limits.request_pixels):
+            picture.load()
+            found = prepare(picture)
+            picture.close()
+            return found
+    except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
+        raise ServiceRefusal(400, f"{place} can't be decoded: it is damaged", place) from None
 
 
 def decoded(image: str, place: str, limits: Limits) -> bytes:
     """The bytes of a data URI or of base64. URLs are never fetched."""
     if image[:16].lower().startswith(("http://", "https://", "file:", "ftp://")):
         raise ServiceRefusal(
-            422, f"{place}.image is a URL, which is not fetched: send the picture's bytes", place
+            400,
+            f"{place} is a URL, which is not fetched: send the picture's bytes as a data URI",
+            place,
         )
     if image[:5].lower() == "data:":
         head, comma, image = image.partition(",")
         head = head.lower()
         if not comma or not head.endswith(";base64"):
-            raise ServiceRefusal(422, f"{place}.image: a data URI must be base64", place)
+            raise ServiceRefusal(400, f"{place}: a data URI must be base64", place)
         if not head.startswith("data:image/"):
-            raise ServiceRefusal(415, f"{place}.image: the data URI is not of a picture", place)
+            raise ServiceRefusal(415, f"{place}: the data URI is not of a picture", place)
     if len(image) * 3 // 4 > limits.picture_bytes + 3:
         raise _too_large(place, limits)
     try:
         return base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError):
         hint = ": it has line breaks (`base64 -w0` writes none)" if "\n" in image else ""
-        raise ServiceRefusal(422, f"{place}.image is not base64{hint}", place) from None
+        raise ServiceRefusal(400, f"{place} is not base64{hint}", place) from None
 
 
 def _too_large(place: str, limits: Limits) -> ServiceRefusal:
-    return ServiceRefusal(413, f"{place}.image: {limits.picture_bytes} bytes are allowed", place)
+    return ServiceRefusal(413, f"{place}: {limits.picture_bytes} bytes are allowed", place)
 
 
 def opened(raw: bytes, place: str, limits: Limits) -> Image.Image:
@@ -108,7 +122,7 @@ def opened(raw: bytes, place: str, limits: Limits) -> Image.Image:
             if width * height > limits.pixels:
                 raise ServiceRefusal(
                     413,
-                    f"{place}.image is {width} × {height}, {limits.pixels} pixels are allowed",
+                    f"{place} is {width} × {height}, {limits.pixels} pixels are allowed",
                     place,
                 )
             return picture
@@ -116,9 +130,9 @@ def opened(raw: bytes, place: str, limits: Limits) -> Image.Image:
         raise
     except Image.DecompressionBombError:
         raise ServiceRefusal(
-            413, f"{place}.image is too large, {limits.pixels} pixels are allowed", place
+            413, f"{place} is too large, {limits.pixels} pixels are allowed", place
         ) from None
     except UnidentifiedImageError:
-        raise ServiceRefusal(415, f"{place}.image is none of {', '.join(FORMATS)}", place) from None
+        raise ServiceRefusal(415, f"{place} is none of {', '.join(FORMATS)}", place) from None
     except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
-        raise ServiceRefusal(422, f"{place}.image can't be decoded: it is damaged", place) from None
+        raise ServiceRefusal(400, f"{place} can't be decoded: it is damaged", place) from None

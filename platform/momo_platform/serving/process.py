@@ -4,7 +4,8 @@ In one process the model's Python waits for HTTP's at every operation, since the
 interpreter lock: at 32 requests in flight four pictures took 40 ms of which 11 were work (size
 demo, two cores). The replica sends batches through a pair of sockets; what goes through it is ours,
 never a client's bytes. When the replica ends its model's process does too. When that one ends,
-what it worked on is refused with 503, and the next batch starts another one.
+another one is started and does the batch again, since embedding twice is harmless; a batch that
+ends that one too is refused with 503.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ class ModelProcess:
         self._lock = threading.Lock()
         self.device_bytes = 0
         """Memory that it held on its GPU after the last call."""
-        self.name, self.dimensions = self._start()
+        self.name, self.dimensions, self.logit_scale = self._start()
 
-    def _start(self) -> tuple[str, int]:
-        """The model's name and dimensions. Raises RuntimeError when it can't be loaded."""
+    def _start(self) -> tuple[str, int, float]:
+        """The model's name, dimensions and scale of cosines (1 of a classifier). Raises
+        RuntimeError when it can't be loaded."""
         ours, theirs = socket.socketpair()
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
         with theirs:
@@ -112,17 +114,18 @@ class ModelProcess:
         return self._ask("classify", texts, pictures)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        """Raises ServiceRefusal 503 when the process has ended, RuntimeError for its errors."""
+        """Raises ServiceRefusal 503 when two processes ended, RuntimeError for its errors."""
         with self._lock:
-            try:
-                if not self.alive:
-                    self._again()
-                return self._answer(what, *arguments)
-            except (EOFError, OSError):
-                self._process.wait()  # its end of the sockets is closed: it ends
-                raise ServiceRefusal(
-                    503, "the model's process ended; another one is started: try again"
-                ) from None
+            for _ in range(2):
+                try:
+                    if not self.alive:
+                        self._again()
+                    return self._answer(what, *arguments)
+                except (EOFError, OSError):
+                    self._process.wait()  # its end of the sockets is closed: it ends
+            raise ServiceRefusal(
+                503, "the model's process ended twice at this batch: try again, or send it in parts"
+            )
 
     def _again(self) -> None:
         self._end()
@@ -165,7 +168,8 @@ def main() -> None:
                 if what == "load":
                     module, name, *rest = arguments
                     encoder = getattr(import_module(module), name)(*rest)
-                    result: Any = (encoder.name, encoder.dimensions)
+                    scale = float(getattr(encoder, "logit_scale", 1.0))
+                    result: Any = (encoder.name, encoder.dimensions, scale)
                 else:
                     result = getattr(encoder, what)(*arguments)
             except Exception as error:  # noqa: BLE001 - the replica raises it

@@ -6,7 +6,7 @@ The model runs in a process of its own; a thread waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -14,16 +14,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from momo_platform.cores import usable_cores
-from momo_platform.serving import runtime
+from momo_platform.serving import metrics, runtime
 from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import InputReader, Loaders, joined
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.items import Given, Item, Sent, read_items, sent_items
 from momo_platform.serving.state import State, load_state
+from momo_platform.serving.tracing import Tracer
 
 _SHORT = 4096
 """Characters of a request's texts that are read at once: a thread takes longer."""
+_BATCHES_AHEAD = 2
+"""Of one request, that wait for the model at once: others come between them."""
 Result = TypeVar("Result")
 
 
@@ -34,6 +37,7 @@ class Replica:
         self.loaders, self.config = loaders, config
         runtime.give_large_memory_back()
         self.queued = 0
+        self.tracer = Tracer.from_environment()
         self._state: State | None = None
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._threads = ThreadPoolExecutor(4, "decode")
@@ -81,7 +85,8 @@ class Replica:
         """Raises 404 when a request names another model."""
         state = self.state
         if model is not None and model != state.encoder.name:
-            raise ServiceRefusal(404, f"this endpoint serves {state.encoder.name} only", "model")
+            told = f"this endpoint serves {state.encoder.name} only"
+            raise ServiceRefusal(404, told, "model", "model_not_found")
         return state
 
     async def threaded(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -94,56 +99,82 @@ class Replica:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
-    async def read(self, reader: InputReader, given: Given, name: str = "input") -> list[Item]:
+    async def read(
+        self, reader: InputReader, given: Given, name: str = "input", truncate: bool = True
+    ) -> list[Item]:
         """Items of a validated request's field `name`. `reader`: the model's, or a classifier's."""
-        return await self.read_sent(reader, sent_items(given, self.config.limits, name))
+        sent = sent_items(given, self.config.limits, name)
+        return await self.read_sent(reader, sent, None, truncate)
 
     async def read_sent(
-        self, reader: InputReader, sent: Sequence[Sent], wanted: tuple[bool, bool] | None = None
+        self,
+        reader: InputReader,
+        sent: Sequence[Sent],
+        wanted: tuple[bool, bool] | None = None,
+        truncate: bool = True,
     ) -> list[Item]:
         """`read_items`, in a thread where there are pictures or long texts."""
-        arguments = (sent, self.config.limits, reader, wanted)
+        arguments = (sent, self.config.limits, reader, wanted, truncate)
         characters = sum(len(one.text or "") for one in sent)
-        if characters <= _SHORT and all(one.image is None for one in sent):
-            return read_items(*arguments)
-        return await self.threaded(read_items, *arguments)
+        with self.tracer.span("read", items=len(sent)):
+            if characters <= _SHORT and all(one.image is None for one in sent):
+                return read_items(*arguments)
+            return await self.threaded(read_items, *arguments)
 
-    async def read_and_embed(
-        self, state: State, given: Given, name: str = "input"
-    ) -> tuple[np.ndarray, int]:
-        """Vectors [N, dimensions] and how many tokens the texts have."""
-        return await self.embed(state, await self.read(state.reader, given, name))
-
-    async def embed(self, state: State, items: Sequence[Item]) -> tuple[np.ndarray, int]:
-        """Vectors [N, dimensions] and how many tokens the texts have."""
+    async def embed(self, state: State, items: Sequence[Item]) -> np.ndarray:
+        """Vectors float32 [N, dimensions]."""
         texts = [item.text for item in items if item.text is not None]
         pictures = [item.picture for item in items if item.picture is not None]
-        works = [*self._works(state, "text", texts), *self._works(state, "image", pictures)]
-        encoded = [row for part in await asyncio.gather(*works) for row in part]
-        of_texts, of_pictures = iter(encoded[: len(texts)]), iter(encoded[len(texts) :])
+        if not pictures:
+            return np.stack(await self._encoded(state, "text", texts))
+        parts = await asyncio.gather(
+            self._encoded(state, "text", texts), self._encoded(state, "image", pictures)
+        )
+        of_texts, of_pictures = map(iter, parts)
         rows = []
         for item in items:
             if item.text is not None and item.picture is not None:
                 rows.append(joined(next(of_texts), next(of_pictures)))
             else:
                 rows.append(next(of_texts if item.text is not None else of_pictures))
-        return np.stack(rows), _tokens_of(items)
+        return np.stack(rows)
 
-    async def read_and_classify(self, state: State, given: Given) -> tuple[np.ndarray, int]:
-        """Probabilities [N, classes] and how many tokens the texts have."""
-        reader = state.classifier_reader
-        assert reader is not None
-        sent = sent_items(given, self.config.limits)
-        wanted = (reader.takes_texts, reader.takes_pictures)
-        items = await self.read_sent(reader, sent, wanted)
-        parts = await asyncio.gather(*self._works(state, "classified", items))
-        return np.concatenate(parts), _tokens_of(items)
+    async def classify(self, state: State, items: Sequence[Item]) -> np.ndarray:
+        """Probabilities float32 [N, classes] by the saved classifier."""
+        return np.stack(await self._encoded(state, "classified", items))
 
-    def _works(self, state: State, kind: str, parts: Sequence[Any]) -> list[Awaitable[np.ndarray]]:
-        """A request may have more items than a batch."""
-        size = self.config.batch_size
-        starts = range(0, len(parts), size)
-        return [state.batches[kind](parts[start : start + size]) for start in starts]
+    async def _encoded(self, state: State, kind: str, items: Sequence[Any]) -> list[np.ndarray]:
+        """A row of each. A request may have more items than a batch: some batches of it wait for
+        the model at once, so that others don't wait for all of it."""
+        if not items:
+            return []
+        size, ahead = self.config.batch_size, asyncio.Semaphore(_BATCHES_AHEAD)
+
+        async def part(start: int) -> np.ndarray:
+            async with ahead:
+                return await state.batches[kind](items[start : start + size])
+
+        with self.tracer.span("encode", kind=kind, items=len(items)):
+            if len(items) <= size:
+                return list(await state.batches[kind](items))
+            parts = await asyncio.gather(*(part(n) for n in range(0, len(items), size)))
+        return [row for rows in parts for row in rows]
+
+    async def exposition(self) -> tuple[str, str]:
+        """This replica's name, and its counters as Prometheus reads them."""
+        encoder = self.state.encoder
+        runtime.MODEL_BYTES.set(encoder.resident_bytes)
+        runtime.DEVICE_BYTES.set(encoder.device_bytes)
+        return self.name, metrics.of_this_process()
+
+    @property
+    def name(self) -> str:
+        """Among the replicas."""
+        return "alone"
+
+    async def expositions(self) -> Mapping[str, str]:
+        """Counters of all replicas, by name."""
+        return dict([await self.exposition()])
 
     async def in_time(self, work: Coroutine[Any, Any, Result], items: int) -> Result:
         """The work's result. Raises 413 for too many items, 503 when too much waits already,
@@ -162,11 +193,8 @@ class Replica:
         try:
             return await asyncio.wait_for(work, limits.seconds)
         except TimeoutError:
-            raise ServiceRefusal(504, f"not done within {limits.seconds:g} s") from None
+            told = f"not done within {limits.seconds:g} s: send fewer items at once"
+            raise ServiceRefusal(504, told) from None
         finally:
             self.queued -= items
             runtime.QUEUED.set(self.queued)
-
-
-def _tokens_of(items: Sequence[Item]) -> int:
-    return sum(len(item.text) for item in items if item.text is not None)

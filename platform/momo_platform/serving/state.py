@@ -51,7 +51,7 @@ def load_state(
     index that can't be read, or that another model or another precision made."""
     reader = loaders.reader(model)
     encoder = ModelProcess(loaders.encoder, model, threads, device, precision)
-    encoder.texts(reader.tokens(["warm"]))
+    encoder.texts([tokens for tokens, _ in reader.counted(["warm"])])
     found = read_index(index) if index else None
     if found is not None and found.model != encoder.name:
         raise ValueError(

@@ -1,5 +1,7 @@
 """A small model with an index behind a real endpoint."""
 
+import base64
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +31,13 @@ def make_model(folder, seed):
     return momo.load(folder, "cpu")
 
 
+def png_uri(picture):
+    """A picture as the page and the endpoint take it."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     """Two models and an index of the first: {"one", "two", "index"}."""
@@ -36,8 +45,8 @@ def folders(tmp_path_factory):
     one = make_model(root / "one", 1)
     make_model(root / "two", 2)
     pictures = [Image.new("RGB", (64, 64), colour) for colour in COLOURS]
-    thumbnail = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
-    entries = [{"caption": w, "thumbnail": thumbnail} for w in WORDS]
+    thumbnails = [png_uri(picture) for picture in pictures]
+    entries = [{"caption": w, "thumbnail": t} for w, t in zip(WORDS, thumbnails, strict=True)]
     write_index(root / "index", one.embed(images=pictures), entries, "momo-1")
     return {name: str(root / name) for name in ("one", "two", "index")}
 

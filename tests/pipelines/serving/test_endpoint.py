@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -193,15 +194,15 @@ def test_similarity_search_upload_and_attention(endpoint, direct, noise):
 @pytest.mark.parametrize(
     "path, body, status",
     [
-        ("/v1/embeddings", b"{", 422),
-        ("/v1/embeddings", b"\xff\xfe", 422),
-        ("/v1/embeddings", b"[" * 50_000, 422),
-        ("/v1/embeddings", {"input": []}, 422),
-        ("/v1/embeddings", {"input": ""}, 422),
-        ("/v1/embeddings", {"input": [1, 2, 3]}, 422),
-        ("/v1/embeddings", {"input": "a", "encoding_format": "hex"}, 422),
-        ("/v1/embeddings", {"input": "a", "dimensions": 3}, 422),
-        ("/v1/embeddings", {"input": "\ud800"}, 422),
+        ("/v1/embeddings", b"{", 400),
+        ("/v1/embeddings", b"\xff\xfe", 400),
+        ("/v1/embeddings", b"[" * 50_000, 400),
+        ("/v1/embeddings", {"input": []}, 400),
+        ("/v1/embeddings", {"input": ""}, 400),
+        ("/v1/embeddings", {"input": [1, 2, 3]}, 400),
+        ("/v1/embeddings", {"input": "a", "encoding_format": "hex"}, 400),
+        ("/v1/embeddings", {"input": "a", "dimensions": 25}, 400),
+        ("/v1/embeddings", {"input": "\ud800"}, 400),
         ("/v1/embeddings", {"input": ["a"] * 101}, 413),
         ("/v1/embeddings", {"input": "x" * 300_000}, 413),
         ("/v1/embeddings", {"input": "x" * 1_100_000}, 413),
@@ -209,13 +210,13 @@ def test_similarity_search_upload_and_attention(endpoint, direct, noise):
         ("/v1/embeddings", {"input": ["a"] * 20_000}, 413),
         ("/v1/embeddings/", {"input": "a"}, 404),
         ("/v1/embeddings", b" " * 1_100_000, 413),
-        ("/v1/embeddings", {"input": {"image": "http://127.0.0.1/x"}}, 422),
+        ("/v1/embeddings", {"input": {"image": "http://127.0.0.1/x"}}, 400),
         ("/v1/embeddings", {"input": {"image": base64.b64encode(b"GIF? no").decode()}}, 415),
-        ("/v1/embeddings/upload", b"no form", 422),
-        ("/v1/similarity", {"a": "x"}, 422),
-        ("/v1/search", {"query": "x", "k": 0}, 422),
+        ("/v1/embeddings/upload", b"no form", 400),
+        ("/v1/similarity", {"a": "x"}, 400),
+        ("/v1/search", {"query": "x", "k": 0}, 400),
         ("/v1/search", {"query": "x", "k": 101}, 413),
-        ("/v1/attention", {"image": "%"}, 422),
+        ("/v1/attention", {"image": "%"}, 400),
         ("/v1/nothing", {}, 404),
         ("/static/..%2fapp.py", None, 404),
         ("/static/app.py", None, 404),
@@ -226,18 +227,19 @@ def test_what_is_refused(endpoint, path, body, status):
     _, url = endpoint
     found, answer, headers = send(url, path, body)
     assert found == status, answer
-    assert answer["error"]["code"] == status
+    assert isinstance(answer["error"]["code"], str)
     text = json.dumps(answer)
     assert "Traceback" not in text
-    assert "/" not in answer["error"]["message"].replace("and/or", "").replace("data:image/", "")
+    kinds = r"data:image/|multipart/form-data|application/json"
+    assert "/" not in re.sub(kinds, "", answer["error"]["message"])
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
     "body, told",
     [
-        ({"input": [1, 2, 3]}, "input holds token ids: send the text instead"),
-        ({"input": [[1, 2], [3]]}, "input holds token ids: send the text instead"),
+        ({"input": [1, 2, 3]}, "check_embedding_ctx_length=False"),
+        ({"input": [[1, 2], [3]]}, "input holds token ids"),
         ({"input": ["a", 1]}, "input[1]: give a text"),
         ({"input": [None]}, "input[0]: give a text"),
         ({"input": ["a", {"image": 5}]}, "input[1].image: give a data URI or base64"),
@@ -262,7 +264,7 @@ def test_what_is_refused_says_where_and_why(endpoint, body, told):
 )
 def test_what_is_refused_names_the_field(endpoint, path, body, told):
     status, answer, _ = send(endpoint[1], path, body)
-    assert status in (415, 422)
+    assert status in (400, 415)
     assert told in answer["error"]["message"]
 
 
@@ -270,7 +272,7 @@ def test_what_is_refused_names_the_field(endpoint, path, body, told):
 def test_slow_senders_are_cut_off(endpoint):
     """Headers within 10 s, bodies within a request's time; others are served meanwhile."""
     options, url = endpoint
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     place = ("127.0.0.1", options.port)
     with ExitStack() as stack:
         senders = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
@@ -297,9 +299,9 @@ def test_health_models_metrics_and_the_document(endpoint):
     assert (card["id"], card["dimensions"], card["index_entries"]) == ("momo-1", 24, 4)
     Client(url).embed(texts=["a"])
     counted = send(url, "/metrics", None)[1]
-    assert 'momo_items_total{kind="text"}' in counted
-    assert "momo_model_resident_bytes" in counted
-    assert 'momo_requests_total{path="/v1/embeddings",status="200"}' in counted
+    assert re.search(r'momo_items_total\{replica="\w+",kind="text"\}', counted)
+    assert "momo_model_resident_bytes{replica=" in counted
+    assert re.search(r'momo_requests_total.*path="/v1/embeddings",status="200"', counted)
     paths = send(url, "/openapi.json", None)[1]["paths"]
     assert {"/v1/embeddings", "/v1/search", "/v1/similarity", "/healthz", "/metrics"} <= set(paths)
 
@@ -363,7 +365,7 @@ def test_hostile_bytes_are_answered_and_leave_nothing_behind(endpoint, noise):
                 body = body[:place] + draw.randbytes(3) + body[place + 3 :]
             started = time.monotonic()
             status, answer, _ = send(url, "/v1/embeddings", body)
-            assert status in (200, 413, 415, 422), (seed, number, status, answer)
+            assert status in (200, 413, 415, 400), (seed, number, status, answer)
             assert time.monotonic() - started < 20, (seed, number)
 
     round_of(150)
@@ -469,10 +471,10 @@ def test_a_classifier_names_classes_beside_the_embeddings(endpoint, folders, noi
                 assert one["score"] == pytest.approx(other.score, abs=1e-5)
             assert answer["usage"]["total_tokens"] > len(items)
             status, answer, _ = send(url, "/v1/classify", {"input": [items[0], wrong]})
-            assert (status, answer["error"]["param"]) == (422, "input[1]"), answer
+            assert (status, answer["error"]["param"]) == (400, "input[1]"), answer
             assert "the classifier takes text" in answer["error"]["message"]
         assert send(url, "/v1/classify", {"input": pair, "model": "other"})[0] == 404
-        assert send(url, "/v1/classify", {"input": []})[0] == 422
+        assert send(url, "/v1/classify", {"input": []})[0] == 400
         assert send(url, "/v1/embeddings", {"input": "a red apple"})[0] == 200
         with pytest.raises(UserError, match="no classifier there"):
             deploy(replace(options, classifier=folders["two"]))
@@ -496,7 +498,7 @@ def test_in_bf16_vectors_are_near_and_float32_and_the_listing_says_so(endpoint, 
         difference = np.concatenate(found) - expected
         assert np.abs(difference).max() > 1e-5
         assert (np.concatenate(found) * expected).sum(axis=1).min() > 0.98
-        assert "momo_model_device_bytes 0.0" in send(url, "/metrics", None)[1]
+        assert re.search(r"momo_model_device_bytes\S+ 0\.0", send(url, "/metrics", None)[1])
         seen = send(url, "/v1/attention", {"image": base64.b64encode(png(noise(1))).decode()})[1]
         assert abs(np.array(seen["data"]).sum() - 1) < 1e-3
     finally:

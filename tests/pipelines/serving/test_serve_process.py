@@ -70,7 +70,7 @@ def test_what_is_in_work_is_answered_when_it_ends(folders, tmp_path):
             assert server.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
-        told = time.monotonic()
+        asked_to_end = time.monotonic()
         server.send_signal(signal.SIGINT)
         assert server.wait(60) == 0
         ended.set()
@@ -78,6 +78,8 @@ def test_what_is_in_work_is_answered_when_it_ends(folders, tmp_path):
             thread.join()
     finally:
         server.kill()
-    before = [status for begun, status in outcomes if begun < told]
+    told = log.read_text().partition("\ndraining\n")
+    assert told[1:] == ("\ndraining\n", ""), "what Ray says of its end is not for people"
+    before = [status for begun, status in outcomes if begun < asked_to_end]
     assert len(before) > 12
     assert set(before) == {200}

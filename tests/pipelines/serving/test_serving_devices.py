@@ -24,7 +24,8 @@ class Watched(ServedMoMo):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_model_is_warm_on_its_gpu_and_answers_as_on_the_cpu(folders, precision):
-    tokens = MoMoReader(folders["one"]).tokens(["a red apple", "two blue cats"])
+    counted = MoMoReader(folders["one"]).counted(["a red apple", "two blue cats"])
+    tokens = [ids for ids, _ in counted]
 
     def answers(encoder):
         picture = np.arange(3 * 64 * 64, dtype=np.uint8).reshape(3, 64, 64)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -64,12 +63,20 @@ def test_a_model_that_can_not_be_loaded_says_why():
 
 
 @pytest.mark.parametrize("how", ["exit", "kill"])
-def test_what_a_process_ended_with_is_refused_and_the_next_has_a_new_one(process, how):
+def test_a_batch_that_a_process_ended_with_is_done_again_by_a_new_one(process, how, tmp_path):
     pid = process.pid
     if how == "kill":
-        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(ServiceRefusal, match="process ended") as refusal:
-        process.texts(["end" if how == "exit" else "sleep"])
+        os.kill(pid, signal.SIGKILL)
+    text = f"once {tmp_path / 'done'}" if how == "exit" else "abc"
+    assert process.texts([text]).tolist() == [[len(text), 3]]
+    assert process.pid != pid
+    assert ended(pid)
+
+
+def test_what_ends_two_processes_is_refused_and_the_next_has_a_new_one(process):
+    pid = process.pid
+    with pytest.raises(ServiceRefusal, match="process ended twice") as refusal:
+        process.texts(["end"])
     assert refusal.value.status == 503
     assert ended(pid)
     assert process.texts(["a"]).tolist() == [[1, 3]]

@@ -9,6 +9,7 @@ import numpy as np
 class ToyEncoder:
     name = "toy"
     dimensions = 2
+    logit_scale = 1.0
 
     def __init__(self, folder, threads, device, precision):
         if folder == "nowhere":
@@ -25,6 +26,10 @@ class ToyEncoder:
             time.sleep(60)
         if "end" in texts:
             os._exit(1)
+        for text in texts:  # once: ends this process, and not the one after it
+            if isinstance(text, str) and text.startswith("once ") and not os.path.exists(text[5:]):
+                open(text[5:], "w").close()
+                os._exit(1)
         return np.array([[len(text), self.threads] for text in texts], dtype=np.float32)
 
     def pictures(self, pictures):
@@ -37,12 +42,14 @@ class ToyEncoder:
 class ToyReader:
     """A character is a token; the model reads five."""
 
+    max_tokens = 5
+
     def __init__(self, folder):
         self.seen = []
 
-    def tokens(self, texts):
+    def counted(self, texts):
         self.seen += texts
-        return [[ord(character) for character in text[:5]] for text in texts]
+        return [([ord(c) for c in text[: self.max_tokens]], len(text)) for text in texts]
 
     def prepare(self, picture):
         return np.asarray(picture.convert("RGB").resize((1, 1)))

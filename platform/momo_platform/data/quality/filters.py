@@ -25,7 +25,8 @@ class RowFilter(Protocol):
     """`step`: what the card calls the rows that go. Pickled into tasks: what takes memory is loaded
     where it is used."""
 
-    step: str
+    @property
+    def step(self) -> str: ...
 
     @property
     def columns(self) -> Sequence[str]:

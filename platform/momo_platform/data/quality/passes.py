@@ -27,7 +27,8 @@ EXAMPLES = 5
 class Scorer(Protocol):
     """Of rows with `columns`: float32 [rows], higher is better. Made once a process."""
 
-    columns: Sequence[str]
+    @property
+    def columns(self) -> Sequence[str]: ...
 
     def __call__(self, table: pa.Table) -> np.ndarray: ...
 
