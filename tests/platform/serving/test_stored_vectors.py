@@ -109,8 +109,8 @@ class FakeProcess:
 
 
 class Reader:
-    def tokens(self, texts):
-        return [[1]] * len(texts)
+    def counted(self, texts):
+        return [([1], 1)] * len(texts)
 
 
 def test_an_index_of_another_precision_is_refused(vectors, tmp_path, monkeypatch):
