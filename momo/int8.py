@@ -8,6 +8,7 @@ with one scale for all. Needs no calibration and no compiler.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class Int8Linear(nn.Module):
 
     weight: Tensor
     scale: Tensor
+    bias: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -64,7 +66,8 @@ class Int8Linear(nn.Module):
     def _product(self, codes: Tensor) -> Tensor:
         """int8 [N, in_features] times the weight's codes → float32 [N, out_features]."""
         if is_fast():
-            return torch._int_mm(codes, self.weight.t()).float()
+            multiply: Any = torch.ops.aten._int_mm
+            return multiply(codes, self.weight.t()).float()
         return codes.float() @ self.weight.t().float()
 
 

@@ -264,7 +264,8 @@ def _attention_mask(mask: Tensor | None) -> Tensor | None:
 
 def _is_traced() -> bool:
     """Whether a graph is made of this: by torch.compile, torch.export or torch.jit.trace."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    jit: Any = torch.jit
+    return torch.compiler.is_compiling() or jit.is_tracing()
 
 
 def _through_layers(

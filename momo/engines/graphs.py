@@ -32,10 +32,10 @@ class TextGraph(nn.Module):
 
     def __init__(self, model: MoMo, precision: FloatPrecision) -> None:
         super().__init__()
-        self.model, self.half = model, precision == "bf16"
+        self.model, self.in_bf16 = model, precision == "bf16"
 
     def forward(self, ids: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.in_bf16):
             return self.model.embed_text(ids, ids != PAD).float()
 
 
@@ -44,10 +44,10 @@ class ImageGraph(nn.Module):
 
     def __init__(self, model: MoMo, precision: FloatPrecision) -> None:
         super().__init__()
-        self.model, self.half = model, precision == "bf16"
+        self.model, self.in_bf16 = model, precision == "bf16"
 
     def forward(self, pixels: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.in_bf16):
             return self.model.embed_image(normalise_pixels(pixels)).float()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,15 +33,14 @@ def write(model: MoMo, folder: Path, precision: Precision) -> None:
         if precision != "int8":
             write_graph(model, name, file)
             continue
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
+        tools: Any = importlib.import_module("onnxruntime.quantization")  # of an extra
         with TemporaryDirectory() as place, _quiet():
             whole = Path(place) / file.name
             write_graph(model, name, whole)
-            quantize_dynamic(
+            tools.quantize_dynamic(
                 *(whole, file),
                 per_channel=True,
-                weight_type=QuantType.QInt8,
+                weight_type=tools.QuantType.QInt8,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 use_external_data_format=_bytes(model) > 4 * _MOST_INSIDE,
             )
@@ -85,14 +85,11 @@ def open_(folder: Path, precision: Precision, threads: int) -> Mapping[str, Run]
 
 
 def _run(file: Path, given: str, threads: int) -> Run:
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")  # of an extra
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session: Any = onnxruntime.InferenceSession(
-        str(file), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def run(batch: np.ndarray) -> np.ndarray:
         return session.run([OUTPUT], {given: batch})[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +26,7 @@ _HINTS: Mapping[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 def write(model: MoMo, folder: Path, precision: Precision) -> None:
     """`text.xml`, `image.xml` and their weights, `.bin`, in fp32; for bf16 they are cast when the
     engine is opened."""
-    import openvino
-
+    openvino: Any = importlib.import_module("openvino")  # of an extra
     with TemporaryDirectory() as place:
         onnx.write(model, Path(place), "fp32")
         for name in GRAPHS:
@@ -37,9 +37,7 @@ def write(model: MoMo, folder: Path, precision: Precision) -> None:
 
 def open_(folder: Path, precision: Precision, threads: int) -> Mapping[str, Run]:
     """Functions by graph, on `threads` threads."""
-    import openvino
-
-    core: Any = openvino.Core()
+    core = importlib.import_module("openvino").Core()
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,

@@ -13,9 +13,10 @@ from momo.tasks import MoMoTask
 from tests.ranks import run_ranks
 
 
-def build_task() -> MoMoTask:
+def build_task(prefixes: tuple[int, ...] = ()) -> MoMoTask:
     # Matching negatives are drawn among a rank's own rows, so they depend on the world size.
-    return MoMoTask(build_model(CONFIG, seed=1), TaskConfig(modalities=("pair",), matching=0))
+    config = TaskConfig(modalities=("pair",), matching=0, contrastive_prefixes=prefixes)
+    return MoMoTask(build_model(CONFIG, seed=1), config)
 
 
 def pair_batch() -> dict:
@@ -24,8 +25,10 @@ def pair_batch() -> dict:
     return batch | {"group": torch.tensor([0, 1, 2, 3, 4, 0, 6, 7])}
 
 
-def run_rank(rank: int, world_size: int, folder: str, rows: tuple[int, ...]) -> None:
-    task = build_task()
+def run_rank(
+    rank: int, world_size: int, folder: str, rows: tuple[int, ...], prefixes: tuple[int, ...]
+) -> None:
+    task = build_task(prefixes)
     task.rows_of_ranks = rows
     start = sum(rows[:rank])
     losses = task("pair", {k: v[start : start + rows[rank]] for k, v in pair_batch().items()})
@@ -46,11 +49,13 @@ def run_rank(rank: int, world_size: int, folder: str, rows: tuple[int, ...]) -> 
         torch.save((gradients, accuracy / sum(rows)), f"{folder}/gradients.pt")
 
 
-@pytest.mark.parametrize("rows", [(4, 4), (5, 3)])
-def test_two_ranks_give_the_gradient_of_the_global_batch(tmp_path: Path, rows: tuple[int, ...]):
-    run_ranks(run_rank, 2, str(tmp_path), rows)
+@pytest.mark.parametrize(("rows", "prefixes"), [((4, 4), ()), ((5, 3), ()), ((5, 3), (4, 8))])
+def test_two_ranks_give_the_gradient_of_the_global_batch(
+    tmp_path: Path, rows: tuple[int, ...], prefixes: tuple[int, ...]
+):
+    run_ranks(run_rank, 2, str(tmp_path), rows, prefixes)
     gradients, accuracy = torch.load(tmp_path / "gradients.pt")
-    task = build_task()
+    task = build_task(prefixes)
     losses = task("pair", pair_batch())
     torch.testing.assert_close(accuracy, losses["contrastive"].metrics["contrastive_accuracy"])
     sum(loss.sum / loss.count for loss in losses.values()).backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +99,12 @@ class GraphVectors:
 def _usearch() -> Any:
     """Raises ImportError that says what to install."""
     try:
-        from usearch.index import Index
+        return importlib.import_module("usearch.index").Index  # of an extra
     except ImportError as error:
         raise ImportError(
             "a graph of vectors needs the package usearch, which is not installed: pip install "
             "usearch"
         ) from error
-    return Index
 
 
 def write_graph(folder: Path, vectors: np.ndarray) -> None:

@@ -24,6 +24,10 @@ ROWS = 40
 TEXTS = ["a red apple", "two blue cats in a steamy room"]
 
 
+def tokens_of(folder):
+    return [tokens for tokens, _ in MoMoReader(folder).counted(TEXTS)]
+
+
 def context(folder):
     return Context(folder, folder.with_name(f"{folder.name}-parts"), "s", "f", "a", lambda _: None)
 
@@ -63,7 +67,7 @@ def make_index(folder, corpus, model, precision, stored="float32"):
 
 def test_the_model_process_computes_in_int8(folders):
     process = ModelProcess(ServedMoMo, folders["one"], 1, "cpu", "int8")
-    tokens = MoMoReader(folders["one"]).tokens(TEXTS)
+    tokens = tokens_of(folders["one"])
     wanted = momo.load(folders["one"], precision="int8").embed(texts=TEXTS)
     np.testing.assert_allclose(process.texts(tokens), wanted, atol=1e-5)
     assert np.abs(momo.load(folders["one"], "cpu").embed(texts=TEXTS) - wanted).max() > 1e-5
@@ -74,7 +78,7 @@ def test_an_engine_is_served_as_the_model_is(folders, tmp_path):
     write_engine(folders["one"], tmp_path / "engine", "torch")
     process = ModelProcess(ServedMoMo, str(tmp_path / "engine"), 1)
     assert (process.name, process.dimensions) == ("momo-1", 24)
-    tokens = MoMoReader(str(tmp_path / "engine")).tokens(TEXTS)
+    tokens = tokens_of(str(tmp_path / "engine"))
     wanted = momo.load(folders["one"], "cpu").embed(texts=TEXTS)
     np.testing.assert_allclose(process.texts(tokens), wanted, atol=1e-5)
 
