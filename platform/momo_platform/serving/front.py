@@ -70,6 +70,8 @@ def use_haproxy(host: str = "127.0.0.1", port: int = 0) -> bool:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(READY_SECONDS),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
+        # Ray gives its workers the least part of a busy machine: a start took minutes there.
+        "RAY_worker_niceness": "0",
         # The application awaits whatever takes time: a second event loop would only cost hops.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
