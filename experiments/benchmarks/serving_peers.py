@@ -67,7 +67,7 @@ class Peer:
         """Texts of similar length together, then pictures, as one would in a script."""
         words = {i: len(item["text"].split()) for i, item in enumerate(items) if "text" in item}
         images = [i for i, item in enumerate(items) if "image" in item]
-        rows = np.zeros((len(items), self.model.model.config.embed_dim), dtype=np.float32)
+        rows = np.zeros((len(items), self.model.config.embed_dim), dtype=np.float32)
         short, long = [i for i in words if words[i] < 20], [i for i in words if words[i] >= 20]
         for part in (short, long):
             if part:

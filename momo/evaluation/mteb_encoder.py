@@ -18,7 +18,7 @@ import torch
 
 from momo.evaluation.encoder import Encoder
 from momo.evaluation.load import load_encoder
-from momo.precision import Precision
+from momo.precision import FloatPrecision
 from momo.transforms import stack_pictures, upright
 
 MODALITIES = frozenset({"text", "image"})
@@ -39,7 +39,7 @@ class MtebEncoder:
         revision: str | None = None,
         *,
         device: str | None = None,
-        precision: Precision = "fp32",
+        precision: FloatPrecision = "fp32",
         **_: Any,
     ) -> None:
         self.revision = revision
