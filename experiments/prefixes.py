@@ -1,8 +1,8 @@
 """What does it cost that vectors can be cut short?
 
 Hypothesis: with a contrastive loss over a quarter and a half of the vectors' numbers beside the
-whole (Matryoshka representation learning, arXiv 2205.13147), the whole vectors are as good as
-without, at equal compute.
+whole (Matryoshka representation learning, arXiv 2205.13147), the whole vectors lie within the
+margin of those without it, at equal compute.
 
     python experiments/prefixes.py [--budget smoke|hour|demo] [--plan]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from momo_platform.stages import UserError
@@ -27,6 +26,8 @@ def mteb_tasks(entries: Sequence[str]) -> tuple[EvaluationTask, ...]:
     named = list(dict.fromkeys(part for part in named if part.startswith(MTEB)))
     if not named:
         return ()
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         installed = version("mteb")
     except PackageNotFoundError as error:
