@@ -128,12 +128,12 @@ class QualityOptions:
     """Of each process that scores; without a number one where the cluster has any, else none."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, keep=(0.001, 1.0), near_duplicates=(0.0, 1.0))
+        check_bounds(self, keep=(0.001, 1.0), near_duplicates=(0.0, 0.95))
         if self.gpus is not None:
             check_bounds(self, gpus=(0.0, None))
         if 0.0 < self.near_duplicates < 0.1:
             raise UserError(
-                f"--quality.near-duplicates {self.near_duplicates}: give 0.1 to 1, or 0"
+                f"--quality.near-duplicates {self.near_duplicates}: give 0.1 to 0.95, or 0"
             )
 
 

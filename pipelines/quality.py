@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from momo.precision import FloatPrecision
 from momo_platform.data.artifacts import PreparedRows
 from momo_platform.data.quality.config import QualityConfig
-from momo_platform.stages import Artifact, Context, by_role
+from momo_platform.stages import Artifact, Context, UserError, by_role
 from momo_platform.training.config import MECHANICS
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.datasets import DataSetPlace
@@ -56,10 +56,12 @@ def run_tested_pictures(
     from momo_platform.data.tasks import run_tasks
 
     tasks = [{"number": number} for number in range(len(config.places))]
-    found = {
-        task["name"]: [(key, bytes.fromhex(look)) for key, look in task["looks"]]
-        for task in run_tasks(tasks, partial(look_at_tests, config, data))
-    }
+    found: dict[str, list[tuple[str, bytes]]] = {}
+    for task in run_tasks(tasks, partial(look_at_tests, config, data)):
+        found[task["name"]] = [(key, bytes.fromhex(look)) for key, look in task["looks"]]
+        if not task["looks"]:
+            why = task["why"] or "it has no test pictures"
+            context.progress({"note": f"{task['name']} is not compared with: {why}"})
     write_looks(context.output / LOOKS, {name: found[name] for name in sorted(found)})
     return {"pictures": {name: len(found[name]) for name in sorted(found)}}
 
@@ -67,13 +69,17 @@ def run_tested_pictures(
 def look_at_tests(
     config: LooksConfig, data: Mapping[str, Artifact], task: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """In a Ray task: the looks of a data set's pictures, those that have one. Raises UserError for
-    files of another shape."""
+    """In a Ray task: the looks of a data set's pictures, those that have one; of one that can't be
+    read none, and why."""
     from momo_platform.data.near import look_of
     from pipelines.evaluation.features import load_place
 
     place = config.places[task["number"]]
-    items = load_place(place, data)
+    try:
+        items = load_place(place, data)
+    except UserError as error:  # the evaluation says so, too, and goes on
+        yield {"name": place.data, "looks": [], "why": str(error)}
+        return
     pictures: Pictures | None = getattr(items, "pictures", None)
     looks = []
     if pictures is not None:
@@ -81,7 +87,7 @@ def look_at_tests(
             look = look_of(pictures.open(pictures.items[row]).convert("RGB"))
             if look is not None:
                 looks.append([f"picture {row}", look.hex()])
-    yield {"name": place.data, "looks": looks}
+    yield {"name": place.data, "looks": looks, "why": getattr(items, "reason", "")}
 
 
 def _tested_rows(items: Any, pictures: Pictures) -> Sequence[int]:
@@ -142,7 +148,6 @@ class PairScorer:
     @cached_property
     def _encoder(self) -> Encoder:
         from momo.evaluation.load import load_encoder
-        from momo_platform.stages import UserError
         from pipelines.evaluation.features import lacking
 
         folder = ModelFolder(self._model.path).path

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from momo.precision import FloatPrecision
 from momo_platform.data.quality.config import QualityConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, QualityOptions
 from pipelines.demo.corpora import run_demo_corpora
 from pipelines.evaluation.datasets import DATA_SETS, DataSet, DataSetPlace, locate
+from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import choose
 from pipelines.given_model import given_model
 from pipelines.modalities import MODALITIES, ModalityData
@@ -16,7 +18,7 @@ from pipelines.quality import KeepConfig, LooksConfig, run_quality, run_tested_p
 
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data.quality", "pipelines.quality")
-_CORPORA = "corpora"
+_CORPORA, _TEXTS = "corpora", "texts"
 
 
 def kept_rows(
@@ -30,7 +32,8 @@ def kept_rows(
     Raises UserError for options that concern no corpus which is `needed`, and for a model or a data
     set that is not there."""
     options, kept = config.quality, dict(prepared)
-    _check_used(options, [MODALITIES[corpus] for corpus in needed])
+    trained_on = [MODALITIES[corpus] for corpus in needed]
+    _check_used(options, trained_on, config.near_duplicate_bits)
     _check_packages(options)
     scorer = given_model(f"scorer={options.score_model}")[1] if options.score_model else None
     tested = _tested_pictures(config, own, needed) if options.decontaminate else None
@@ -46,7 +49,7 @@ def kept_rows(
             kept[corpus] = Stage(
                 f"quality-{corpus}",
                 run_quality,
-                KeepConfig(selection, options.precision, options.gpus),
+                KeepConfig(selection, *_scoring(options, "scorer" in inputs)),
                 inputs,
                 resources=_resources(options, "scorer" in inputs),
                 code=_CODE,
@@ -60,6 +63,10 @@ def _resources(options: QualityOptions, scored: bool) -> Resources:
     if scored and options.gpus:
         return Resources(workers=1, worker_cpus=1.0, worker_gpus=options.gpus)
     return _DATA
+
+
+def _scoring(options: QualityOptions, scored: bool) -> tuple[FloatPrecision, float | None]:
+    return (options.precision, options.gpus) if scored else ("fp32", None)
 
 
 def _is_pair(modality: ModalityData) -> bool:
@@ -78,7 +85,16 @@ def _selection(
     return QualityConfig(modality.texts, languages, near, keep, max(0, bits))
 
 
-def _check_used(options: QualityOptions, needed: Collection[ModalityData]) -> None:
+def _check_used(options: QualityOptions, needed: Collection[ModalityData], bits: int) -> None:
+    """Raise UserError for options that would change nothing."""
+    for name in ("keep", "precision", "gpus"):
+        if not options.score_model and getattr(options, name) != getattr(QualityOptions(), name):
+            raise UserError(f"--quality.{name}: it is of --quality.score-model: give that too")
+    if options.decontaminate and bits < 0:
+        raise UserError(
+            f"--quality.decontaminate finds pictures by --near-duplicate-bits, which is {bits}: "
+            "give 0 or more"
+        )
     concerned = {
         "score-model": (options.score_model, any(map(_is_pair, needed)), "captioned pictures"),
         "languages": (options.languages, any(m.texts for m in needed), "text and no captions"),
@@ -113,7 +129,8 @@ def _tested_pictures(
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
         given = given_tasks(named)
-    tasks = choose(named, own, [corpus for corpus in needed if corpus not in own], given)
+    demo = [corpus for corpus in needed if corpus not in own]
+    tasks = choose(named, own, demo, (*given, *mteb_tasks(named)))
     used = {task.data for task in tasks}
     inputs: dict[str, Stage] = {}
     places: list[DataSetPlace] = []
@@ -143,8 +160,11 @@ def _tested_pictures(
 
 
 def _place(data: DataSet, folder: str, used: Collection[str]) -> DataSetPlace | None:
-    """Of a data set that is there. What comes of the prepared rows themselves is held out by their
-    preparation."""
+    """Of a data set with pictures that is there. What comes of the prepared rows themselves is held
+    out by their preparation."""
+    file, _, function = data.loader.partition(":")[0].partition(".")
+    if _TEXTS in (file, function) or data.name == "demo-reviews":
+        return None
     if data.inputs and (data.inputs != (_CORPORA,) or data.name not in used):
         return None
     found = locate(data, folder)

@@ -87,7 +87,7 @@ def test_training_reads_what_is_kept_and_tests_what_was_prepared(model):
     assert [*graph["quality-image"].inputs] == ["prepared", "tested"]
     assert [*graph["quality-pair"].inputs] == ["prepared", "tested", "scorer"]
     tested = {place.data for place in graph["tested-pictures"].config.places}
-    assert tested == {"demo-mnist", "demo-questions", "demo-reviews"}
+    assert tested == {"demo-mnist", "demo-questions"}
     assert graph["features-demo-pair-stage3-pair"].inputs["demo-pair"] is graph["prepare-pair"]
 
 
@@ -95,8 +95,14 @@ def test_training_reads_what_is_kept_and_tests_what_was_prepared(model):
     "options, told",
     [
         (("--quality.languages", "klingon"), "languages klingon: give any of"),
-        (("--quality.near-duplicates", "0.05"), "give 0.1 to 1, or 0"),
+        (("--quality.near-duplicates", "0.05"), "give 0.1 to 0.95, or 0"),
         (("--quality.keep", "0"), "keep=0.0: give at least 0.001"),
+        (("--quality.near-duplicates", "0.99"), "near_duplicates=0.99: give at least 0"),
+        (("--quality.keep", "0.5"), "--quality.keep: it is of --quality.score-model"),
+        (
+            ("--quality.decontaminate", "--near-duplicate-bits", "-1"),
+            "--quality.decontaminate finds pictures by --near-duplicate-bits, which is -1",
+        ),
         (("--quality.score-model", "/nowhere"), "holds no config.json"),
         (
             ("--stages", "stage1-image", "--quality.near-duplicates", "0.8"),
@@ -214,7 +220,8 @@ def test_pictures_of_a_test_set_leave_training(tmp_path):
     card = json.loads((tmp_path / "kept" / "card.json").read_text())
     reasons = {e["key"]: e["reason"] for e in card["quality"]["examples"]["tested"]}
     assert reasons.keys() == {"000001", "000003"}
-    assert all(reason.startswith("like given-x picture") for reason in reasons.values())
+    assert all(reason.startswith("like given-x: picture") for reason in reasons.values())
+    assert card["quality"]["reasons"] == {"like given-x": 2}
 
 
 @pytest.mark.slow
@@ -248,3 +255,34 @@ def test_a_whole_job_by_all_of_them(model, tmp_path):
     second = run()
     assert second.returncode == 0
     assert "quality-pair" not in second.stdout or "cached" in second.stdout
+
+
+def test_a_set_that_can_not_be_read_is_named_and_passed_over(tmp_path):
+    (tmp_path / "gone").mkdir()
+    config = LooksConfig((DataSetPlace("given-x", "", str(tmp_path / "gone"), "classes:all"),))
+    notes = []
+    context = in_context(tmp_path / "tested")
+    context.progress = notes.append
+    assert run_tested_pictures(config, {}, context) == {"pictures": {"given-x": 0}}
+    assert [n["note"] for n in notes if "note" in n and "given-x is not compared" in n["note"]]
+
+
+def test_scores_that_are_no_numbers_are_refused(tmp_path):
+    from momo_platform.data.quality.parts import Selection
+    from momo_platform.data.quality.passes import ScoreRows
+    from momo_platform.stages.storage.place import Place
+
+    class Broken:
+        columns = ("captions",)
+
+        def __call__(self, table):
+            return np.full(len(table), np.nan, np.float32)
+
+    rows = artifact(prepared(tmp_path / "rows", pairs(4)))
+    place = Place(str(tmp_path / "rows"))
+    job = Selection(QualityConfig("captions"), place, (), 64, place, Place(str(tmp_path / "p")))
+    from momo_platform.data.artifacts import PreparedRows
+
+    (file,) = PreparedRows(rows.place).index().shards
+    with pytest.raises(UserError, match="is no number"):
+        [*ScoreRows(job, Broken)({"file": vars(file), "number": 0})]

@@ -15,8 +15,8 @@ STEP_NAMES = {
     "near_duplicates": "near duplicates of held-out pictures",
     "kept": "kept",
     "language": "in another language",
-    "tested": "like a picture of a test set",
-    "near_text": "near duplicates of another text",
+    "tested": "in a test set",
+    "near_text": "near duplicates",
     "score": "with a low score",
 }
 HISTOGRAM_NAMES = {

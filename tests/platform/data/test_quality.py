@@ -117,27 +117,45 @@ def test_texts_that_share_little_all_stay(tmp_path):
     assert metrics["kept"] == 119
 
 
-def test_how_often_near_copies_are_found():
-    """At the similarity itself about every second pair, far above it nearly all, far below none."""
-    generator = np.random.default_rng(0)
+def joined(place, files, pieces=1, similarity=0.8):
+    """Near duplicates of all bands."""
+    bands = range(near_texts.bands_of(similarity)[0])
+    return {
+        tuple(pair)
+        for band in bands
+        for piece in range(pieces)
+        for pair in near_texts.pairs_in(place, files, band, piece, pieces, similarity).tolist()
+    }
+
+
+def of_similarity(similarity, pairs, generator):
+    """Sets, two of each pair after one another, whose Jaccard similarity is that."""
+    common = 90  # of s in common and r of their own each it is s / (s + 2 r)
+    own = round(common * (1 - similarity) / similarity / 2)
+    for _ in range(pairs):
+        shared, *rest = (
+            [f"{n}".encode() for n in generator.integers(0, 2**60, count)]
+            for count in (common, own, own)
+        )
+        yield from (shared + some for some in rest)
+
+
+def test_how_often_near_copies_are_found(tmp_path):
+    """About half at the similarity itself, by the estimate; far above it nearly all, below none."""
+    generator, place = np.random.default_rng(0), Place(str(tmp_path))
 
     def found(similarity, pairs=200):
-        # Of two sets with s in common and r of their own each, J = s / (s + 2 r).
-        common = 90
-        own = round(common * (1 - similarity) / similarity / 2)
-        hits = 0
-        for _ in range(pairs):
-            runs = [
-                [f"{n}".encode() for n in generator.integers(0, 2**60, count)]
-                for count in (common, own, own)
-            ]
-            bands = [near_texts.band_hashes_of([runs[0] + runs[side]], 0.8)[0] for side in (1, 2)]
-            hits += bool((bands[0] == bands[1]).any())
-        return hits / pairs
+        sets = [*of_similarity(similarity, pairs, generator)]
+        signatures = near_texts.signatures_of_sets(sets)
+        near_texts.write_bands(place, "all", np.arange(2 * pairs), signatures, 0.8)
+        hits = joined(place, [("all", 0)])
+        assert {one // 2 == other // 2 for one, other in hits} <= {True}
+        return len(hits) / pairs
 
-    assert found(0.95) > 0.95
-    assert 0.2 < found(0.8) < 0.7
-    assert found(0.5) < 0.03
+    assert found(0.9) > 0.95
+    assert 0.3 < found(0.8) < 0.7
+    assert found(0.7) < 0.05
+    assert found(0.6) == 0
 
 
 def test_chains_of_pairs_are_one_group():
@@ -148,19 +166,21 @@ def test_chains_of_pairs_are_one_group():
     assert [len(part) for part in empty] == [0, 0]
 
 
-def test_pieces_of_a_band_have_all_its_pairs_together(tmp_path):
-    hashes = np.random.default_rng(5).integers(0, 30, (200, 1)).astype(np.uint64)
-    place = Place(str(tmp_path))
-    near_texts.write_bands(place, "a", hashes[:120], np.arange(120))
-    near_texts.write_bands(place, "b", hashes[120:], np.arange(80))
-    files = [("a", 0), ("b", 120)]
-    whole = near_texts.pairs_in(place, files, 0, 0, 1)
-    parts = [near_texts.pairs_in(place, files, 0, piece, 3) for piece in range(3)]
-    assert sorted(map(tuple, whole)) == sorted(tuple(p) for part in parts for p in part)
-    first = {int(h): n for n, h in reversed(list(enumerate(hashes[:, 0])))}
-    assert {(first[int(h)], n) for n, h in enumerate(hashes[:, 0]) if first[int(h)] != n} == {
-        tuple(pair) for pair in whole.tolist()
-    }
+def test_files_and_pieces_have_all_pairs_together(tmp_path):
+    generator, place = np.random.default_rng(5), Place(str(tmp_path))
+    sets = [*of_similarity(0.95, 60, generator)]
+    order = generator.permutation(120)
+    signatures = near_texts.signatures_of_sets([sets[n] for n in order])
+    rows = np.arange(120)
+    near_texts.write_bands(place, "all", rows, signatures, 0.8)
+    some = np.flatnonzero(rows[:80] != 7)  # a file's rows that go for another reason are not there
+    near_texts.write_bands(place, "a", some, signatures[some], 0.8)
+    near_texts.write_bands(place, "b", np.arange(40), signatures[80:], 0.8)
+    whole = joined(place, [("all", 0)])
+    assert len(whole) > 55
+    parts = joined(place, [("a", 0), ("b", 80)], pieces=3)
+    assert parts == {pair for pair in whole if 7 not in pair}
+    assert all(order[one] // 2 == order[other] // 2 for one, other in whole)
 
 
 class Lengths:
@@ -213,7 +233,7 @@ def test_pictures_that_are_tested_on_go(tmp_path):
     near = picture(3).resize((96, 96)).resize((64, 64))
     looks = [look_of(picture(9)), look_of(near), None]
     table = with_schema([{"look": look} for look in looks], None)
-    assert one.reasons(table) == ["", "like birds picture 3", ""]
+    assert one.reasons(table) == ["", "like birds: picture 3", ""]
 
 
 def test_a_file_of_which_no_row_goes_is_not_written_again(tmp_path):
@@ -270,7 +290,7 @@ def test_an_attempt_goes_on_where_the_one_before_was_interrupted(tmp_path, monke
     monkeypatch.setattr(passes, "write_rows", write)
     shards = {p: p.stat().st_ino for p in (tmp_path / "again").rglob("*.parquet")}
     looked = partial(pytest.fail, "was made again")
-    monkeypatch.setattr(near_texts, "band_hashes", looked)
+    monkeypatch.setattr(near_texts, "signatures_of", looked)
     monkeypatch.setattr(Lengths, "__call__", looked)
     again = everything(tmp_path / "again", prepared)
     assert again.files() == whole.files()

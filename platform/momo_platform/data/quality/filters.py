@@ -34,7 +34,8 @@ class RowFilter(Protocol):
         ...
 
     def reasons(self, table: pa.Table) -> list[str]:
-        """Of each row why it goes; "" where it stays."""
+        """Of each row why it goes; "" where it stays. What stands behind a colon is of the row
+        alone: it is told of examples and not counted."""
         ...
 
 
@@ -110,7 +111,7 @@ def _tested(place: Place, bits: int) -> tuple[list[str], LookIndex]:
     """Names and looks of the pictures that are tested on."""
     with place.open(LOOKS) as file:
         table = pq.read_table(file)
-    names = [f"{data} {key}" for data, key in zip(*_lists(table, "data", "key"), strict=True)]
+    names = [f"{data}: {key}" for data, key in zip(*_lists(table, "data", "key"), strict=True)]
     return names, LookIndex(table["look"].to_pylist(), bits)
 
 

@@ -1,9 +1,9 @@
 """Texts that are nearly equal: MinHash of their runs of five words, compared by bands.
 
 `datasketch` makes the signatures and says how many bands of how many values fit a similarity
-(Jaccard, of the sets of runs). Two texts that agree in a band are near duplicates; a chain of such
-texts is one group. At the similarity itself about every second pair is found, far above it nearly
-all, far below it nearly none.
+(Jaccard, of the sets of runs). Texts that agree in a band are compared with the first of these by
+their whole signatures, and are near duplicates where these say at least that similarity (give or
+take 0.04). A chain of such pairs is one group.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from momo_platform.stages.storage.place import Place
 _PERMUTATIONS, _SEED, _WORDS = 128, 1, 5
 _JOINED = 2**23
 """Rows that a task of the join holds, 16 bytes each."""
+_COMPARED, _BY_CHANCE = 2**16, 1 / 256  # pairs at a time; equal last 8 bits of other values
 
 
 def _datasketch() -> Any:
@@ -38,9 +39,12 @@ def _datasketch() -> Any:
 
 @lru_cache(maxsize=4)
 def bands_of(similarity: float) -> tuple[int, int]:
-    """How many bands of how many values. Raises UserError where the package is not there."""
-    lsh = _datasketch().MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS)
-    return lsh.b, lsh.r
+    """How many bands of how many values: nine of ten pairs of that similarity agree in one. Raises
+    UserError where the package is not there."""
+    found = _datasketch().MinHashLSH(
+        threshold=similarity, num_perm=_PERMUTATIONS, weights=(0.1, 0.9)
+    )
+    return found.b, found.r
 
 
 def _runs(text: str) -> list[bytes]:
@@ -50,30 +54,44 @@ def _runs(text: str) -> list[bytes]:
     return [" ".join(words[start : start + _WORDS]).encode() for start in range(last)]
 
 
-def band_hashes(texts: Sequence[str], similarity: float) -> np.ndarray:
-    """uint64 [texts, bands]."""
-    return band_hashes_of([_runs(text) for text in texts], similarity)
+def signatures_of(texts: Sequence[str]) -> np.ndarray:
+    """uint32 [texts, 128]."""
+    return signatures_of_sets([_runs(text) for text in texts])
 
 
-def band_hashes_of(sets: Sequence[Sequence[bytes]], similarity: float) -> np.ndarray:
-    """uint64 [sets, bands]."""
-    count, values = bands_of(similarity)
-    result = np.empty((len(sets), count), np.uint64)
+def signatures_of_sets(sets: Sequence[Sequence[bytes]]) -> np.ndarray:
+    """uint32 [sets, 128]."""
     options = {"num_perm": _PERMUTATIONS, "seed": _SEED}
-    made = _datasketch().MinHash.generator(sets, **options)
-    for row, signature in enumerate(made):
-        parts = signature.hashvalues[: count * values].astype("<u8").reshape(count, values)
+    made = [one.hashvalues for one in _datasketch().MinHash.generator(sets, **options)]
+    return np.array(made, dtype=np.uint32).reshape(len(sets), _PERMUTATIONS)
+
+
+def band_hashes(signatures: np.ndarray, similarity: float) -> np.ndarray:
+    """uint64 [N, bands]."""
+    count, values = bands_of(similarity)
+    result = np.empty((len(signatures), count), np.uint64)
+    for row, signature in enumerate(signatures):
+        parts = signature[: count * values].astype("<u4").reshape(count, values)
         for band, part in enumerate(parts):
             digest = hashlib.blake2b(part.tobytes(), digest_size=8).digest()
             result[row, band] = int.from_bytes(digest, "little")
     return result
 
 
-def write_bands(place: Place, name: str, hashes: np.ndarray, rows: np.ndarray) -> None:
-    """A column for each band, and `row`: which of a file's rows these are."""
+def write_bands(
+    place: Place, name: str, rows: np.ndarray, signatures: np.ndarray, similarity: float
+) -> None:
+    """A column for each band; `row`: which of a file's rows these are; `signature`: its last 8
+    bits each."""
+    hashes = band_hashes(signatures, similarity)
+    low = signatures.astype(np.uint8).tobytes()
+    column = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(_PERMUTATIONS), len(rows), [None, pa.py_buffer(low)]
+    )
     bands = {f"{band}": column for band, column in enumerate(hashes.T)}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"row": rows, **bands}), sink, use_dictionary=False)
+    table = pa.table({"row": rows, "signature": column, **bands})
+    pq.write_table(table, sink, use_dictionary=False)
     place.write(name, sink.getvalue().to_pybytes())
 
 
@@ -83,10 +101,15 @@ def pieces_of(rows: int) -> int:
 
 
 def pairs_in(
-    place: Place, files: Sequence[tuple[str, int]], band: int, piece: int, pieces: int
+    place: Place,
+    files: Sequence[tuple[str, int]],
+    band: int,
+    piece: int,
+    pieces: int,
+    similarity: float,
 ) -> np.ndarray:
-    """Rows that agree in a band, int64 [N, 2]: each with the first of its group. `files`: name, and
-    the number of the first row. Each pair is in one piece."""
+    """Near duplicates that agree in a band, int64 [N, 2]: each row with the first that agrees with
+    it. `files`: name, and the number of the first row. Each pair is in one piece."""
     hashes, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     for name, first in files:
         with place.open(name) as file:
@@ -101,7 +124,30 @@ def pairs_in(
     begins = np.flatnonzero(np.append(len(values) > 0, values[1:] != values[:-1]))
     heads = np.repeat(numbers[begins], np.diff(np.append(begins, len(values))))
     others = heads != numbers
-    return np.stack([heads[others], numbers[others]], axis=1)
+    pairs = np.stack([heads[others], numbers[others]], axis=1)
+    return pairs[_similarities(place, files, pairs) >= similarity]
+
+
+def _similarities(place: Place, files: Sequence[tuple[str, int]], pairs: np.ndarray) -> np.ndarray:
+    """float64 [pairs], by the signatures of their rows."""
+    wanted = np.unique(pairs)
+    signatures = np.zeros((len(wanted), _PERMUTATIONS), np.uint8)
+    begins = np.array([first for _, first in files])
+    file_of = np.searchsorted(begins, wanted, "right") - 1
+    for number in np.unique(file_of):
+        name, first = files[number]
+        mine = np.flatnonzero(file_of == number)
+        with place.open(name) as file:
+            found = pq.read_table(file, columns=["row", "signature"])
+        places = np.searchsorted(found["row"].to_numpy(), wanted[mine] - first)
+        chosen = found["signature"].take(pa.array(places)).to_pylist()
+        signatures[mine] = np.frombuffer(b"".join(chosen), np.uint8).reshape(len(mine), -1)
+    one, other = np.searchsorted(wanted, pairs).T
+    equal = np.empty(len(pairs))
+    for start in range(0, len(pairs), _COMPARED):
+        some = slice(start, start + _COMPARED)
+        equal[some] = (signatures[one[some]] == signatures[other[some]]).mean(axis=1)
+    return (equal - _BY_CHANCE) / (1 - _BY_CHANCE)
 
 
 def repeats_among(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from momo_platform.data.quality.parts import LOOK, NEAR, SCORE, SCORES, Gone, Se
 from momo_platform.data.shard_reader import read_columns
 from momo_platform.data.shards import write_rows
 from momo_platform.data.tasks import Task
+from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.place import copy_file
 
 STEPS_OF_SCORE = 4096
@@ -49,10 +50,7 @@ def _looked_at(job: Selection, file: ShardFile, name: str, held_out: bool) -> di
     near, text = job.config.near_duplicates, job.config.text
     columns = {c for f in filters for c in f.columns} | ({text} if near else set())
     first, gone = 0, Gone()
-    rows, bands = (
-        [np.zeros(0, np.int64)],
-        [np.zeros((0, near_texts.bands_of(near)[0]))] * (near > 0),
-    )
+    rows, made = [np.zeros(0, np.int64)], list[np.ndarray]()
     for table in read_columns(job.rows, file, sorted(columns)):
         left = np.ones(len(table), bool)
         for one in filters:
@@ -63,11 +61,11 @@ def _looked_at(job: Selection, file: ShardFile, name: str, held_out: bool) -> di
         if near:
             here = np.flatnonzero(left)
             rows.append(first + here)
-            bands.append(near_texts.band_hashes(texts_of(table[text].take(pa.array(here))), near))
+            made.append(near_texts.signatures_of(texts_of(table[text].take(pa.array(here)))))
         first += len(table)
     if near:
-        hashes = np.concatenate(bands), np.concatenate(rows)
-        near_texts.write_bands(job.parts, f"{name}.bands", *hashes)
+        parts = np.concatenate(rows), np.concatenate(made)
+        near_texts.write_bands(job.parts, f"{name}.bands", *parts, near)
     gone.write(job.parts, name)
     return {"gone": len(gone.rows)}
 
@@ -79,7 +77,8 @@ def join_band(
     name = f"join/{task['band']:04d}-{task['piece']:08d}"
     record = read_record(job.parts, name)
     if record is None:
-        pairs = near_texts.pairs_in(job.parts, files, task["band"], task["piece"], pieces)
+        where = task["band"], task["piece"], pieces
+        pairs = near_texts.pairs_in(job.parts, files, *where, job.config.near_duplicates)
         one, other = pairs.T
         write_table(job.parts, f"{name}.arrow", pa.table({"one": one, "other": other}))
         record = {"agree": f"{name}.arrow"}
@@ -124,6 +123,11 @@ class ScoreRows:
                 rows.append(here)
                 scores.append(self._scorer(left).astype(np.float32))
         columns = {"row": np.concatenate(rows), "score": np.concatenate(scores)}
+        if not np.isfinite(columns["score"]).all():
+            raise UserError(
+                f"quality: the score of some rows of {file.file} is no number: the model's weights "
+                "may be damaged; give another one"
+            )
         write_table(job.parts, f"{name}.arrow", pa.table(columns))
         steps, counts = np.unique(in_steps(columns["score"]), return_counts=True)
         return {"steps": steps.tolist(), "counts": counts.tolist()}
@@ -157,7 +161,11 @@ def _kept(job: Selection, file: ShardFile, number: int) -> dict[str, Any]:
         "source": file.source,
         "rows": file.rows,
         "steps": Counter(gone.steps),
-        "reasons": Counter(r for r, s in zip(gone.reasons, gone.steps, strict=True) if s != SCORE),
+        "reasons": Counter(
+            reason.partition(":")[0]
+            for reason, step in zip(gone.reasons, gone.steps, strict=True)
+            if step != SCORE
+        ),
         "examples": [],
         "samples": [],
         "file": None,
@@ -167,7 +175,8 @@ def _kept(job: Selection, file: ShardFile, number: int) -> dict[str, Any]:
         return record | {"file": vars(file)}
     tables = _rest(job, file, gone, record)
     if len(gone.rows) == file.rows:
-        assert not [*tables]  # which tells of the examples
+        for _ in tables:  # there is none, but it tells of the examples
+            pass
         return record
     shard = write_rows(job.output, file.file, tables, job.row_group, file.source)
     return record | {"file": vars(shard)}

@@ -32,7 +32,9 @@ def write_selected_card(
     for record in records:
         by_source.setdefault(record["source"], Counter()).update(record["steps"])
     total = sum(by_source.values(), Counter[str]())
-    reasons = sum((Counter(record["reasons"]) for record in records), Counter[str]())
+    reasons: Counter[str] = Counter()
+    for record in records:
+        reasons.update(record["reasons"])
     card = prepared.card()
     card["name"] = f"quality-{card['kind']}"
     for step in steps:
