@@ -68,7 +68,8 @@ def _recipe(name: str, stage: TrainingStage, config: PipelineConfig) -> StageRec
     _check_batches(name, stage)
     try:
         config.model.check_has(stage.task.modalities)
-        config.model.check_prefixes(stage.task.contrastive_prefixes)
+        # Tasks of modalities that others add have no contrastive objective.
+        config.model.check_prefixes(getattr(stage.task, "contrastive_prefixes", ()))
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
     return StageRecipe(config.model, stage.task, stage.train, config.pair_text_length)

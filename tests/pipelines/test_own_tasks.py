@@ -277,6 +277,7 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     from momo.model import build_model
     from momo.tokenizer import train_wordpiece
     from momo_platform.serving.index import read_index
+from momo_platform.serving.stored_vectors import ExactVectors
     from momo_platform.stages import UserError
     from momo_platform.stages.stage import Context
     from pipelines import index, vectors
@@ -314,7 +315,9 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     assert index.run_index(ours.config, inputs, context) == {"entries": 3}
     pictures = [Image.open(io.BytesIO(png(number))) for number in (2, 1, 3)]  # held-out ones first
     expected = momo.load(tmp_path / "model" / "model", "cpu").embed(images=pictures)
-    assert np.abs(read_index(tmp_path / "out" / "index").vectors - expected).max() < 1e-6
+    found = read_index(tmp_path / "out" / "index").vectors
+    assert isinstance(found, ExactVectors)
+    assert np.abs(found.vectors - expected).max() < 1e-6
     entries = (tmp_path / "out" / "index").rglob("*.json*")
     text = "".join(file.read_text() for file in entries)
     for caption in ("words", "cat", "c.png"):
