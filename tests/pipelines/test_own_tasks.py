@@ -277,7 +277,7 @@ def test_an_index_is_of_own_pairs_or_own_pictures(tmp_path):
     from momo.model import build_model
     from momo.tokenizer import train_wordpiece
     from momo_platform.serving.index import read_index
-from momo_platform.serving.stored_vectors import ExactVectors
+    from momo_platform.serving.stored_vectors import ExactVectors
     from momo_platform.stages import UserError
     from momo_platform.stages.stage import Context
     from pipelines import index, vectors
