@@ -4,7 +4,7 @@ whether the replicas fit into the pods."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipelines.kuberay import (
     container_of,
     groups,
 )
-from pipelines.serve import ServeOptions
+from pipelines.serve import ServeOptions, config_elsewhere, options_of_app
 
 _IMPORT = "pipelines.serve:app"
 _HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -43,11 +43,14 @@ def serve_config(config: Manifest) -> dict[str, Any]:
 
 
 def options_of(config: Manifest) -> ServeOptions:
-    """The application's `args`. Raises UserError for a name that there is not, or a wrong value."""
-    given = serve_config(config)["applications"][0].get("args", {})
-    if unknown := sorted(set(given) - {field.name for field in fields(ServeOptions)}):
-        raise UserError(f"spec.serveConfigV2: args has no {', '.join(unknown)}")
-    return ServeOptions(**given)
+    """The application's `args`, as it takes them. Raises UserError for what it would refuse: a name
+    that there is not, or a wrong value."""
+    given = serve_config(config)["applications"][0].get("args") or {}
+    try:
+        options = options_of_app(given)
+        return replace(options, max_replicas=config_elsewhere(options).max_replicas)
+    except UserError as error:
+        raise UserError(f"spec.serveConfigV2: args: {error}") from error
 
 
 def problems(config: Manifest) -> list[str]:

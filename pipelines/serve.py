@@ -88,14 +88,22 @@ def config_of(options: ServeOptions) -> ServingConfig:
                 f"--classifier {options.classifier}: no classifier there; give a folder that "
                 "momo.save_classifier wrote"
             )
+    keys = read_keys(options.keys) if options.keys else ()
+    return _config(options, model=str(model), index=index, classifier=classifier, keys=keys)
+
+
+def config_elsewhere(options: ServeOptions) -> ServingConfig:
+    """`config_of` for other machines, whose folders and keys can't be looked at here. Raises
+    UserError for all else that it refuses."""
+    return _config(options, model=options.model, index=options.index, classifier=options.classifier)
+
+
+def _config(options: ServeOptions, **places: Any) -> ServingConfig:
     try:
         return ServingConfig(
-            model=str(model),
+            **places,
             name=NAME,
             title="MoMo embeddings",
-            index=index,
-            classifier=classifier,
-            keys=read_keys(options.keys) if options.keys else (),
             allowed_hosts=options.allowed_hosts,
             cors_origins=options.cors_origins,
             min_replicas=options.min_replicas,
@@ -111,24 +119,46 @@ def config_of(options: ServeOptions) -> ServingConfig:
         raise UserError(str(error)) from error
 
 
-def app(arguments: Mapping[str, str]) -> Any:
+def app(arguments: Mapping[str, Any]) -> Any:
     """For `serve run` and Serve's config files: model, index, classifier, keys, allowed_hosts and
-    cors_origins (with commas), replicas, cpus, gpus and precision; by default from MOMO_MODEL,
-    MOMO_INDEX, MOMO_CLASSIFIER, MOMO_KEYS, MOMO_ALLOWED_HOSTS and MOMO_CORS_ORIGINS."""
+    cors_origins (with commas, or lists), replicas, cpus, gpus and precision; by default from
+    MOMO_MODEL, MOMO_INDEX, MOMO_CLASSIFIER, MOMO_KEYS, MOMO_ALLOWED_HOSTS and MOMO_CORS_ORIGINS."""
     from momo_platform.serving.deployment import application
     from pipelines.serving import LOADERS
 
-    numbers = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
-    lists = ("allowed_hosts", "cors_origins")
-    places = ("model", "index", "classifier", "keys", *lists)
-    known = {*places, "precision", *numbers}
+    environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in (*_PLACES, *_LISTS)}
+    given = {n: v for n, v in environment.items() if v} | dict(arguments)
+    return application(LOADERS, config_of(options_of_app(given)))
+
+
+_PLACES = ("model", "index", "classifier", "keys")
+_LISTS = ("allowed_hosts", "cors_origins")
+_NUMBERS = {"min_replicas": int, "max_replicas": int, "cpus": float, "gpus": float}
+
+
+def options_of_app(arguments: Mapping[str, Any]) -> ServeOptions:
+    """`app`'s arguments, as text or as YAML has them. Raises UserError for a name that there is
+    not, and for a value of another kind."""
+    texts = (*_PLACES, "precision")
+    known = {*texts, *_LISTS, *_NUMBERS}
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    environment = {n: os.environ.get(f"MOMO_{n.upper()}", "") for n in places}
-    given: dict[str, Any] = {n: v for n, v in environment.items() if v} | dict(arguments)
-    given |= {name: kind(given[name]) for name, kind in numbers.items() if name in given}
-    given |= {name: tuple(given[name].split(",")) for name in lists if name in given}
-    return application(LOADERS, config_of(ServeOptions(**given)))
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        try:
+            if name in _NUMBERS:
+                found[name] = _NUMBERS[name](value)
+                if found[name] != float(value):
+                    raise ValueError
+            elif name in _LISTS:
+                parts = value.split(",") if isinstance(value, str) else list(value)
+                found[name] = tuple(part for text in parts if (part := text.strip()))
+            else:
+                found[name] = value.strip()
+        except (TypeError, ValueError, AttributeError):
+            kind = "number" if name in _NUMBERS else "list" if name in _LISTS else "text"
+            raise UserError(f"{name}: {value!r} is no {kind}") from None
+    return ServeOptions(**found)
 
 
 def __getattr__(name: str) -> Any:

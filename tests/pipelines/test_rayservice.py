@@ -114,8 +114,27 @@ def test_what_serve_would_refuse_is_told(service):
     assert options_of(service).max_replicas == 4
     assert room(service) == 4
     served(service, modle="/models/current")
-    with pytest.raises(UserError, match="args has no modle"):
+    with pytest.raises(UserError, match="args: unknown modle"):
         problems(service)
+    for wrong, told in [
+        ({"port": 80}, "unknown port"),
+        ({"cpus": "many"}, "cpus: 'many' is no number"),
+        ({"max_replicas": 2.5}, "max_replicas: 2.5 is no number"),
+        ({"model": 3}, "model: 3 is no text"),
+        ({"precision": "fp8"}, "precision"),
+        ({"cors_origins": ["example.org"]}, "cors_origins"),
+        ({"precision": "int8", "gpus": 1}, "int8"),
+    ]:
+        served(service, **{"modle": None, "port": None, "cpus": 4, "gpus": None} | wrong)
+        with pytest.raises(UserError, match=f"serveConfigV2: args: .*{told}"):
+            options_of(service)
+        served(service, max_replicas=4, model="/m", precision=None, cors_origins=None)
+    served(service, gpus=None, port=None, cpus="4", min_replicas=5, max_replicas=None)
+    served(service, allowed_hosts=["a.org ", "b.org"], cors_origins="https://a.org, https://b.org")
+    options = options_of(service)
+    assert (options.cpus, options.max_replicas) == (4.0, 5)
+    assert options.allowed_hosts == ("a.org", "b.org")
+    assert options.cors_origins == ("https://a.org", "https://b.org")
     service["spec"]["serveConfigV2"] = "applications: [{name: x}]"
     with pytest.raises(UserError, match=r"(?s)serveConfigV2.*import_path"):
         problems(service)

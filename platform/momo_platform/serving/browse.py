@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from momo_platform.serving.answers import ERRORS, replica_of
 from momo_platform.serving.index import Index
+from momo_platform.serving.items import sent_items
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
 
@@ -50,8 +51,9 @@ async def index(http: Request) -> Any:
     replica = replica_of(http)
     state = replica.state
     known = getattr(http.app.state, "index_card", None)
-    if known is None or known[0] is not state:  # found once for a model and its index
-        known = http.app.state.index_card = (state, await _card(replica, state))
+    if known is None or known[0]() is not state:  # found once for a model and its index
+        # Weakly: a model that was replaced must go.
+        known = http.app.state.index_card = (weakref.ref(state), await _card(replica, state))
     return known[1]
 
 
@@ -81,10 +83,8 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
     ranked: list[tuple[int, int, str]] = []
     for start in range(0, len(captions), at_once):
         part = captions[start : start + at_once]
-        vectors = await replica.in_time(_vectors(replica, state, part), len(part))
-        for place, (caption, vector) in enumerate(zip(part, vectors, strict=True), start):
-            nearest = await replica.threaded(found.search, vector, near)
-            names = [str(entry.get("caption", "")).strip().casefold() for _, entry in nearest]
+        nearest = await replica.in_time(_nearest(replica, state, found, part, near), len(part))
+        for place, (caption, names) in enumerate(zip(part, nearest, strict=True), start):
             if caption.casefold() in names:
                 ranked.append((names.index(caption.casefold()), place, caption))
         if sum(rank == 0 for rank, _, _ in ranked) >= CAPTIONS:
@@ -92,8 +92,14 @@ async def _findable(replica: Replica, state: State, found: Index) -> list[str]:
     return [caption for _, _, caption in sorted(ranked)[:CAPTIONS]]
 
 
-async def _vectors(replica: Replica, state: State, texts: list[str]) -> np.ndarray:
-    return await replica.embed(state, await replica.read(state.reader, texts))
+async def _nearest(
+    replica: Replica, state: State, found: Index, texts: list[str], near: int
+) -> list[list[str]]:
+    """Of each text the captions of its nearest entries, as they are compared."""
+    sent = sent_items(texts, replica.config.limits)
+    _, vectors = await replica.embedded(state, sent)
+    rows = [await replica.threaded(found.search, vector, near) for vector in vectors]
+    return [[str(entry.get("caption", "")).strip().casefold() for _, entry in r] for r in rows]
 
 
 def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -11,11 +11,16 @@ from fastapi.responses import Response
 
 from momo_platform.serving import answers, schema
 from momo_platform.serving.answers import ERRORS, Json, about, list_of, replica_of
+from momo_platform.serving.config import Limits
 from momo_platform.serving.errors import ServiceRefusal
-from momo_platform.serving.items import Item, items_in, sent_items
+from momo_platform.serving.items import Item, listed, sent_fields, sent_items
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
 
+_NUMBER = 24
+"""Characters of a probability in JSON."""
+_LARGEST_ANSWER = 8
+"""Times the characters that a request may have."""
 router = APIRouter()
 
 
@@ -24,15 +29,10 @@ async def similarity(request: schema.SimilarityRequest, http: Request) -> Any:
     """Cosines of all of `a` with all of `b`."""
     own = replica_of(http)
     state = own.state_for(request.model)
-    a, b = request.a, request.b
-
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read(state.reader, a, "a", request.cuts)
-        items += await own.read(state.reader, b, "b", request.cuts)
-        return items, await own.embed(state, items)
-
-    items, vectors = await own.in_time(work(), items_in(a) + items_in(b))
-    cosines = vectors[: items_in(a)] @ vectors[items_in(a) :].T
+    sent = sent_fields(own.config.limits, a=request.a, b=request.b)
+    items, vectors = await own.in_time(own.embedded(state, sent, request.cuts), len(sent))
+    rows = len(request.a) if isinstance(request.a, list) else 1
+    cosines = vectors[:rows] @ vectors[rows:].T
     return list_of(cosines.tolist(), state.encoder.name, items)
 
 
@@ -45,13 +45,13 @@ async def search(request: schema.SearchRequest, http: Request) -> Any:
         raise ServiceRefusal(400, "no index is served here: start with --index", "query")
     if request.k > own.config.limits.results:
         raise ServiceRefusal(413, f"k: at most {own.config.limits.results} results", "k")
+    index, sent = state.index, sent_fields(own.config.limits, query=request.query)
 
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read(state.reader, request.query, "query", request.cuts)
-        return items, await own.embed(state, items)
+    async def work() -> tuple[list[Item], list[tuple[float, dict[str, Any]]]]:
+        items, vectors = await own.embedded(state, sent, request.cuts)
+        return items, await own.threaded(index.search, vectors[0], request.k)
 
-    items, vectors = await own.in_time(work(), 1)
-    found = await own.threaded(state.index.search, vectors[0], request.k)
+    items, found = await own.in_time(work(), 1)
     rows = [{**entry, "score": score} for score, entry in found]
     return list_of(rows, state.encoder.name, items)
 
@@ -64,23 +64,16 @@ async def rerank(request: schema.RerankRequest, http: Request) -> Any:
     /v2/rerank and /rerank, where clients ask there."""
     own = replica_of(http)
     state = own.state_for(request.model)
-    documents = request.documents
-
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read(state.reader, request.query, "query", request.cuts)
-        items += await own.read(state.reader, documents, "documents", request.cuts)
-        return items, await own.embed(state, items)
-
-    items, vectors = await own.in_time(work(), 1 + len(documents))
+    sent = sent_fields(own.config.limits, query=request.query, documents=request.documents)
+    items, vectors = await own.in_time(own.embedded(state, sent, request.cuts), len(sent))
     scores = vectors[1:] @ vectors[0]
     order = np.argsort(-scores, kind="stable")[: request.top_n]
     results: list[dict[str, Any]] = [
         {"index": int(i), "relevance_score": float(scores[i])} for i in order
     ]
     if request.return_documents:
-        sent = sent_items(documents, own.config.limits, "documents")
         for row in results:
-            text = sent[row["index"]].text
+            text = sent[1 + row["index"]].text
             row["document"] = {} if text is None else {"text": text}
     return Json({"id": uuid.uuid4().hex, "results": results, **about(state.encoder.name, items)})
 
@@ -93,19 +86,12 @@ async def classify(request: schema.ClassifyRequest, http: Request) -> Any:
     if request.labels is None:
         return await _by_classifier(request, own)
     state = own.state_for(request.model)
-    labels = _checked_labels(request.labels)
-    template = request.template or "{}"
-    if "{}" not in template:
-        raise ServiceRefusal(400, "template: write {} where a label goes", "template")
-    described = [template.replace("{}", label) for label in labels]
-
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read(state.reader, request.input, "input", request.cuts)
-        names = await own.read(state.reader, described, "labels", request.cuts)
-        return [*items, *names], await own.embed(state, [*items, *names])
-
-    count = items_in(request.input)
-    items, vectors = await own.in_time(work(), count + len(labels))
+    limits, labels = own.config.limits, _checked_labels(request.labels)
+    described = _described(labels, request.template or "{}", limits)
+    sent = sent_fields(limits, input=request.input, labels=described)
+    count = len(sent) - len(labels)
+    _check_answer(count, labels, limits)
+    items, vectors = await own.in_time(own.embedded(state, sent, request.cuts), len(sent))
     scaled = state.encoder.logit_scale * (vectors[:count] @ vectors[count:].T)
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return _classes(state.encoder.name, labels, odds / odds.sum(axis=1, keepdims=True), items)
@@ -123,13 +109,13 @@ async def _by_classifier(request: schema.ClassifyRequest, own: Replica) -> Respo
         told = f"this endpoint's classifier is {classifier.name}"
         raise ServiceRefusal(404, told, "model", "model_not_found")
     wanted = (reader.takes_texts, reader.takes_pictures)
+    sent = sent_fields(own.config.limits, input=request.input)
 
     async def work() -> tuple[list[Item], np.ndarray]:
-        sent = sent_items(request.input, own.config.limits)
-        items = await own.read_sent(reader, sent, wanted, request.cuts)
+        items = await own.read(reader, sent, wanted, request.cuts)
         return items, await own.classify(state, items)
 
-    items, rows = await own.in_time(work(), items_in(request.input))
+    items, rows = await own.in_time(work(), len(sent))
     return _classes(classifier.name, list(reader.classes), rows, items)
 
 
@@ -142,6 +128,38 @@ def _checked_labels(labels: list[str]) -> list[str]:
     if len(set(stripped)) < len(stripped):
         raise ServiceRefusal(400, "labels: one is there twice", "labels")
     return stripped
+
+
+def _described(labels: list[str], template: str, limits: Limits) -> list[str]:
+    """The texts of the classes. Raises ServiceRefusal before they are made where they are too many
+    or too long together."""
+    listed(labels, limits, "labels")
+    places = template.count("{}")
+    if not places:
+        raise ServiceRefusal(400, "template: write {} where a label goes", "template")
+    fixed = len(template) - 2 * places
+    characters = len(labels) * fixed + places * sum(map(len, labels))
+    if characters > limits.request_characters:
+        raise ServiceRefusal(
+            413,
+            f"the template with every label has {characters} characters, "
+            f"{limits.request_characters} are allowed",
+            "template",
+        )
+    return [template.replace("{}", label) for label in labels]
+
+
+def _check_answer(items: int, labels: list[str], limits: Limits) -> None:
+    """Raise ServiceRefusal where the answer, which has every label with every item, would be
+    larger than a request by far."""
+    characters = items * sum(len(label) + _NUMBER for label in labels)
+    if characters > _LARGEST_ANSWER * limits.request_characters:
+        raise ServiceRefusal(
+            413,
+            f"the answer to {items} items with {len(labels)} labels would have {characters} "
+            "characters: send fewer at once",
+            "labels",
+        )
 
 
 def _classes(model: str, names: list[str], rows: np.ndarray, items: list[Item]) -> Response:
@@ -163,9 +181,10 @@ async def attention(request: schema.AttentionRequest, http: Request) -> Any:
     """How much the model looks at each part of a picture (rows × columns, sum 1)."""
     own = replica_of(http)
     state: State = own.state_for(request.model)
+    sent = sent_items(request, own.config.limits, "the body")
 
     async def work() -> np.ndarray:
-        (read,) = await own.read(state.reader, request, "the body")
+        (read,) = await own.read(state.reader, sent)
         return await own.on_model(state.encoder.attention, read.picture, read.text)
 
     seen = await own.in_time(work(), 1)

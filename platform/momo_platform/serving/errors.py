@@ -35,7 +35,13 @@ _CODES = {
 def error_body(
     status: int, message: str, param: str | None = None, code: str = ""
 ) -> dict[str, Any]:
-    """`{"error": {"message", "type", "param", "code"}}`, all but `param` strings."""
+    """`{"error": {"message", "type", "param", "code"}}`, all but `param` strings. What was sent and
+    is no Unicode stands in them as question marks."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     code = code or _CODES.get(status, "invalid_request" if status < 500 else "internal_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    param = None if param is None else _valid(param)
+    return {"error": {"message": _valid(message), "type": kind, "param": param, "code": code}}
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 from momo_platform.serving.config import Limits
@@ -77,16 +78,18 @@ Given = str | ItemSchema | Sequence[str | ItemSchema]
 """A validated field of a request: a text, an item, or a list of them."""
 
 
-def items_in(given: Given) -> int:
-    """How many items a field has."""
-    return len(given) if isinstance(given, list) else 1
-
-
 def sent_items(given: Given, limits: Limits, name: str = "input") -> list[Sent]:
-    """The items of a request's field `name`. Raises ServiceRefusal for none, for too many and for
-    texts that are too long together."""
-    sent = [sent_item(value, place) for place, value in listed(given, limits, name)]
-    check_characters((one.text for one in sent), limits, name)
+    """The items of a request's field `name`. Raises what `sent_fields` does."""
+    return sent_fields(limits, **{name: given})
+
+
+def sent_fields(limits: Limits, **fields: Given) -> list[Sent]:
+    """The items of a request's fields, one after the other. Raises ServiceRefusal for a field with
+    none or too many, and for texts of all fields that are too long together."""
+    sent: list[Sent] = []
+    for name, given in fields.items():
+        sent += [sent_item(value, place) for place, value in listed(given, limits, name)]
+        check_characters((one.text for one in sent), limits, name)
     return sent
 
 
@@ -149,14 +152,16 @@ def _tokens(
                 "context_length_exceeded",
             )
         found.append((ids, place if length > len(ids) else ""))
-    total = sum(len(ids) for ids, _ in found)
-    if total > limits.request_tokens:
-        raise ServiceRefusal(
-            413,
-            f"the texts have {total} tokens together, {limits.request_tokens} are allowed: send "
-            "several requests",
-            sent[0].place.partition("[")[0],
-        )
+    fields = (one.place for one, text in zip(sent, texts, strict=True) if text is not None)
+    totals = list(accumulate(len(ids) for ids, _ in found))
+    for field, total in zip(fields, totals, strict=True):
+        if total > limits.request_tokens:
+            raise ServiceRefusal(
+                413,
+                f"the texts have {totals[-1]} tokens together, {limits.request_tokens} are "
+                "allowed: send several requests",
+                field.partition("[")[0],
+            )
     return found
 
 

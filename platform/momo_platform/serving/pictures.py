@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from momo_platform.serving.config import Limits
 from momo_platform.serving.errors import ServiceRefusal
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
+# Compressed texts in a PNG are read when it is opened: 64 MiB of each unless told otherwise.
+PngImagePlugin.MAX_TEXT_MEMORY = 2**20
 
 
 class _PixelBudget:
@@ -49,14 +51,15 @@ def read_pictures(
     """The pictures of one request, (what refusals call it, base64 or bytes) each → what the model
     takes.
 
-    All are opened first: more pixels than a request may have are refused before one is decoded.
-    Each is prepared for the model at once, so that none is kept at its full size. Raises
-    ServiceRefusal.
+    The sizes of all are read first: more pixels than a request may have are refused before one is
+    decoded. Then one after the other is opened and prepared for the model, so that no two are open
+    at once. Raises ServiceRefusal.
     """
     pictures, left = [], limits.request_pixels
-    for place, raw in encoded:
-        found = opened(decoded(raw, place, limits) if isinstance(raw, str) else raw, place, limits)
-        left -= found.width * found.height
+    for place, given in encoded:
+        raw = decoded(given, place, limits) if isinstance(given, str) else given
+        pixels = _pixels(raw, place, limits)
+        left -= pixels
         if left < 0:
             raise ServiceRefusal(
                 413,
@@ -64,19 +67,27 @@ def read_pictures(
                 "several requests",
                 place,
             )
-        pictures.append((place, found))
-    return [_prepared(picture, place, limits, prepare) for place, picture in pictures]
+        pictures.append((raw, pixels, place))
+    return [_prepared(*picture, limits, prepare) for picture in pictures]
+
+
+def _pixels(raw: bytes, place: str, limits: Limits) -> int:
+    with opened(raw, place, limits) as picture:
+        return picture.width * picture.height
 
 
 def _prepared(
-    picture: Image.Image, place: str, limits: Limits, prepare: Callable[[Image.Image], Any]
+    raw: bytes, pixels: int, place: str, limits: Limits, prepare: Callable[[Image.Image], Any]
 ) -> Any:
     try:
-        with _DECODING.hold(picture.width * picture.height, limits.request_pixels):
+        with (
+            _DECODING.hold(pixels, limits.request_pixels),
+            opened(raw, place, limits) as picture,
+        ):
             picture.load()
-            found = prepare(picture)
-            picture.close()
-            return found
+            return prepare(picture)
+    except ServiceRefusal:
+        raise
     except Exception:  # noqa: BLE001 - decoders raise many kinds on malformed bytes
         raise ServiceRefusal(400, f"{place} can't be decoded: it is damaged", place) from None
 

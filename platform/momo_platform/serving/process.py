@@ -32,6 +32,8 @@ from momo_platform.serving.config import Precision
 from momo_platform.serving.encoder import ServedClassifier, ServedEncoder, Tokens
 from momo_platform.serving.errors import ServiceRefusal
 
+_DONE, _FAILED, _REFUSED = "done", "failed", "refused"
+
 
 class ModelProcess:
     """An encoder or a classifier by `load(folder, threads, device, precision)` in another process;
@@ -114,7 +116,8 @@ class ModelProcess:
         return self._ask("classify", texts, pictures)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        """Raises ServiceRefusal 503 when two processes ended, RuntimeError for its errors."""
+        """Raises ServiceRefusal 503 when two processes ended, 400 for what the model does not do,
+        RuntimeError for its errors."""
         with self._lock:
             for _ in range(2):
                 try:
@@ -130,14 +133,19 @@ class ModelProcess:
     def _again(self) -> None:
         self._end()
         try:
-            self._start()
+            found = self._start()
         except RuntimeError as error:
             raise ServiceRefusal(503, "the model can't be loaded again") from error
+        if found != (self.name, self.dimensions, self.logit_scale):
+            self._end()  # its vectors would not be those that answers and the index name
+            raise ServiceRefusal(503, "the model's folder holds another model now: deploy again")
 
     def _answer(self, what: str, *arguments: Any) -> Any:
         self._connection.send((what, arguments))
         done, result, self.device_bytes = self._connection.recv()
-        if not done:
+        if done == _REFUSED:
+            raise ServiceRefusal(400, result)
+        if done == _FAILED:
             raise RuntimeError(result)
         return result
 
@@ -173,12 +181,15 @@ def main() -> None:
                 else:
                     result = getattr(encoder, what)(*arguments)
             except Exception as error:  # noqa: BLE001 - the replica raises it
+                if what == "attention" and isinstance(error, ValueError):  # an engine tells none
+                    connection.send((_REFUSED, str(error), _held(encoder)))
+                    continue
                 traceback.print_exc()
-                connection.send((False, f"{type(error).__name__}: {error}", _held(encoder)))
-                if "CUDA error" in str(error):  # no later call of this process would work either
-                    break
+                connection.send((_FAILED, f"{type(error).__name__}: {error}", _held(encoder)))
+                if encoder is None or "CUDA error" in str(error):
+                    break  # no later call of this process would work either
             else:
-                connection.send((True, result, _held(encoder)))
+                connection.send((_DONE, result, _held(encoder)))
 
 
 def _held(encoder: Any) -> int:

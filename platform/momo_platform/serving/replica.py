@@ -19,7 +19,7 @@ from momo_platform.serving.batches import Batches
 from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import InputReader, Loaders, joined
 from momo_platform.serving.errors import ServiceRefusal
-from momo_platform.serving.items import Given, Item, Sent, read_items, sent_items
+from momo_platform.serving.items import Item, Sent, read_items
 from momo_platform.serving.state import State, load_state
 from momo_platform.serving.tracing import Tracer
 
@@ -69,8 +69,8 @@ class Replica:
         async def run(parts: list[Sequence[Any]]) -> list[np.ndarray]:
             items = [item for part in parts for item in part]
             runtime.BATCH.labels(kind).observe(len(items))
-            runtime.ITEMS.labels(kind).inc(len(items))
             rows = await self.on_model(encode, items)
+            runtime.ITEMS.labels(kind).inc(len(items))
             return np.split(rows, np.cumsum([len(part) for part in parts])[:-1])
 
         return Batches(run, len, self.config.batch_size, self.config.batch_wait_ms / 1000)
@@ -100,26 +100,27 @@ class Replica:
         return await loop.run_in_executor(self._model_thread, function, *arguments)
 
     async def read(
-        self, reader: InputReader, given: Given, name: str = "input", truncate: bool = True
-    ) -> list[Item]:
-        """Items of a validated request's field `name`. `reader`: the model's, or a classifier's."""
-        sent = sent_items(given, self.config.limits, name)
-        return await self.read_sent(reader, sent, None, truncate)
-
-    async def read_sent(
         self,
         reader: InputReader,
         sent: Sequence[Sent],
         wanted: tuple[bool, bool] | None = None,
         truncate: bool = True,
     ) -> list[Item]:
-        """`read_items`, in a thread where there are pictures or long texts."""
+        """`read_items` of all that a request has, by the model's reader or a classifier's; in a
+        thread where there are pictures or long texts."""
         arguments = (sent, self.config.limits, reader, wanted, truncate)
         characters = sum(len(one.text or "") for one in sent)
         with self.tracer.span("read", items=len(sent)):
             if characters <= _SHORT and all(one.image is None for one in sent):
                 return read_items(*arguments)
             return await self.threaded(read_items, *arguments)
+
+    async def embedded(
+        self, state: State, sent: Sequence[Sent], truncate: bool = True
+    ) -> tuple[list[Item], np.ndarray]:
+        """What a request sent, read, and its vectors float32 [N, dimensions]."""
+        items = await self.read(state.reader, sent, None, truncate)
+        return items, await self.embed(state, items)
 
     async def embed(self, state: State, items: Sequence[Item]) -> np.ndarray:
         """Vectors float32 [N, dimensions]."""
@@ -162,9 +163,10 @@ class Replica:
 
     async def exposition(self) -> tuple[str, str]:
         """This replica's name, and its counters as Prometheus reads them."""
-        encoder = self.state.encoder
-        runtime.MODEL_BYTES.set(encoder.resident_bytes)
-        runtime.DEVICE_BYTES.set(encoder.device_bytes)
+        state = self.state
+        models = [one for one in (state.encoder, state.classifier) if one is not None]
+        runtime.MODEL_BYTES.set(sum(one.resident_bytes for one in models))
+        runtime.DEVICE_BYTES.set(sum(one.device_bytes for one in models))
         return self.name, metrics.of_this_process()
 
     @property
@@ -177,14 +179,9 @@ class Replica:
         return dict([await self.exposition()])
 
     async def in_time(self, work: Coroutine[Any, Any, Result], items: int) -> Result:
-        """The work's result. Raises 413 for too many items, 503 when too much waits already,
+        """The result of a request's work on so many items. Raises 503 when too much waits already,
         504 when it takes too long."""
         limits = self.config.limits
-        if items > limits.items:  # before it takes others' place in the queue
-            work.close()
-            raise ServiceRefusal(
-                413, f"input has {items} items, {limits.items} are allowed: send several", "input"
-            )
         if self.queued + items > limits.queued_items and self.queued:
             work.close()
             raise ServiceRefusal(503, "too many requests wait here already: try again later")

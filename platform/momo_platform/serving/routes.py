@@ -16,7 +16,7 @@ from momo_platform.serving import answers, browse, comparisons, metrics, schema
 from momo_platform.serving.answers import ERRORS, replica_of
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
-from momo_platform.serving.items import Item, Sent, items_in, sent_items
+from momo_platform.serving.items import Item, Sent, check_characters, listed, sent_items
 from momo_platform.serving.openapi import describe
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
@@ -59,12 +59,8 @@ async def embeddings(request: schema.EmbeddingsRequest, http: Request) -> Any:
     state = own.state_for(request.model)
     _check_dimensions(request.dimensions, state)
     given, name = request.given()
-
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read(state.reader, given, name, request.cuts)
-        return items, await own.embed(state, items)
-
-    items, vectors = await own.in_time(work(), items_in(given))
+    sent = sent_items(given, own.config.limits, name)
+    items, vectors = await own.in_time(own.embedded(state, sent, request.cuts), len(sent))
     return _embeddings(state, items, vectors, request.dimensions, request.encoding_format)
 
 
@@ -85,7 +81,9 @@ async def upload(
         raise ServiceRefusal(400, f"unknown {', '.join(unknown)[:100]}", unknown[0][:200])
     state = own.state_for(model)
     _check_dimensions(dimensions, state)
-    texts = [one.checked_text(limits) for one in (sent_items(text, limits, "text") if text else ())]
+    written = listed(text, limits, "text") if text else []
+    check_characters((value for _, value in written), limits, "text")
+    texts = [Sent(place, value).checked_text(limits) for place, value in written]
     if texts and len(texts) != len(image):
         raise ServiceRefusal(400, f"{len(texts)} texts for {len(image)} images", "text")
     if len(image) > limits.items:
@@ -99,12 +97,7 @@ async def upload(
         )
         for i, file in enumerate(image)
     ]
-
-    async def work() -> tuple[list[Item], np.ndarray]:
-        items = await own.read_sent(state.reader, sent, None, truncate)
-        return items, await own.embed(state, items)
-
-    items, vectors = await own.in_time(work(), len(image))
+    items, vectors = await own.in_time(own.embedded(state, sent, truncate), len(sent))
     return _embeddings(state, items, vectors, dimensions, encoding_format)
 
 

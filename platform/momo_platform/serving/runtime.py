@@ -15,9 +15,9 @@ ITEMS = Counter(f"{NAME}_items_total", "Texts and pictures encoded", ["kind"])
 BATCH = Histogram(
     f"{NAME}_batch_size", "Items of a batch", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
-MODEL_BYTES = Gauge(f"{NAME}_model_resident_bytes", "Memory of the model's own process")
+MODEL_BYTES = Gauge(f"{NAME}_model_resident_bytes", "Memory of the models' own processes")
 DEVICE_BYTES = Gauge(
-    f"{NAME}_model_device_bytes", "Memory that the model's process holds on its GPU; 0 without one"
+    f"{NAME}_model_device_bytes", "Memory that the models' processes hold on GPUs; 0 without one"
 )
 QUEUED = Gauge(f"{NAME}_queued_items", "Items in work or waiting at this replica")
 

@@ -1,7 +1,9 @@
 """What the page is told of an index: examples that the model itself finds."""
 
 import asyncio
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -63,7 +65,12 @@ def asked(tmp_path, monkeypatch):
         await replica.load({"model": "x", "index": folder}, "cpu")
         app = api(replica)
         Lettered.asked = 0
-        return [await get(app, "/v1/index"), await get(app, "/v1/index")]
+        found = [await get(app, "/v1/index"), await get(app, "/v1/index")]
+        old = weakref.ref(replica.state)
+        await replica.load({"model": "x", "index": folder}, "cpu")
+        gc.collect()
+        assert old() is None  # and its model's memory with it
+        return found
 
     def ask(entries=(), axes=()):
         folder = ""

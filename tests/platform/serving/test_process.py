@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_encoder import ToyEncoder
+from toy_encoder import ByFile, ToyEncoder
 
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.process import ModelProcess
@@ -82,6 +82,22 @@ def test_what_ends_two_processes_is_refused_and_the_next_has_a_new_one(process):
     assert process.texts(["a"]).tolist() == [[1, 3]]
     assert process.pid != pid
     assert process.alive
+
+
+def test_another_model_or_none_in_its_folder_is_refused_until_it_is_there_again(tmp_path):
+    (tmp_path / "name").write_text("one")
+    process = ModelProcess(ByFile, str(tmp_path), threads=3)
+    os.kill(process.pid, signal.SIGKILL)
+    for name, told in [("two", "another model"), (None, "can't be loaded again")] * 2:
+        if name:
+            (tmp_path / "name").write_text(name)
+        else:
+            (tmp_path / "name").unlink()
+        with pytest.raises(ServiceRefusal, match=told) as refusal:
+            process.texts(["a"])
+        assert refusal.value.status == 503
+    (tmp_path / "name").write_text("one")
+    assert process.texts(["a"]).tolist() == [[1, 3]]
 
 
 def test_it_ends_with_its_last_reference():

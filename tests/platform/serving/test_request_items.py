@@ -6,16 +6,26 @@ import io
 import json
 import struct
 import threading
+import weakref
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pydantic import TypeAdapter, ValidationError
 
-from momo_platform.serving import Client, Limits, ServiceError, ServingConfig, items, schema, shapes
+from momo_platform.serving import (
+    Client,
+    Limits,
+    ServiceError,
+    ServingConfig,
+    items,
+    pictures,
+    schema,
+    shapes,
+)
 from momo_platform.serving.client import _encoded
 from momo_platform.serving.config import hashed, is_known, read_keys
 from momo_platform.serving.encoder import joined
@@ -118,6 +128,30 @@ def test_what_is_refused_says_why(value, status, words):
         read_items(value, LIMITS)
     assert error.value.status == status
     assert isinstance(error.value.body()["error"]["code"], str)
+
+
+def test_pictures_are_open_one_at_a_time(monkeypatch):
+    ever, really = [], pictures.opened
+
+    def counted(*arguments):
+        assert not any(one() for one in ever)
+        found = really(*arguments)
+        ever.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(pictures, "opened", counted)
+    sent = [(f"input[{i}]", png()) for i in range(3)]
+    found = pictures.read_pictures(sent, LIMITS, lambda picture: picture.size)
+    assert found == [(8, 6)] * 3
+
+
+def test_a_picture_that_unpacks_to_much_text_is_refused():
+    facts = PngImagePlugin.PngInfo()
+    for i in range(3):
+        facts.add_text(f"k{i}", "x" * 900_000, zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(file, "PNG", pnginfo=facts)
+    assert status_of({"image": in_base64(file.getvalue())}) == 400
 
 
 def status_of(value):

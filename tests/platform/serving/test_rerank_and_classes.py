@@ -10,6 +10,11 @@ def replica():
     return replica_with(limits=small(items=8))
 
 
+def test_as_many_documents_as_are_allowed(replica):
+    status, found = post(replica, "/v1/rerank", {"query": "a", "documents": ["b"] * 8})
+    assert (status, len(found["results"])) == (200, 8)
+
+
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
 def test_documents_come_best_first_with_their_place_and_cosine(replica, path):
     body = {"query": "abcd", "documents": ["a", "abcde", {"text": "abc"}, uri(4)], "model": "toy"}
@@ -39,7 +44,7 @@ def test_the_best_n_come_with_their_texts_where_asked(replica):
     "path, body, status, param",
     [
         ("rerank", {"query": "a", "documents": []}, 400, "documents"),
-        ("rerank", {"query": "a", "documents": ["b"] * 8}, 413, "input"),
+        ("rerank", {"query": "a", "documents": ["b"] * 9}, 413, "documents"),
         ("rerank", {"query": "a", "documents": ["b"], "top_n": 0}, 400, "top_n"),
         ("rerank", {"query": "a", "documents": ["b", 3]}, 400, "documents[1]"),
         ("rerank", {"query": "a", "texts": ["b"]}, 400, "documents"),
@@ -50,6 +55,10 @@ def test_the_best_n_come_with_their_texts_where_asked(replica):
         ("classify", {"input": "a", "labels": ["x"], "template": "a"}, 400, "template"),
         ("classify", {"input": "a", "labels": ["x"], "model": "gpt"}, 404, "model"),
         ("classify", {"input": "a", "labels": ["x"] * 20}, 400, "labels"),
+        ("classify", {"input": "a", "labels": [*"123456789"]}, 413, "labels"),
+        ("classify", {"input": "a", "labels": ["x", "y"], "template": "{}" * 51}, 413, "template"),
+        ("classify", {"input": ["a"] * 8, "labels": ["x" * 44, "y" * 44]}, 413, "labels"),
+        ("rerank", {"query": "a" * 60, "documents": ["b" * 60]}, 413, "documents"),
     ],
 )
 def test_a_refusal_names_the_field(replica, path, body, status, param):

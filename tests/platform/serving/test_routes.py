@@ -5,7 +5,7 @@ import base64
 
 import numpy as np
 import pytest
-from toy_app import LOADERS, ask, form, png, post, small
+from toy_app import LOADERS, ask, form, png, post, replica_with, small, uri
 
 from momo_platform.serving.config import ServingConfig
 from momo_platform.serving.encoder import joined
@@ -52,7 +52,10 @@ def test_each_text_becomes_tokens_once_and_those_are_counted(replica):
         ("embeddings", {"input": "a", "dimensions": 3}, 400, "dimensions"),
         ("embeddings", {"input": "a", "model": "other"}, 404, "model"),
         ("similarity", {"a": "a", "b": ["b", " "]}, 400, "b[1]"),
-        ("similarity", {"a": ["a"] * 3, "b": ["a"] * 2}, 413, "input"),
+        ("similarity", {"a": ["a"] * 3, "b": ["a"] * 5}, 413, "b"),
+        ("similarity", {"a": ["a" * 60], "b": "b" * 60}, 413, "b"),
+        ("embeddings", {"input": [{"\ud800": 1}]}, 400, "input[0]"),
+        ("embeddings", {"input": "a", "\ud800": 1}, 400, "?"),
         ("similarity", {"a": ["a"], "b": [3]}, 400, "b"),
         ("search", {"query": "a"}, 400, "query"),
         ("classify", {"input": "a"}, 400, "labels"),
@@ -65,6 +68,12 @@ def test_each_text_becomes_tokens_once_and_those_are_counted(replica):
         ),
         ("embeddings/upload", form(("image", b"none")), 415, "image[0]"),
         ("embeddings/upload", form(("image", png(1)), ("text", " ")), 400, "text[0]"),
+        (
+            "embeddings/upload",
+            form(("image", png(1)), ("text", "data:image/png;base64,AA==")),
+            400,
+            "text[0]",
+        ),
         ("embeddings/upload", form(("image", png(1)), ("text", "a"), ("text", "b")), 400, "text"),
     ],
 )
@@ -72,3 +81,18 @@ def test_a_refusal_names_the_parameter(replica, path, body, status, param):
     found, told = post(replica, f"/v1/{path}", body)
     assert (found, told["error"]["param"]) == (status, param), told
     assert replica.queued == 0
+
+
+def test_limits_hold_for_the_fields_of_a_request_together():
+    found = replica_with(limits=small(request_tokens=6, request_pixels=20, items=3))
+    status, told = post(found, "/v1/similarity", {"a": "abcd", "b": ["a", "bcd"]})
+    assert (status, told["error"]["param"]) == (413, "b"), told
+    status, told = post(found, "/v1/rerank", {"query": uri(1), "documents": ["a", uri(2), uri(3)]})
+    assert (status, told["error"]["param"]) == (413, "documents[2].image"), told
+    status, told = post(found, "/v1/similarity", {"a": ["a"] * 3, "b": ["b"] * 3})
+    assert (status, len(told["data"])) == (200, 3)
+
+
+def test_a_model_without_attention_says_so(replica):
+    status, told = post(replica, "/v1/attention", {"image": uri(13)})
+    assert (status, told["error"]["message"]) == (400, "this engine gives vectors only")

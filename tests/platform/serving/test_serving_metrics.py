@@ -1,5 +1,10 @@
 """Counters of several replicas in one scrape."""
 
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
 from prometheus_client.parser import text_string_to_metric_families
 from toy_app import post, replica_with, request
 
@@ -28,6 +33,30 @@ def test_samples_of_all_replicas_stand_together_by_name():
     assert samples["b", "y", None] == 4
     assert samples["a_total", "y", "text"] == 1
     assert len(samples) == 6
+
+
+def samples_of(replica):
+    _, _, raw = request(replica, "GET", "/metrics")
+    families = text_string_to_metric_families(raw.decode())
+    return {(s.name, s.labels.get("kind")): s.value for f in families for s in f.samples}
+
+
+def test_items_count_when_they_are_embedded_and_memory_is_all_models():
+    replica = replica_with()
+    before = samples_of(replica)
+    body = {"input": ["a", "b"]}
+    assert post(replica, "/v1/embeddings", body)[0] == 200
+    encoder = replica.state.encoder
+    replica._state = replace(replica.state, classifier=SimpleNamespace(resident_bytes=2**50))
+    replica._state.classifier.device_bytes = 5
+    found = samples_of(replica)
+    assert found["momo_items_total", "text"] == before.get(("momo_items_total", "text"), 0) + 2
+    assert found["momo_model_resident_bytes", None] > 2**50
+    assert found["momo_model_device_bytes", None] == 5
+    encoder._what = (*encoder._what[:2], "nowhere", *encoder._what[3:])
+    os.kill(encoder.pid, signal.SIGKILL)
+    assert post(replica, "/v1/embeddings", body)[0] == 503
+    assert samples_of(replica)["momo_items_total", "text"] == found["momo_items_total", "text"]
 
 
 def test_a_replica_alone_has_the_label_too():

@@ -36,7 +36,18 @@ class ToyEncoder:
         return np.array([[p.sum(), 0] for p in pictures], dtype=np.float32)
 
     def attention(self, picture, text):
+        if picture.shape[0] == 1 and picture[0, 0, 0] == 13:
+            raise ValueError("this engine gives vectors only")
         return np.zeros((2, 2), dtype=np.float32)
+
+
+class ByFile(ToyEncoder):
+    """Its name is what its folder says."""
+
+    def __init__(self, folder, threads, device, precision):
+        super().__init__(folder, threads, device, precision)
+        with open(os.path.join(folder, "name")) as file:
+            self.name = file.read()
 
 
 class ToyReader:
