@@ -13,7 +13,14 @@ from momo_platform.serving import answers, schema
 from momo_platform.serving.answers import ERRORS, Json, about, list_of, replica_of
 from momo_platform.serving.config import Limits
 from momo_platform.serving.errors import ServiceRefusal
-from momo_platform.serving.items import Item, listed, sent_fields, sent_items
+from momo_platform.serving.items import (
+    Item,
+    Sent,
+    check_characters,
+    listed,
+    sent_fields,
+    sent_items,
+)
 from momo_platform.serving.replica import Replica
 from momo_platform.serving.state import State
 
@@ -88,9 +95,11 @@ async def classify(request: schema.ClassifyRequest, http: Request) -> Any:
     state = own.state_for(request.model)
     limits, labels = own.config.limits, _checked_labels(request.labels)
     described = _described(labels, request.template or "{}", limits)
-    sent = sent_fields(limits, input=request.input, labels=described)
-    count = len(sent) - len(labels)
+    sent = sent_items(request.input, limits)
+    count = len(sent)
     _check_answer(count, labels, limits)
+    sent += [Sent(f"labels[{i}]", text) for i, text in enumerate(described)]  # never pictures
+    check_characters((one.text for one in sent), limits, "labels")
     items, vectors = await own.in_time(own.embedded(state, sent, request.cuts), len(sent))
     scaled = state.encoder.logit_scale * (vectors[:count] @ vectors[count:].T)
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
@@ -109,7 +118,7 @@ async def _by_classifier(request: schema.ClassifyRequest, own: Replica) -> Respo
         told = f"this endpoint's classifier is {classifier.name}"
         raise ServiceRefusal(404, told, "model", "model_not_found")
     wanted = (reader.takes_texts, reader.takes_pictures)
-    sent = sent_fields(own.config.limits, input=request.input)
+    sent = sent_items(request.input, own.config.limits)
 
     async def work() -> tuple[list[Item], np.ndarray]:
         items = await own.read(reader, sent, wanted, request.cuts)

@@ -56,6 +56,7 @@ def test_the_best_n_come_with_their_texts_where_asked(replica):
         ("classify", {"input": "a", "labels": ["x"], "model": "gpt"}, 404, "model"),
         ("classify", {"input": "a", "labels": ["x"] * 20}, 400, "labels"),
         ("classify", {"input": "a", "labels": [*"123456789"]}, 413, "labels"),
+        ("classify", {"input": "a", "labels": ["x", uri(1)[:60]]}, 400, "labels[1]"),
         ("classify", {"input": "a", "labels": ["x", "y"], "template": "{}" * 51}, 413, "template"),
         ("classify", {"input": ["a"] * 8, "labels": ["x" * 44, "y" * 44]}, 413, "labels"),
         ("rerank", {"query": "a" * 60, "documents": ["b" * 60]}, 413, "documents"),

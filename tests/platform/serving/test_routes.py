@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +93,19 @@ def test_limits_hold_for_the_fields_of_a_request_together():
     assert (status, told["error"]["param"]) == (413, "documents[2].image"), told
     status, told = post(found, "/v1/similarity", {"a": ["a"] * 3, "b": ["b"] * 3})
     assert (status, len(told["data"])) == (200, 3)
+
+
+def test_a_search_has_its_place_in_the_queue_until_its_end():
+    found, seen = replica_with(), []
+
+    def search(vector, k):
+        seen.append(found.queued)
+        return [(0.5, {"caption": "x"})]
+
+    found._state = replace(found.state, index=SimpleNamespace(search=search))
+    status, told = post(found, "/v1/search", {"query": "a"})
+    assert (status, told["data"]) == (200, [{"caption": "x", "score": 0.5}])
+    assert (seen, found.queued) == ([1], 0)
 
 
 def test_a_model_without_attention_says_so(replica):
