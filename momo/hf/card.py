@@ -106,7 +106,7 @@ def _origin(origin: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _licence(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
-    begun = "the weights that it started from (see above)"
+    begun = "the weights that it started from"
     if licence:
         return f"{licence}\n\nThe licences of {begun} bind it too." if origin else licence
     binding = f"the corpora and of {begun}" if origin else "the corpora"

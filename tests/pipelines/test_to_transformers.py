@@ -112,4 +112,4 @@ def test_the_licence_of_a_card_is_taken_over_and_origins_are_told(tmp_path):
         card = (folder / "README.md").read_text()
         assert "license: mit" in card
         assert "sentence-transformers]" in card
-        assert "The licences of the weights that it started from (see above) bind it too." in card
+        assert "The licences of the weights that it started from bind it too." in card
