@@ -91,7 +91,7 @@ class AnyEmbedder(ABC):
         if texts is not None and images is not None:
             if len(texts) != len(images):
                 raise ValueError(f"{len(texts)} texts, {len(images)} images: pairs need as many")
-            total = self.embed(texts) + self.embed(images=images)
+            total = self.embed(texts, None, batch_size) + self.embed(None, images, batch_size)
             return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         parts = []
         if texts is not None:

@@ -61,10 +61,14 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, min_frequency: int = 
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Read `tokenizer.json`. Raises `ValueError` when a special token has another id."""
+    """Read `tokenizer.json`, without the cutting and filling that `transformers` keeps there of its
+    last call. Raises `ValueError` when a special token has another id."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such tokenizer file; train or export one first")
-    return check_special_tokens(Tokenizer.from_file(str(path)), str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return check_special_tokens(tokenizer, str(path))
 
 
 def check_special_tokens(tokenizer: Tokenizer, source: str) -> Tokenizer:

@@ -30,6 +30,12 @@ def shape_in(folder: Path | str) -> ModelConfig | None:
     return exported_shape(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
 
 
+def is_engine_in(folder: Path | str) -> bool:
+    """Whether `momo.load` opens the folder's model by an engine, on the CPU."""
+    file = Path(folder) / "config.json"
+    return file.is_file() and "engine" in json.loads(file.read_text(encoding="utf-8"))
+
+
 class ModelFolder(ArtifactFolder):
     """The model in an artifact: weights, config and, where it has words, its tokenizer, as
     `momo.load` reads them."""

@@ -25,7 +25,7 @@ from momo_platform.data.artifacts import INDEX as INDEX_FILE
 from momo_platform.data.artifacts import Rows, ShardFile
 from momo_platform.stages import Artifact, Plan, Stage, UserError, make_plan, open_storage
 from momo_platform.stages.storage.place import Place, copy_file
-from pipelines.artifacts import shape_in
+from pipelines.artifacts import is_engine_in, shape_in
 from pipelines.commands.short_help import for_parser
 from pipelines.config import PictureOptions, RunOptions, SourceOptions, Sources, no_sources
 from pipelines.full import command_line, execute_plan
@@ -97,6 +97,7 @@ def embedded(
     """The stage that embeds rows of `splits`, of a corpus that is not the user's own those
     `of_demo`; behind the corpus's preparation. Raises UserError for bad input."""
     _, model = given_model(f"embedder={options.model}")
+    _check_gpus(options, model)
     prepared, own = prepared_rows(_sources(options, model))
     if corpus not in prepared:
         known = " or ".join(f"--{name}.source" for name in MODALITIES)
@@ -111,6 +112,23 @@ def embedded(
         options.gpus,
     )
     return embed_stage(config, model, prepared[corpus])
+
+
+def _check_gpus(options: CorpusOptions, model: Stage) -> None:
+    """Raise UserError where GPUs are asked for what computes on CPUs only."""
+    assert isinstance(model.config, GivenModel)
+    if not options.gpus:
+        return
+    if is_engine_in(model.config.path):
+        raise UserError(
+            f"--gpus {options.gpus:g}: the engine in {options.model} computes on the CPU: leave "
+            "--gpus out, or give the model that it was exported from"
+        )
+    if options.precision == "int8":
+        raise UserError(
+            f"--gpus {options.gpus:g} --precision int8: int8 computes on the CPU: leave --gpus "
+            "out, or give --precision bf16"
+        )
 
 
 def _sources(options: CorpusOptions, model: Stage) -> Sources:

@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from momo.precision import Precision
 from momo_platform.stages import UserError
+from pipelines.export_output import CARD, TRANSFORMERS, stated_licence, write_card
 from pipelines.held_out_pairs import Likeness, held_out_pairs, likeness
 
-TRANSFORMERS = "transformers"
 FORMATS = (TRANSFORMERS, "onnx", "openvino", "torch")
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch alone"}
 _USE = """```python
@@ -64,7 +64,7 @@ def export_engine(
     except (ImportError, ValueError, FileNotFoundError) as error:
         raise UserError(f"--format {options.format}: {error}") from error
     card = _card(options, recipe, report, _compared(folder, output))
-    (output / "README.md").write_text(card, encoding="utf-8")
+    write_card(output, card)
 
 
 def _compared(model: Path, engine: Path) -> Likeness | None:
@@ -94,9 +94,9 @@ def _card(
         name,
         recipe=facts | dict(recipe),
         corpora=corpora(report),
-        licence=options.licence,
+        licence=options.licence or stated_licence(folder / CARD),
         tasks=report.get("tasks"),
-        origin=config.get("origin", ()),
+        origin=config.get("origin") or (),
         library=options.format,
         use=_USE.format(name=name, package=package, size=size, width=width),
         likeness=_table(compared, options.precision),

@@ -6,7 +6,6 @@ momo push --model runs/latest/model --repo me/apples --licence apache-2.0 --dry-
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,19 @@ from typing import TYPE_CHECKING
 
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages.errors import UserError
+from pipelines.export_output import (
+    CARD,
+    NOT_STATED,
+    TRANSFORMERS,
+    format_of,
+    is_written,
+    stated_licence,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-CARD = "README.md"
-_NOT_STATED = "other"  # what a card has whose licence nobody gave
+_NAMED = 5  # of files that are not sent
 _HEAD = 12  # lines of the card that a dry run shows
 
 
@@ -98,7 +104,7 @@ def _check_token() -> None:
 @contextmanager
 def _folder(model: Path, repo: str, licence: str) -> Iterator[Path]:
     """What is uploaded: `model` itself where `momo export` wrote it, else what that would write."""
-    if (model / CARD).is_file() and _is_written_by_export(model):
+    if (model / CARD).is_file() and format_of(model):
         _check_card(model / CARD, licence)
         yield model
         return
@@ -118,25 +124,14 @@ def _folder(model: Path, repo: str, licence: str) -> Iterator[Path]:
         yield Path(place)
 
 
-def _is_written_by_export(model: Path) -> bool:
-    """For transformers, or for an engine."""
-    file = model / "config.json"
-    if not file.is_file():
-        return False
-    document = json.loads(file.read_text(encoding="utf-8"))
-    return document.get("model_type") == "momo" or "engine" in document
-
-
 def _check_card(card: Path, licence: str) -> None:
-    from huggingface_hub.repocard import metadata_load
-
-    stated = str((metadata_load(card) or {}).get("license") or _NOT_STATED)
+    stated = stated_licence(card) or NOT_STATED
     if licence and licence != stated:
         raise UserError(
             f"--licence {licence}, but {card} says `license: {stated}`: change it there, or push "
             "the model that this folder was exported from"
         )
-    if stated == _NOT_STATED and not licence:
+    if stated == NOT_STATED and not licence:
         raise UserError(
             f"{card} states no licence (`license: {stated}`): write one there, as apache-2.0, or "
             "give --licence other"
@@ -144,13 +139,18 @@ def _check_card(card: Path, licence: str) -> None:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """What is uploaded of a folder, by name: all but hidden files and compiled Python."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file()
-        and not any(p.startswith((".", "__pycache__")) for p in file.relative_to(folder).parts)
-    )
+    """What is uploaded of a folder, by name: what `momo export` writes. Hidden files and compiled
+    Python stay. Raises UserError that names other files."""
+    format_ = format_of(folder) or TRANSFORMERS
+    shown = [p for p in folder.iterdir() if not p.name.startswith((".", "__pycache__"))]
+    others = sorted(p.name for p in shown if not (p.is_file() and is_written(p.name, format_)))
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise UserError(
+            f"{folder} has what `momo export` did not write: {', '.join(others[:_NAMED])}{more}: "
+            "move it away; `hf upload` puts other files on the hub"
+        )
+    return sorted(shown)
 
 
 def _shown(folder: Path, files: Sequence[Path], repo: str, private: bool) -> str:

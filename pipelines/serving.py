@@ -3,6 +3,7 @@ imported by the encoder only, which lives in a process of its own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,31 +12,58 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from momo.config import ModelConfig
+from momo.config import ModelConfig, exported_shape
 from momo.precision import Precision
 from momo.tokenizer import cut, padded, whole_ids
 from momo.transforms import stack_pictures, upright
 from momo_platform.serving.encoder import Loaders, Tokens
+from momo_platform.stages.manifest import sha256_of
 from pipelines.artifacts import TokenizerFile
 from pipelines.modalities import MODALITIES
 
+_WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".xml", ".bin", ".pt2")
 _WARM = (1, 64)  # items of a batch
 
 
 def model_name(folder: str | Path) -> str:
-    """The name that an exported model serves under: it has the fingerprint of its training."""
-    made_by = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get(
-        "artifact", ""
-    )
-    return "momo-" + (made_by.rpartition("/")[2] or "exported")
+    """The name that an exported model serves under: it has the fingerprint of its training, or
+    where the folder does not know it, a digest of its shape and its weights."""
+    config = _config(folder)
+    made_by = str(config.get("artifact") or "").rpartition("/")[2]
+    return "momo-" + (made_by or _digest(Path(folder), config))
+
+
+def _digest(folder: Path, config: dict[str, Any]) -> str:
+    shape = exported_shape(config)
+    told = {"shape": shape and shape.to_dict(), "text_length": config.get("text_length")}
+    whole = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name.endswith(_WEIGHTS):
+            whole.update(f"{file.name} {sha256_of(file)}".encode())
+    return whole.hexdigest()[:12]
+
+
+def _config(folder: str | Path) -> dict[str, Any]:
+    return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+
+
+def _shape(folder: str, config: dict[str, Any]) -> ModelConfig:
+    """Raises ValueError for another model."""
+    shape = exported_shape(config)
+    if shape is None:
+        raise ValueError(
+            f"{folder} holds no MoMo (its config.json has neither `model` nor model_type momo): "
+            "give the folder that the export stage or `momo export` wrote"
+        )
+    return shape
 
 
 class MoMoReader:
-    """The tokenizer and the pictures' size of an exported model."""
+    """The tokenizer and the pictures' size of an exported model. Raises ValueError for another."""
 
     def __init__(self, folder: str) -> None:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        model = ModelConfig.from_dict(config["model"])
+        config = _config(folder)
+        model = _shape(folder, config)
         self.image_size, longest = model.image_size, model.max_text_length
         self.text_length = min(config.get("text_length") or longest, longest)
         self.tokenizer = TokenizerFile(Path(folder)).load()
@@ -97,12 +125,17 @@ class MoMoClassifierReader(MoMoReader):
     """The classes of a fine-tuned classifier, and how it reads texts and pictures."""
 
     def __init__(self, folder: str) -> None:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        entry = config["classifier"]
+        config = _config(folder)
+        entry = config.get("classifier")
+        if entry is None:
+            raise ValueError(
+                f"{folder} holds no classifier (its config.json has no `classifier`): give the "
+                "folder that a fine-tuning wrote"
+            )
         self.classes: Sequence[str] = tuple(entry["classes"])
         self.takes_texts = bool(MODALITIES[entry["inputs"]].texts)
         self.takes_pictures = MODALITIES[entry["inputs"]].pictured
-        self.image_size = ModelConfig.from_dict(config["model"]).image_size
+        self.image_size = _shape(folder, config).image_size
         self.text_length = entry["text_length"]
         if self.takes_texts:
             self.tokenizer = TokenizerFile(Path(folder)).load()
@@ -118,7 +151,7 @@ class MoMoClassifier:
 
         torch.set_num_threads(threads)
         self.classifier = load_classifier(folder, device, precision)
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        config = _config(folder)
         made_by = str(config.get("artifact") or config.get("task") or "classifier")
         self.name = "momo-" + made_by.rpartition("/")[2]
         self.dimensions = len(self.classifier.classes)

@@ -17,6 +17,7 @@ from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError
 from pipelines.demo.corpora import LICENCES
 from pipelines.export_engines import add_options, export_engine, is_engine
+from pipelines.export_output import CARD, check_output, stated_licence, write_card
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     folder, output = Path(options.model), Path(options.output)
-    if is_engine(options):
+    engine = is_engine(options)
+    check_output(folder, output, options.format)
+    if engine:
         export_engine(options, *_facts(folder))
         return _told(output)
     try:
@@ -116,7 +119,8 @@ def _told(output: Path) -> int:
 
 def write_folder(model: Path, output: Path, name: str = "", licence: str = "") -> None:
     """What `momo export` writes of the exported `model` into `output`. `name`: the card's title, by
-    default the output's.
+    default the output's; `licence`: by default what a card beside `model` states. A card that is in
+    `output` is kept.
 
     Raises FileNotFoundError naming what is missing, ValueError for what is no export.
     """
@@ -129,11 +133,11 @@ def write_folder(model: Path, output: Path, name: str = "", licence: str = "") -
         name or output.resolve().name,
         recipe={"parameters": f"{written.num_parameters():,}"} | recipe(config, report),
         corpora=corpora(report),
-        licence=licence,
+        licence=licence or stated_licence(model / CARD),
         tasks=report.get("tasks"),
         origin=config.get("origin") or (),
     )
-    (output / "README.md").write_text(card, encoding="utf-8")
+    write_card(output, card)
 
 
 if __name__ == "__main__":

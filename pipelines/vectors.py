@@ -26,7 +26,7 @@ from momo_platform.data.artifacts import (
 from momo_platform.stages import Artifact, Context, Resources, Stage, by_role
 from momo_platform.stages.storage.place import Place
 from momo_platform.training.config import MECHANICS
-from pipelines.artifacts import ModelFolder
+from pipelines.artifacts import ModelFolder, is_engine_in
 from pipelines.modalities import MODALITIES
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ class ShardEmbedder:
 
     @cached_property
     def model(self) -> AnyEmbedder:
-        """Raises UserError for a folder without a model."""
+        """Raises UserError for a folder without a model, and for an engine without its package."""
         from momo.export import load
         from momo_platform.stages import UserError
 
         try:
             folder = ModelFolder(self.job.model.path).path
             return load(folder, self.job.device, self.job.config.precision)
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, ImportError) as error:
             raise UserError(str(error)) from error
 
     def _embedded(self, file: ShardFile, most: int) -> ShardFile:
@@ -267,7 +267,7 @@ def run_embed(
     from momo_platform.data.tasks import Actors, run_on_actors
 
     gpus = config.gpus
-    if config.precision == "int8":
+    if config.precision == "int8" or is_engine_in(ModelFolder(model.path).path):
         gpus = 0.0
     if gpus is None:
         gpus = float(ray.is_initialized() and ray.cluster_resources().get("GPU", 0.0) >= 1)

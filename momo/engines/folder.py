@@ -18,6 +18,7 @@ from momo.config import ModelConfig
 from momo.device import find_device
 from momo.embedder import AnyEmbedder
 from momo.export import CONFIG, TOKENIZER, load_embedder, read_config
+from momo.initialise.origin import published
 from momo.precision import Precision
 from momo.tokenizer import load_tokenizer
 
@@ -25,6 +26,8 @@ Format = Literal["onnx", "openvino", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Run = Callable[[np.ndarray], np.ndarray]
 """A batch's inputs → its vectors, float32 [B, embed_dim]."""
+_KEPT = ("modalities", "artifact")
+"""Of the model's config what an engine's has too."""
 _PRECISIONS: Mapping[Format, tuple[Precision, ...]] = {
     "onnx": ("fp32", "int8"),
     "openvino": ("fp32", "bf16"),
@@ -89,10 +92,13 @@ def write_engine(
     writers = {"onnx": onnx.write, "openvino": openvino.write, "torch": torch_program.write}
     writers[format_](embedder.model, target, precision)
     shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
-    document |= {"model": embedder.config.to_dict(), "text_length": embedder.text_length}
     facts = {"format": format_, "precision": precision, "logit_scale": embedder.logit_scale}
-    document["engine"] = facts
-    (target / CONFIG).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    written = {"model": embedder.config.to_dict(), "text_length": embedder.text_length}
+    written |= {name: document[name] for name in _KEPT if name in document}
+    if origin := published(document.get("origin") or ()):
+        written["origin"] = origin
+    written["engine"] = facts
+    (target / CONFIG).write_text(json.dumps(written, indent=1), encoding="utf-8")
     return target
 
 

@@ -138,4 +138,7 @@ def _converted(folder: Path) -> tuple[MoMo, Tokenizer, int]:
         raise ValueError(
             f"{folder} can't be loaded ({error}); make it again with pipelines/to_transformers.py"
         ) from error
-    return model.network, tokenizer.backend_tokenizer, tokenizer.model_max_length
+    whole = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    whole.no_truncation()
+    whole.no_padding()
+    return model.network, whole, tokenizer.model_max_length

@@ -84,7 +84,7 @@ class MtebEncoder:
                 "name": f"momo/{self.encoder.name}",
                 "revision": self.revision or "exported",
                 "modalities": sorted(MODALITIES),
-                "max_tokens": self.encoder.text_length,
+                "max_tokens": self.encoder.caption_length or self.encoder.text_length,
                 "framework": ["PyTorch"],
                 "similarity_fn_name": "cosine",
             }

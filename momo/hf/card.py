@@ -73,7 +73,7 @@ def render_card(
         _measured(tasks or {}),
         *([likeness] if likeness else []),
         "## Licence",
-        licence or f"Not stated by whoever made this card. {_binding(origin)} may bind it.",
+        _licence(licence, origin),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -81,13 +81,16 @@ def render_card(
 def _front(licence: str, origin: Sequence[Mapping[str, Any]], library: str) -> str:
     names = [str(one.get("name", "")) for one in origin]
     on_hub = [n.removeprefix(HUB).partition("@")[0] for n in names if n.startswith(HUB)]
+    tags = ["momo", "multimodal", "image-text"]
+    if library == "transformers":
+        tags.append("sentence-transformers")
     lines = [
         "---",
         f"license: {licence or 'other'}",
         *([f"base_model: {on_hub[-1]}"] if on_hub else []),
         f"library_name: {library}",
         "pipeline_tag: feature-extraction",
-        "tags: [momo, multimodal, image-text, sentence-transformers]",
+        f"tags: [{', '.join(tags)}]",
         "---",
     ]
     return "\n".join(lines)
@@ -102,10 +105,12 @@ def _origin(origin: Sequence[Mapping[str, Any]]) -> str:
     return _table(columns, rows)
 
 
-def _binding(origin: Sequence[Mapping[str, Any]]) -> str:
-    if not origin:
-        return "The corpora's licences"
-    return "The licences of the corpora and of the weights that it started from"
+def _licence(licence: str, origin: Sequence[Mapping[str, Any]]) -> str:
+    begun = "the weights that it started from"
+    if licence:
+        return f"{licence}\n\nThe licences of {begun} bind it too." if origin else licence
+    binding = f"the corpora and of {begun}" if origin else "the corpora"
+    return f"Not stated by whoever made this card. The licences of {binding} may bind it."
 
 
 def _corpora(corpora: Sequence[Mapping[str, Any]]) -> str:

@@ -29,10 +29,18 @@ def words_of(source: str | os.PathLike[str]) -> str:
         text = found.text("tokenizer.json")
         if text is None:
             raise ValueError(f"{found.name} holds no tokenizer.json: export the model again")
-        return text
+        return _without_lengths(text)
     if layout is not bert.LAYOUT:
         raise ValueError(f"{found.name} ({layout.kind}) brings no words: it has no text half here")
     return json.dumps(_in_our_order(_tokenizer(found), word_order(found)), ensure_ascii=False)
+
+
+def _without_lengths(text: str) -> str:
+    """Without the cutting and filling that `transformers` keeps of its last call."""
+    document = json.loads(text)
+    if document.get("truncation") is None and document.get("padding") is None:
+        return text
+    return json.dumps({**document, "truncation": None, "padding": None}, ensure_ascii=False)
 
 
 def word_order(source: Source) -> list[int]:

@@ -55,7 +55,7 @@ class Baselines:
     def tokenizer(self) -> Tokenizer | None:
         if self.words is None or not self.words.path.is_file():
             return None
-        return Tokenizer.from_file(str(self.words.path))
+        return self.words.load()
 
     @cached_property
     def untrained(self) -> MoMoEncoder | None:

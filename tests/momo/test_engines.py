@@ -153,6 +153,16 @@ def test_openvino(folder, pictures, tmp_path, precision, atol):
     agree(momo.load(tmp_path / "openvino"), folder, pictures, atol)
 
 
+def test_pairs_are_computed_in_the_batches_that_are_asked_for(folder, pictures, monkeypatch):
+    model, sizes = momo.load(folder, "cpu"), []
+    encode = model._encode_pixels
+    monkeypatch.setattr(model, "_encode_pixels", lambda p: sizes.append(len(p)) or encode(p))
+    found = model.embed(texts=TEXTS[:5], images=pictures, batch_size=2, dimensions=4)
+    assert sizes == [2, 2, 1]
+    wanted = model.embed(texts=TEXTS[:5], images=pictures, dimensions=4)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_what_an_engine_can_not_do_is_told(folder, tmp_path, monkeypatch):
     write_engine(folder, tmp_path / "torch", "torch")
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 import momo
 from momo.config import ModelConfig
+from momo.evaluation.load import load_encoder
 from momo.export import save
 from momo.hf import MoMoConfig, MoMoModel, MoMoProcessor, from_exported, render_card
 from momo.model import build_model
-from momo.tokenizer import train_wordpiece
+from momo.tokenizer import load_tokenizer, train_wordpiece
 
 TEXTS = ["a red apple", "tree", "a green tree and a red apple " * 9, "", "apple [PAD] [SEP] red"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +105,16 @@ def test_texts_equal_those_of_momo_load_with_any_padding(exported, loaded):
     one = processor(text="tree", return_tensors="pt")
     found = model.get_text_features(**one)
     np.testing.assert_allclose(found.numpy(), expected[1:2], atol=1e-5)
+
+
+def test_what_is_saved_after_use_and_evaluated_neither_cuts_nor_fills(exported, loaded, tmp_path):
+    loaded[1](text=TEXTS, return_tensors="pt", padding="max_length")
+    for part in loaded:
+        part.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["truncation"] is not None
+    whole, found = load_tokenizer(exported / "tokenizer.json"), load_encoder(tmp_path).tokenizer
+    for text in TEXTS:
+        assert found.encode(text).ids == whole.encode(text).ids
 
 
 @torch.inference_mode()

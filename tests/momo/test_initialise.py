@@ -13,6 +13,7 @@ from making_batches import CONFIG, make_batch
 from safetensors.torch import save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
+from tokenizers import Tokenizer
 
 from momo.config import SIZES, ModelConfig, TaskConfig
 from momo.export import save
@@ -265,6 +266,11 @@ def test_an_own_export_comes_whole_with_its_words(model, exported, inside):
     for name, value in theirs.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     assert words_of(folder / inside) == tokenizer.to_str()
+    used = Tokenizer.from_str(tokenizer.to_str())  # as transformers writes it after a call
+    used.enable_truncation(4)
+    used.enable_padding(length=4)
+    used.save(str(folder / "model" / "tokenizer.json"))
+    assert json.loads(words_of(folder / inside)) == json.loads(tokenizer.to_str())
     first, second = origin.chain()
     assert first["name"] == "org/vit"
     assert second["filled"] == ["the whole model"]

@@ -31,6 +31,16 @@ def tokenizer() -> Tokenizer:
     return train_wordpiece(TEXTS, 90)
 
 
+def test_a_file_that_transformers_saved_after_a_call_neither_cuts_nor_fills(tokenizer, tmp_path):
+    used = Tokenizer.from_str(tokenizer.to_str())
+    used.enable_truncation(4)
+    used.enable_padding(length=9)
+    used.save(str(tmp_path / "tokenizer.json"))
+    found = load_tokenizer(tmp_path / "tokenizer.json")
+    assert found.encode(TEXTS[0]).ids == tokenizer.encode(TEXTS[0]).ids
+    assert len(found.encode("a").ids) == 3
+
+
 def pictures(count: int) -> list[bytes]:
     g = np.random.default_rng(0)
     shapes = [(40, 60, 3), (64, 64, 3), (33, 90, 3)]

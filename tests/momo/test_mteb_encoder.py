@@ -1,5 +1,8 @@
 """A model as mteb asks for one; mteb itself is not needed here."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +29,17 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(folder):
     return MtebEncoder(folder, device="cpu")
+
+
+def test_the_longest_text_is_what_a_caption_is_cut_to(encoder, monkeypatch):
+    told = types.SimpleNamespace(create_empty=lambda facts: facts)
+    for name in ("mteb", "mteb.models"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    module = types.ModuleType("mteb.models.model_meta")
+    module.ModelMeta = told
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(encoder.encoder, "caption_length", 7)
+    assert encoder.mteb_model_meta["max_tokens"] == 7
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from prepared_rows import artifact, prepared
 
 import momo
 from momo.config import ModelConfig
+from momo.engines import write_engine
 from momo.export import save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
@@ -30,7 +31,14 @@ from momo_platform.stages import UserError
 from momo_platform.stages.stage import Context
 from momo_platform.stages.storage.place import Place
 from pipelines import embed, embed_corpus, vectors
-from pipelines.vectors import ALL_SPLITS, EmbedConfig, ShardEmbedder, VectorRows, run_embed
+from pipelines.vectors import (
+    ALL_SPLITS,
+    EmbedConfig,
+    EmbedJob,
+    ShardEmbedder,
+    VectorRows,
+    run_embed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ModelConfig(width=16, depth=1, heads=1, image_size=16, vocab_size=60, embed_dim=8)
@@ -258,6 +266,38 @@ def test_what_can_not_be_written_is_refused_before_anything_runs(model, tmp_path
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install pylance"):
         make("--format", "lance", "--output", str(tmp_path / "out"))
+
+
+def test_gpus_for_what_computes_on_cpus_are_refused_in_the_plan(model, tmp_path):
+    write_engine(model.path / "model", tmp_path / "engine", "torch")
+    for folder, more, words in (
+        (tmp_path / "engine", (), "--gpus 1: the engine in .* computes on the CPU"),
+        (model.path / "model", ("--precision", "int8"), "--gpus 1 --precision int8: int8"),
+    ):
+        options = embed_corpus.parse(["--model", str(folder), "--gpus", "1", *more])
+        with pytest.raises(UserError, match=words):
+            embed_corpus.embedded(options, "pair")
+
+
+def test_an_engine_embeds_on_the_cpu_and_says_what_to_install(model, tmp_path, monkeypatch):
+    write_engine(model.path / "model", tmp_path / "given" / "model", "torch")
+    engine, rows = artifact(tmp_path / "given"), corpus(tmp_path / "rows")
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
+    jobs = []
+    monkeypatch.setattr(
+        "momo_platform.data.tasks.run_on_actors",
+        lambda tasks, make, actors: jobs.append((make.args[0].device, actors.gpus)) or (),
+    )
+    with contextlib.suppress(KeyError):  # nothing was made
+        made_of(EmbedConfig("text"), engine, rows, tmp_path / "vectors")
+    assert jobs == [("cpu", 0.0)]
+    (config,) = (tmp_path / "given").rglob("config.json")
+    config.write_text(config.read_text().replace('"torch"', '"onnx"'))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    job = EmbedJob(EmbedConfig("text"), engine, rows.place, rows.place, rows.place, "cpu")
+    with pytest.raises(UserError, match="pip install 'momo-ray.onnx.'"):
+        _ = ShardEmbedder(job).model
 
 
 def test_lance_has_the_rows_in_their_order(model, tmp_path):

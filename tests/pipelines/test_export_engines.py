@@ -132,11 +132,29 @@ def test_mistakes_are_told_in_a_line(run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_engine_has_of_the_config_what_others_may_read(run, tmp_path, capsys):
+    alone = shutil.copytree(run, tmp_path / "alone")
+    config = json.loads((alone / "config.json").read_text())
+    config |= {"origin": [{"name": "/home/me/vit"}], "auto_map": {}, "architectures": ["M"]}
+    (alone / "config.json").write_text(json.dumps({**config, "artifact": "export/1"}))
+    assert export(alone, tmp_path / "out", "--format", "torch") == 0
+    found = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert set(found) == {"model", "text_length", "artifact", "origin", "engine"}
+    assert found["origin"] == [{"name": "vit"}]
+    assert "sentence-transformers" not in (tmp_path / "out" / "README.md").read_text()
+
+    (alone / "config.json").write_text(json.dumps({**config, "origin": None}))
+    assert export(alone, tmp_path / "none", "--format", "torch") == 0
+    assert export(alone, run.parent / "inside", "--format", "torch") == 2
+    assert "an artifact of a storage" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_onnx_by_the_command(run, tmp_path):
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     assert export(run, tmp_path / "out", "--format", "onnx", "--precision", "int8") == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["engine"] == {"format": "onnx", "precision": "int8"}
+    engine = config["engine"]
+    assert (engine["format"], engine["precision"]) == ("onnx", "int8")
     assert "| int8 | 0.99" in (tmp_path / "out" / "README.md").read_text()

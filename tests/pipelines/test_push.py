@@ -127,6 +127,22 @@ def test_a_folder_of_export_goes_as_it_is_with_the_card_one_wrote(model, tmp_pat
     assert push.main([*command, "--licence", "apache-2.0"]) == 2
     assert "change it there" in capsys.readouterr().err
 
+    config = folder / "config.json"
+    whole, words = config.read_text(), card.read_text()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "optimizer").mkdir()
+    assert push.main(command) == 2
+    assert "did not write: notes.txt, optimizer" in capsys.readouterr().err
+    (folder / "notes.txt").unlink()
+    (folder / "optimizer").rmdir()
+    config.write_text("{")
+    assert push.main(command) == 2
+    assert f"{config} is not JSON" in capsys.readouterr().err
+    config.write_text(whole)
+    card.write_text(words.replace("license: mit", "license: [mit"))
+    assert push.main(command) == 2
+    assert f"{card}: its metadata" in capsys.readouterr().err
+
     engine = tmp_path / "engine"  # another format goes as it is, too
     engine.mkdir()
     (engine / "config.json").write_text('{"model": {}, "engine": {"format": "onnx"}}')

@@ -109,7 +109,10 @@ class _Job:
 def _tokenizer(json: str) -> Any:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(json)
+    tokenizer = Tokenizer.from_str(json)
+    tokenizer.no_truncation()  # a file may keep those of the library that wrote it
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _pack_shard(job: _Job, task: Task) -> Iterator[Task]:

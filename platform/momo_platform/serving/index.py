@@ -24,12 +24,14 @@ RANGES = "ranges.npy"
 @dataclass(frozen=True)
 class Index:
     """`vectors` [N], `entries` [N]: JSON objects with a `caption`, and a `thumbnail` (data URI)
-    where there is one; `model` made them, computing in `precision` (empty: not recorded)."""
+    where there is one; `model` made them, computing in `precision` (empty: not recorded). `width`:
+    E, 0 where nobody told."""
 
     vectors: StoredVectors
     entries: list[dict[str, Any]]
     model: str
     precision: str = ""
+    width: int = 0
 
     def search(self, query: np.ndarray, k: int) -> list[tuple[float, dict[str, Any]]]:
         """The `k` nearest of one vector [E], best first; ties by place."""
@@ -77,7 +79,8 @@ def read_index(folder: str | Path) -> Index:
     try:
         vectors = np.load(path / VECTORS, mmap_mode="r", allow_pickle=False)
         text = (path / ENTRIES).read_text(encoding="utf-8")
-        entries = [json.loads(line) for line in text.splitlines()]
+        # By "\n" only: captions hold other characters that `splitlines` breaks lines at.
+        entries = [json.loads(line) for line in text.split("\n") if line]
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
         model, precision = str(facts["model"]), str(facts.get("precision", ""))
         stored = _stored(path, vectors, str(facts.get("vectors", "float32")))
@@ -87,7 +90,7 @@ def read_index(folder: str | Path) -> Index:
         ) from error
     if vectors.ndim != 2 or len(vectors) != len(entries):
         raise ValueError(f"{path}: {vectors.shape} vectors for {len(entries)} entries")
-    return Index(stored, entries, model, precision)
+    return Index(stored, entries, model, precision, vectors.shape[1])
 
 
 def _stored(path: Path, vectors: np.ndarray, kind: str) -> StoredVectors:

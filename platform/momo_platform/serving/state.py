@@ -48,7 +48,8 @@ def load_state(
     classifier: str = "",
 ) -> State:
     """Raises what the loaders raise, in the other process as RuntimeError, and ValueError for an
-    index that can't be read, or that another model or another precision made."""
+    index that can't be read, has vectors of another width, or that another model or another
+    precision made."""
     reader = loaders.reader(model)
     encoder = ModelProcess(loaders.encoder, model, threads, device, precision)
     encoder.texts([tokens for tokens, _ in reader.counted(["warm"])])
@@ -57,6 +58,11 @@ def load_state(
         raise ValueError(
             f"the index was made by {found.model}, the model is {encoder.name}: make an index with "
             "this model"
+        )
+    if found is not None and found.width not in (0, encoder.dimensions):
+        raise ValueError(
+            f"the index has vectors of {found.width} numbers, those of the model {encoder.name} "
+            f"have {encoder.dimensions}: make an index with this model"
         )
     if found is not None and found.precision not in ("", precision):
         raise ValueError(

@@ -10,6 +10,7 @@ from prepared_rows import artifact, prepared
 
 import momo
 from momo.engines import write_engine
+from momo.hf import export_folder
 from momo_platform.serving.index import read_index
 from momo_platform.serving.process import ModelProcess
 from momo_platform.serving.state import load_state
@@ -17,7 +18,7 @@ from momo_platform.stages import UserError
 from momo_platform.stages.stage import Context
 from pipelines import index, serve
 from pipelines.index import IndexConfig, run_index
-from pipelines.serving import LOADERS, MoMoReader, ServedMoMo
+from pipelines.serving import LOADERS, MoMoClassifierReader, MoMoReader, ServedMoMo, model_name
 from pipelines.vectors import EmbedConfig, run_embed
 
 ROWS = 40
@@ -107,6 +108,26 @@ def test_an_index_of_int8_codes(corpus, model, tmp_path):
         "precision": "fp32",
         "vectors": "int8",
     }
+
+
+def test_a_folder_for_transformers_is_served_by_a_name_of_its_weights(folders, tmp_path):
+    names = set()
+    for name in ("one", "two"):
+        export_folder(folders[name], tmp_path / name)
+        names.add(model_name(tmp_path / name))
+    assert len(names) == 2
+    process = ModelProcess(ServedMoMo, str(tmp_path / "one"), 1)
+    assert process.name in names
+    tokens = tokens_of(str(tmp_path / "one"))
+    wanted = momo.load(folders["one"], "cpu").embed(texts=TEXTS)
+    np.testing.assert_allclose(process.texts(tokens), wanted, atol=1e-5)
+
+
+def test_another_librarys_folder_is_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    for reader, words in ((MoMoReader, "holds no MoMo"), (MoMoClassifierReader, "no classifier")):
+        with pytest.raises(ValueError, match=f"{tmp_path} .*{words}.*: give the folder"):
+            reader(str(tmp_path))
 
 
 def test_options_of_both_commands(folders, monkeypatch):

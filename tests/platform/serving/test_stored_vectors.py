@@ -102,7 +102,7 @@ class FakeProcess:
     """In the model process's place: no model is needed to compare names."""
 
     def __init__(self, load, folder, threads, device, precision):
-        self.name, self.precision = "m", precision
+        self.name, self.precision, self.dimensions = "m", precision, E
 
     def texts(self, texts):
         return np.zeros((len(texts), E), np.float32)
@@ -123,6 +123,21 @@ def test_an_index_of_another_precision_is_refused(vectors, tmp_path, monkeypatch
         ValueError, match=r"made in fp32, the model is served in int8: .*fp32.*int8"
     ):
         state.load_state(loaders, "model", str(tmp_path), 1, "cpu", "int8")
+
+
+def test_an_index_of_another_width_is_refused(vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "ModelProcess", FakeProcess)
+    loaders = state.Loaders(encoder=None, reader=lambda folder: Reader())
+    write_index(tmp_path, vectors[:, :8], ENTRIES, "m", "fp32")
+    assert read_index(tmp_path).width == 8
+    with pytest.raises(ValueError, match=rf"vectors of 8 numbers, .* m have {E}: make an index"):
+        state.load_state(loaders, "model", str(tmp_path), 1, "cpu", "fp32")
+
+
+def test_captions_keep_every_kind_of_line_break(tmp_path):
+    entries = [{"caption": "a\u2028b\u2029c\u0085d\x1ce\nf"}, {"caption": "g"}]
+    write_index(tmp_path, np.eye(2, dtype=np.float32), entries, "m")
+    assert read_index(tmp_path).entries == entries
 
 
 def test_int8_on_a_gpu_is_refused():
