@@ -68,7 +68,7 @@ def read_pictures(
                 place,
             )
         pictures.append((raw, pixels, place))
-    return [_prepared(*picture, limits, prepare) for picture in pictures]
+    return [_prepared(raw, pixels, place, limits, prepare) for raw, pixels, place in pictures]
 
 
 def _pixels(raw: bytes, place: str, limits: Limits) -> int:

@@ -57,7 +57,7 @@ def test_each_text_becomes_tokens_once_and_those_are_counted(replica):
         ("similarity", {"a": ["a"] * 3, "b": ["a"] * 5}, 413, "b"),
         ("similarity", {"a": ["a" * 60], "b": "b" * 60}, 413, "b"),
         ("embeddings", {"input": [{"\ud800": 1}]}, 400, "input[0]"),
-        ("embeddings", {"input": "a", "\ud800": 1}, 400, "?"),
+        ("embeddings", {"input": "a", "\ud800": 1}, 400, None),
         ("similarity", {"a": ["a"], "b": [3]}, 400, "b"),
         ("search", {"query": "a"}, 400, "query"),
         ("classify", {"input": "a"}, 400, "labels"),
@@ -90,7 +90,7 @@ def test_limits_hold_for_the_fields_of_a_request_together():
     status, told = post(found, "/v1/similarity", {"a": "abcd", "b": ["a", "bcd"]})
     assert (status, told["error"]["param"]) == (413, "b"), told
     status, told = post(found, "/v1/rerank", {"query": uri(1), "documents": ["a", uri(2), uri(3)]})
-    assert (status, told["error"]["param"]) == (413, "documents[2].image"), told
+    assert (status, told["error"]["param"]) == (413, "documents[2]"), told
     status, told = post(found, "/v1/similarity", {"a": ["a"] * 3, "b": ["b"] * 3})
     assert (status, len(told["data"])) == (200, 3)
 
