@@ -112,11 +112,9 @@ def run_quality(
     scorer: Artifact | None = None,
 ) -> dict[str, Any]:
     """Stage: prepared rows → those of them that are kept, in shards as before."""
-    import ray
-
     from momo_platform.data.quality.filters import NotTested, OfLanguages, RowFilter
     from momo_platform.data.quality.select import select_rows
-    from momo_platform.data.tasks import Actors
+    from momo_platform.data.tasks import Actors, gpus_each
 
     selection = config.selection
     filters: list[RowFilter] = []
@@ -124,11 +122,9 @@ def run_quality(
         filters.append(OfLanguages(selection.text, selection.languages))
     if tested is not None:
         filters.append(NotTested(tested.place, selection.near_duplicate_bits))
-    make = None
-    gpus = config.gpus
-    if gpus is None:
-        gpus = float(ray.is_initialized() and ray.cluster_resources().get("GPU", 0.0) >= 1)
+    make, gpus = None, 0.0
     if scorer is not None:
+        gpus = gpus_each(config.gpus)
         device = "cuda" if gpus else "cpu"
         make = partial(PairScorer, scorer, selection.text, config.precision, device)
     return select_rows(selection, prepared, context, filters, make, Actors(gpus=gpus))

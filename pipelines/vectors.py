@@ -262,15 +262,10 @@ def run_embed(
     config: EmbedConfig, context: Context, *, model: Artifact, rows: PreparedRows
 ) -> dict[str, Any]:
     """Stage: prepared rows → vectors in shards. What an interrupted attempt made is kept."""
-    import ray
+    from momo_platform.data.tasks import Actors, gpus_each, run_on_actors
 
-    from momo_platform.data.tasks import Actors, run_on_actors
-
-    gpus = config.gpus
-    if config.precision == "int8" or is_engine_in(ModelFolder(model.path).path):
-        gpus = 0.0
-    if gpus is None:
-        gpus = float(ray.is_initialized() and ray.cluster_resources().get("GPU", 0.0) >= 1)
+    on_cpu = config.precision == "int8" or is_engine_in(ModelFolder(model.path).path)
+    gpus = 0.0 if on_cpu else gpus_each(config.gpus)
     device = "cuda" if gpus else "cpu"
     job = EmbedJob(config, model, rows.place, context.output_place, context.parts, device)
     tasks, made = _files(config, rows), dict[int, ShardFile]()

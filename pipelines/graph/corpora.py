@@ -10,9 +10,15 @@ from typing import Any
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, SourceOptions, Sources
-from pipelines.demo.corpora import DemoCorpora, run_demo_corpora
 from pipelines.graph.quality import kept_rows
-from pipelines.graph.sources import DEMO, demo_sources, is_own, own_sources, own_weights
+from pipelines.graph.sources import (
+    DEMO,
+    demo_corpora,
+    demo_sources,
+    is_own,
+    own_sources,
+    own_weights,
+)
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
@@ -42,11 +48,6 @@ class Corpora:
             if not self.own or corpus in self.own or corpus in self.needed
         ]
         return [*prepared, self.tokenizer, *self.mixed.values()]
-
-
-def demo_corpora(config: DemoCorpora) -> Stage:
-    """Fetches the demo's corpora and the data of its tasks."""
-    return Stage("corpora", run_demo_corpora, config, code=("pipelines.demo",))
 
 
 def needed_corpora(config: PipelineConfig) -> dict[str, list[str]]:

@@ -12,7 +12,8 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import EvaluationTask, choose
-from pipelines.graph.corpora import Corpora, demo_corpora, demo_rows, own_rows
+from pipelines.graph.corpora import Corpora, demo_rows, own_rows
+from pipelines.graph.sources import demo_corpora
 from pipelines.modalities import MODALITIES
 
 

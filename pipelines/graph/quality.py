@@ -8,11 +8,11 @@ from momo.precision import FloatPrecision
 from momo_platform.data.quality.config import QualityConfig
 from momo_platform.stages import Resources, Stage, UserError
 from pipelines.config import PipelineConfig, QualityOptions
-from pipelines.demo.corpora import run_demo_corpora
 from pipelines.evaluation.datasets import DATA_SETS, DataSet, DataSetPlace, locate
 from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import choose
 from pipelines.given_model import given_model
+from pipelines.graph.sources import demo_corpora
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.quality import KeepConfig, LooksConfig, run_quality, run_tested_pictures
 
@@ -140,9 +140,7 @@ def _tested_pictures(
             continue
         places.append(found)
         if data.inputs:
-            inputs[_CORPORA] = Stage(
-                _CORPORA, run_demo_corpora, config.demo, code=("pipelines.demo",)
-            )
+            inputs[_CORPORA] = demo_corpora(config.demo)
     if not places:
         raise UserError(
             "--quality.decontaminate: no data set is there to be compared with: give "

@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from momo_platform.data.config import SourceConfig
-from momo_platform.stages import UserError
+from momo_platform.stages import Stage, UserError
 from pipelines.config import SourceOptions
-from pipelines.demo.corpora import LICENCES
+from pipelines.demo.corpora import LICENCES, DemoCorpora, run_demo_corpora
 from pipelines.modalities import ModalityData
 
 DEMO = "demo"
 """As a source: the demo's corpora, beside one's own."""
+
+
+def demo_corpora(config: DemoCorpora) -> Stage:
+    """Fetches the demo's corpora and the data of its tasks."""
+    return Stage("corpora", run_demo_corpora, config, code=("pipelines.demo",))
 
 
 def is_own(options: SourceOptions) -> bool:

@@ -74,6 +74,15 @@ class Actors:
         return max(1, min(self.count or min(room, default=1), tasks))
 
 
+def gpus_each(asked: float | None) -> float:
+    """GPUs of each actor: what is asked for; None: one where the cluster has any."""
+    if asked is not None or not _on_ray():
+        return asked or 0.0
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0.0) >= 1)
+
+
 def run_on_actors(
     tasks: Sequence[Task], make: Callable[[], Step], actors: Actors
 ) -> Iterator[Task]:
