@@ -24,7 +24,7 @@ FILE = Path(__file__).with_name("home_made_mteb.py")
 @pytest.fixture
 def installed(monkeypatch):
     """As if mteb were."""
-    monkeypatch.setattr("pipelines.evaluation.mteb_tasks.version", lambda name: "2.26")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.26")
 
 
 def test_without_mteb_the_extra_is_named(monkeypatch):
@@ -33,7 +33,7 @@ def test_without_mteb_the_extra_is_named(monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("pipelines.evaluation.mteb_tasks.version", absent)
+    monkeypatch.setattr("importlib.metadata.version", absent)
     with pytest.raises(UserError, match=r"mteb/STS12: .*pip install 'momo-ray\[mteb\]'"):
         mteb_tasks(["mteb/STS12"])
     assert mteb_tasks(["demo", "glue/*", "birds=mteb/birds"]) == ()
@@ -69,7 +69,7 @@ def test_another_mteb_or_another_file_is_another_stage(installed, monkeypatch, t
     places = [locate(mteb_tasks([entry])[0].data_set, "")]
     file.write_text("a = 2")
     places.append(locate(mteb_tasks([entry])[0].data_set, ""))
-    monkeypatch.setattr("pipelines.evaluation.mteb_tasks.version", lambda name: "2.27")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.27")
     places.append(locate(mteb_tasks([entry])[0].data_set, ""))
     assert len({place.digest for place in places}) == 3
 
