@@ -8,17 +8,60 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 _STYLES = frozenset(
-    "outline outlined fill filled solid bold semibold thin regular light medium duotone duo twotone "
-    "line linear lined stroke broken sharp rounded remix flat color colored mono alt variant rtl ltr "
-    "small large big mini micro print expressive baseline xs sm md lg xl".split()
+    [
+        "outline",
+        "outlined",
+        "fill",
+        "filled",
+        "solid",
+        "bold",
+        "semibold",
+        "thin",
+        "regular",
+        "light",
+        "medium",
+        "duotone",
+        "duo",
+        "twotone",
+        "line",
+        "linear",
+        "lined",
+        "stroke",
+        "broken",
+        "sharp",
+        "rounded",
+        "remix",
+        "flat",
+        "color",
+        "colored",
+        "mono",
+        "alt",
+        "variant",
+        "rtl",
+        "ltr",
+        "small",
+        "large",
+        "big",
+        "mini",
+        "micro",
+        "print",
+        "expressive",
+        "baseline",
+        "xs",
+        "sm",
+        "md",
+        "lg",
+        "xl",
+    ]
 )
 """Words that end a name and tell how, not what: cut for a concept, wherever they stand last."""
-_ALWAYS = frozenset("outline outlined filled duotone twotone".split())
+_ALWAYS = frozenset(["outline", "outlined", "filled", "duotone", "twotone"])
 """Those that mean nothing else, cut from captions too."""
-_FRONT = frozenset("outline outlined filled baseline duotone twotone".split())
+_FRONT = frozenset(["outline", "outlined", "filled", "baseline", "duotone", "twotone"])
 _PAIRS = {("two", "tone"): "twotone", ("duo", "tone"): "duotone"}
-_ORDINALS = frozenset("one two three four five six".split())
+_ORDINALS = frozenset(["one", "two", "three", "four", "five", "six"])
 _SIZE = re.compile(r"\d{1,3}(?:px)?|[a-z]?\d+x\d+")
+_NUMBERED = re.compile(r"([a-z]{3,})\d")  # arrow2
 _WORD = re.compile(r"[a-z]{2,}")
 _BOUNDARY = re.compile(r"[^a-z0-9+]+")
 _COMMON = 0.06
@@ -51,12 +94,21 @@ def _singular(word: str) -> str:
     return word
 
 
-def folded(name: str) -> str:
-    """The concept of a name: small letters, no hyphens, no words or numbers of style at its end,
-    plurals as singulars. `arrows-left-bold-24` → `arrow left`."""
-    words = words_of(name)
+def _without(prefixes: Sequence[str], words: list[str]) -> list[str]:
+    for prefix in prefixes:
+        front = words_of(prefix)
+        if front and words[: len(front)] == front and len(words) > len(front):
+            return words[len(front) :]
+    return words
+
+
+def folded(name: str, prefixes: Sequence[str] = ()) -> str:
+    """The concept of a name: small letters, no hyphens, no words or numbers of style at its end (nor
+    one of its set's `prefixes`), plurals as singulars. `arrows-left-bold-24` → `arrow left`."""
+    words = _without(prefixes, words_of(name))
     while len(words) > 1 and _is_style(words[-1]):
         words.pop()
+    words[-1:] = [_NUMBERED.sub(r"\1", word) for word in words[-1:]]
     while len(words) > 1 and words[0] in _FRONT:
         words.pop(0)
     return " ".join(map(_singular, words))
@@ -83,12 +135,7 @@ def endings_of(names: Iterable[str]) -> frozenset[str]:
 
 def caption_of(name: str, endings: frozenset[str], prefixes: Sequence[str] = ()) -> str:
     """A name as people would say it, without the set's words of style: 'arrow left'."""
-    words = words_of(name)
-    for prefix in prefixes:
-        front = words_of(prefix)
-        if front and words[: len(front)] == front and len(words) > len(front):
-            words = words[len(front) :]
-            break
+    words = _without(prefixes, words_of(name))
     while len(words) > 1 and (words[-1] in endings or re.fullmatch(r"0\d", words[-1])):
         words.pop()
     while len(words) > 1 and words[0] in _FRONT:
