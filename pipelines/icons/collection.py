@@ -91,7 +91,7 @@ def read_sets(package: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def svg_of(icon: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
-    """A whole SVG: the body in the middle of a square, in black where it takes the current colour."""
+    """A whole SVG: the body in the middle of a square, the current colour black."""
     width, height = (float(icon.get(n, data.get(n, 16))) for n in ("width", "height"))
     left, top = (float(icon.get(n, data.get(n, 0))) for n in ("left", "top"))
     side = max(width, height)

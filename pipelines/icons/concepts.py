@@ -1,4 +1,4 @@
-"""From icons to concepts: captions, splits, and which pictures are for training and which for tests."""
+"""From icons to concepts: captions, splits, and which pictures train and which test."""
 
 from __future__ import annotations
 

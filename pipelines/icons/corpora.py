@@ -51,9 +51,9 @@ class IconCorpora:
     """Pictures to train on, and what they are chosen from.
 
     `pictures`: at most so many are trained on, by whole concepts drawn by hash, and a tenth as
-    many are held out (0: all). `in_a_set`: pictures of one concept in one set (0: all). `least_sets`: sets that have a concept at
-    least. `tested`: concepts of each task at most. `glosses`: of the gloss task to train,
-    validate and test on.
+    many are held out (0: all). `in_a_set`: pictures of one concept in one set (0: all).
+    `least_sets`: sets that have a concept at least. `tested`: concepts of each task at most.
+    `glosses`: of the gloss task to train, validate and test on.
     """
 
     seed: int = 0
