@@ -120,7 +120,7 @@ def is_brand(picture: IconPicture, brands: set[str], words: set[str]) -> bool:
 
 
 @dataclass
-class Chosen:
+class IconChoice:
     """`pairs`: what is trained on and held out; `named`, `retrieval`: pictures of the tasks;
     `left_out`: reason → pictures."""
 
@@ -139,7 +139,7 @@ def choose_pictures(
     least_sets: int,
     tested: int,
     unseen: Iterable[IconPicture] = (),
-) -> Chosen:
+) -> IconChoice:
     """Which pictures are for what.
 
     Of a concept at most `in_a_set` of one set are kept (0: all), and concepts that at least
@@ -147,7 +147,7 @@ def choose_pictures(
     train on (0: all) and a tenth as many to test with. `tested`: concepts of each task at most.
     What looks to the byte like a held-out picture or an `unseen` one is not trained on.
     """
-    chosen = Chosen()
+    chosen = IconChoice()
     concepts = _by_concept(pictures, seed, in_a_set, chosen.left_out)
     sets = {concept: {p.style for p in found} for concept, found in concepts.items()}
     order = sorted(concepts, key=lambda c: (position(seed, c, "order"), c))

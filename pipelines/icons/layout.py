@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from momo_platform.stages import UserError
 from pipelines.icons.collection import EMOJI, IconSet, read_set, read_sets
 from pipelines.icons.concepts import (
-    Chosen,
+    IconChoice,
     IconPicture,
     brands_in,
     choose_pictures,
@@ -193,7 +193,7 @@ def _parts(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def _card(
     sets: Sequence[IconSet],
-    chosen: Chosen,
+    chosen: IconChoice,
     emoji: Sequence[IconPicture],
     reasons: Mapping[str, Counter[str]],
 ) -> dict[str, Any]:
