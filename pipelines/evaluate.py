@@ -44,10 +44,11 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite, check_unique
 from pipelines.evaluation.scores import read_run
 from pipelines.evaluation.tasks import TASKS
+from pipelines.evaluation.untrained import UNTRAINED, UntrainedConfig, untrained_suite
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
-from pipelines.graph.evaluation import Chosen, choose_tasks
+from pipelines.graph.evaluation import choose_tasks
 from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
 from pipelines.presets import PRESETS
@@ -155,14 +156,19 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     prepared, own = prepared_rows(sources)
     chosen = choose_tasks(options.tasks, sources, prepared, own, () if own else MODALITIES)
     models = [given_model(m) for m in options.model]
-    check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
+    names = [UNTRAINED, *(n for n, _ in models)]
+    check_unique(names, "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
     for name, model in models:
         evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    evaluation = options.evaluation(preset.model.width)
-    if (baselines := _baselines(evaluation, chosen, [m for _, m in models])) is not None:
+    shape, words = _first_momo([m for _, m in models])
+    evaluation = options.evaluation((shape.model if shape else preset.model).width)
+    untrained = untrained_suite(chosen.tasks, evaluation, chosen.sources, shape, words)
+    inputs |= untrained.stages
+    baselines = baselines_stage(chosen.tasks, evaluation, chosen.sources, words)
+    if baselines is not None:
         inputs["baselines"] = baselines
     comparison = Stage(
         "comparison",
@@ -172,6 +178,7 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
             chosen.given,
+            untrained.names,
             command,
         ),
         inputs,
@@ -180,17 +187,13 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
 
-def _baselines(
-    evaluation: EvaluationConfig, chosen: Chosen, models: Sequence[Stage]
-) -> Stage | None:
-    """Of trivial methods, and of the first MoMo among the models as it is before any training."""
-    shape, words = None, {}
+def _first_momo(models: Sequence[Stage]) -> tuple[UntrainedConfig | None, dict[str, Stage]]:
+    """The first MoMo among the models as it is before any training, and what has its words."""
     for model in models:
         file = Path(model.config.path) / "config.json"
         if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
-            shape, words = ModelConfig(**fields), {"model": model}
-            break
-    return baselines_stage(chosen.tasks, evaluation, chosen.sources, shape, words)
+            return UntrainedConfig(ModelConfig(**fields), 0), {"model": model}
+    return None, {}
 
 
 def show_tasks() -> None:
