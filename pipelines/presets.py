@@ -174,7 +174,7 @@ def _full_size(
             ),
             "stage3-pair": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
         },
-        has_corpora=False,
+        bundle="",
         evaluation=_EVALUATION,
         picture=PictureOptions(encoding="jpeg"),
         packed_text_length=128,
