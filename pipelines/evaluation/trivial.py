@@ -20,7 +20,6 @@ from pipelines.evaluation.items import (
     Items,
     Labelled,
     NotAvailable,
-    Pictures,
     Texts,
     Usable,
     evenly,
@@ -146,8 +145,7 @@ def _shortened(items: Items) -> Items:
     if items.groups is not None:
         changes["groups"] = items.groups[rows]
     if isinstance(items, Labelled):
-        chosen = [items.pictures.items[i] for i in rows]
-        return replace(items, pictures=Pictures(chosen, items.pictures.open), **changes)
+        return replace(items, pictures=items.pictures.chosen(rows), **changes)
     changes["texts"] = [items.texts[i] for i in rows]
     if items.second is not None:
         changes["second"] = [items.second[i] for i in rows]

@@ -1,0 +1,188 @@
+"""The icons' tasks, on hand-made files of their corpora's layout."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from momo.transforms import decode, stack_pictures
+from momo_platform.data.config import ImageConfig
+from momo_platform.data.images import prepare_image
+from momo_platform.stages import UserError
+from pipelines.bundled import BUNDLES
+from pipelines.evaluation.datasets import DATA_SETS, Roots
+from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
+from pipelines.evaluation.loaders import icons, load_items
+from pipelines.evaluation.tasks import TASKS, choose
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" viewBox="0 0 24 24">'
+    '<circle cx="12" cy="12" r="{}" fill="black"/></svg>'
+)
+
+
+@dataclass
+class Folder:
+    path: Path
+
+
+def svg(number):
+    return SVG.format(1 + number / 10).encode()
+
+
+def write(folder, name, rows):
+    (folder / "tasks").mkdir(exist_ok=True)
+    if name.endswith(".jsonl"):
+        (folder / "tasks" / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), folder / "tasks" / name)
+    return Roots(artifacts={icons.ROLE: Folder(folder)})
+
+
+def pictures(count, **columns):
+    return [
+        {"image": svg(i), "caption": f"thing {i}", "group": f"thing {i}"}
+        | {name: value(i) for name, value in columns.items()}
+        for i in range(count)
+    ]
+
+
+def test_held_out_concepts_are_drawn_as_training_draws_them(tmp_path):
+    items = load_items("icons-concepts", write(tmp_path, "retrieval.parquet", pictures(12)))
+    assert isinstance(items, Captioned)
+    assert sorted(items.captions) == sorted(items.image_groups)  # one picture, one name each
+    assert items.image_groups.tolist() == items.text_groups.tolist()
+    row = items.captions.index("thing 7")
+    for size in (16, 64, 100):
+        prepared = decode(prepare_image(svg(7), ImageConfig(size), svg=True))
+        expected = stack_pictures([prepared], size)
+        assert np.array_equal(items.pictures.pixels([row], size), expected)
+    assert items.pictures.open(items.pictures.items[row]).size == (64, 64)
+
+
+def test_a_thousand_concepts_a_picture_each_whatever_the_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(icons, "CONCEPTS", 5)
+    rows = pictures(12) + [row | {"image": svg(90)} for row in pictures(12)]
+    first = load_items("icons-concepts", write(tmp_path, "retrieval.parquet", rows))
+    again = load_items("icons-concepts", write(tmp_path, "retrieval.parquet", rows[::-1]))
+    assert isinstance(first, Captioned)
+    assert isinstance(again, Captioned)
+    assert len(set(first.captions)) == len(first.pictures) == 5
+    assert first.captions == again.captions
+    assert first.pictures.items == again.pictures.items
+
+
+def test_unseen_styles_are_of_concepts_that_were_seen_or_were_not(tmp_path):
+    rows = pictures(9, seen=lambda i: i < 3, style=lambda i: "emoji")
+    rows = [row | {"captions": [row.pop("caption"), "another name"]} for row in rows]
+    roots = write(tmp_path, "unseen_styles.parquet", rows)
+    seen, unseen = (load_items(f"icons-unseen-{n}", roots) for n in ("style", "both"))
+    assert sorted(seen.captions) == [f"thing {i}" for i in range(3)]
+    assert sorted(unseen.captions) == [f"thing {i}" for i in range(3, 9)]
+    roots = write(tmp_path, "unseen_styles.parquet", rows[:3])
+    assert isinstance(load_items("icons-unseen-both", roots), NotAvailable)
+
+
+def test_naming_is_among_the_names_of_all_pictures(tmp_path):
+    items = load_items("icons-named", write(tmp_path, "named.parquet", pictures(6)))
+    assert isinstance(items, Labelled)
+    assert items.templates == ("{}",)
+    assert set(items.split) == {"test"}
+    for label, name in zip(items.labels, items.class_names, strict=True):
+        assert items.pictures.items[label] == svg(int(name.split()[1]))
+
+
+def test_of_each_style_and_part_the_same_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(icons, "_STYLED", {"train": 4, "valid": 1, "test": 2})
+    parts = ("train", "train", "train", "valid", "test")
+    rows = pictures(90, label=lambda i: ("line", "solid")[i > 60], split=lambda i: parts[i % 5])
+    items = load_items("icons-styles", write(tmp_path, "styles.parquet", rows))
+    assert isinstance(items, Labelled)
+    for label, part, count in ((0, "train", 4), (1, "train", 4), (0, "valid", 1), (1, "test", 2)):
+        assert ((items.labels == label) & (items.split == part)).sum() == count
+    assert items.class_names == ("line", "solid")
+    assert items.groups is not None
+    for place, group in enumerate(items.groups):
+        assert parts[int(group.split()[1]) % 5] == items.split[place]
+
+
+def test_glosses_have_classes_and_are_evenly_spread(tmp_path, monkeypatch):
+    monkeypatch.setattr(icons, "_GLOSSES", {"train": 10, "valid": 5, "test": 7})
+    parts = ("train", "train", "valid", "test")
+    rows = [
+        {"text": f"gloss {i}", "label": f"noun.{'ab'[i % 3 == 0]}", "split": parts[i % 4]}
+        for i in range(80)
+    ]
+    items = load_items("icons-glosses", write(tmp_path, "glosses.jsonl", rows))
+    assert isinstance(items, Texts)
+    assert (items.classes, items.class_names) == (2, ("noun.a", "noun.b"))
+    assert [(items.split == p).sum() for p in ("train", "valid", "test")] == [10, 5, 7]
+    for text, label, part in zip(items.texts, items.labels, items.split, strict=True):
+        number = int(text.split()[1])
+        assert (label == 1, part) == (number % 3 == 0, parts[number % 4])
+
+
+def test_what_is_amiss_is_named_with_its_remedy(tmp_path):
+    with pytest.raises(UserError, match=r"named.parquet is not there; .*--rerun corpora-icons"):
+        load_items("icons-named", Roots(artifacts={icons.ROLE: Folder(tmp_path)}))
+    roots = write(tmp_path, "styles.parquet", pictures(3))
+    with pytest.raises(UserError, match=r"styles.parquet: no column label, split; .*--rerun"):
+        load_items("icons-styles", roots)
+    (tmp_path / "tasks" / "styles.parquet").write_bytes(b"not Parquet")
+    with pytest.raises(UserError, match=r"styles.parquet: .*--rerun corpora-icons"):
+        load_items("icons-styles", roots)
+    roots = write(tmp_path, "retrieval.parquet", [row | {"image": b"<svg"} for row in pictures(1)])
+    with pytest.raises(UserError, match=r"retrieval.parquet: a picture is no readable SVG"):
+        load_items("icons-concepts", roots).pictures.pixels([0], 16)
+
+
+def test_every_task_of_the_bundle_reads_what_the_bundle_has():
+    kinds = ("image", "text", "pair")
+    tasks = choose(["auto"], (), dict.fromkeys(kinds, "icons"))
+    own = {task.name for task in TASKS.values() if task.suite == "icons"}
+    shared = {"demo/mnist", "demo/easy_vqa", "demo/movie_sentiment"}
+    assert {task.name for task in tasks} == own | shared
+    assert all(task.baseline for task in tasks)  # so that each has the untrained model beside it
+    for task in tasks:
+        assert set(task.data_set.inputs) <= {BUNDLES["icons"].stage, "corpora"}
+    assert {t.name for t in choose(["auto"], (), {"image": "icons"})} == {
+        *("icons/style", "icons/style_knn", "demo/mnist")
+    }
+    assert not own & {task.name for task in choose(["auto"])}  # the demo's
+
+
+def test_names_alone_describe_the_classes(tmp_path):
+    from pipelines.evaluation import features
+    from pipelines.evaluation.configs import FeaturesConfig
+
+    items = load_items("icons-named", write(tmp_path, "named.parquet", pictures(4)))
+
+    class Encoder:
+        seen = frozenset(("image", "aligned"))
+        image_size = 16
+
+        def image_features(self, pixels):
+            return pixels.reshape(len(pixels), -1).astype(np.float32)
+
+        embed_pixels = image_features
+
+        def embed_texts(self, texts):
+            told.append(texts)
+            return np.ones((len(texts), 2), dtype=np.float32)
+
+    class Context:
+        def progress(self, record):
+            pass
+
+    told = []
+    config = FeaturesConfig(None, embeddings=True)
+    arrays = features.arrays_of(Encoder(), items, config, Context())
+    assert told == [list(items.class_names)]
+    assert arrays["class_embeddings"].shape == (4, 2)
+    features.arrays_of(Encoder(), replace(items, templates=()), config, Context())
+    assert len(told[1]) > len(told[0])
+    assert DATA_SETS["icons-named"].kind == "pair"
