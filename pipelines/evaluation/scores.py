@@ -30,7 +30,7 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class Summaries:
     """Summaries of the trained models, in order, and of the untrained one; None where it was not
     measured."""
 
@@ -44,7 +44,7 @@ def summaries(
     inputs: Mapping[str, Artifact],
     given: Sequence[EvaluationTask] = (),
     untrained: Mapping[str, str] = MappingProxyType({}),
-) -> Measured:
+) -> Summaries:
     """`evaluations`: model → task → the stage that ran it, `missing`: model → task → why not;
     `untrained`: task → the stage that ran it on the untrained model."""
     known = (*TASKS.values(), *given)
@@ -60,7 +60,7 @@ def summaries(
         tasks = [t for t in known if t.name in nodes or t.name in missing[model]]
         results = {task: inputs[node].metrics for task, node in nodes.items()}
         found[model] = summarise(tasks, results, missing[model], baselines)
-    return Measured(found, before)
+    return Summaries(found, before)
 
 
 def _with_untrained(baselines: Mapping[str, Any], before: Summary) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.effects import Effect, effects, told
-from pipelines.evaluation.scores import Measured, summaries
+from pipelines.evaluation.scores import Summaries, summaries
 from pipelines.evaluation.tasks import EvaluationTask
 from pipelines.evaluation.untrained import UNTRAINED
 from pipelines.modalities import MODALITIES, PAIR
@@ -83,7 +83,7 @@ def run_report(
 
 
 def _effects(
-    config: ReportConfig, inputs: Mapping[str, Artifact], measured: Measured
+    config: ReportConfig, inputs: Mapping[str, Artifact], measured: Summaries
 ) -> list[Effect]:
     """Of the training stages in their order, the first one against the untrained model."""
     first = {} if measured.untrained is None else {UNTRAINED: measured.untrained}
@@ -97,7 +97,7 @@ def _effects(
 def _page(
     config: ReportConfig,
     inputs: Mapping[str, Artifact],
-    measured: Measured,
+    measured: Summaries,
     changes: Sequence[Effect],
     markdown: str,
 ) -> str:
