@@ -190,7 +190,7 @@ def test_large_models_are_tuned_gently_and_baselines_obey_the_limit(place):
     graph = evaluate.build_graph(options)
     tuned = {n: s.config.tuning for n, s in graph.items() if n.startswith("fine-tune-demo-rev")}
     rates = {n.rpartition("-")[2]: (t.learning_rate, t.layer_decay) for n, t in tuned.items()}
-    assert rates == {"one": (1e-3, 1.0), "large": (5e-5, 0.75)}
+    assert rates == {"one": (1e-3, 1.0), "large": (5e-5, 0.75), "untrained": (1e-3, 1.0)}
     assert graph["baselines"].config.limit == 20
 
 
