@@ -31,12 +31,9 @@ from pipelines.evaluation.items import (
     Texts,
     classes_of,
 )
+from pipelines.icons.wordnet import NOUN_CLASSES
 
 ROLE = "corpora-icons"
-CONCEPTS = 1000
-"""Among so many a name is sought at most, that figures of all sets of pictures have one chance."""
-_STYLED = {"train": 125, "valid": 25, "test": 50}  # pictures of a style
-_GLOSSES = {"train": 10_000, "valid": 1_000, "test": 4_000}
 _GLOSS_TOKENS = 32
 _SIDE = 64  # of a picture that is opened without a size
 _MEND = f"make it anew with --rerun {ROLE}"
@@ -46,23 +43,24 @@ def concepts(data: DataSet, roots: Roots) -> Items:
     """A picture and the name of each held-out concept, no picture of which was trained on in any
     style."""
     file = _file(roots, "retrieval.parquet")
-    return _captioned(file, _chosen(_rows(file, ("image", "caption", "group")), "caption"))
+    return _captioned(file, _one_each(_rows(file, ("image", "caption", "group")), "caption"))
 
 
 def unseen_style(data: DataSet, roots: Roots) -> Items:
     """A picture and the name of each concept from the emoji sets, no style of which was trained on.
-    The concept itself was, in other styles (`seen`), or was not (`unseen`)."""
+    The concept itself was, in other styles (`seen`), or was not (`unseen`). Of its styles one is
+    drawn by hash."""
     file = _file(roots, "unseen_styles.parquet")
     rows = _rows(file, ("image", "captions", "group", "style", "seen"))
     seen = data.argument == "seen"
-    return _captioned(file, _chosen([row for row in rows if row["seen"] == seen], "captions"))
+    return _captioned(file, _one_each([row for row in rows if row["seen"] == seen], "captions"))
 
 
 def named(data: DataSet, roots: Roots) -> Items:
     """Pictures that were left out of training, of concepts that were trained on in other styles;
     the classes are the concepts' names."""
     file = _file(roots, "named.parquet")
-    rows = _chosen(_rows(file, ("image", "caption", "group")), "caption")
+    rows = _one_each(_rows(file, ("image", "caption", "group")), "caption")
     if not rows:
         return NotAvailable(f"{file} has no picture")
     return Labelled(
@@ -75,44 +73,30 @@ def named(data: DataSet, roots: Roots) -> Items:
 
 
 def styles(data: DataSet, roots: Roots) -> Items:
-    """Pictures with their style, divided by concept; of each style and part the same number, as far
-    as there are so many."""
+    """Pictures with their style, divided by concept."""
     file = _file(roots, "styles.parquet")
-    kept: list[dict[str, Any]] = []
-    found: dict[tuple[str, str], int] = {}
     rows = _rows(file, ("image", "label", "group", "split"))
-    for row in sorted(rows, key=lambda row: (_hash(row["group"]), row["label"])):
-        part = row["label"], row["split"]
-        found[part] = found.get(part, 0) + 1
-        if found[part] <= _STYLED[row["split"]]:
-            kept.append(row)
-    if not kept:
+    if not rows:
         return NotAvailable(f"{file} has no picture")
-    labels, names = classes_of([row["label"] for row in kept], lambda name: name)
-    split = np.array([row["split"] for row in kept], dtype=object)
-    groups = np.array([row["group"] for row in kept])
-    return Labelled(_pictures(file, kept), labels, split, names, groups)
+    labels, names = classes_of([row["label"] for row in rows], lambda name: name)
+    split = np.array([row["split"] for row in rows], dtype=object)
+    groups = np.array([row["group"] for row in rows])
+    return Labelled(_pictures(file, rows), labels, split, names, groups)
 
 
 def glosses(data: DataSet, roots: Roots) -> Items:
-    """Glosses of WordNet's nouns with their lexicographer file, divided by synset; evenly spread
-    over those that there are."""
+    """Glosses of WordNet's nouns with their lexicographer file, divided by synset."""
     file = _file(roots, "glosses.jsonl")
     with file.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     _check(file, set(rows[0]) if rows else set(), ("text", "label", "split"))
-    chosen = []
-    for part, most in _GLOSSES.items():
-        here = [row for row in rows if row["split"] == part]
-        chosen += here[:: -(-len(here) // most) or 1]
-    labels, names = classes_of([row["label"] for row in chosen], lambda name: name)
     return Texts(
-        [row["text"] for row in chosen],
-        labels,
-        np.array([row["split"] for row in chosen], dtype=object),
-        int(labels.max()) + 1,
+        [row["text"] for row in rows],
+        np.array([row["label"] for row in rows], dtype=np.int64),
+        np.array([row["split"] for row in rows], dtype=object),
+        len(NOUN_CLASSES),
         length=_GLOSS_TOKENS,
-        class_names=names,
+        class_names=NOUN_CLASSES,
     )
 
 
@@ -136,23 +120,19 @@ def _rows(file: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         raise UserError(f"{file}: {error}; {_MEND}") from error
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _chosen(rows: Sequence[dict[str, Any]], caption: str) -> list[dict[str, Any]]:
-    """A row each of CONCEPTS concepts, both drawn by hash; with `name`, the first caption."""
-    one: dict[str, tuple[str, dict[str, Any]]] = {}
+def _one_each(rows: Sequence[dict[str, Any]], caption: str) -> list[dict[str, Any]]:
+    """A row of each concept, drawn by hash, in the order of the concepts; with `name`, the first
+    caption."""
+    drawn: dict[str, tuple[str, dict[str, Any]]] = {}
     for row in rows:
-        key = _hash(f"{row['group']}/{row.get('style', '')}/{_hash(repr(row['image']))}")
-        if row["group"] not in one or key < one[row["group"]][0]:
-            one[row["group"]] = key, row
-    groups = sorted(one, key=_hash)[:CONCEPTS]
-    found = []
-    for row in (one[group][1] for group in groups):
-        told = row[caption]
-        found.append({**row, "name": told if isinstance(told, str) else told[0]})
-    return found
+        text = f"{row['group']}/{row.get('style', '')}/".encode() + row["image"]
+        place = hashlib.sha256(text).hexdigest()
+        if row["group"] not in drawn or place < drawn[row["group"]][0]:
+            drawn[row["group"]] = place, row
+    found = [drawn[group][1] for group in sorted(drawn)]
+    told = [row[caption] for row in found]
+    names = [one if isinstance(one, str) else one[0] for one in told]
+    return [{**row, "name": name} for row, name in zip(found, names, strict=True)]
 
 
 def _captioned(file: Path, rows: Sequence[dict[str, Any]]) -> Items:
