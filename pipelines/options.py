@@ -127,9 +127,7 @@ def _choices(preset: str, arguments: Sequence[str]) -> tuple[dict[str, str], lis
             continue
         if option not in CHOICES.get(preset, ()):
             having = ", ".join(name for name, of in CHOICES.items() if option in of)
-            raise UserError(
-                f"--{option}: preset {preset} has none to choose; --preset {having} has"
-            )
+            raise UserError(f"--{option}: preset {preset} has none; --preset {having} has")
         if not values:
             known = ", ".join(CHOICES[preset][option])
             raise UserError(f"--{option}: give one of {known}")

@@ -103,8 +103,8 @@ def _without(prefixes: Sequence[str], words: list[str]) -> list[str]:
 
 
 def folded(name: str, prefixes: Sequence[str] = ()) -> str:
-    """The concept of a name: small letters, no hyphens, no words or numbers of style at its end, none
-    of its set's `prefixes`, plurals as singulars. `arrows-left-bold-24` → `arrow left`."""
+    """The concept of a name: small letters, no hyphens, no words or numbers of style at its end,
+    none of its set's `prefixes`, plurals as singulars. `arrows-left-bold-24` → `arrow left`."""
     words = _without(prefixes, words_of(name))
     while len(words) > 1 and _is_style(words[-1]):
         words.pop()
