@@ -36,6 +36,7 @@ from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
+    PipelineConfig,
     RunOptions,
     SourceOptions,
     no_sources,
@@ -51,7 +52,7 @@ from pipelines.graph.corpora import prepared_rows
 from pipelines.graph.evaluation import choose_tasks
 from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
-from pipelines.presets import PRESETS
+from pipelines.presets import CHOICES, PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
@@ -75,7 +76,10 @@ class EvaluateOptions:
     against: tuple[str, ...] = ()
     """[NAME=]PLACE of earlier results; or flava-paper."""
     preset: str = "demo"
-    """Whose corpora the demo's tasks come from."""
+    """Whose corpora the demo's and the icons' tasks come from."""
+    budget: str = ""
+    """Of preset icons the budget that the model was trained in (hour, evening, gpu): they leave
+    different pictures out of training."""
     limit: int = 0
     """Use so many examples of each part at most, for a quick look; 0: all."""
     learning_rate: float | None = None
@@ -103,10 +107,7 @@ class EvaluateOptions:
             raise UserError(f"--learning-rate {self.learning_rate}: give more than 0, below 1")
         if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
             raise UserError(f"--layer-decay {self.layer_decay}: give more than 0, at most 1")
-        if self.preset not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
-        base = PRESETS[self.preset]().evaluation
+        base = self.chosen_preset().evaluation
         small = width <= _SMALL
         rate, decay = (1e-3, 1.0) if small else (5e-5, 0.75)
         rate = rate if self.learning_rate is None else self.learning_rate
@@ -125,6 +126,17 @@ class EvaluateOptions:
             gpus=self.gpus,
             precision=self.precision,
         )
+
+    def chosen_preset(self) -> PipelineConfig:
+        """Raises UserError for a preset or a budget that there is not."""
+        if self.preset not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
+        if not self.budget:
+            return PRESETS[self.preset]()
+        if "budget" not in CHOICES.get(self.preset, ()):
+            raise UserError(f"--budget {self.budget}: preset {self.preset} has none to choose")
+        return PRESETS[self.preset](budget=self.budget)
 
 
 def _width(folder: Path) -> int:
@@ -151,7 +163,7 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     options.evaluation()
-    preset = PRESETS[options.preset]()
+    preset = options.chosen_preset()
     sources = replace(preset.sources, given=options.corpora, picture=options.picture)
     prepared, own = prepared_rows(sources)
     chosen = choose_tasks(options.tasks, sources, prepared, own, () if own else MODALITIES)

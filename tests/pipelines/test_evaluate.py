@@ -161,6 +161,8 @@ def test_again_it_is_cached_and_a_new_model_costs_only_its_own(place):
         (["--model", "{one}", "--tasks", "glue/sst"], ["glue/sst", "did you mean glue/sst2"]),
         (["--model", "{one}", "--against", "/none"], ["--against /none", "metrics.json"]),
         (["--model", "{one}", "--preset", "dmeo"], ["dmeo", "demo"]),
+        (["--model", "{one}", "--budget", "hour"], ["--budget hour", "preset demo"]),
+        (["--model", "{one}", "--preset", "icons", "--budget", "our"], ["'our'", "hour"]),
         (["--model", "{one}", "--limit", "-1"], ["--limit -1"]),
         (["--model", "{one}", "--learning-rate", "-1"], ["--learning-rate -1"]),
         (["--model", "{one}", "--layer-decay", "3"], ["--layer-decay 3"]),

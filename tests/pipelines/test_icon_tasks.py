@@ -13,11 +13,15 @@ from momo.transforms import decode, stack_pictures
 from momo_platform.data.config import ImageConfig
 from momo_platform.data.images import prepare_image
 from momo_platform.stages import UserError
+from momo_platform.stages.stage import all_stages
+from pipelines import evaluate
 from pipelines.bundled import BUNDLES
 from pipelines.evaluation.datasets import DATA_SETS, Roots
 from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
 from pipelines.evaluation.loaders import icons, load_items
 from pipelines.evaluation.tasks import TASKS, choose
+from pipelines.graph import build_graph
+from pipelines.presets import PRESETS
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" viewBox="0 0 24 24">'
@@ -176,3 +180,31 @@ def test_names_alone_describe_the_classes(tmp_path):
     features.arrays_of(Encoder(), replace(items, templates=()), config, Context())
     assert len(told[1]) > len(told[0])
     assert DATA_SETS["icons-named"].kind == "pair"
+
+
+def test_the_preset_is_measured_on_them_and_so_is_its_untrained_model():
+    graph = build_graph(PRESETS["icons"]())
+    report = graph["report"].config
+    last = report.evaluations["stage3-pair"]
+    assert {name for name in last if name.startswith("icons/")} == {
+        name for name in TASKS if name.startswith("icons/")
+    }
+    assert set(report.untrained) == set(last)
+    assert not report.missing["stage3-pair"]
+    for name in ("icons/matching", "icons/masked_words", "icons/style_knn"):
+        assert name not in report.evaluations["stage1-image"]
+    for name in ("icons/naming", "demo/mnist", "demo/easy_vqa", "demo/movie_sentiment"):
+        stages = all_stages([graph[last[name]]])
+        assert "corpora-icons" in {stage.name for stage in stages}
+        assert "corpora" not in {stage.name for stage in stages}
+
+
+def test_another_budget_has_other_pictures_to_evaluate_on(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    chosen = {"model": (str(tmp_path),), "preset": "icons"}
+    for budget in ("hour", "evening"):
+        graph = evaluate.build_graph(evaluate.EvaluateOptions(**chosen, budget=budget))
+        assert graph["corpora-icons"].config == PRESETS["icons"](budget=budget).icons
+        (nodes,) = graph["comparison"].config.evaluations.values()
+        assert "icons/unseen_both_text_to_image" in nodes
+    assert "untrained" not in graph  # of another library's model there is none
