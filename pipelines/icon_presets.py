@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from momo.config import SIZES, ModelConfig, TaskConfig
 from momo_platform.stages import UserError
@@ -24,7 +25,7 @@ from momo_platform.training.config import (
 from pipelines.config import EvaluationConfig, PipelineConfig, TrainingStage
 from pipelines.icons.corpora import IconCorpora
 
-_DECODER = {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4}
+_DECODER: dict[str, Any] = {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4}
 ICON_SIZES: Mapping[str, ModelConfig] = {
     "tiny": SIZES["demo"],  # 1.6M parameters
     "mini": ModelConfig(width=320, depth=8, heads=5, embed_dim=256, **_DECODER),  # 12M
