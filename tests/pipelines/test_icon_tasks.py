@@ -16,6 +16,7 @@ from momo_platform.stages import UserError
 from momo_platform.stages.stage import all_stages
 from pipelines import evaluate
 from pipelines.bundled import BUNDLES
+from pipelines.config import QualityOptions
 from pipelines.evaluation.datasets import DATA_SETS, Roots
 from pipelines.evaluation.items import Captioned, Labelled, NotAvailable, Texts
 from pipelines.evaluation.loaders import icons, load_items
@@ -208,3 +209,11 @@ def test_another_budget_has_other_pictures_to_evaluate_on(tmp_path):
         (nodes,) = graph["comparison"].config.evaluations.values()
         assert "icons/unseen_both_text_to_image" in nodes
     assert "untrained" not in graph  # of another library's model there is none
+
+
+def test_what_looks_like_their_pictures_can_be_left_out_of_training():
+    config = replace(PRESETS["icons"](), quality=QualityOptions(decontaminate=True))
+    graph = build_graph(config)
+    compared = {place.data for place in graph["tested-pictures"].config.places}
+    assert {f"icons-{n}" for n in ("concepts", "named", "unseen-style", "unseen-both")} <= compared
+    assert not {"icons-glosses", "demo-reviews"} & compared
