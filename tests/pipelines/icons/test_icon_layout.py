@@ -188,7 +188,8 @@ def test_the_real_packages(tmp_path):
     found = packages.fetch(config.npm, download=npm.download)
     (tmp_path / "tasks").mkdir()
     counts = write_icons(config, found, tmp_path)
-    assert 19_000 <= counts["pairs_train"] <= 20_000
+    # Up to the pictures of the naming task, which are left out.
+    assert 17_500 <= counts["pairs_train"] <= 20_000
     assert counts["retrieval"] == counts["named"] == 1000
     assert counts["sets"] > 150
     pairs = [r for f in tmp_path.glob("pairs/*") for r in pq.read_table(f).to_pylist()]
