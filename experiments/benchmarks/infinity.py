@@ -1,14 +1,16 @@
 """Our endpoint beside infinity-emb, both over HTTP on the same cores.
 
-    python -m venv ENV && ENV/bin/pip install "infinity-emb[torch,server,vision]==0.0.78"
+    python -m venv ENV
+    ENV/bin/pip install "infinity-emb[server,torch]==0.0.78" pillow torchvision \
+        "transformers<5" "sentence-transformers<4" "click<8.2"
     python experiments/benchmarks/infinity.py --peer-python ENV/bin/python [--size small]
 
 infinity has an environment of its own, since it needs older packages. Its models are made there
 (`infinity_models.py`): as many layers, as wide, with as many heads, words, positions and patches as
 ours, the same tokenizer, weights at random, vectors as long. For texts it serves a BERT by
 sentence-transformers, for pictures, and pictures with texts, CLIP's class; its own defaults
-otherwise (`--peer-compile`: with its torch.compile). One torch thread on each side; this process
-sends the requests, an item each, over loopback. The two take turns; medians.
+otherwise, torch.compile among them (`--peer-eager`: without). One torch thread on each side; this
+process sends the requests, an item each, over loopback. The two take turns; medians.
 
 - short: texts of 2 to 9 words; mixed texts: two in three short, the others of 40 to 119 words;
   texts and pictures: `serving.py`'s mix; pictures: PNG of 160 × 120. All with 32 in flight;
@@ -45,7 +47,10 @@ from momo_platform.machine import free_ports
 VERSION = "0.0.78"
 PEER = f"infinity-emb {VERSION}"
 Item = dict[str, Any]
-_INSTALL = f'ENV/bin/pip install "infinity-emb[torch,server,vision]=={VERSION}"'
+_INSTALL = (
+    f'ENV/bin/pip install "infinity-emb[server,torch]=={VERSION}" pillow torchvision '
+    '"transformers<5" "sentence-transformers<4" "click<8.2"'
+)
 _COUNTED = 16
 """Texts whose numbers of tokens are compared."""
 
@@ -211,7 +216,7 @@ def main() -> int:
     """Print the JSON document; progress to standard error."""
     options = parser(__doc__)
     options.add_argument("--peer-python", default="", metavar="FILE", help=_INSTALL)
-    options.add_argument("--peer-compile", action="store_true", help="infinity with torch.compile")
+    options.add_argument("--peer-eager", action="store_true", help="without torch.compile there")
     options.add_argument("--size", default="small", choices=("demo", "small", "base"))
     options.add_argument("--precision", default="both", choices=("fp32", "int8", "both"))
     options.add_argument("--requests", type=int, default=256, help="of each run; half for pictures")
@@ -226,12 +231,12 @@ def main() -> int:
         folder = Path(place)
         in_a_process(make_model, str(folder / "ours"), given.size)
         make_peer_models(programs / "python", folder / "ours", folder)
-        with peer_answering(programs, folder, given.peer_compile) as theirs:
+        with peer_answering(programs, folder, not given.peer_eager) as theirs:
             for precision in chosen:
                 given.precision = precision
                 with endpoint(folder / "ours", precision=precision) as ours:
                     rows += measure(ours, theirs, given)
-    return finish(rows, peer_compile=given.peer_compile)
+    return finish(rows, peer_compiles=not given.peer_eager)
 
 
 if __name__ == "__main__":
