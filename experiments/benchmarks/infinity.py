@@ -168,7 +168,8 @@ def measure(ours: str, theirs: str, options: argparse.Namespace) -> list[Row]:
     """Both sides in turn under each load, then one request at a time."""
     side = f"size {options.size}, {options.precision}"
     rows = []
-    for load, items_of in LOADS.items():
+    for load in options.loads:
+        items_of = LOADS[load]
         seeds = {"ours": iter(range(100)), "infinity": iter(range(100))}
         calls = {
             name: partial(_rate, url, load, items_of, options.requests, seeds[name], name == "ours")
@@ -178,7 +179,7 @@ def measure(ours: str, theirs: str, options: argparse.Namespace) -> list[Row]:
         goal = GOALS[options.precision][load]
         values = (f"{load}, {side}", found["ours"], PEER, found["infinity"])
         rows.append(compare(*values, unit="items/s", least_ratio=goal))
-    for load in ("short texts", "pictures"):
+    for load in [name for name in ("short texts", "pictures") if name in options.loads]:
         items = LOADS[load](max(options.requests // 2, 16), 0)
         calls = {
             name: partial(_p50, url, load, items, name == "ours")
@@ -219,6 +220,7 @@ def main() -> int:
     options.add_argument("--peer-eager", action="store_true", help="without torch.compile there")
     options.add_argument("--size", default="small", choices=("demo", "small", "base"))
     options.add_argument("--precision", default="both", choices=("fp32", "int8", "both"))
+    options.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
     options.add_argument("--requests", type=int, default=256, help="of each run; half for pictures")
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
