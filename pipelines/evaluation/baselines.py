@@ -42,7 +42,7 @@ def baselines_stage(
         BaselinesConfig(evaluation.seed, evaluation.limit, tuple(measured), model, model_seed),
         {**{role: sources[role] for role in sorted(roles)}, **tokenizer},
         version=3,
-        resources=Resources(num_cpus=1.0),
+        resources=Resources(num_cpus=1.0, gives_way=True),
         code=("momo.evaluation", "pipelines.evaluation"),
     )
 
