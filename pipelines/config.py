@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from momo.config import ModelConfig, TaskConfig
 from momo.precision import FloatPrecision
@@ -13,14 +13,17 @@ from momo_platform.bounds import check_bounds
 from momo_platform.data.config import MAX_BITS, NEAR_BITS, ImageConfig
 from momo_platform.stages import UserError
 from momo_platform.training.config import MECHANICS, TrainConfig
+from pipelines.bundled import BUNDLES, check_bundle
 from pipelines.demo.corpora import DemoCorpora
+from pipelines.icons.corpora import IconCorpora
 from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
 class SourceOptions:
     """One modality's corpus. Empty `source`: pictures and text are those of your own pairs, where
-    you give some; else the preset's corpora (demo and smoke have some). `demo`: the demo's corpora.
+    you give some; else the preset's corpora (smoke, demo and icons have some). `demo`, `icons`: the
+    corpora of that name.
 
     `source` is a folder, a Parquet, JSONL or CSV file or a WebDataset tar, local or by URI, or
     hf://<path>[:config][@split] for Hugging Face `datasets`; several files of these by `*` and
@@ -92,7 +95,7 @@ class EvaluationConfig:
     tasks: tuple[str, ...] = ("auto",)
     """Suites or patterns of task names (`momo evaluate --list` shows them), tasks of your
     own as NAME=FOLDER_OR_TABLE[:PROTOCOL], or auto: own/… for each source of your own, the demo's
-    tasks for the corpora that are the demo's."""
+    or the icons' tasks for the corpora that are theirs."""
     save_classifiers: bool = False
     """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
     data: str = field(default="", metadata=MECHANICS)
@@ -210,22 +213,27 @@ def cap_for(image_size: int) -> int:
 
 @dataclass(frozen=True)
 class Sources:
-    """What rows are made from: `given` by modality, else the `demo`'s corpora where the `preset`
-    has them (`has_demo`); `picture`: how pictures are kept, for a model that takes `image_size`
-    pixels. `for_plan`: a source may be given later."""
+    """What rows are made from: `given` by modality, else the corpora of the `preset`'s `bundle`, if
+    it has one. `bundles`: bundle → its config. `picture`: how pictures are kept, for a model that
+    takes `image_size` pixels. `for_plan`: a source may be given later."""
 
     preset: str
     given: Mapping[str, SourceOptions]
     picture: PictureOptions
     image_size: int
     near_duplicate_bits: int
-    demo: DemoCorpora
-    has_demo: bool
+    bundles: Mapping[str, Any]
+    bundle: str
     for_plan: bool = False
 
     def of(self, modality: str) -> SourceOptions:
         """What was given for a modality."""
         return self.given.get(modality, SourceOptions())
+
+    def bundle_of(self, modality: str) -> str:
+        """The bundle that a modality without a source of the user's own is of; empty: none."""
+        named = self.of(modality).source
+        return named if isinstance(named, str) and named in BUNDLES else self.bundle
 
 
 @dataclass(frozen=True)
@@ -243,9 +251,11 @@ class PipelineConfig:
     interrupted is resumed by the same command without it."""
     corpora: Mapping[str, SourceOptions] = field(default_factory=no_sources)
     """Modality → where its rows come from."""
+    bundle: str = "demo"
+    """The corpora that the preset brings with it, demo or icons; without any, all sources must be
+    given."""
     demo: DemoCorpora = DemoCorpora()
-    has_corpora: bool = True
-    """Whether the preset brings corpora of its own; without them all sources must be given."""
+    icons: IconCorpora = IconCorpora()
     picture: PictureOptions = PictureOptions()
     near_duplicate_bits: int = NEAR_BITS
     """Training pictures go that differ from a held-out one in at most so many of the 64 bits of
@@ -258,6 +268,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self, near_duplicate_bits=(-1, MAX_BITS))
+        check_bundle(self.bundle)
         for name in self.training:
             if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
                 raise UserError(
@@ -279,8 +290,8 @@ class PipelineConfig:
             self.picture,
             self.model.image_size,
             self.near_duplicate_bits,
-            self.demo,
-            self.has_corpora,
+            {name: getattr(self, name) for name in BUNDLES},
+            self.bundle,
             self.run.plan,
         )
 

@@ -13,7 +13,7 @@ from pipelines.config import PipelineConfig, TrainingStage
 from pipelines.initial_model import with_shape_of_initial
 from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
-from pipelines.presets import PRESETS
+from pipelines.presets import CHOICES, PRESETS
 from pipelines.quick_options import parse_quickly
 
 ABOUT = """The whole job: corpora, training stages, evaluation, export, report.
@@ -90,8 +90,9 @@ def with_stages(config: PipelineConfig, chosen: Sequence[str]) -> PipelineConfig
 def parse(arguments: Sequence[str]) -> PipelineConfig:
     """The config from the command line. Unknown options end the program with the nearest name."""
     name, rest = preset_of(with_whole_names(arguments))
+    choices, rest = _choices(name, rest)
     stages, rest = _taken(rest, "--stages")
-    default = with_stages(PRESETS[name](), stages)
+    default = with_stages(PRESETS[name](**choices), stages)
     rest = _short_options(_for_every_stage(rest, default), default)
     default = _with_batch_sizes(default, rest)
     initial, _ = _taken(rest, "--initial-model", most=1)
@@ -112,6 +113,26 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
         f"(--preset {{{','.join(PRESETS)}}}).",
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def _choices(preset: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What is chosen of a preset by a name (`--budget hour`), and the other arguments. Raises
+    UserError for a preset that has no such choice, and for a name without a value."""
+    chosen: dict[str, str] = {}
+    rest = [*arguments]
+    for option in dict.fromkeys(option for of in CHOICES.values() for option in of):
+        given = [a for a in rest if a.partition("=")[0] == f"--{option}"]
+        values, rest = _taken(rest, f"--{option}", most=1)
+        if not given:
+            continue
+        if option not in CHOICES.get(preset, ()):
+            having = ", ".join(name for name, of in CHOICES.items() if option in of)
+            raise UserError(f"--{option}: preset {preset} has none; --preset {having} has")
+        if not values:
+            known = ", ".join(CHOICES[preset][option])
+            raise UserError(f"--{option}: give one of {known}")
+        chosen[option] = values[-1]
+    return chosen, rest
 
 
 def _with_batch_sizes(config: PipelineConfig, arguments: Sequence[str]) -> PipelineConfig:

@@ -4,13 +4,14 @@
 |---|---|---|---|
 | smoke | 0.3M parameters | tests: seconds of training | – |
 | demo | 1.5M | a laptop, two CPU cores | see README.md |
+| icons | 1.6M to 24M | two CPU cores or a GPU, by budgets | see docs/icons.md |
 | base | 110M encoder | a cluster of GPUs | not yet run |
 | large | 335M encoder | a cluster of GPUs | not yet run |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from momo.config import SIZES, ModelConfig, TaskConfig
@@ -28,6 +29,7 @@ from pipelines.config import (
     TrainingStage,
 )
 from pipelines.demo.corpora import DemoCorpora
+from pipelines.icon_presets import BUDGETS, ICON_SIZES, icons
 
 _STAGE1 = TaskConfig(modalities=("image",))
 _STAGE2 = TaskConfig(modalities=("image", "text"))
@@ -174,7 +176,7 @@ def _full_size(
             ),
             "stage3-pair": TrainingStage(stage3, train(100_000, {"text": text, "pair": pair})),
         },
-        has_corpora=False,
+        bundle="",
         evaluation=_EVALUATION,
         picture=PictureOptions(encoding="jpeg"),
         packed_text_length=128,
@@ -193,9 +195,14 @@ def large() -> PipelineConfig:
     return _full_size("large", 32, batches, contrastive_chunk=128)
 
 
-PRESETS: Mapping[str, Callable[[], PipelineConfig]] = {
+PRESETS: Mapping[str, Callable[..., PipelineConfig]] = {
     "smoke": smoke,
     "demo": demo,
+    "icons": icons,
     "base": base,
     "large": large,
 }
+CHOICES: Mapping[str, Mapping[str, Collection[str]]] = {
+    "icons": {"budget": BUDGETS, "size": ICON_SIZES},
+}
+"""Preset → the names that it takes for each of its arguments; each is an option, `--budget`."""

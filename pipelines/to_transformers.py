@@ -15,7 +15,7 @@ from typing import Any
 
 from momo_platform.exit_codes import exit_code
 from momo_platform.stages import UserError
-from pipelines.demo.corpora import LICENCES
+from pipelines.bundled import BUNDLES
 from pipelines.export_engines import add_options, export_engine, is_engine
 from pipelines.export_output import CARD, check_output, stated_licence, write_card
 
@@ -51,10 +51,11 @@ def read_report(model: Path) -> dict[str, Any]:
 
 def corpora(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each source: its name, licence where known, and rows that were kept."""
+    licences = {name: held for bundle in BUNDLES.values() for name, held in bundle.licences.items()}
     return [
         {
             "name": f"{kind}: {name}",
-            "licence": LICENCES.get(name),
+            "licence": licences.get(name),
             "rows": counts.get("kept"),
         }
         for kind, metrics in report.get("corpora", {}).items()

@@ -33,7 +33,8 @@ TRAIN = ShortHelp(
             "--quality.keep, .languages, .near-duplicates, .decontaminate",
         },
         "model and training": {
-            "--preset NAME": "smoke, demo (the default), base or large",
+            "--preset NAME": "smoke, demo (the default), icons, base or large",
+            "--budget NAME": "of preset icons: hour, evening or gpu; also --size tiny, mini, small",
             "--stages NAME …": "only these training stages, in this order; NEW=NAME makes another",
             "--initial-model PLACE": "start from these weights: an export, an artifact, a "
             "transformers or timm model, hf://…",

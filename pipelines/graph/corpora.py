@@ -9,22 +9,16 @@ from typing import Any
 
 from momo_platform.data.config import MixConfig, PrepareConfig, SourceConfig
 from momo_platform.stages import Resources, Stage, UserError
+from pipelines.bundled import BUNDLES, roles_of
 from pipelines.config import PipelineConfig, SourceOptions, Sources
 from pipelines.graph.quality import kept_rows
-from pipelines.graph.sources import (
-    DEMO,
-    demo_corpora,
-    demo_sources,
-    is_own,
-    own_sources,
-    own_weights,
-)
+from pipelines.graph.sources import is_own, own_sources, own_weights
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.tokenizer import GivenTokenizer, TokenizerConfig, run_given_tokenizer, run_tokenizer
 
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data",)
-_DEMO_VALID = 0.02  # of the documents; its pictures and pairs name their splits
+_BUNDLED_VALID = 0.02  # of the documents; bundled pictures and pairs name their splits
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Corpora:
 
     @property
     def stages(self) -> list[Stage]:
-        """All of them; with a source of the user's own, the demo's only where they are needed."""
+        """All of them; with a source of the user's own, bundled ones only where they are needed."""
         prepared = [
             stage
             for corpus, stage in self.prepared.items()
@@ -77,11 +71,10 @@ def prepared_rows(
                 held_out=options.held_out,
                 near_duplicate_bits=sources.near_duplicate_bits,
             )
-            in_demo = any(source.uri.startswith("input:") for source in found)
-            inputs = {"corpora": demo_corpora(sources.demo)} if in_demo else {}
+            inputs = roles_of(found, sources.bundles)
             prepared[corpus] = _preparation(f"prepare-{corpus}", modality, rows, inputs)
         elif found:
-            prepared[corpus] = demo_rows(corpus, sources)
+            prepared[corpus] = bundled_rows(corpus, sources, sources.bundle_of(corpus))
     return prepared, frozenset(own)
 
 
@@ -95,16 +88,16 @@ def own_rows(prepared: Mapping[str, Stage], own: Collection[str]) -> dict[str, S
     return found
 
 
-def demo_rows(corpus: str, sources: Sources, name: str = "") -> Stage:
-    """The stage that prepares the demo's rows of a corpus."""
+def bundled_rows(corpus: str, sources: Sources, bundle: str, name: str = "") -> Stage:
+    """The stage that prepares a bundle's rows of a corpus."""
     modality = MODALITIES[corpus]
     rows = PrepareConfig(
-        demo_sources(modality),
+        BUNDLES[bundle].sources_of(corpus),
         sources.picture.stored(sources.image_size),
-        valid=_DEMO_VALID,
+        valid=_BUNDLED_VALID,
         near_duplicate_bits=sources.near_duplicate_bits,
     )
-    inputs = {"corpora": demo_corpora(sources.demo)}
+    inputs = roles_of(rows.sources, sources.bundles)
     return _preparation(name or f"prepare-{corpus}", modality, rows, inputs)
 
 
@@ -132,7 +125,7 @@ def prepare(config: PipelineConfig, initial: Stage | None = None) -> Corpora:
     seen = {*needed, *own}  # what this job is about: the rest need not be fetched for it
     words = [name for name, m in MODALITIES.items() if m.texts]
     if not own and not seen.intersection(words):
-        seen |= {*words}  # pictures of the demo only: later stages want its words
+        seen |= {*words}  # bundled pictures only: later stages want their words
     kept = kept_rows(config, prepared, own, [_named_by(MODALITIES[c], prepared) for c in needed])
     learnt_from = {c: kept[c] for c in words if c in seen & kept.keys()}
     tokenizer = _tokenizer(config, learnt_from, initial)
@@ -206,14 +199,17 @@ def _sources_of(
         return (), False
     if is_own(options):
         return own_sources(modality, options), True
-    if modality.demo and (sources.has_demo or options.source == DEMO):
+    bundle = sources.bundle_of(corpus)
+    if bundle and (found := BUNDLES[bundle].sources_of(corpus)):
         for option in ("weight", "licence", "held_out"):
             if getattr(options, option) != getattr(SourceOptions(), option):
                 raise UserError(
                     f"--{corpus}.{option.replace('_', '-')} holds for your own source only: give "
                     f"--{corpus}.source too, or leave it out"
                 )
-        return demo_sources(modality), False
+        return found, False
+    if bundle and giver and BUNDLES[bundle].sources_of(giver) and not options.source:
+        return (), False  # they are those of the bundle's pairs
     if not needed_by:
         return (), False
     if sources.for_plan:

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from momo_platform.stages import Stage, UserError
+from pipelines.bundled import BUNDLES, bundle_at
 from pipelines.config import PipelineConfig, Sources
 from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import EvaluationTask, choose
-from pipelines.graph.corpora import Corpora, demo_rows, own_rows
-from pipelines.graph.sources import demo_corpora
+from pipelines.graph.corpora import Corpora, bundled_rows, own_rows
 from pipelines.modalities import MODALITIES
 
 
@@ -56,7 +56,7 @@ def evaluated(config: PipelineConfig, trained: Sequence[str]) -> list[str]:
 @dataclass(frozen=True)
 class Chosen:
     """The tasks, and role → what their data sets are read from: `own-<kind>`, `demo-<kind>`,
-    `corpora`."""
+    `icons-<kind>`, and the stages of bundles, of which `corpora` is the preset's."""
 
     tasks: tuple[EvaluationTask, ...]
     sources: Mapping[str, Stage]
@@ -74,31 +74,43 @@ def choose_tasks(
     own: Collection[str],
     trained_on: Collection[str],
 ) -> Chosen:
-    """The tasks that are `named`. `auto` stands for those on the user's `own` kinds, and the
-    demo's that come with the kinds that are `trained_on` and the demo's.
+    """The tasks that are `named`. `auto` stands for those on the user's `own` kinds, and those of
+    a bundle that come with the kinds that are `trained_on` and the bundle's.
 
-    The demo's rows are those of training, or prepared for the tasks alone where training has the
-    user's own. Raises UserError for unknown tasks.
+    A bundle's rows are those of training, or prepared for the tasks alone where training has
+    others. Raises UserError for unknown tasks.
     """
     of_user = own_rows(prepared, own)
-    demo = {kind for kind in trained_on if kind in prepared and kind not in own}
+    bundled = {
+        kind: bundle
+        for kind in trained_on
+        if kind not in own and (bundle := sources.bundle_of(kind)) and _there(kind, prepared, own)
+    }
     given: tuple[EvaluationTask, ...] = ()
     if any("=" in entry for entry in named):
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
         given = given_tasks(named)
     given += mteb_tasks(named)
-    tasks = choose(named, of_user.keys(), demo, given)
+    tasks = choose(named, of_user.keys(), bundled, given)
     roles = {role for task in tasks for role in task.data_set.inputs}
     found = {f"own-{kind}": stage for kind, stage in of_user.items()}
-    for kind in MODALITIES:
-        if f"demo-{kind}" in roles:
-            is_demo = kind in prepared and kind not in own
-            name = f"prepare-demo-{kind}"
-            found[f"demo-{kind}"] = prepared[kind] if is_demo else demo_rows(kind, sources, name)
-    if "corpora" in roles:
-        found["corpora"] = demo_corpora(sources.demo)
+    for name in BUNDLES:
+        for kind in MODALITIES:
+            if (role := f"{name}-{kind}") in roles:
+                here = kind in prepared and kind not in own and sources.bundle_of(kind) == name
+                other = f"prepare-{role}"
+                found[role] = prepared[kind] if here else bundled_rows(kind, sources, name, other)
+    for role in sorted(roles):
+        if (bundle := bundle_at(role, sources.bundle)) is not None:
+            found[role] = bundle.corpora(sources.bundles)
     return Chosen(tasks, found)
+
+
+def _there(kind: str, prepared: Mapping[str, Stage], own: Collection[str]) -> bool:
+    """Whether bundled corpora have rows of a kind, be it by those of another."""
+    giver = MODALITIES[kind].given_by
+    return kind in prepared or (giver in prepared and giver not in own)
 
 
 def evaluate(models: Mapping[str, Stage], corpora: Corpora, config: PipelineConfig) -> Evaluation:

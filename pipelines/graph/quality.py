@@ -7,18 +7,18 @@ from collections.abc import Collection, Mapping
 from momo.precision import FloatPrecision
 from momo_platform.data.quality.config import QualityConfig
 from momo_platform.stages import Resources, Stage, UserError
+from pipelines.bundled import bundle_at
 from pipelines.config import PipelineConfig, QualityOptions
 from pipelines.evaluation.datasets import DATA_SETS, DataSet, DataSetPlace, locate
 from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import choose
 from pipelines.given_model import given_model
-from pipelines.graph.sources import demo_corpora
 from pipelines.modalities import MODALITIES, ModalityData
 from pipelines.quality import KeepConfig, LooksConfig, run_quality, run_tested_pictures
 
 _DATA = Resources(data_cpus=1.0)
 _CODE = ("momo_platform.data.quality", "pipelines.quality")
-_CORPORA, _TEXTS = "corpora", "texts"
+_TEXTS = "texts"
 
 
 def kept_rows(
@@ -129,8 +129,8 @@ def _tested_pictures(
         from pipelines.evaluation.given import given_tasks  # looks into files, with Arrow
 
         given = given_tasks(named)
-    demo = [corpus for corpus in needed if corpus not in own]
-    tasks = choose(named, own, demo, (*given, *mteb_tasks(named)))
+    bundled = {corpus: config.sources.bundle_of(corpus) for corpus in needed if corpus not in own}
+    tasks = choose(named, own, bundled, (*given, *mteb_tasks(named)))
     used = {task.data for task in tasks}
     inputs: dict[str, Stage] = {}
     places: list[DataSetPlace] = []
@@ -139,8 +139,9 @@ def _tested_pictures(
         if found is None:
             continue
         places.append(found)
-        if data.inputs:
-            inputs[_CORPORA] = demo_corpora(config.demo)
+        for role in data.inputs:
+            if (bundle := bundle_at(role, config.bundle)) is not None:
+                inputs[role] = bundle.corpora(config.sources.bundles)
     if not places:
         raise UserError(
             "--quality.decontaminate: no data set is there to be compared with: give "
@@ -163,7 +164,7 @@ def _place(data: DataSet, folder: str, used: Collection[str]) -> DataSetPlace | 
     file, _, function = data.loader.partition(":")[0].partition(".")
     if _TEXTS in (file, function) or data.name == "demo-reviews":
         return None
-    if data.inputs and (data.inputs != (_CORPORA,) or data.name not in used):
+    if data.inputs and (data.name not in used or not all(map(bundle_at, data.inputs))):
         return None
     found = locate(data, folder)
     return None if isinstance(found, str) else found

@@ -1,4 +1,4 @@
-"""What a modality's rows are made from: the places that a person named, or the demo's corpora."""
+"""What a modality's rows are made from: the places that a person named, or bundled corpora."""
 
 from __future__ import annotations
 
@@ -8,31 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from momo_platform.data.config import SourceConfig
-from momo_platform.stages import Stage, UserError
+from momo_platform.stages import UserError
+from pipelines.bundled import BUNDLES
 from pipelines.config import SourceOptions
-from pipelines.demo.corpora import LICENCES, DemoCorpora, run_demo_corpora
 from pipelines.modalities import ModalityData
-
-DEMO = "demo"
-"""As a source: the demo's corpora, beside one's own."""
-
-
-def demo_corpora(config: DemoCorpora) -> Stage:
-    """Fetches the demo's corpora and the data of its tasks."""
-    return Stage("corpora", run_demo_corpora, config, code=("pipelines.demo",))
 
 
 def is_own(options: SourceOptions) -> bool:
     """Whether the user gave a source."""
-    return options.source not in ("", DEMO)
-
-
-def demo_sources(modality: ModalityData) -> tuple[SourceConfig, ...]:
-    """Those of the demo, which lie in the input `corpora`."""
-    return tuple(
-        SourceConfig(name, f"input:corpora/{path}", "demo", weight, LICENCES.get(name, ""))
-        for name, path, weight in modality.demo
-    )
+    return options.source not in ("", *BUNDLES)
 
 
 def own_sources(modality: ModalityData, options: SourceOptions) -> tuple[SourceConfig, ...]:
@@ -65,17 +49,22 @@ def _named(modality: ModalityData, options: SourceOptions) -> list[SourceConfig]
     for place, times in Counter(place for place, _ in places).items():
         if times > 1:
             raise UserError(f"{option}: {place} is named twice; name it once, with a weight")
-    own = [place for place, _ in places if place != DEMO]
-    if not own:
-        raise UserError(f"{option} {DEMO}: the demo's corpora alone have weights of their own")
-    demo = demo_sources(modality) if len(own) < len(places) else ()
-    if len(own) < len(places) and not demo:
-        raise UserError(f"{option} {DEMO}: the demo has no {modality.words}")
-    names = iter(names_of(own, [source.name for source in demo]))
+    own = [place for place, _ in places if place not in BUNDLES]
+    bundled = {p: BUNDLES[p].sources_of(modality.name) for p, _ in places if p in BUNDLES}
+    if not own and len(bundled) == 1:
+        (name,) = bundled
+        raise UserError(f"{option} {name}: {BUNDLES[name].title} alone have weights of their own")
+    for name, sources in bundled.items():
+        if not sources:
+            raise UserError(
+                f"{option} {name}: {BUNDLES[name].title} have no {modality.words} of their own"
+            )
+    taken = [source.name for sources in bundled.values() for source in sources]
+    names = iter(names_of(own, taken))
     found = []
     for place, weight in places:
-        if place == DEMO:
-            found += [replace(source, weight=source.weight * weight) for source in demo]
+        if place in BUNDLES:
+            found += [replace(source, weight=source.weight * weight) for source in bundled[place]]
         else:
             found.append(SourceConfig(next(names), place, "", weight, options.licence))
     return found

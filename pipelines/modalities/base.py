@@ -50,9 +50,9 @@ class ModalityData:
     readers decode. `texts`: the column of prepared rows that holds texts, which the tokenizer is
     learnt from.
 
-    `demo`: (source, file, weight) of the demo's corpora. `given_by`: the modality whose own source
-    serves where this has none. `leaves_out`: the modality whose held-out rows its mixture leaves
-    out; `of_own`: only where both have sources of the user's.
+    `given_by`: the modality whose source serves where this has none. `leaves_out`: the modality
+    whose held-out rows its mixture leaves out; `of_own`: only where both have sources of the
+    user's.
     """
 
     kind: Kind
@@ -63,7 +63,6 @@ class ModalityData:
     pictured: bool = False
     texts: str = ""
     tokenized: bool = False
-    demo: tuple[tuple[str, str, float], ...] = ()
     given_by: str = ""
     leaves_out: str = ""
     of_own: bool = False

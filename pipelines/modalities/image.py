@@ -66,7 +66,6 @@ MODALITY = ModalityData(
     run_mix_image,
     _images,
     pictured=True,
-    demo=(("emoji", "images.jsonl", 1.0),),
     given_by="pair",
     leaves_out="pair",
 )

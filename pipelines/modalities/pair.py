@@ -56,7 +56,6 @@ MODALITY = ModalityData(
     _pairs,
     pictured=True,
     texts="captions",
-    demo=(("emoji", "pairs.jsonl", 1.0),),
     leaves_out="image",
     of_own=True,  # the demo's divide one set of pictures
 )

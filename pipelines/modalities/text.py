@@ -64,11 +64,6 @@ MODALITY = ModalityData(
     _documents,
     texts="text",
     tokenized=True,
-    demo=(
-        ("wikipedia", "text/wikipedia.txt", 1.0),
-        ("documentation", "text/documentation.txt", 0.5),  # repetitive
-        ("reviews", "text/reviews.txt", 2.0),
-    ),
     given_by="pair",
     leaves_out="pair",
     of_own=True,

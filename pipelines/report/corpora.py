@@ -13,6 +13,7 @@ from momo_platform.charts import bar_chart
 from momo_platform.data.artifacts import CARD
 from momo_platform.data.card_page import HISTOGRAM_NAMES, STEP_NAMES, bar_label
 from momo_platform.stages import Artifact
+from pipelines.bundled import bundle_at
 from pipelines.report.words import corpus_in_words
 
 _HELD_OUT = {"valid": "held out for choices", "test": "held out for tests"}
@@ -145,5 +146,7 @@ def read_corpus(
 
 
 def place_in_words(uri: str) -> str:
-    """A source's place for a reader: what lies in the demo's own stage is called so."""
-    return f"the demo's corpora, {Path(uri).name}" if uri.startswith("input:") else uri
+    """A source's place for a reader: what lies in a bundle's own stage is called so."""
+    stage, _, name = uri.removeprefix("input:").partition("/")
+    bundle = bundle_at(stage) if uri.startswith("input:") else None
+    return uri if bundle is None else f"{bundle.title}, {Path(name).name}"

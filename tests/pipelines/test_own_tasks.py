@@ -120,10 +120,10 @@ def test_own_tasks_without_a_source_say_which_option_to_give():
 
 
 def test_auto_chooses_by_kind():
-    names = {t.name for t in choose(("auto",), own={"text"}, demo={"image"})}
+    names = {t.name for t in choose(("auto",), own={"text"}, bundled={"image": "demo"})}
     demo = {"mnist", "emoji_category", "mnist_knn", "category_zero_shot"}
     assert names == {"own/masked_words", *(f"demo/{name}" for name in demo)}
-    assert choose(("auto", "demo/mnist"), own=set(), demo=set()) == (TASKS["demo/mnist"],)
+    assert choose(("auto", "demo/mnist"), own=set(), bundled={}) == (TASKS["demo/mnist"],)
 
 
 def test_own_pairs_are_the_held_out_ones_with_all_their_captions(tmp_path):

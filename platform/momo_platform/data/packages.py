@@ -19,16 +19,26 @@ def cache_folder() -> Path:
     return cache_root() / "packages"
 
 
+def disk_full(name: str) -> UserError:
+    """What to say where there is no room for a package."""
+    return UserError(f"disk full while fetching {name}: make room in {cache_folder()}")
+
+
+def wrong_hash(name: str, requirement: Requirement) -> UserError:
+    """What to say of a download that is not the one that was pinned."""
+    return UserError(
+        f"{name}: the download does not match its sha256 {requirement.sha256}; the registry "
+        "served another file. Try again; if it stays so, do not use the file"
+    )
+
+
 def _pip_failure(requirement: Requirement, output: str) -> UserError:
     name = f"{requirement.name}=={requirement.version}"
     lowered = output.lower()
     if "no space left" in lowered:
-        return UserError(f"disk full while fetching {name}: make room in {cache_folder()}")
+        return disk_full(name)
     if "do not match the hashes" in lowered or "hash mismatch" in lowered:
-        return UserError(
-            f"{name}: the download does not match its sha256 {requirement.sha256}; the registry "
-            "served another file. Try again; if it stays so, do not use the file"
-        )
+        return wrong_hash(name, requirement)
     lines = output.strip().splitlines()
     last = next((x for x in reversed(lines) if x.startswith("ERROR")), lines[-1] if lines else "")
     return UserError(
@@ -53,10 +63,15 @@ def _download(requirement: Requirement, folder: Path) -> None:
         if done.returncode:
             raise _pip_failure(requirement, done.stdout + done.stderr)
         file = next(p for p in Path(scratch).iterdir() if p.suffix in (".whl", ".gz", ".zip"))
-        digest = sha256_of(file)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{file.name}.sha256").write_text(digest, encoding="utf-8")
-        file.replace(folder / file.name)
+        keep(file, folder)
+
+
+def keep(file: Path, folder: Path) -> None:
+    """Move a download into its folder of the cache, beside its sha256."""
+    digest = sha256_of(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{file.name}.sha256").write_text(digest, encoding="utf-8")
+    file.replace(folder / file.name)
 
 
 def _cached(requirement: Requirement, folder: Path) -> Path | None:
@@ -78,8 +93,10 @@ def fetch(
     requirements: Sequence[Requirement],
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    download: Callable[[Requirement, Path], None] = _download,
 ) -> dict[str, Path]:
-    """Package name → path of its archive in the cache, checked by sha256 at each use.
+    """Package name → path of its archive in the cache, checked by sha256 at each use. `download`
+    brings one into a folder of the cache (`keep`): by pip, or `npm.download`.
 
     Raises UserError in one line when the registry is out of reach, the disk is full or the
     download's hash is wrong.
@@ -91,11 +108,11 @@ def fetch(
         raise UserError(f"cache {cache}: {error.strerror}; set XDG_CACHE_HOME") from error
     found = {}
     for requirement in requirements:
-        folder = cache / f"{requirement.name}-{requirement.version}"
+        folder = cache / f"{requirement.name.replace('/', '+')}-{requirement.version}"
         path = _cached(requirement, folder)
         if path is None:
             progress(f"fetching {requirement.name} {requirement.version}")
-            _download(requirement, folder)
+            download(requirement, folder)
             path = _cached(requirement, folder)
         if path is None:
             raise UserError(f"{folder}: the fetched file is corrupt; delete the folder")
