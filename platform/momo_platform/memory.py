@@ -18,5 +18,5 @@ def keep_freed_memory(most_mib: int = 1024) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
         # Larger ones come by mmap whatever is asked for; a thread's heap has room for two of these.
         settings = ((_MMAP, 32), (_TRIM, most_mib), (_TOP_PAD, 64))
-        return all([mallopt(name, mib * _MIB) == 1 for name, mib in settings])
+        return all(mallopt(name, mib * _MIB) == 1 for name, mib in settings)
     return False
