@@ -58,7 +58,7 @@ _SMALL_BATCHES = ({"image": 256}, {"image": 128, "text": 64}, {"text": 32, "pair
 _LARGE_BATCHES = ({"image": 2048}, {"image": 1024, "text": 512}, {"text": 256, "pair": 2048})
 BUDGETS: Mapping[str, TimeBudget] = {
     "hour": TimeBudget(
-        (1600, 1200, 1800),
+        (1600, 1200, 1600),
         _CORES,
         _SMALL_BATCHES,
         (2e-3, 5e-4, 1.5e-3),
@@ -68,7 +68,7 @@ BUDGETS: Mapping[str, TimeBudget] = {
         checkpoint_every=100,
     ),
     "evening": TimeBudget(
-        (4500, 3500, 6200),
+        (4500, 3500, 5600),
         _CORES,
         _SMALL_BATCHES,
         (2e-3, 5e-4, 1.5e-3),

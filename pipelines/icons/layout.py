@@ -30,6 +30,7 @@ from pipelines.icons.names import identity, position, words_of
 from pipelines.icons.wordnet import read_synsets
 
 _FILE_ROWS, _GROUP_ROWS = 8192, 1024
+_OF_A_CONCEPT = 4  # pictures of unseen styles, so that they take no longer to test than the rest
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 PAIRS = pa.schema(
     {"image": pa.binary(), "captions": _TEXTS, "group": _TEXT, "split": _TEXT, "label": _TEXT}
@@ -128,7 +129,7 @@ def _unseen(
     emoji: Sequence[IconPicture], trained: set[str], config: IconCorpora
 ) -> list[dict[str, Any]]:
     """Rows of the emoji of concepts that several of their sets have, half of them of concepts that
-    are trained on; a concept has the name that is written in most words."""
+    are trained on, four pictures of each at most; a concept has the name of most words."""
     named: dict[str, str] = {}
     styles: defaultdict[str, set[str]] = defaultdict(set)
     for picture in emoji:
@@ -146,11 +147,16 @@ def _unseen(
         *[key for key in order if key in trained][:half],
         *[key for key in order if key not in trained][:half],
     }
+    drawn: defaultdict[str, list[IconPicture]] = defaultdict(list)
+    for picture in sorted(emoji, key=lambda p: position(config.seed, p.digest.hex(), "unseen")):
+        if len(of := drawn[identity(picture.concept)]) < _OF_A_CONCEPT:
+            of.append(picture)
     return [
         _pair(replace(p, captions=(named[key],), concept=named[key]))
         | {"style": p.style, "seen": key in trained}
-        for p in emoji
-        if (key := identity(p.concept)) in chosen
+        for key in order
+        if key in chosen
+        for p in drawn[key]
     ]
 
 

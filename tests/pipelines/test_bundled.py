@@ -11,6 +11,7 @@ from pipelines.evaluation.tasks import choose
 from pipelines.graph import build_graph
 from pipelines.graph.corpora import prepared_rows
 from pipelines.graph.evaluation import choose_tasks
+from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
 from pipelines.options import parse
 from pipelines.presets import PRESETS
@@ -67,7 +68,7 @@ def test_an_unknown_bundle_is_refused():
 
 
 def test_auto_is_what_comes_with_the_bundle():
-    kinds = dict.fromkeys(("image", "text", "pair"), "icons")
+    kinds: dict[str, str] = dict.fromkeys(MODALITIES, "icons")
     names = {task.name for task in choose(["auto"], bundled=kinds)}
     assert {"demo/mnist", "demo/easy_vqa", "demo/movie_sentiment"} <= names
     assert "demo/emoji_category" not in names

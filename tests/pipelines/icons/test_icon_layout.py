@@ -2,20 +2,25 @@
 no held-out picture in training."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import partial
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from home_made_icons import body, collection, icon_set, wordnet
+from preparing import Folder
 
 from momo_platform.data import npm, packages
+from momo_platform.data.config import NEAR_BITS, ImageConfig, PrepareConfig, SourceConfig
+from momo_platform.data.near import LookIndex
 from momo_platform.stages import UserError
 from pipelines.icons.concepts import choose_pictures, family_of, pictures_of
 from pipelines.icons.corpora import IconCorpora
 from pipelines.icons.layout import write_icons
 from pipelines.icons.names import folded, identity, split_of
 from pipelines.icons.wordnet import gloss_splits, line_of, read_synsets
+from pipelines.modalities.pair import run_prepare_pair
 
 WORDS = [
     "apple",
@@ -74,7 +79,9 @@ def made(tmp_path_factory):
     tables = {file.stem: pq.read_table(file).to_pylist() for file in output.glob("tasks/*.parquet")}
     pairs = [row for f in sorted(output.glob("pairs/*")) for row in pq.read_table(f).to_pylist()]
     card = json.loads((output / "card.json").read_text())
-    return SimpleNamespace(counts=counts, pairs=pairs, card=card, found=found, **tables)
+    return SimpleNamespace(
+        counts=counts, pairs=pairs, card=card, found=found, output=output, **tables
+    )
 
 
 def test_a_concept_is_in_one_part_under_every_sets_name(made):
@@ -95,6 +102,18 @@ def test_training_has_no_picture_that_is_held_out_or_tested(made):
         held |= {row["image"] for row in task}
     assert trained
     assert not trained & held
+
+
+def test_prepared_training_has_no_picture_that_looks_like_a_held_out_one(made, tmp_path):
+    """The stage that follows, whose preparation draws them and compares their looks."""
+    config = PrepareConfig((SourceConfig("icons", str(made.output / "pairs")),), ImageConfig(32))
+    prepared = Folder(tmp_path / "prepared")
+    metrics = run_prepare_pair(config, {}, prepared.context)
+    assert metrics["kept"] > 300
+    held = LookIndex([row["look"] for row in prepared.held_out()], NEAR_BITS)
+    assert len(held) > 20
+    numbers, _ = held.find_many([row["look"] for row in prepared.training()])
+    assert (numbers < 0).all()
 
 
 def test_emoji_logos_and_other_licences_are_not_trained_on(made):
@@ -142,11 +161,11 @@ def test_styles_are_divided_by_concept(made):
 
 
 def test_fewer_pictures_are_whole_concepts(made):
-    sets = [pictures_of(icon_set(n, names_of(i)), 0, defaultdict(int)) for i, n in enumerate(SETS)]
+    sets = [pictures_of(icon_set(n, names_of(i)), 0, Counter()) for i, n in enumerate(SETS)]
     pictures = [picture for some in sets for picture in some]
-    options = {"seed": 0, "in_a_set": 0, "least_sets": 2, "tested": 3}
-    some = choose_pictures(pictures, most=100, **options)
-    everything = choose_pictures(pictures, most=0, **options)
+    chosen = partial(choose_pictures, seed=0, in_a_set=0, tested=3)
+    some = chosen(pictures, most=100, least_sets=2)
+    everything = chosen(pictures, most=0, least_sets=2)
     kept = {p.concept for p in some.pairs if p.split == "train"}
     assert 80 <= sum(p.split == "train" for p in some.pairs) <= 100
     whole = defaultdict(int)
@@ -162,9 +181,9 @@ def test_fewer_pictures_are_whole_concepts(made):
     split = {t: split_of(folded(t), 0) for t in THINGS}
     a = next(t for t in THINGS if split[t] == "train")
     b = next(t for t in THINGS if split[t] == "test")
-    both = [*pictures_of(icon_set("x", {a: body(1)}), 0, defaultdict(int))]
-    both += pictures_of(icon_set("y", {b: body(1)}), 0, defaultdict(int))
-    kept_pictures = choose_pictures(both, most=0, **{**options, "least_sets": 1}).pairs
+    both = [*pictures_of(icon_set("x", {a: body(1)}), 0, Counter())]
+    both += pictures_of(icon_set("y", {b: body(1)}), 0, Counter())
+    kept_pictures = chosen(both, most=0, least_sets=1).pairs
     assert [(p.style, p.split) for p in kept_pictures] == [("y", "test")]
 
 
