@@ -28,8 +28,23 @@ def patchify(pixels: Tensor, patch_size: int) -> Tensor:
     """[B, 3, H, W] → [B, patches, 3·p·p], patches row by row, values in (row, column, channel)."""
     batch, channels, height, width = pixels.shape
     p = patch_size
-    x = pixels.reshape(batch, channels, height // p, p, width // p, p)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
+    if pixels.device.type != "cpu":
+        x = pixels.reshape(batch, channels, height // p, p, width // p, p)
+        return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
+    # Channels first go beside each other: rows of patches are then copied as a whole.
+    x = pixels.permute(0, 2, 3, 1).contiguous().view(batch, height // p, p, width // p, -1)
+    return x.transpose(2, 3).reshape(batch, -1, p * p * channels)
+
+
+def normalised_patches(pixels: Tensor, patch_size: int) -> Tensor:
+    """uint8 [B, 3, H, W] → float32 [B, patches, 3·p·p]: what `patchify` makes of
+    `normalise_pixels`, to the bit. Bytes are turned, not floats, and made floats in one place."""
+    patches = patchify(pixels, patch_size).float()
+    mean, std = (
+        _by_channel(values, pixels.device).flatten().repeat(patch_size**2)
+        for values in (PIXEL_MEAN, PIXEL_STD)
+    )
+    return patches.div_(255.0).sub_(mean).div_(std)
 
 
 def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
@@ -84,13 +99,20 @@ class ImageEmbedding(nn.Module):
                 f"pixels are {tuple(pixels.shape[-2:])}, the model takes "
                 f"{self.image_size}×{self.image_size}: resize them first"
             )
-        patches = patchify(pixels, self.patch_size)
+        return self.of_patches(patchify(pixels, self.patch_size), keep)
+
+    def of_patches(self, patches: Tensor, keep: Tensor | None = None) -> Tensor:
+        """As `forward`, from what `patchify` makes of the pixels, [B, N, 3·p·p]."""
         positions = self.positions[:, 1:]
+        if patches.shape[1] != positions.shape[1]:
+            raise ValueError(
+                f"pictures have {patches.shape[1]} patches, the model takes {positions.shape[1]}"
+            )
         if keep is not None:  # before the projection: masked patches cost nothing
             patches = take_tokens(patches, keep)
             positions = take_tokens(positions.expand(keep.shape[0], -1, -1), keep)
         patches = self.projection(patches) + positions
-        cls = (self.cls + self.positions[:, :1]).expand(pixels.shape[0], -1, -1)
+        cls = (self.cls + self.positions[:, :1]).expand(patches.shape[0], -1, -1)
         tokens = torch.cat([cls.to(patches.dtype), patches], dim=1) + self.modality
         return tokens if self.norm is None else self.norm(tokens)
 
@@ -105,10 +127,12 @@ class TextEmbedding(nn.Module):
         self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
         norm = nn.LayerNorm(config.width, eps=BERT_EPS) if config.text_norm else None
         self.norm: nn.LayerNorm | None = norm
+        self.std = 1.0 if config.text_init == "unit" else 0.02
 
     def reset(self) -> None:
-        for parameter in (self.words.weight, self.positions, self.modality):
-            nn.init.normal_(parameter, std=0.02)
+        for parameter in (self.words.weight, self.positions):
+            nn.init.normal_(parameter, std=self.std)
+        nn.init.normal_(self.modality, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
         """`ids` [B, T] int64 → [B, T, D]. Raises `ValueError` beyond the learned positions."""

@@ -82,10 +82,12 @@ class MoMo(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def reset(self) -> None:
-        """Initialise what every model has: linear layers as `config.linear_init` says, 0.02 normal
-        for embeddings."""
+        """Initialise what every model has: linear layers as `config.linear_init` says, words and
+        their positions as `config.text_init` does, 0.02 normal for other embeddings."""
         self._reset_layers(self)
         nn.init.zeros_(self.word_head.bias)
+        if self.config.text_init == "unit":  # the words are its output too: logits of size 1
+            nn.init.constant_(self.word_head.norm.weight, self.config.width**-0.5)
         for part in (
             self.image_embedding,
             self.text_embedding,
@@ -240,11 +242,12 @@ class MoMo(nn.Module):
         return self.project_text(self.encode_text(ids, mask), mask)
 
     def embed_both(
-        self, pixels: Tensor, text: Tensor, texts: Layout, length: int
+        self, patches: Tensor, text: Tensor, texts: Layout, length: int
     ) -> tuple[Tensor, Tensor]:
-        """As `embed_image` and `embed_text` at once, from embeddings [S, D] of `texts`, none of
-        which is longer than `length`."""
-        seen, read = self.encode_apart(self.image_embedding(pixels), text, texts)
+        """As `embed_image` and `embed_text` at once, from the pictures' normalised `patches`
+        [B, N, 3·p·p] and embeddings [S, D] of `texts`, none of which is longer than `length`."""
+        image = self.image_embedding.of_patches(patches)
+        seen, read = self.encode_apart(image, text, texts)
         return self.project_image(seen), self.project_text(*texts.padded(read, length))
 
     def word_logits(self, tokens: Tensor) -> Tensor:

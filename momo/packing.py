@@ -77,7 +77,7 @@ def attend(
     variable-length attention; elsewhere sequences are padded for the attention alone.
     """
     if queries.runs is not None and keys.runs is not None:
-        return _attend_runs(query, key, value, queries.runs, keys.runs)
+        return _attend_runs(query, key, value, queries.runs, _divided(keys.runs, queries.runs))
     if has_kernel(query):
         limits = (queries.offsets, keys.offsets, queries.longest, keys.longest)
         kernel: Any = varlen_attn
@@ -94,6 +94,21 @@ def has_kernel(query: Tensor) -> bool:
     width = query.shape[-1]  # of a head
     fits = width % 8 == 0 and width <= 256
     return varlen_attn is not None and query.is_cuda and half and fits
+
+
+def _divided(runs: Runs, like: Runs) -> Runs:
+    """`runs` with the rows of `like`, of which several may lie in one of them."""
+    if len(runs) == len(like):
+        return runs
+    found: list[tuple[int, int]] = []
+    rest = iter(runs)
+    left, length = 0, 0
+    for rows, _ in like:
+        if not left:
+            left, length = next(rest)
+        found.append((rows, length))
+        left -= rows
+    return tuple(found)
 
 
 def _attend_runs(query: Tensor, key: Tensor, value: Tensor, queries: Runs, keys: Runs) -> Tensor:
@@ -268,16 +283,18 @@ def lay_out_pairs(
     own = torch.arange(words.row.shape[0], device=device) - word_start[words.row]
     rests = room[order] - lengths[order]
     keys, queries = _sequences(whole[order], rests, asked[order], len(known))
-    runs = _runs_of_both(torch.stack([whole, asked], dim=1)[order]) if group else (None, None)
-    sequences = Sequences(keys, image_length + longest, runs[0])
+    # The last block's runs are those of equal queries, too; all others' are longer.
+    wanted = _runs_of_queries(torch.stack([whole, asked], dim=1)[order]) if group else None
+    runs = runs_of(whole[order]) if group else None
+    sequences = Sequences(keys, image_length + longest, runs)
     if class_attention:
-        left = runs[0] and tuple((rows, length - 1) for rows, length in runs[0])
+        left = runs and tuple((rows, length - 1) for rows, length in runs)
         sequences = sequences.hiding(start, total, left)
     return JointLayout(
         source,
         sequences,
         start[pair] + nth,
-        Sequences(queries, pictures_wanted + longest, runs[1]),
+        Sequences(queries, pictures_wanted + longest, wanted),
         begin[:true, None] + torch.arange(pictures_wanted, device=device),
         begin[words.row] + pictures_wanted + own,
         begin[true:],
@@ -298,11 +315,10 @@ def _queries(
     return start, pair, torch.where(nth < pictures, nth, image_length + words.place[nth_word])
 
 
-def _runs_of_both(lengths: Tensor) -> tuple[Runs, Runs]:
-    """As `runs_of`, of two lengths [n, 2] each, in runs where both are equal."""
+def _runs_of_queries(lengths: Tensor) -> Runs:
+    """Of lengths and queries [n, 2]: neighbours that are equal in both, as (rows, queries)."""
     values, counts = lengths.unique_consecutive(dim=0, return_counts=True)
-    first, second = (tuple(zip(counts.tolist(), c, strict=True)) for c in values.T.tolist())
-    return first, second
+    return tuple(zip(counts.tolist(), values[:, 1].tolist(), strict=True))
 
 
 def _placed(order: Tensor, offsets: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:

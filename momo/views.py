@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from momo.batches import ROWS_OF_RANKS, TEXTS, TextLengths
 from momo.config import TaskConfig
-from momo.embeddings import normalise_pixels, patchify, take_tokens
+from momo.embeddings import normalise_pixels, normalised_patches, take_tokens
 from momo.losses import Loss, Negatives, draw_negatives, mim_loss, mlm_loss, pair_keys
 from momo.masking import draw, random_patch_keep
 from momo.micro_batches import PART, Part
@@ -69,6 +69,11 @@ class Views:
         return normalise_pixels(self.batch["pixels"])
 
     @cached_property
+    def patches(self) -> Tensor:
+        """Of the normalised pictures, float [B, N, 3·p·p]."""
+        return normalised_patches(self.batch["pixels"], self.model.config.patch_size)
+
+    @cached_property
     def patch_mask(self) -> tuple[Tensor, Tensor]:
         """Patches that are kept and masked, int64 [B, K] and [B, N - K]."""
         raise NotImplementedError
@@ -78,8 +83,7 @@ class Views:
         makes no others."""
         keep, masked = self.patch_mask
         prediction = self.model.pixel_decoder(tokens, keep, masked)
-        patches = patchify(self.pixels, self.model.config.patch_size)
-        return mim_loss(prediction, take_tokens(patches, masked))
+        return mim_loss(prediction, take_tokens(self.patches, masked))
 
     def word_loss(self, tokens: Tensor) -> Loss:
         """Of the masked words, from their `tokens` [M, D]."""
@@ -110,7 +114,8 @@ class ImageViews(Views):
     @cached_property
     def tokens(self) -> Tensor:
         """[CLS] and the patches that masking leaves, encoded, [B, 1 + K, D]."""
-        return self.model.encode_image(self.pixels, self.patch_mask[0])
+        image = self.model.image_embedding.of_patches(self.patches, self.patch_mask[0])
+        return self.model.encode_embedded_image(image)
 
 
 class TextViews(Views):
@@ -195,14 +200,14 @@ class PairViews(Views):
         model, text, known = self.model, self.embedded_texts[0], self.batch[TEXTS]
         size = self.config.contrastive_chunk if self.part is None else self.part.chunk
         if not size or not torch.is_grad_enabled():
-            return model.embed_both(self.pixels, text, self.texts, max(known.of))
+            return model.embed_both(self.patches, text, self.texts, max(known.of))
         done = []
         for start in range(0, len(known.of), size):
             rows = slice(start, start + size)
             lengths = known.rows(start, start + size)
             texts = self.lay_out(self.texts.lengths[rows], lengths)
             index = self.texts.start[rows][texts.row] + texts.place
-            inputs = (self.pixels[rows], embedding(index, text), texts, max(lengths))
+            inputs = (self.patches[rows], embedding(index, text), texts, max(lengths))
             done.append(checkpoint(model.embed_both, *inputs, use_reentrant=False))
         image_emb, text_emb = zip(*done, strict=True)
         return torch.cat(image_emb), torch.cat(text_emb)
@@ -241,7 +246,7 @@ class PairViews(Views):
         """The true pairs, and the false ones where they are read, masked alike."""
         shared, (text, masked_text) = self.config.shared_passes, self.embedded_texts
         kept = self.patch_mask[0] if shared or read.patches else None
-        image = self.model.image_embedding(self.pixels, kept)
+        image = self.model.image_embedding.of_patches(self.patches, kept)
         text = masked_text if shared or read.words else text
         layout = self._lay_out_pairs(image, read)
         model = self.model

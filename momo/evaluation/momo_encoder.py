@@ -35,8 +35,14 @@ class MoMoTrunk(Trunk):
         if pixels is None:
             text = self.encoder.encode_text(ids, mask)
             return torch.cat([text[:, 0], mean_of_tokens(text, mask)], dim=1)
-        image, text = self.encoder.encode_pair(normalise_pixels(pixels), ids, mask)
-        return torch.cat([image[:, 0], mean_of_tokens(text, mask)], dim=1)
+        image = self.encoder.image_embedding(normalise_pixels(pixels))
+        # The last block makes the tokens that are read: [CLS] and the text's.
+        read = torch.arange(image.shape[1] - 1, image.shape[1] + ids.shape[1], device=ids.device)
+        read[0] = 0
+        tokens = self.encoder.encode_joint(
+            image, self.encoder.text_embedding(ids), mask, read.expand(len(ids), -1)
+        )
+        return torch.cat([tokens[:, 0], mean_of_tokens(tokens[:, 1:], mask)], dim=1)
 
     def layers(self) -> list[list[nn.Parameter]]:
         encoder = self.encoder
@@ -113,5 +119,7 @@ class MoMoEncoder(Encoder):
         return self.model.embed_text(ids, ids != PAD)
 
     def _match(self, pixels: Tensor, ids: Tensor) -> Tensor:
-        image, _ = self.model.encode_pair(normalise_pixels(pixels), ids, ids != PAD)
-        return self.model.matching(image[:, 0])
+        image = self.model.image_embedding(normalise_pixels(pixels))
+        first = torch.zeros(len(ids), 1, dtype=torch.int64, device=ids.device)
+        tokens = self.model.encode_joint(image, self.model.text_embedding(ids), ids != PAD, first)
+        return self.model.matching(tokens[:, 0])

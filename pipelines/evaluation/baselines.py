@@ -39,7 +39,7 @@ def baselines_stage(
         BaselinesConfig(evaluation.seed, evaluation.limit, tuple(measured)),
         {**{role: sources[role] for role in sorted(roles)}, **words},
         version=4,
-        resources=Resources(num_cpus=1.0),
+        resources=Resources(num_cpus=1.0, gives_way=True),
         code=("momo.evaluation", "pipelines.evaluation"),
     )
 

@@ -59,7 +59,9 @@ class _Making:
 
     @property
     def on_model(self) -> Resources:
-        return Resources(num_cpus=self.evaluation.cpus, num_gpus=self.evaluation.gpus)
+        return Resources(
+            num_cpus=self.evaluation.cpus, num_gpus=self.evaluation.gpus, gives_way=True
+        )
 
     def features(self, data: DataSet, place: DataSetPlace) -> Stage:
         """Computed once for all protocols on the data set."""
@@ -85,7 +87,8 @@ class _Making:
         name = f"{task.node}-{self.tag}"
         config = protocol_named(task.protocol).planned(task, place, self.evaluation)
         if features is not None:
-            inputs, cpus = {"features": features}, Resources(num_cpus=self.evaluation.cpus)
+            inputs = {"features": features}
+            cpus = Resources(num_cpus=self.evaluation.cpus, gives_way=True)
             return Stage(
                 name, run.on_features, config, inputs, version=2, resources=cpus, code=_CODE
             )

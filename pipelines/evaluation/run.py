@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from momo_platform.memory import keep_freed_memory
 from momo_platform.stages import Artifact, Context, UserError, by_role
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
@@ -85,6 +86,7 @@ def _start(
     from pipelines.evaluation.features import load_place
 
     torch.set_num_threads(config.threads)
+    keep_freed_memory()
     try:
         items = load_place(config.place, data)
     except UserError as error:  # its digest changes when it is mended

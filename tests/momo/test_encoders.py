@@ -13,12 +13,13 @@ from pretend_cuda import cuda_device
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import momo
+from momo.embeddings import normalise_pixels
 from momo.evaluation.encoder import pool_cells
 from momo.evaluation.finetune import Examples, FineTuneConfig, FineTuned, fine_tune
 from momo.evaluation.heads import masked_words, matching_scores, mismatched
 from momo.evaluation.load import load_encoder
 from momo.evaluation.momo_encoder import MoMoEncoder, MoMoTrunk
-from momo.model import mean_of_tokens
+from momo.model import build_model, mean_of_tokens
 from momo.tokenizer import encode_pairs, train_wordpiece
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(60))]
@@ -417,3 +418,18 @@ def test_a_copy_is_trained(model):
     trunk = MoMoTrunk(model)
     classifier = FineTuned(trunk, 2, 0.0)
     assert classifier.trunk is not trunk
+
+
+def test_of_pairs_the_last_block_makes_the_tokens_that_are_read_alone():
+    model = build_model(CONFIG).eval()
+    trunk, encoder = MoMoTrunk(model), MoMoEncoder(model)
+    side = CONFIG.image_size
+    pixels = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8)
+    ids = torch.tensor([[2, 7, 8, 9, 3], [2, 6, 3, 0, 0], [2, 11, 12, 3, 0]])
+    mask = ids != 0
+    with torch.no_grad():
+        image, text = model.encode_pair(normalise_pixels(pixels), ids, mask)
+        whole = torch.cat([image[:, 0], mean_of_tokens(text, mask)], dim=1)
+        torch.testing.assert_close(trunk(ids, pixels), whole, rtol=1e-4, atol=1e-5)
+        match = model.matching(image[:, 0])
+        torch.testing.assert_close(encoder._match(pixels, ids), match, rtol=1e-4, atol=1e-5)

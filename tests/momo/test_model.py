@@ -7,7 +7,13 @@ import torch
 from making_batches import CONFIG, make_batch
 
 from momo.config import SIZES, ModelConfig
-from momo.embeddings import patchify, take_tokens, unpatchify
+from momo.embeddings import (
+    normalise_pixels,
+    normalised_patches,
+    patchify,
+    take_tokens,
+    unpatchify,
+)
 from momo.model import MoMo, build_model, encoder_parameters
 from momo.packing import lay_out
 
@@ -21,6 +27,13 @@ def test_parameter_counts(size, millions):
 
 def test_demo_has_about_one_and_a_half_million_parameters():
     assert 1.3e6 < sum(p.numel() for p in MoMo(SIZES["demo"]).parameters()) < 1.8e6
+
+
+def test_patches_of_bytes_are_those_of_normalised_pictures():
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    found = normalised_patches(pixels, 8)
+    assert found.is_contiguous()
+    assert torch.equal(found, patchify(normalise_pixels(pixels), 8))
 
 
 def test_patchify_is_undone_and_matches_a_convolution_of_the_timm_layout():

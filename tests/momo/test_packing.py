@@ -176,6 +176,23 @@ def test_attention_of_runs_and_padded_agree_on_unequal_queries():
     )
 
 
+def test_runs_of_equal_keys_are_divided_where_queries_differ():
+    generator = torch.Generator().manual_seed(0)
+    lengths, asked = torch.tensor([3, 3, 3, 2, 2]), torch.tensor([1, 1, 2, 1, 2])
+
+    def sequences(counts, runs):
+        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
+        return Sequences(offsets, int(counts.max()), runs)
+
+    query = torch.randn(7, 2, 4, generator=generator)
+    key, value = (torch.randn(13, 2, 4, generator=generator) for _ in range(2))
+    queries = sequences(asked, ((2, 1), (1, 2), (1, 1), (1, 2)))
+    keys = sequences(lengths, ((3, 3), (2, 2)))
+    torch.testing.assert_close(
+        attend(query, key, value, queries, keys), attend_padded(query, key, value, queries, keys)
+    )
+
+
 def test_half_of_the_tokens_were_padding_and_are_not_computed():
     task = task_in("runs", TaskConfig(modalities=("text",)))
     batch = make_batch("text", rows=9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from typing import Any
 
 MACHINE = "machine"
@@ -9,11 +11,11 @@ MACHINE = "machine"
 
 
 class Board:
-    """Lives in one Ray actor a run. Plain values only."""
+    """Lives in one Ray actor a run, whose calls share an event loop. Plain values only."""
 
     def __init__(self) -> None:
         self._progress: dict[str, dict[str, Any]] = {}
-        self._announced: set[str] = set()
+        self._announced: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     def report(self, stage: str, values: dict[str, Any]) -> None:
         self._progress.setdefault(stage, {}).update(values)
@@ -25,10 +27,11 @@ class Board:
 
     def announce(self, stage: str) -> None:
         """The stage's inputs are all there."""
-        self._announced.add(stage)
+        self._announced[stage].set()
 
-    def is_announced(self, stage: str) -> bool:
-        return stage in self._announced
+    async def announced(self, stage: str) -> None:
+        """Ends once they are: whoever asks again and again takes time from those who compute."""
+        await self._announced[stage].wait()
 
 
 class Reporter:

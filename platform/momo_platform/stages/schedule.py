@@ -38,7 +38,8 @@ class Schedule:
             for upstream in status.entry.stage.inputs.values():
                 self._dependants[upstream.name].append(name)
         self._candidates = {n: None for n, s in self.statuses.items() if s.state == "queued"}
-        self._later: set[str] = set()
+        self._later: dict[str, None] = {}  # in the order in which they came
+        self._needed_by: dict[str, frozenset[str]] = {}
         self.open = len(self._candidates)
 
     def __iter__(self) -> Iterator[StageStatus]:
@@ -53,11 +54,11 @@ class Schedule:
 
     def look_again(self, status: StageStatus) -> None:
         """In the next round, whatever its inputs do."""
-        self._later.add(status.entry.name)
+        self._later[status.entry.name] = None
 
     def begin_round(self) -> None:
         """What waited until now is worth a look again."""
-        self._candidates.update(dict.fromkeys(self._later))
+        self._candidates.update(self._later)
         self._later.clear()
 
     def next_candidate(self) -> StageStatus | None:
@@ -91,9 +92,12 @@ class Schedule:
             return "drop"
         if not self._is_due(status, inputs):
             return None
-        if complete:
-            return "start"
         resources = status.entry.stage.resources
+        if complete:
+            if resources.gives_way and self._slows_training(status, cpus):
+                self.look_again(status)
+                return None
+            return "start"
         if not resources.early_start:
             return None
         # All missing inputs are being made, and the cluster has room for this stage too.
@@ -102,6 +106,36 @@ class Schedule:
             return "start early"
         self.look_again(status)
         return None
+
+    def _slows_training(self, status: StageStatus, cpus: float) -> bool:
+        """Whether a training on processors runs, or is still to come, whose workers have no
+        processor left where this stage runs, too. A worker keeps a whole one busy, whatever share
+        of it the stage asks for."""
+        behind = self._all_dependants(status.entry.name)
+        trained = 0.0
+        for other in self:
+            needs = other.entry.stage.resources
+            if other.state in FINISHED or other.state == "leased" or other.entry.name in behind:
+                continue
+            if needs.workers and not needs.worker_gpus:
+                trained = max(trained, needs.workers * max(1.0, needs.worker_cpus))
+        if not trained:
+            return False
+        active = [s.entry.stage.resources for s in self if s.state in ("running", "starting")]
+        beside = sum(r.total.get("CPU", 0.0) + r.data_cpus for r in active if not r.workers)
+        own = status.entry.stage.resources.total.get("CPU", 0.0)
+        return trained + beside + own > cpus
+
+    def _all_dependants(self, name: str) -> frozenset[str]:
+        """What needs a stage's artifact, directly or not."""
+        if name not in self._needed_by:
+            found, waiting = set[str](), [name]
+            while waiting:
+                new = [n for n in self._dependants[waiting.pop()] if n not in found]
+                found.update(new)
+                waiting += new
+            self._needed_by[name] = frozenset(found)
+        return self._needed_by[name]
 
     def _inputs(self, status: StageStatus) -> list[StageStatus]:
         return [self.statuses[s.name] for s in status.entry.stage.inputs.values()]

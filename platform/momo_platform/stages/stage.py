@@ -25,7 +25,9 @@ class Resources:
     `num_cpus` and `num_gpus` are what the stage's own task takes; `workers`, `worker_cpus`,
     `worker_gpus` are what the training workers that it starts take. `early_start` lets the executor
     start the stage's processes while its inputs are still being made: the stage then waits for them
-    inside. `data_cpus` is what the Ray Data tasks that it starts need at least.
+    inside. `data_cpus` is what the Ray Data tasks that it starts need at least. One that
+    `gives_way` waits for trainings that compute on the cluster's processors, where it would take
+    one from them: nothing that is waited for needs it.
     """
 
     num_cpus: float = 0.0
@@ -35,6 +37,7 @@ class Resources:
     worker_gpus: float = 0.0
     early_start: bool = False
     data_cpus: float = 0.0
+    gives_way: bool = False
 
     @property
     def total(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from momo_platform.stages.begun import note_begin
 from momo_platform.stages.board import MACHINE
@@ -85,10 +85,8 @@ class InputResolver:
     def __call__(self) -> Mapping[str, Artifact]:
         import ray
 
-        while self._wait and not cast(
-            "bool", ray.get(self._board.is_announced.remote(self._spec.name))
-        ):
-            time.sleep(0.1)
+        if self._wait:
+            ray.get(self._board.announced.remote(self._spec.name))
         return LazyArtifacts(self._spec.inputs, open_storage(self._spec.storage))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
+from momo_platform.memory import keep_freed_memory
 from momo_platform.ray_internals import worker_group_callback
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders
@@ -82,6 +83,8 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
         near = cores_near(pci_address(get_device()))
         pin_cores(near, context.get_local_rank(), workers_here, split=scaling.pin_cores)
     torch.set_num_threads(scaling.threads_per_worker or cores)
+    if get_device().type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(spec.train.seed)
     inputs = spec.resolve_inputs()
     started = time.perf_counter()  # the wall clock may be set meanwhile
