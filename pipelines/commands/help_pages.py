@@ -75,6 +75,8 @@ EVALUATE = ShortHelp(
             "--tasks NAME …": "suites, task names or patterns; own tasks as NAME=PLACE[:PROTOCOL], "
             "probe, fine-tune, zero-shot, retrieval or vqa; auto: what fits the sources",
             **_SOURCES,
+            "--preset NAME": "whose own tasks these are, without sources: demo, smoke or icons",
+            "--budget NAME": "of preset icons the one that the model was trained in",
             "--data FOLDER": "where public data sets lie",
             "--against PLACE …": "[NAME=]earlier reports to compare with; or flava-paper",
             "--list": "show every task and end",
