@@ -50,7 +50,7 @@ def _named(modality: ModalityData, options: SourceOptions) -> list[SourceConfig]
         if times > 1:
             raise UserError(f"{option}: {place} is named twice; name it once, with a weight")
     own = [place for place, _ in places if place not in BUNDLES]
-    bundled = {p: BUNDLES[p].sources_of(modality.name) for p, _ in places if p in BUNDLES}
+    bundled = _bundled(modality.name, [place for place, _ in places if place in BUNDLES])
     if not own and len(bundled) == 1:
         (name,) = bundled
         raise UserError(f"{option} {name}: {BUNDLES[name].title} alone have weights of their own")
@@ -68,3 +68,16 @@ def _named(modality: ModalityData, options: SourceOptions) -> list[SourceConfig]
         else:
             found.append(SourceConfig(next(names), place, "", weight, options.licence))
     return found
+
+
+def _bundled(modality: str, named: list[str]) -> dict[str, tuple[SourceConfig, ...]]:
+    """Sources by bundle; what several bundles call the same has its bundle's name before it."""
+    found = {name: BUNDLES[name].sources_of(modality) for name in named}
+    times = Counter(source.name for sources in found.values() for source in sources)
+    return {
+        bundle: tuple(
+            replace(source, name=f"{bundle}-{source.name}") if times[source.name] > 1 else source
+            for source in sources
+        )
+        for bundle, sources in found.items()
+    }

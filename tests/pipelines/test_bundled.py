@@ -44,6 +44,13 @@ def test_a_source_may_be_a_bundles_beside_anothers(tmp_path):
     prepared, own = prepared_rows(replace(config.sources, given={"pair": both}))
     assert own == {"pair"}
     assert {*prepared["pair"].inputs} == {"corpora", "corpora-icons"}
+    # Both have Wikipedia and reviews: these are told apart by their bundles.
+    texts = SourceOptions(source=("demo", "icons", str(tmp_path / "own.txt")))
+    (tmp_path / "own.txt").write_text("a line of twenty characters or more\n")
+    prepared, _ = prepared_rows(replace(config.sources, given={"text": texts}))
+    names = [source.name for source in prepared["text"].config.sources]
+    assert {"demo-reviews", "icons-reviews", "wordnet", "own"} <= {*names}
+    assert len({*names}) == len(names)
 
 
 @pytest.mark.parametrize(
