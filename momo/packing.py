@@ -258,14 +258,13 @@ def lay_out_pairs(
     """
     device, longest = texts.start.device, texts.sequences.longest
     true, pairs, unknown = texts.start.shape[0], len(text_rows), len(text_rows) - len(known)
-    lengths = texts.lengths[text_rows]
-    room, whole = lengths, image_length + lengths
+    room = lengths = texts.lengths[text_rows]
+    whole = image_length + lengths
     if unknown:
         room = torch.cat([lengths[: len(known)], lengths.new_full((unknown,), longest)])
     word_start = torch.searchsorted(words.row, torch.arange(true + 1, device=device))
     asked = torch.ones_like(lengths)
     asked[:true] = pictures_wanted + word_start.diff()
-
     order = torch.arange(pairs, device=device)
     if group:
         order = (lengths * (image_length + longest + 1) + asked).argsort(stable=True)
@@ -288,8 +287,7 @@ def lay_out_pairs(
     runs = runs_of(whole[order]) if group else None
     sequences = Sequences(keys, image_length + longest, runs)
     if class_attention:
-        left = runs and tuple((rows, length - 1) for rows, length in runs)
-        sequences = sequences.hiding(start, total, left)
+        sequences = sequences.hiding(start, total, runs and tuple((n, t - 1) for n, t in runs))
     return JointLayout(
         source,
         sequences,
