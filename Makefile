@@ -7,7 +7,7 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup demo test test-slow lint format bench bench-gpu dashboard serve cluster-check cluster-env clean help
+.PHONY: setup demo icons test test-slow lint format bench bench-gpu dashboard serve cluster-check cluster-env clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ —/'
@@ -20,6 +20,9 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup.sh
 
 demo: $(STAMP)   ## the whole job on a laptop: three training stages, evaluation, report
 	@$(BIN)/python pipelines/full.py --preset demo $(ARGS)
+
+icons: $(STAMP)  ## the same on 60,000 icons, within an hour on two cores (ARGS="--budget evening")
+	@$(BIN)/python pipelines/full.py --preset icons --budget hour $(ARGS)
 
 test: $(STAMP)   ## the tests, one full smoke run through Ray included
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

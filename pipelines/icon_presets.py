@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from momo.config import SIZES, ModelConfig, TaskConfig
 from momo_platform.stages import UserError
@@ -24,7 +25,7 @@ from momo_platform.training.config import (
 from pipelines.config import EvaluationConfig, PipelineConfig, TrainingStage
 from pipelines.icons.corpora import IconCorpora
 
-_DECODER = {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4}
+_DECODER: dict[str, Any] = {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4}
 ICON_SIZES: Mapping[str, ModelConfig] = {
     "tiny": SIZES["demo"],  # 1.6M parameters
     "mini": ModelConfig(width=320, depth=8, heads=5, embed_dim=256, **_DECODER),  # 12M
@@ -57,7 +58,7 @@ _SMALL_BATCHES = ({"image": 256}, {"image": 128, "text": 64}, {"text": 32, "pair
 _LARGE_BATCHES = ({"image": 2048}, {"image": 1024, "text": 512}, {"text": 256, "pair": 2048})
 BUDGETS: Mapping[str, TimeBudget] = {
     "hour": TimeBudget(
-        (1600, 1200, 1100),
+        (1600, 1200, 1800),
         _CORES,
         _SMALL_BATCHES,
         (2e-3, 5e-4, 1.5e-3),
@@ -67,7 +68,7 @@ BUDGETS: Mapping[str, TimeBudget] = {
         checkpoint_every=100,
     ),
     "evening": TimeBudget(
-        (4500, 3500, 3400),
+        (4500, 3500, 6200),
         _CORES,
         _SMALL_BATCHES,
         (2e-3, 5e-4, 1.5e-3),

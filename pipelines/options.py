@@ -110,8 +110,18 @@ def parse(arguments: Sequence[str]) -> PipelineConfig:
         default=default,
         prog="momo train",
         description=f"{ABOUT}\nDefaults are those of preset {name} "
-        f"(--preset {{{','.join(PRESETS)}}}).",
+        f"(--preset {{{','.join(PRESETS)}}}). {_told_choices()}",
         config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _told_choices() -> str:
+    """For `--help-all`, since no field of the config has them."""
+    return " ".join(
+        f"Preset {preset} also takes "
+        + " and ".join(f"--{option} {{{','.join(names)}}}" for option, names in of.items())
+        + "."
+        for preset, of in CHOICES.items()
     )
 
 

@@ -45,7 +45,7 @@ def family_of(style: str) -> str:
 
 
 @dataclass(frozen=True)
-class Picture:
+class IconPicture:
     """An icon with what it shows. `split`: train, valid or test, that of its concept in all sets;
     `keys`: identities of all its names' concepts."""
 
@@ -61,7 +61,7 @@ class Picture:
         return hashlib.sha256(self.svg).digest()
 
 
-def pictures_of(data: Mapping[str, Any], seed: int, reasons: Counter[str]) -> Iterator[Picture]:
+def pictures_of(data: Mapping[str, Any], seed: int, reasons: Counter[str]) -> Iterator[IconPicture]:
     """Of a set's file, those whose names say something; `reasons` counts the others."""
     prefixes = tuple(data.get("prefixes") or ())
     icons = [*icons_of(data, reasons)]
@@ -76,7 +76,7 @@ def pictures_of(data: Mapping[str, Any], seed: int, reasons: Counter[str]) -> It
 
 def _picture(
     icon: Icon, endings: frozenset[str], prefixes: Sequence[str], seed: int
-) -> Picture | str:
+) -> IconPicture | str:
     captions = dict.fromkeys(caption_of(name, endings, prefixes) for name in icon.names)
     concepts = [folded(name, prefixes) for name in icon.names]
     words = {word for name in icon.names for word in words_of(name)}
@@ -89,10 +89,10 @@ def _picture(
         return "its names fall into several parts"
     named = tuple(caption for caption in captions if is_named(caption))[:MOST_CAPTIONS]
     keys = frozenset(map(identity, concepts))
-    return Picture(icon.style, icon.svg, named, concepts[0], splits.pop(), keys)
+    return IconPicture(icon.style, icon.svg, named, concepts[0], splits.pop(), keys)
 
 
-def emoji_of(data: Mapping[str, Any]) -> Iterator[Picture]:
+def emoji_of(data: Mapping[str, Any]) -> Iterator[IconPicture]:
     """Of a set of emoji, without flags, keycaps and the skin tones' variants; nothing of it is
     trained on, so that its split is test."""
     for icon in icons_of(data, Counter()):
@@ -103,7 +103,7 @@ def emoji_of(data: Mapping[str, Any]) -> Iterator[Picture]:
         concept = folded(name)
         if is_named(concept) and "keycap" not in words:
             keys = frozenset((identity(concept),))
-            yield Picture(icon.style, icon.svg, (words,), concept, "test", keys)
+            yield IconPicture(icon.style, icon.svg, (words,), concept, "test", keys)
 
 
 def brands_in(names: Iterable[str]) -> set[str]:
@@ -111,7 +111,7 @@ def brands_in(names: Iterable[str]) -> set[str]:
     return {"".join(words_of(name)) for name in names}
 
 
-def is_brand(picture: Picture, brands: set[str], words: set[str]) -> bool:
+def is_brand(picture: IconPicture, brands: set[str], words: set[str]) -> bool:
     """Whether its name is a logo's and has a word that no dictionary knows."""
     parts = words_of(picture.captions[0])
     return "".join(parts) in brands and not all(
@@ -120,26 +120,26 @@ def is_brand(picture: Picture, brands: set[str], words: set[str]) -> bool:
 
 
 @dataclass
-class Chosen:
+class IconChoice:
     """`pairs`: what is trained on and held out; `named`, `retrieval`: pictures of the tasks;
     `left_out`: reason → pictures."""
 
-    pairs: list[Picture] = field(default_factory=list)
-    named: list[Picture] = field(default_factory=list)
-    retrieval: list[Picture] = field(default_factory=list)
+    pairs: list[IconPicture] = field(default_factory=list)
+    named: list[IconPicture] = field(default_factory=list)
+    retrieval: list[IconPicture] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 def choose_pictures(
-    pictures: Sequence[Picture],
+    pictures: Sequence[IconPicture],
     *,
     seed: int,
     most: int,
     in_a_set: int,
     least_sets: int,
     tested: int,
-    unseen: Iterable[Picture] = (),
-) -> Chosen:
+    unseen: Iterable[IconPicture] = (),
+) -> IconChoice:
     """Which pictures are for what.
 
     Of a concept at most `in_a_set` of one set are kept (0: all), and concepts that at least
@@ -147,7 +147,7 @@ def choose_pictures(
     train on (0: all) and a tenth as many to test with. `tested`: concepts of each task at most.
     What looks to the byte like a held-out picture or an `unseen` one is not trained on.
     """
-    chosen = Chosen()
+    chosen = IconChoice()
     concepts = _by_concept(pictures, seed, in_a_set, chosen.left_out)
     sets = {concept: {p.style for p in found} for concept, found in concepts.items()}
     order = sorted(concepts, key=lambda c: (position(seed, c, "order"), c))
@@ -161,7 +161,7 @@ def choose_pictures(
     ]
     first = [c for c in kept if c in set(held_out[:tested])]
     rest = [c for c in kept if c not in set(first)]
-    parts: dict[str, list[Picture]] = {"train": [], "valid": [], "test": []}
+    parts: dict[str, list[IconPicture]] = {"train": [], "valid": [], "test": []}
     shares = {"train": most, "valid": most // 50, "test": most // 10}
     for concept in (*first, *rest):
         found, split = kept[concept], kept[concept][0].split
@@ -180,10 +180,10 @@ def choose_pictures(
 
 
 def _by_concept(
-    pictures: Sequence[Picture], seed: int, in_a_set: int, left_out: Counter[str]
-) -> dict[str, list[Picture]]:
+    pictures: Sequence[IconPicture], seed: int, in_a_set: int, left_out: Counter[str]
+) -> dict[str, list[IconPicture]]:
     """Each picture once, its captions joined with those of its copies; by concept."""
-    once: dict[bytes, Picture] = {}
+    once: dict[bytes, IconPicture] = {}
     for picture in pictures:
         digest = picture.digest
         if (before := once.get(digest)) is None:
@@ -196,11 +196,11 @@ def _by_concept(
             once[digest] = replace(before, captions=captions[:MOST_CAPTIONS], keys=keys)
         elif _rank(picture) < _rank(before):
             once[digest] = picture  # what is held out anywhere is not trained on
-    concepts: defaultdict[str, defaultdict[str, list[Picture]]]
+    concepts: defaultdict[str, defaultdict[str, list[IconPicture]]]
     concepts = defaultdict(lambda: defaultdict(list))
     for picture in once.values():
         concepts[picture.concept][picture.style].append(picture)
-    found: dict[str, list[Picture]] = {}
+    found: dict[str, list[IconPicture]] = {}
     for concept, of_sets in concepts.items():
         found[concept] = []
         for same in of_sets.values():
@@ -211,7 +211,7 @@ def _by_concept(
     return found
 
 
-def _rank(picture: Picture) -> int:
+def _rank(picture: IconPicture) -> int:
     return ("test", "valid", "train").index(picture.split)
 
 
@@ -221,8 +221,8 @@ def _distinct(concepts: Iterable[str]) -> list[str]:
 
 
 def _without_named(
-    training: Sequence[Picture], seed: int, tested: int
-) -> tuple[list[Picture], list[Picture]]:
+    training: Sequence[IconPicture], seed: int, tested: int
+) -> tuple[list[IconPicture], list[IconPicture]]:
     """The training's pictures without those of the naming task, and these: of each of its concepts
     one, whose family of sets is left out of that concept's training, which has two others."""
     families: defaultdict[str, set[str]] = defaultdict(set)
@@ -243,8 +243,8 @@ def _without_named(
 
 
 def _without(
-    held: Sequence[Picture], training: Sequence[Picture], left_out: Counter[str]
-) -> list[Picture]:
+    held: Sequence[IconPicture], training: Sequence[IconPicture], left_out: Counter[str]
+) -> list[IconPicture]:
     """Training pictures whose bytes are no held-out picture's, be they of another concept."""
     known = {picture.digest for picture in held}
     kept = [picture for picture in training if picture.digest not in known]
@@ -253,15 +253,15 @@ def _without(
 
 
 def styles_of(
-    pairs: Sequence[Picture],
+    pairs: Sequence[IconPicture],
     seed: int,
     styles: int = 40,
     counts: tuple[int, int, int] = (100, 25, 75),
-) -> list[Picture]:
+) -> list[IconPicture]:
     """Pictures of the commonest styles, `counts` of each to train, validate and test with; split by
     concept, as all are."""
     common = [s for s, _ in Counter(p.style for p in pairs).most_common(styles)]
-    by: defaultdict[tuple[str, str], list[Picture]] = defaultdict(list)
+    by: defaultdict[tuple[str, str], list[IconPicture]] = defaultdict(list)
     for picture in pairs:
         by[picture.style, picture.split].append(picture)
     return [

