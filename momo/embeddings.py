@@ -127,10 +127,12 @@ class TextEmbedding(nn.Module):
         self.modality = nn.Parameter(torch.zeros(1, 1, config.width))
         norm = nn.LayerNorm(config.width, eps=BERT_EPS) if config.text_norm else None
         self.norm: nn.LayerNorm | None = norm
+        self.std = 1.0 if config.text_init == "unit" else 0.02
 
     def reset(self) -> None:
-        for parameter in (self.words.weight, self.positions, self.modality):
-            nn.init.normal_(parameter, std=0.02)
+        for parameter in (self.words.weight, self.positions):
+            nn.init.normal_(parameter, std=self.std)
+        nn.init.normal_(self.modality, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
         """`ids` [B, T] int64 → [B, T, D]. Raises `ValueError` beyond the learned positions."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from momo.block import MLP
 from momo.model import MoMo
 
 _MOST = 127
@@ -37,14 +38,19 @@ def _in_int8(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Int8Linear(nn.Module):
-    """What `linear` computes, in int8: inputs and outputs are float32. It can't be trained."""
+    """What `linear` computes, in int8: inputs and outputs are float32. It can't be trained.
+
+    `gelu`: what comes behind the layer, done to each part while the processor still holds it, which
+    is three times as fast as to the whole.
+    """
 
     weight: Tensor
     scale: Tensor
     bias: Tensor
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, gelu: nn.GELU | None = None) -> None:
         super().__init__()
+        self.approximate = None if gelu is None else gelu.approximate
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight, scale = _in_int8(linear.weight.detach().float())
         self.register_buffer("weight", weight)
@@ -61,6 +67,8 @@ class Int8Linear(nn.Module):
             codes, scale = _in_int8(part)
             product = self._product(codes).mul_(self.scale)
             torch.addcmul(self.bias, product, scale, out=result)
+            if self.approximate is not None:
+                torch.ops.aten.gelu_(result, approximate=self.approximate)
         return out.view(*x.shape[:-1], self.out_features)
 
     def _product(self, codes: Tensor) -> Tensor:
@@ -77,6 +85,9 @@ def keep_blocks_in_int8(model: nn.Module) -> None:
     for encoder in [part for part in model.modules() if isinstance(part, MoMo)]:
         for block in encoder.encoder_blocks():
             for part in block.modules():
+                if isinstance(part, MLP) and type(part.act) is nn.GELU:
+                    setattr(part, "fc1", Int8Linear(part.fc1, part.act))  # noqa: B010 - another class
+                    part.act = nn.Identity()
                 for name, layer in list(part.named_children()):
                     if type(layer) is nn.Linear:
                         setattr(part, name, Int8Linear(layer))

@@ -82,10 +82,12 @@ class MoMo(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def reset(self) -> None:
-        """Initialise what every model has: linear layers as `config.linear_init` says, 0.02 normal
-        for embeddings."""
+        """Initialise what every model has: linear layers as `config.linear_init` says, words and
+        their positions as `config.text_init` does, 0.02 normal for other embeddings."""
         self._reset_layers(self)
         nn.init.zeros_(self.word_head.bias)
+        if self.config.text_init == "unit":  # the words are its output too: logits of size 1
+            nn.init.constant_(self.word_head.norm.weight, self.config.width**-0.5)
         for part in (
             self.image_embedding,
             self.text_embedding,

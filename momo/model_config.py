@@ -29,7 +29,10 @@ class ModelConfig:
     `tower_depth` 0 is MoMo: all layers shared. Above 0, for ablations, it is FLAVA's topology
     (arXiv 2112.04482): pictures and texts go through that many layers of their own, pairs through
     both towers and then through `depth` layers more. `linear_init`: how linear layers are drawn,
-    Xavier uniform as in MAE, or normal of 0.02 as in BERT.
+    Xavier uniform as in MAE, or normal of 0.02 as in BERT. `text_init`: how words and their
+    positions are drawn, normal of 0.02 as in BERT, or `unit`, of 1, the size that patches with
+    their positions have: what layers drawn by Xavier add is of that size too, and a token of 0.02
+    without BERT's norm behind it is lost in it.
 
     The last fields are for starting from other people's weights, which `momo.initialise` checks.
     `activation` of the blocks' MLP and `norm_eps`, added to the variance by their norms: as the
@@ -54,6 +57,7 @@ class ModelConfig:
     embed_dim: int = 128
     tower_depth: int = 0
     linear_init: Literal["xavier", "normal"] = "xavier"
+    text_init: Literal["normal", "unit"] = absent_at("normal")
     activation: Activation = absent_at("gelu")
     norm_eps: float = absent_at(1e-6)
     image_norm: bool = absent_at(False)
@@ -68,6 +72,8 @@ class ModelConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)}: give at least {least}")
         if self.linear_init not in ("xavier", "normal"):
             raise ValueError(f"model.linear_init={self.linear_init!r}: give xavier or normal")
+        if self.text_init not in ("normal", "unit"):
+            raise ValueError(f"model.text_init={self.text_init!r}: give normal or unit")
         if self.activation not in get_args(Activation):
             known = ", ".join(get_args(Activation))
             raise ValueError(f"model.activation={self.activation!r}: give {known}")

@@ -96,6 +96,9 @@ class EvaluationConfig:
     """Suites or patterns of task names (`momo evaluate --list` shows them), tasks of your
     own as NAME=FOLDER_OR_TABLE[:PROTOCOL], or auto: own/… for each source of your own, the demo's
     or the icons' tasks for the corpora that are theirs."""
+    untrained: bool = True
+    """Measure the model before any training, too, by the protocols of all tasks that have a trivial
+    baseline: fine-tunings again from random weights."""
     save_classifiers: bool = False
     """Keep every fine-tuned model with its classes, as `classifier/` in its task's artifact."""
     data: str = field(default="", metadata=MECHANICS)

@@ -36,6 +36,7 @@ from pipelines.commands.short_help import for_parser, help_asked
 from pipelines.config import (
     EvaluationConfig,
     PictureOptions,
+    PipelineConfig,
     RunOptions,
     SourceOptions,
     no_sources,
@@ -44,13 +45,14 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite, check_unique
 from pipelines.evaluation.scores import read_run
 from pipelines.evaluation.tasks import TASKS
+from pipelines.evaluation.untrained import UNTRAINED, UntrainedConfig, untrained_suite
 from pipelines.full import command_line, execute_plan
 from pipelines.given_model import given_model
 from pipelines.graph.corpora import prepared_rows
-from pipelines.graph.evaluation import Chosen, choose_tasks
+from pipelines.graph.evaluation import choose_tasks
 from pipelines.modalities import MODALITIES
 from pipelines.option_names import with_whole_names
-from pipelines.presets import PRESETS
+from pipelines.presets import CHOICES, PRESETS
 from pipelines.report.comparison import ComparisonConfig, run_comparison
 
 _SMALL = 256  # wide: such models are trained in minutes and want larger steps
@@ -74,7 +76,10 @@ class EvaluateOptions:
     against: tuple[str, ...] = ()
     """[NAME=]PLACE of earlier results; or flava-paper."""
     preset: str = "demo"
-    """Whose corpora the demo's tasks come from."""
+    """Whose corpora the demo's and the icons' tasks come from."""
+    budget: str = ""
+    """Of preset icons the budget that the model was trained in (hour, evening, gpu): they leave
+    different pictures out of training."""
     limit: int = 0
     """Use so many examples of each part at most, for a quick look; 0: all."""
     learning_rate: float | None = None
@@ -102,10 +107,7 @@ class EvaluateOptions:
             raise UserError(f"--learning-rate {self.learning_rate}: give more than 0, below 1")
         if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
             raise UserError(f"--layer-decay {self.layer_decay}: give more than 0, at most 1")
-        if self.preset not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
-        base = PRESETS[self.preset]().evaluation
+        base = self.chosen_preset().evaluation
         small = width <= _SMALL
         rate, decay = (1e-3, 1.0) if small else (5e-5, 0.75)
         rate = rate if self.learning_rate is None else self.learning_rate
@@ -124,6 +126,17 @@ class EvaluateOptions:
             gpus=self.gpus,
             precision=self.precision,
         )
+
+    def chosen_preset(self) -> PipelineConfig:
+        """Raises UserError for a preset or a budget that there is not."""
+        if self.preset not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
+        if not self.budget:
+            return PRESETS[self.preset]()
+        if "budget" not in CHOICES.get(self.preset, ()):
+            raise UserError(f"--budget {self.budget}: preset {self.preset} has none to choose")
+        return PRESETS[self.preset](budget=self.budget)
 
 
 def _width(folder: Path) -> int:
@@ -150,19 +163,24 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     if not options.model:
         raise UserError("--model: give at least one model's folder, e.g. runs/latest/model")
     options.evaluation()
-    preset = PRESETS[options.preset]()
+    preset = options.chosen_preset()
     sources = replace(preset.sources, given=options.corpora, picture=options.picture)
     prepared, own = prepared_rows(sources)
     chosen = choose_tasks(options.tasks, sources, prepared, own, () if own else MODALITIES)
     models = [given_model(m) for m in options.model]
-    check_unique([n for n, _ in models], "two models are named {}: write --model NAME=PATH")
+    names = [UNTRAINED, *(n for n, _ in models)]
+    check_unique(names, "two models are named {}: write --model NAME=PATH")
     suites: dict[str, Suite] = {}
     for name, model in models:
         evaluation = options.evaluation(_width(Path(model.config.path)))
         suites[name] = build_suite(model, name, chosen.tasks, evaluation, chosen.sources)
     inputs = {n: stage for suite in suites.values() for n, stage in suite.stages.items()}
-    evaluation = options.evaluation(preset.model.width)
-    if (baselines := _baselines(evaluation, chosen, [m for _, m in models])) is not None:
+    shape, words = _first_momo([m for _, m in models])
+    evaluation = options.evaluation((shape.model if shape else preset.model).width)
+    untrained = untrained_suite(chosen.tasks, evaluation, chosen.sources, shape, words)
+    inputs |= untrained.stages
+    baselines = baselines_stage(chosen.tasks, evaluation, chosen.sources, words)
+    if baselines is not None:
         inputs["baselines"] = baselines
     comparison = Stage(
         "comparison",
@@ -172,6 +190,7 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
             {n: s.missing for n, s in suites.items()},
             _others(options.against),
             chosen.given,
+            untrained.names,
             command,
         ),
         inputs,
@@ -180,17 +199,13 @@ def build_graph(options: EvaluateOptions, command: str = "") -> dict[str, Stage]
     return {stage.name: stage for stage in all_stages([*(m for _, m in models), comparison])}
 
 
-def _baselines(
-    evaluation: EvaluationConfig, chosen: Chosen, models: Sequence[Stage]
-) -> Stage | None:
-    """Of trivial methods, and of the first MoMo among the models as it is before any training."""
-    shape, words = None, {}
+def _first_momo(models: Sequence[Stage]) -> tuple[UntrainedConfig | None, dict[str, Stage]]:
+    """The first MoMo among the models as it is before any training, and what has its words."""
     for model in models:
         file = Path(model.config.path) / "config.json"
         if fields := json.loads(file.read_text(encoding="utf-8")).get("model"):
-            shape, words = ModelConfig(**fields), {"model": model}
-            break
-    return baselines_stage(chosen.tasks, evaluation, chosen.sources, shape, words)
+            return UntrainedConfig(ModelConfig(**fields), 0), {"model": model}
+    return None, {}
 
 
 def show_tasks() -> None:

@@ -43,14 +43,19 @@ def serve_config(config: Manifest) -> dict[str, Any]:
 
 
 def options_of(config: Manifest) -> ServeOptions:
-    """The application's `args`, as it takes them. Raises UserError for what it would refuse: a name
-    that there is not, or a wrong value."""
+    """The application's `args`, as it takes them. Raises UserError for what it would refuse, a name
+    that there is not or a wrong value, and for replicas without a CPU."""
     given = serve_config(config)["applications"][0].get("args") or {}
     try:
         options = options_of_app(given)
-        return replace(options, max_replicas=config_elsewhere(options).max_replicas)
+        options = replace(options, max_replicas=config_elsewhere(options).max_replicas)
+        if not options.cpus:
+            raise UserError(
+                "cpus: 0: all replicas could come to lie in one pod, or on the head; give 1 or more"
+            )
     except UserError as error:
         raise UserError(f"spec.serveConfigV2: args: {error}") from error
+    return options
 
 
 def problems(config: Manifest) -> list[str]:

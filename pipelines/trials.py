@@ -53,7 +53,7 @@ def run_scores(
     from pipelines.evaluation.scores import summaries
 
     nodes, missing = {"model": config.tasks}, {"model": config.missing}
-    summary = summaries(nodes, missing, results, config.given)["model"]
+    summary = summaries(nodes, missing, results, config.given).models["model"]
     # One's own data may lack labels or pairs; of the other tasks each must be there.
     lacking = {n: w for n, w in summary["not_available"].items() if not n.startswith("own/")}
     if lacking or not summary["tasks"]:

@@ -1,6 +1,7 @@
 """Made-up results for the tests of pages: as much, as long and as awkward as real ones can be."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from momo_platform.sweeps.dashboard_page import Link, index_page
 from momo_platform.sweeps.overview import Overview, RunView, Small, SweepView, Working
 from momo_platform.sweeps.report import forest, render
 from momo_platform.sweeps.rows import Results, TrialRow, best_of
+from pipelines.evaluation.effects import effects
 from pipelines.evaluation.scores import deltas
 from pipelines.report.comparison import comparison_page
 from pipelines.report.corpora import CardSample, CorpusCard
@@ -194,6 +196,9 @@ class Found:
 def report():
     """The report's page."""
     stages = {name: summary(0.02 * n - 0.04) for n, name in enumerate(STAGES)}
+    before = summary(-0.05)
+    objectives = dict.fromkeys(STAGES, ("mlm", "contrastive", "matching", "pair_mlm", "pair_mim"))
+    changes = effects({"untrained": before, **stages}, objectives)
     names = [*STAGES, "fine-tune-demo-questions-stage3-pair", "prepare-image"]
     graph = [
         {
@@ -217,6 +222,8 @@ def report():
         markdown_table(stages),
         [Restored(n) for n in range(8)],
         [Found("a long caption of a held-out picture, more words than a phone has room for")],
+        before=before,
+        effects=[*changes, replace(changes[-1], change=-0.02, low=-0.05, high=0.01)],
     ).render()
 
 

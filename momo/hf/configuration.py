@@ -42,6 +42,7 @@ class MoMoConfig(PretrainedConfig):
     embed_dim: int = ModelConfig.embed_dim
     tower_depth: int = ModelConfig.tower_depth
     linear_init: str = ModelConfig.linear_init
+    text_init: str = ModelConfig.text_init
     activation: str = ModelConfig.activation
     norm_eps: float = ModelConfig.norm_eps
     image_norm: bool = ModelConfig.image_norm

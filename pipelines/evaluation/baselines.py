@@ -1,11 +1,10 @@
-"""What trivial methods and an untrained model reach: a stage of the graph. Imports torch inside."""
+"""What trivial methods reach: a stage of the graph. Imports torch inside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from momo.config import ModelConfig
 from momo_platform.stages import Artifact, Context, Resources, Stage, by_role
 from pipelines.artifacts import ModelFolder, TokenizerFile
 from pipelines.config import EvaluationConfig
@@ -18,13 +17,11 @@ def baselines_stage(
     tasks: Sequence[EvaluationTask],
     evaluation: EvaluationConfig,
     sources: Mapping[str, Stage],
-    model: ModelConfig | None,
-    tokenizer: Mapping[str, Stage],
-    model_seed: int = 0,
+    words: Mapping[str, Stage],
 ) -> Stage | None:
     """The stage for those tasks that name a baseline and whose data are there; None for none.
 
-    `tokenizer`: the stage that has the words' tokenizer, by its role; empty: none.
+    `words`: the stage that has the words' tokenizer, by its role; empty: none.
     """
     measured, roles = [], set[str]()
     for task in tasks:
@@ -39,9 +36,9 @@ def baselines_stage(
     return Stage(
         "baselines",
         run_baselines,
-        BaselinesConfig(evaluation.seed, evaluation.limit, tuple(measured), model, model_seed),
-        {**{role: sources[role] for role in sorted(roles)}, **tokenizer},
-        version=3,
+        BaselinesConfig(evaluation.seed, evaluation.limit, tuple(measured)),
+        {**{role: sources[role] for role in sorted(roles)}, **words},
+        version=4,
         resources=Resources(num_cpus=1.0, gives_way=True),
         code=("momo.evaluation", "pipelines.evaluation"),
     )
@@ -56,15 +53,15 @@ def run_baselines(
     tokenizer: TokenizerFile | None = None,
     model: ModelFolder | None = None,
 ) -> dict[str, Any]:
-    """Stage: → {"tasks": {name: {"baseline", "untrained", "details"}}}: the trivial method's value,
-    the untrained model's by the same protocol (None where it is not measured)."""
+    """Stage: → {"tasks": {name: {"baseline", "details"}}}: the trivial method's value; None where
+    that is chance, or can't be had."""
     import torch
 
     from pipelines.evaluation.trivial import Baselines
 
     torch.set_num_threads(1)
     found = {}
-    work = Baselines(config, data, model.tokenizer if model else tokenizer, context)
+    work = Baselines(config, data, model.tokenizer if model else tokenizer)
     for task in config.tasks:
         context.progress({"message": task.name})
         if (one := work.of(task)) is not None:

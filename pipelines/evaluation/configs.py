@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from momo.config import ModelConfig
 from momo.precision import FloatPrecision
 from momo_platform.training.config import MECHANICS
 from pipelines.evaluation.datasets import DataSetPlace
@@ -68,11 +67,8 @@ class MeasuredTask:
 
 @dataclass(frozen=True)
 class BaselinesConfig:
-    """`model`: of which an untrained one, from `model_seed`, is measured by the same protocols;
-    None: none is."""
+    """What the trivial methods are measured on."""
 
     seed: int
     limit: int
     tasks: tuple[MeasuredTask, ...]
-    model: ModelConfig | None
-    model_seed: int = 0

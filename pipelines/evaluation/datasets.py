@@ -129,6 +129,7 @@ def _glue(name: str, licence: str = "as in GLUE") -> DataSet:
 
 _FOLDERS = "a folder a class: {}/{{train,test}}/<class>/*.jpg"
 _RESEARCH = "research only"
+_ICONS = "each set's own"
 DATA_SETS = {
     data.name: data
     for data in (
@@ -165,6 +166,12 @@ DATA_SETS = {
         DataSet("demo-pair", "demo.pairs", "Twemoji, OpenMoji, emoji", "CC-BY 4.0, CC-BY-SA 4.0", inputs=("demo-pair",), kind="pair"),
         DataSet("demo-reviews", "demo.reviews", "vaderSentiment 3.3.2", "MIT as packaged", inputs=("corpora",), kind="text"),
         DataSet("demo-questions", "demo.questions", "easy-vqa 1.0", "MIT", inputs=("corpora",), kind="pair"),
+        DataSet("icons-concepts", "icons.concepts", "Iconify", _ICONS, inputs=("corpora-icons",), kind="pair"),
+        DataSet("icons-unseen-style", "icons.unseen_style:seen", "Iconify's emoji", _ICONS, inputs=("corpora-icons",), kind="pair"),
+        DataSet("icons-unseen-both", "icons.unseen_style:unseen", "Iconify's emoji", _ICONS, inputs=("corpora-icons",), kind="pair"),
+        DataSet("icons-named", "icons.named", "Iconify", _ICONS, inputs=("corpora-icons",), kind="pair"),
+        DataSet("icons-styles", "icons.styles", "Iconify", _ICONS, inputs=("corpora-icons",), kind="image"),
+        DataSet("icons-glosses", "icons.glosses", "WordNet 3.1", "WordNet", inputs=("corpora-icons",), kind="text"),
         DataSet("own-labels", "own.labels", "--image.source", "yours", inputs=("own-image",), kind="image"),
         DataSet("own-text", "own.text", "--text.source", "yours", inputs=("own-text",), kind="text"),
         DataSet("own-pair", "own.pairs", "--pair.source", "yours", inputs=("own-pair",), kind="pair"),

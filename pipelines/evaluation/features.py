@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from momo.evaluation.encoder import Encoder, chunks
-from momo.evaluation.zero_shot import class_embeddings
+from momo.evaluation.zero_shot import TEMPLATES, class_embeddings
 from momo_platform.stages import Artifact, Context
 from pipelines.evaluation.configs import FeaturesConfig
 from pipelines.evaluation.datasets import DataSetPlace, Roots
@@ -80,7 +80,9 @@ def _labelled(
     }
     if aligned:
         arrays["image_embeddings"] = np.concatenate(vectors)
-        arrays["class_embeddings"] = class_embeddings(encoder.embed_texts, items.class_names)
+        templates = items.templates or TEMPLATES
+        described = class_embeddings(encoder.embed_texts, items.class_names, templates)
+        arrays["class_embeddings"] = described
     return arrays
 
 

@@ -85,10 +85,9 @@ def _used(
 ) -> tuple[Pixels, dict[str, np.ndarray]]:
     """The pictures that the rows show, and the place among them of each row's."""
     used, place = np.unique(picture[np.concatenate(list(rows_of.values()))], return_inverse=True)
-    shown = Pictures([pictures.items[i] for i in used], pictures.open)
     ends = np.cumsum([len(rows) for rows in rows_of.values()])[:-1]
     places = dict(zip(rows_of, np.split(place.reshape(-1), ends), strict=True))
-    return LazyPixels(shown, size, threads), places
+    return LazyPixels(pictures.chosen(used), size, threads), places
 
 
 def _pictures(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,13 +17,19 @@ _HELD_PIXELS = 2**31  # bytes: fewer are decoded once and kept
 
 @dataclass(frozen=True)
 class Pictures:
-    """`open(items[i])` gives picture i."""
+    """`open(items[i])` gives picture i. `drawn(items[i], size)` gives it with sides of `size`
+    pixels, where pictures are drawings: not scaled, as training has them."""
 
     items: Sequence[Any]
     open: Callable[[Any], Image.Image]
+    drawn: Callable[[Any, int], Image.Image] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def chosen(self, rows: Iterable[int] | np.ndarray) -> Pictures:
+        """Those of `rows`, in their order."""
+        return replace(self, items=[self.items[i] for i in rows])
 
     def pixels(self, rows: Sequence[int] | np.ndarray, size: int, threads: int = 1) -> np.ndarray:
         """uint8 [rows, 3, size, size]; decoders let other threads run."""
@@ -32,7 +38,9 @@ class Pictures:
         from momo.transforms import stack_pictures
 
         def one(row: int) -> np.ndarray:
-            return stack_pictures([self.open(self.items[row])], size)
+            item = self.items[row]
+            picture = self.open(item) if self.drawn is None else self.drawn(item, size)
+            return stack_pictures([picture], size)
 
         if threads == 1:
             return np.concatenate([one(int(i)) for i in rows])
@@ -65,7 +73,8 @@ class Labelled:
 
     `class_names` [C] by label, where the labels are numbers with names. `groups` [N]: what is drawn
     together for intervals, as the pictures of one concept; None: each alone. `note`: what a person
-    should know of them.
+    should know of them. `templates`: of zero-shot descriptions, `{}` for the class's name; none:
+    those of `momo.evaluation.zero_shot`.
     """
 
     pictures: Pictures
@@ -74,6 +83,7 @@ class Labelled:
     class_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     note: str = ""
+    templates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,9 +206,8 @@ def limited(items: Captioned, limit: int) -> Captioned:
     kept = set(groups[:: -(-len(groups) // limit)])
     images = [i for i, g in enumerate(items.image_groups.tolist()) if g in kept]
     texts = [i for i, g in enumerate(items.text_groups.tolist()) if g in kept]
-    pictures = Pictures([items.pictures.items[i] for i in images], items.pictures.open)
     return Captioned(
-        pictures,
+        items.pictures.chosen(images),
         items.image_groups[images],
         [items.captions[i] for i in texts],
         items.text_groups[texts],

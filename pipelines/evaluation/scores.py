@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from momo_platform.stages import Artifact, UserError
@@ -27,21 +29,44 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
 }
 
 
+@dataclass(frozen=True)
+class Summaries:
+    """Summaries of the trained models, in order, and of the untrained one; None where it was not
+    measured."""
+
+    models: dict[str, Summary]
+    untrained: Summary | None = None
+
+
 def summaries(
     evaluations: Mapping[str, Mapping[str, str]],
     missing: Mapping[str, Mapping[str, str]],
     inputs: Mapping[str, Artifact],
     given: Sequence[EvaluationTask] = (),
-) -> dict[str, Summary]:
-    """A summary a model."""
+    untrained: Mapping[str, str] = MappingProxyType({}),
+) -> Summaries:
+    """`evaluations`: model → task → the stage that ran it, `missing`: model → task → why not;
+    `untrained`: task → the stage that ran it on the untrained model."""
+    known = (*TASKS.values(), *given)
     baselines = inputs["baselines"].metrics["tasks"] if "baselines" in inputs else {}
+    before = None
+    if untrained:
+        results = {task: inputs[node].metrics for task, node in untrained.items()}
+        tasks = [t for t in known if t.name in untrained]
+        before = summarise(tasks, results, {}, baselines)
+        baselines = _with_untrained(baselines, before)
     found = {}
     for model, nodes in evaluations.items():
-        known = (*TASKS.values(), *given)
         tasks = [t for t in known if t.name in nodes or t.name in missing[model]]
         results = {task: inputs[node].metrics for task, node in nodes.items()}
         found[model] = summarise(tasks, results, missing[model], baselines)
-    return found
+    return Summaries(found, before)
+
+
+def _with_untrained(baselines: Mapping[str, Any], before: Summary) -> dict[str, Any]:
+    names = {*baselines, *before["tasks"]}
+    values = {name: row["value"] for name, row in before["tasks"].items()}
+    return {n: {**baselines.get(n, {}), "untrained": values.get(n)} for n in names}
 
 
 def summarise(
@@ -118,10 +143,25 @@ def verdict(row: Mapping[str, Any]) -> str:
     baseline = row.get("baseline")
     if baseline is None or row["low"] is None:
         return ""
-    above, below = row["low"] > baseline, row["high"] < baseline
-    if any(row["metric"].endswith(name) for name in _LESS_IS_BETTER):
+    return _against(row, baseline)
+
+
+def learnt(row: Mapping[str, Any]) -> str:
+    """As `verdict`, against the untrained model."""
+    untrained = row.get("untrained")
+    return "" if untrained is None or row["low"] is None else _against(row, untrained)
+
+
+def _against(row: Mapping[str, Any], other: float) -> str:
+    above, below = row["low"] > other, row["high"] < other
+    if less_is_better(row["metric"]):
         above, below = below, above
     return "good" if above else "bad" if below else ""
+
+
+def less_is_better(metric: str) -> bool:
+    """Of ranks and losses."""
+    return metric.endswith(_LESS_IS_BETTER)
 
 
 def deltas(summary: Summary, other: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -78,6 +78,18 @@ TASKS = {
         EvaluationTask("demo/text_to_image_matching", "diagnostic", "demo-pair", "reranked", "text_to_image_r@10", baseline="chance"),
         EvaluationTask("demo/matching", "diagnostic", "demo-pair", "matching", baseline="chance"),
         EvaluationTask("demo/masked_words", "diagnostic", "demo-reviews", "masked_words", baseline="commonest word"),
+        EvaluationTask("icons/style", "image", "icons-styles", _PROBE, baseline="raw pixels"),
+        EvaluationTask("icons/gloss_class", "text", "icons-glosses", _TUNE, epochs=2, baseline="TF-IDF"),
+        EvaluationTask("icons/gloss_class_probe", "text", "icons-glosses", _PROBE, baseline="TF-IDF"),
+        *(
+            EvaluationTask(f"icons/{prefix}{way}", "multimodal", f"icons-{data}", "retrieval", f"{way}_r@10", baseline="chance")
+            for prefix, data in (("", "concepts"), ("unseen_style_", "unseen-style"), ("unseen_both_", "unseen-both"))
+            for way in ("image_to_text", "text_to_image")
+        ),
+        EvaluationTask("icons/naming", "multimodal", "icons-named", "zero_shot", baseline="chance"),
+        EvaluationTask("icons/style_knn", "diagnostic", "icons-styles", "knn", baseline="raw pixels"),
+        EvaluationTask("icons/matching", "diagnostic", "icons-concepts", "matching", baseline="chance"),
+        EvaluationTask("icons/masked_words", "diagnostic", "icons-glosses", "masked_words", baseline="commonest word"),
         *(EvaluationTask(f"image/{n}", "image", n, _PROBE) for n in ("imagenet", "food101", "cifar10", "cifar100", "cars", "dtd", "mnist", "stl10", "eurosat", "gtsrb", "kitti", "pcam", "ucf101", "clevr", "fer2013", "sun397", "rendered_sst2", "country211")),
         *(EvaluationTask(f"image/{n}", "image", n, _PROBE, _PER_CLASS) for n in ("aircraft", "pets", "caltech101", "flowers102")),
         *(EvaluationTask(f"zero_shot/{n}", "diagnostic", n, "zero_shot") for n in ("imagenet", "food101", "cifar10", "cifar100", "pets", "caltech101")),

@@ -1,4 +1,4 @@
-"""The trivial methods, and the untrained model, on the data of a task. Imports torch."""
+"""The trivial methods on the data of a task. Imports torch."""
 
 from __future__ import annotations
 
@@ -12,57 +12,45 @@ from tokenizers import Tokenizer
 
 from momo.evaluation.baselines import majority, raw_pixels, tfidf_accuracy
 from momo.evaluation.metrics import Metric, metric_named
-from momo.evaluation.momo_encoder import MoMoEncoder
-from momo.model import build_model
-from momo_platform.stages import Artifact, Context, UserError
+from momo_platform.stages import Artifact, UserError
 from pipelines.artifacts import TokenizerFile
-from pipelines.evaluation.configs import BaselinesConfig, FeaturesConfig, MeasuredTask
-from pipelines.evaluation.features import arrays_of, load_place
+from pipelines.evaluation.configs import BaselinesConfig, MeasuredTask
+from pipelines.evaluation.features import load_place
 from pipelines.evaluation.items import (
     Items,
     Labelled,
     NotAvailable,
-    Pictures,
     Texts,
     Usable,
     evenly,
 )
-from pipelines.evaluation.protocol import Baseline, OnFeatures, Part, Predicted
+from pipelines.evaluation.protocol import Baseline, Part, Predicted
 from pipelines.evaluation.protocols import protocol_named
 
 MOST_TRAINED_ON = 20_000
-"""Training examples of a data set that trivial methods and the untrained model's probe see at
-most, evenly spread; the test part is whole."""
+"""Training examples of a data set that trivial methods see at most, evenly spread; the test part is
+whole."""
 _LEAST, _SIDE = 5, 32  # special tokens of the vocabulary; pixels of a raw picture's side
 _PARTS = ("train", "valid", "test")
 
 
 class Baselines:
-    """Items and the untrained model's features are made once for all tasks on a data set."""
+    """The items are loaded once for all tasks on a data set."""
 
     def __init__(
         self,
         config: BaselinesConfig,
         data: Mapping[str, Artifact],
         words: TokenizerFile | None,
-        context: Context,
     ) -> None:
-        self.config, self.data, self.words, self.context = config, data, words, context
+        self.config, self.data, self.words = config, data, words
         self._items: tuple[str, Items] | None = None
-        self._features: tuple[str, dict[str, np.ndarray] | str] | None = None
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         if self.words is None or not self.words.path.is_file():
             return None
         return self.words.load()
-
-    @cached_property
-    def untrained(self) -> MoMoEncoder | None:
-        if self.config.model is None:
-            return None
-        model = build_model(self.config.model, seed=self.config.model_seed)
-        return MoMoEncoder(model, self.tokenizer, device="cpu")
 
     def items(self, task: MeasuredTask) -> Items:
         if self._items is None or self._items[0] != task.place.data:
@@ -74,34 +62,13 @@ class Baselines:
         return self._items[1]
 
     def of(self, task: MeasuredTask) -> dict[str, Any] | None:
-        """{"baseline", "untrained", "details"}, or None where there is nothing to measure."""
+        """{"baseline", "details"}, or None where there is nothing to measure."""
         items, protocol = self.items(task), protocol_named(task.protocol)
         if isinstance(items, NotAvailable) or not _has_test(items):
             return None
-        untrained = None
-        if isinstance(protocol, OnFeatures):
-            untrained = self._untrained(task, protocol, items)
         data = Trivial(items, task.metric, self.config.limit, self.tokenizer)
         baseline, details = protocol.baseline(data)
-        return {"baseline": baseline, "untrained": untrained, "details": details}
-
-    def _untrained(self, task: MeasuredTask, protocol: OnFeatures, items: Usable) -> float | None:
-        encoder = self.untrained
-        pictures_only = isinstance(items, Labelled) and not protocol.embeddings
-        if encoder is None or (encoder.tokenizer is None and not pictures_only):
-            return None
-        limit = self.config.limit
-        if self._features is None or self._features[0] != task.place.data:
-            aligned = encoder.tokenizer is not None
-            wanted = FeaturesConfig(task.place, limit, aligned)
-            arrays = arrays_of(encoder, items, wanted, self.context)
-            self._features = task.place.data, arrays
-        arrays = self._features[1]
-        if isinstance(arrays, str):
-            return None
-        config = protocol.config(task.metric, task.place, self.config.seed, limit)
-        found = protocol.measure(config, arrays)
-        return found["values"][task.metric]["value"] if "values" in found else None
+        return {"baseline": baseline, "details": details}
 
 
 @dataclass(frozen=True)
@@ -178,8 +145,7 @@ def _shortened(items: Items) -> Items:
     if items.groups is not None:
         changes["groups"] = items.groups[rows]
     if isinstance(items, Labelled):
-        chosen = [items.pictures.items[i] for i in rows]
-        return replace(items, pictures=Pictures(chosen, items.pictures.open), **changes)
+        return replace(items, pictures=items.pictures.chosen(rows), **changes)
     changes["texts"] = [items.texts[i] for i in rows]
     if items.second is not None:
         changes["second"] = [items.second[i] for i in rows]

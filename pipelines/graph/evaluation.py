@@ -13,23 +13,27 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.mteb_tasks import mteb_tasks
 from pipelines.evaluation.tasks import EvaluationTask, choose
+from pipelines.evaluation.untrained import UntrainedConfig, untrained_suite
 from pipelines.graph.corpora import Corpora, bundled_rows, own_rows
 from pipelines.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`suites`: model → its tasks; `baselines`: the stage of the trivial methods, by its role;
-    `given`: tasks from the command line."""
+    """`suites`: model → its tasks; `untrained`: those of the model before any training;
+    `baselines`: the stage of the trivial methods, by its role; `given`: tasks from the command
+    line."""
 
     suites: Mapping[str, Suite]
+    untrained: Suite
     baselines: Mapping[str, Stage]
     given: tuple[EvaluationTask, ...] = ()
 
     @property
     def stages(self) -> list[Stage]:
         """All of them, with the features that they read."""
-        found = [s for suite in self.suites.values() for s in suite.stages.values()]
+        suites = [*self.suites.values(), self.untrained]
+        found = [s for suite in suites for s in suite.stages.values()]
         features = [s.inputs["features"] for s in found if "features" in s.inputs]
         return [*self.baselines.values(), *features, *found]
 
@@ -120,11 +124,12 @@ def evaluate(models: Mapping[str, Stage], corpora: Corpora, config: PipelineConf
     chosen = choose_tasks(named, config.sources, prepared, corpora.own, corpora.needed)
     seed = next(iter(config.trained.values())).train.seed
     words = {"tokenizer": corpora.tokenizer}
-    baselines = baselines_stage(
-        chosen.tasks, config.evaluation, chosen.sources, config.model, words, seed
-    )
+    baselines = baselines_stage(chosen.tasks, config.evaluation, chosen.sources, words)
+    first = UntrainedConfig(config.model, seed, config.pair_text_length)
+    untrained = untrained_suite(chosen.tasks, config.evaluation, chosen.sources, first, words)
     names, suites = list(models), {}
     for name in evaluated(config, names):
         tasks = [t for t in chosen.tasks if name == names[-1] or t.group != "diagnostic"]
         suites[name] = build_suite(models[name], name, tasks, config.evaluation, chosen.sources)
-    return Evaluation(suites, {} if baselines is None else {"baselines": baselines}, chosen.given)
+    of_trivial = {} if baselines is None else {"baselines": baselines}
+    return Evaluation(suites, untrained, of_trivial, chosen.given)

@@ -83,6 +83,7 @@ def _report(
             {n: s.names for n, s in suites.items()},
             {n: s.missing for n, s in suites.items()},
             given=evaluation.given,
+            untrained=evaluation.untrained.names,
             command=command,
             places={
                 kind: {s.name: s.uri for s in stage.config.sources}
@@ -92,6 +93,7 @@ def _report(
         {
             **models,
             **{n: node for suite in suites.values() for n, node in suite.stages.items()},
+            **evaluation.untrained.stages,
             "export": export,
             **evaluation.baselines,
             **{f"prepare-{c}": s for c, s in corpora.kept.items() if s.name in used},

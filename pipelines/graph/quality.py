@@ -162,7 +162,7 @@ def _place(data: DataSet, folder: str, used: Collection[str]) -> DataSetPlace | 
     """Of a data set with pictures that is there. What comes of the prepared rows themselves is held
     out by their preparation."""
     file, _, function = data.loader.partition(":")[0].partition(".")
-    if _TEXTS in (file, function) or data.name == "demo-reviews":
+    if _TEXTS in (file, function) or data.kind == "text":
         return None
     if data.inputs and (data.name not in used or not all(map(bundle_at, data.inputs))):
         return None

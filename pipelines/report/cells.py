@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from momo_platform.charts import interval_mark
-from pipelines.evaluation.scores import verdict
+from pipelines.evaluation.scores import learnt, verdict
 from pipelines.report.seeds import told as seeds
 from pipelines.report.words import metric_in_words
 
@@ -80,6 +80,7 @@ def grouped(
 CELLS = {
     "number": number,
     "verdict": verdict,
+    "learnt": learnt,
     "method": method,
     "others": others,
     "mark": mark,

@@ -26,6 +26,7 @@ class ComparisonConfig:
     missing: Mapping[str, Mapping[str, str]]
     others: Mapping[str, Mapping[str, float]]
     given: tuple[EvaluationTask, ...] = ()
+    untrained: Mapping[str, str] = field(default_factory=dict, metadata={"absent_at": {}})
     command: str = field(default="", metadata=MECHANICS)
 
 
@@ -36,13 +37,14 @@ def run_comparison(
     index.html in `report/`. Roles are names of stages, which the config tells."""
     output = context.output / "report"
     output.mkdir()
-    models = summaries(config.evaluations, config.missing, inputs, config.given)
+    measured = summaries(config.evaluations, config.missing, inputs, config.given, config.untrained)
+    models = measured.models
     against = {
         label: {name: deltas(model, values) for name, model in models.items()}
         for label, values in config.others.items()
     }
     last = list(models.values())[-1]
-    metrics = {**last, "models": models, "deltas": against}
+    metrics = {**last, "models": models, "untrained": measured.untrained, "deltas": against}
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     table = markdown_table(models, config.others)
     (output / "table.md").write_text(table, encoding="utf-8")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from momo_platform.console import duration
 from momo_platform.pages import template
 from momo_platform.stages import Artifact
+from pipelines.evaluation.effects import Effect, told
 from pipelines.evaluation.scores import Summary
 from pipelines.evaluation.tasks import GROUPS
 from pipelines.report.cells import CELLS
 from pipelines.report.corpora import CorpusCard
 from pipelines.report.trainings import Training
-from pipelines.report.words import corpus_in_words
+from pipelines.report.words import OBJECTIVE_TITLES, corpus_in_words
 
 if TYPE_CHECKING:
     from pipelines.report.pictures import Nearest, Reconstruction
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Page:
     """Everything that the page shows. `stages`: training stage → the summary of its evaluation, the
     last one is the finished model's; `graph`: a row an artifact; `from_pairs`: modalities that had
-    no source of their own and were trained on the pictures or captions of the pairs."""
+    no source of their own and were trained on the pictures or captions of the pairs; `before`: the
+    summary of the model before any training; `effects`: what each stage did to each group."""
 
     preset: str
     command: str
@@ -40,6 +42,8 @@ class Page:
     reconstructions: Sequence[Reconstruction] = ()
     nearest: Sequence[Nearest] = ()
     from_pairs: Sequence[str] = ()
+    before: Summary | None = None
+    effects: Sequence[Effect] = ()
 
     def render(self) -> str:
         """HTML without outside resources."""
@@ -47,6 +51,8 @@ class Page:
             **vars(self),
             created=now(),
             final=list(self.stages.values())[-1],
+            changes={(e.stage, e.group): e for e in self.effects},
+            effects_told=told(self.effects, OBJECTIVE_TITLES),
             groups=GROUPS,
             cells=CELLS,
             duration=duration,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from momo.config import TaskConfig
 from momo_platform.stages import Artifact, Context
 from momo_platform.training.config import MECHANICS
 from momo_platform.training.records import FILE_NAME, read_curves
 from pipelines.artifacts import ModelFolder
-from pipelines.evaluation.scores import Summary, summaries
+from pipelines.evaluation.effects import Effect, effects, told
+from pipelines.evaluation.scores import Summaries, summaries
 from pipelines.evaluation.tasks import EvaluationTask
+from pipelines.evaluation.untrained import UNTRAINED
 from pipelines.modalities import MODALITIES, PAIR
 from pipelines.report.tables import markdown_table, text_table
+from pipelines.report.words import OBJECTIVE_TITLES
 
 
 @dataclass(frozen=True)
 class ReportConfig:
     """Which preset ran, which training stages to show, in order, and what was evaluated:
     `evaluations` is model → task → the stage that ran it, `missing` model → task → why not,
-    `given` the tasks from the command line.
+    `given` the tasks from the command line, `untrained` task → the stage that ran it on the model
+    before any training.
 
     `command` is what a person typed; `places` corpus → source → where it lies. Neither
     is part of the fingerprint: the page has those of the run that made it.
@@ -32,6 +37,7 @@ class ReportConfig:
     evaluations: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, Mapping[str, str]]
     given: tuple[EvaluationTask, ...] = ()
+    untrained: Mapping[str, str] = field(default_factory=dict, metadata={"absent_at": {}})
     reconstructions: int = 8
     captions: int = 6
     nearest: int = 6
@@ -52,27 +58,47 @@ def run_report(
     output = context.output / "report"
     output.mkdir()
     ModelFolder(context.output).copy_from(ModelFolder(inputs["export"].path).path)
-    stages = summaries(config.evaluations, config.missing, inputs, config.given)
+    measured = summaries(config.evaluations, config.missing, inputs, config.given, config.untrained)
+    stages = measured.models
     last = list(stages)[-1]
+    changes = _effects(config, inputs, measured)
     corpora = {name: dict(rows.metrics) for name, rows in _prepared(inputs).items()}
     metrics = {
         **stages[last],
         "stages": stages,
+        "untrained": measured.untrained,
+        "effects": [asdict(change) for change in changes],
         "corpora": corpora,
         "training": {n: dict(inputs[n].metrics) for n in config.training_stages},
     }
-    markdown = markdown_table(stages)
+    lines = told(changes, OBJECTIVE_TITLES)
+    markdown = markdown_table(stages) + "".join(f"\n{line}\n" for line in lines)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    (output / "table.txt").write_text(text_table(stages), encoding="utf-8")
+    (output / "table.txt").write_text("\n".join([text_table(stages), *lines]), encoding="utf-8")
     (output / "table.md").write_text(markdown, encoding="utf-8")
-    (output / "index.html").write_text(_page(config, inputs, stages, markdown), encoding="utf-8")
+    (output / "index.html").write_text(
+        _page(config, inputs, measured, changes, markdown), encoding="utf-8"
+    )
     return {"groups": stages[last]["groups"]}
+
+
+def _effects(
+    config: ReportConfig, inputs: Mapping[str, Artifact], measured: Summaries
+) -> list[Effect]:
+    """Of the training stages in their order, the first one against the untrained model."""
+    first = {} if measured.untrained is None else {UNTRAINED: measured.untrained}
+    trained = {n: TaskConfig(**inputs[n].manifest.config["task"]) for n in config.training_stages}
+    return effects(
+        {**first, **measured.models},
+        {name: tuple(task.objectives) for name, task in trained.items()},
+    )
 
 
 def _page(
     config: ReportConfig,
     inputs: Mapping[str, Artifact],
-    stages: Mapping[str, Summary],
+    measured: Summaries,
+    changes: Sequence[Effect],
     markdown: str,
 ) -> str:
     from pipelines.report.corpora import place_in_words, read_corpus
@@ -103,7 +129,7 @@ def _page(
         config.command,
         first.git_commit or "unknown",
         first.packages,
-        stages,
+        measured.models,
         trainings,
         corpora,
         graph_rows(inputs),
@@ -111,4 +137,6 @@ def _page(
         reconstructions,
         nearest,
         [corpus for corpus in mixed if corpus not in prepared],
+        measured.untrained,
+        changes,
     ).render()

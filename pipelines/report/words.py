@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from momo.objectives import OBJECTIVES
 from pipelines.modalities import MODALITIES
 
+OBJECTIVE_TITLES: Mapping[str, str] = {
+    name: one.title for name, one in OBJECTIVES.items() if one.title
+}
 _LOSSES: Mapping[str, str] = {
-    **{name: one.title for name, one in OBJECTIVES.items() if one.title},
+    **OBJECTIVE_TITLES,
     "total": "all objectives, weighted sum",
 }
 _DIRECTIONS: Mapping[str, str] = {

@@ -19,6 +19,7 @@ from pipelines.evaluation.baselines import baselines_stage
 from pipelines.evaluation.given import given_tasks
 from pipelines.evaluation.graph import build_suite
 from pipelines.evaluation.scores import summarise
+from pipelines.evaluation.untrained import UntrainedConfig, untrained_suite
 from pipelines.report.tables import text_table
 
 PAGE = "protocol.md"
@@ -47,7 +48,8 @@ def pictures(folder):
 def test_the_file_alone_measures_data_from_the_command_line(written, tmp_path):
     (task,) = given_tasks([f"mine={pictures(tmp_path / 'p')}:nearest-mean"])
     evaluation = EvaluationConfig()
-    suite = build_suite(tiny_model(tmp_path), "tiny", [task], evaluation, {})
+    tiny = tiny_model(tmp_path)
+    suite = build_suite(tiny, "tiny", [task], evaluation, {})
     stage = suite.nodes["mine"]
     assert stage.name == "nearest-mean-given-mine-tiny"
     assert fingerprint(stage, {}) == fingerprint(stage, {})
@@ -55,9 +57,11 @@ def test_the_file_alone_measures_data_from_the_command_line(written, tmp_path):
     assert result["values"]["accuracy"]["value"] == 1.0  # dark from bright
     assert result["values"]["accuracy"]["chance"] == 0.5
     assert (result["n"], result["details"]["validation"]) == (8, 1.0)
-    baselines = baselines_stage([task], evaluation, {}, SHAPE, {})
+    untrained = untrained_suite([task], evaluation, {}, UntrainedConfig(SHAPE, 0), {"model": tiny})
+    value = made(untrained.nodes["mine"], tmp_path / "more").metrics["values"]["accuracy"]["value"]
+    baselines = baselines_stage([task], evaluation, {}, {})
     found = made(baselines, tmp_path / "made").metrics["tasks"]
-    assert found["mine"]["baseline"] == found["mine"]["untrained"] == 1.0
+    assert found["mine"]["baseline"] == value == 1.0
     summary = summarise([task], {"mine": result}, {}, found)
     row = next(line for line in text_table({"tiny": summary}).splitlines() if "mine" in line)
     assert "raw pixels" in row

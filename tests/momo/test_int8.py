@@ -1,5 +1,7 @@
 """Models in 8-bit integers: near fp32, whatever the batch and the processor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,29 @@ def test_a_layer_without_bias_and_rows_of_zeros():
     linear = nn.Linear(8, 4, bias=False)
     with torch.inference_mode():
         assert Int8Linear(linear)(torch.zeros(3, 8)).equal(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_the_activation_behind_a_layer(approximate):
+    torch.manual_seed(0)
+    linear, act, x = nn.Linear(40, 24), nn.GELU(approximate), torch.randn(2, 300, 40)
+    with torch.inference_mode():
+        found = Int8Linear(linear, act)(x)
+        torch.testing.assert_close(found, act(Int8Linear(linear)(x)), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation, own", [("gelu", 0), ("gelu_tanh", 0), ("quick_gelu", 4)])
+def test_any_activation_stays_what_it_is(activation, own):
+    config = replace(CONFIG, depth=4, activation=activation)
+    model = build_model(config, seed=1).eval()
+    ids = torch.randint(5, 20, (3, 7))
+    with torch.inference_mode():
+        exact = model.embed_text(ids, ids != 0)
+        small = with_layers_kept(model, "int8")
+        near = small.embed_text(ids, ids != 0)
+    assert (exact * near).sum(dim=-1).min() > 0.999
+    kept = [block.mlp.act for block in small.encoder_blocks()]
+    assert sum(not isinstance(act, nn.Identity) for act in kept) == own
 
 
 def test_a_classifier_in_int8(trained, tmp_path):

@@ -83,6 +83,20 @@ def test_layers_of_fine_tuning_hold_every_encoder_parameter_once():
     assert sum(p.numel() for layer in layers for p in layer) == encoder_parameters(model)
 
 
+def test_words_are_drawn_as_asked():
+    unit = build_model(dataclasses.replace(CONFIG, text_init="unit"))
+    ids = torch.randint(5, CONFIG.vocab_size, (8, 12))
+    pixels = torch.randn(8, 3, CONFIG.image_size, CONFIG.image_size)
+    small = build_model(CONFIG).text_embedding(ids).std().item()
+    assert small == pytest.approx(0.035, rel=0.1)
+    patches = unit.image_embedding(pixels)[:, 1:].std().item()
+    assert 0.5 < unit.text_embedding(ids).std().item() / patches < 2.0
+    hidden = torch.randn(64, CONFIG.width)
+    assert unit.word_logits(hidden).std().item() == pytest.approx(1.0, rel=0.2)
+    with pytest.raises(ValueError, match="text_init='large'"):
+        ModelConfig(text_init="large")  # type: ignore[arg-type]
+
+
 def test_linear_layers_are_drawn_as_asked():
     normal = build_model(dataclasses.replace(CONFIG, linear_init="normal"))
     xavier = build_model(CONFIG)

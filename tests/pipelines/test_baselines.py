@@ -1,14 +1,17 @@
 """What trivial methods and the untrained model reach, on data of every kind."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from extending.evaluating import made
 from test_given_tasks import pictures, table
 
 from momo.config import ModelConfig
 from momo.evaluation.momo_encoder import MoMoEncoder
+from momo.export import save
 from momo.model import build_model
 from momo.tokenizer import train_wordpiece
 from momo_platform.stages import Context
@@ -19,8 +22,11 @@ from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
 from pipelines.evaluation.datasets import locate
 from pipelines.evaluation.features import arrays_of, load_place
 from pipelines.evaluation.given import given_tasks
+from pipelines.evaluation.graph import Suite, build_suite
 from pipelines.evaluation.items import Labelled, Pictures, Texts
 from pipelines.evaluation.protocols import protocol_named
+from pipelines.evaluation.untrained import UntrainedConfig, run_untrained, untrained_suite
+from pipelines.given_model import given_model
 
 WORDS = "dark bright number a picture of yes no is it good bad film " + " ".join("0123456789")
 MODEL = ModelConfig(width=16, depth=1, heads=2, image_size=16, vocab_size=80, embed_dim=8)
@@ -57,12 +63,12 @@ def place(tmp_path_factory):
     return root, {task.name: task for task in given_tasks(entries)}
 
 
-def found(place, model=MODEL, words=True):
+def found(place):
     root, tasks = place
-    stage = baselines_stage(tuple(tasks.values()), EvaluationConfig(), {}, model, {})
+    stage = baselines_stage(tuple(tasks.values()), EvaluationConfig(), {}, {})
     assert stage is not None
     context = Context(root, root, "baselines", "0", "a")
-    inputs = {"tokenizer": Made(root / "words")} if words else {}
+    inputs = {"tokenizer": Made(root / "words")}
     return run_baselines(stage.config, inputs, context)["tasks"]
 
 
@@ -73,18 +79,47 @@ def test_every_kind_of_data_has_its_baseline(place):
     assert rows["texts"]["baseline"] == 1.0  # TF-IDF
     assert rows["pairs"]["baseline"] is None  # chance, which the result itself says
     assert rows["questions"]["baseline"] == rows["questions"]["details"]["majority"]
-    untrained = {name: row["untrained"] for name, row in rows.items()}
-    assert untrained["questions"] is None  # fine-tunings are too dear
-    assert untrained["tuned"] is None
-    for name in ("probed", "zero", "texts", "pairs"):
-        assert 0.0 <= untrained[name] <= 1.0, name
 
 
-def test_without_words_only_pictures_have_an_untrained_model(place):
-    rows = found(place, words=False)
-    assert rows["probed"]["untrained"] is not None
-    assert rows["zero"]["untrained"] is rows["pairs"]["untrained"] is None
-    assert all(row["untrained"] is None for row in found(place, model=None).values())
+def test_the_untrained_model_is_measured_as_the_trained_one_is(place, tmp_path):
+    root, tasks = place
+    save(build_model(MODEL, 3), tmp_path / "model", (root / "words/tokenizer.json").read_text())
+    trained = given_model(f"ours={tmp_path / 'model'}")[1]
+    evaluation, first = EvaluationConfig(), UntrainedConfig(MODEL, 3)
+    chosen, words = list(tasks.values()), {"model": trained}
+    ours = build_suite(trained, "ours", chosen, evaluation, {})
+    untrained = untrained_suite(chosen, evaluation, {}, first, words)
+    assert set(untrained.nodes) == set(ours.nodes) == set(tasks)  # fine-tunings, too
+    known = {}
+    for name in ("tuned", "questions", "pairs", "texts"):
+        ended = untrained.nodes[name]
+        assert ended.config == ours.nodes[name].config
+        values = [made(s, tmp_path / "made", known).metrics for s in (ended, ours.nodes[name])]
+        assert values[0]["values"] == values[1]["values"], name  # ours was not trained either
+    nothing = Suite({}, {})
+    assert untrained_suite(chosen, evaluation, {}, None, {}) == nothing
+    off = replace(evaluation, untrained=False)
+    assert untrained_suite(chosen, off, {}, first, words) == nothing
+    bare = [replace(task, baseline="") for task in chosen]
+    assert untrained_suite(bare, evaluation, {}, first, words) == nothing
+
+
+def test_the_untrained_model_cuts_captions_as_training_does(place, tmp_path):
+    root, _ = place
+    inputs = {"tokenizer": Made(root / "words")}
+    for length, folder in ((5, tmp_path / "a"), (0, tmp_path / "b")):
+        folder.mkdir()
+        context = Context(folder, folder, "untrained", "0", "a")
+        run_untrained(UntrainedConfig(MODEL, 0, length), inputs, context)
+    config = json.loads((tmp_path / "a/model/config.json").read_text())
+    assert config["text_length"] == 5
+    assert "text_length" not in json.loads((tmp_path / "b/model/config.json").read_text())
+    folder = tmp_path / "c"
+    folder.mkdir()
+    given = {"model": Made(tmp_path / "a")}
+    context = Context(folder, folder, "untrained", "0", "a")
+    run_untrained(UntrainedConfig(MODEL, 0), given, context)
+    assert json.loads((folder / "model/config.json").read_text()) == config
 
 
 def test_texts_are_probed_as_pictures_are(place):

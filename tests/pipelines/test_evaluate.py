@@ -161,6 +161,8 @@ def test_again_it_is_cached_and_a_new_model_costs_only_its_own(place):
         (["--model", "{one}", "--tasks", "glue/sst"], ["glue/sst", "did you mean glue/sst2"]),
         (["--model", "{one}", "--against", "/none"], ["--against /none", "metrics.json"]),
         (["--model", "{one}", "--preset", "dmeo"], ["dmeo", "demo"]),
+        (["--model", "{one}", "--budget", "hour"], ["--budget hour", "preset demo"]),
+        (["--model", "{one}", "--preset", "icons", "--budget", "our"], ["'our'", "hour"]),
         (["--model", "{one}", "--limit", "-1"], ["--limit -1"]),
         (["--model", "{one}", "--learning-rate", "-1"], ["--learning-rate -1"]),
         (["--model", "{one}", "--layer-decay", "3"], ["--layer-decay 3"]),
@@ -190,7 +192,7 @@ def test_large_models_are_tuned_gently_and_baselines_obey_the_limit(place):
     graph = evaluate.build_graph(options)
     tuned = {n: s.config.tuning for n, s in graph.items() if n.startswith("fine-tune-demo-rev")}
     rates = {n.rpartition("-")[2]: (t.learning_rate, t.layer_decay) for n, t in tuned.items()}
-    assert rates == {"one": (1e-3, 1.0), "large": (5e-5, 0.75)}
+    assert rates == {"one": (1e-3, 1.0), "large": (5e-5, 0.75), "untrained": (1e-3, 1.0)}
     assert graph["baselines"].config.limit == 20
 
 

@@ -119,6 +119,7 @@ def test_what_serve_would_refuse_is_told(service):
     for wrong, told in [
         ({"port": 80}, "unknown port"),
         ({"cpus": "many"}, "cpus: 'many' is no number"),
+        ({"cpus": 0}, "cpus: 0: all replicas"),
         ({"max_replicas": 2.5}, "max_replicas: 2.5 is no number"),
         ({"model": 3}, "model: 3 is no text"),
         ({"precision": "fp8"}, "precision"),

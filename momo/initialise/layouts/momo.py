@@ -8,7 +8,7 @@ from momo.config import ModelConfig, exported_shape
 from momo.initialise.layouts.layout import Needs, Shapes, WeightLayout
 from momo.initialise.source import Source
 
-_FREE = ("image_size", "max_text_length", "linear_init")
+_FREE = ("image_size", "max_text_length", "linear_init", "text_init")
 
 
 def config_of(source: Source) -> ModelConfig:

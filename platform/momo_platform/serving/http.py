@@ -12,11 +12,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from momo_platform.serving import runtime
 from momo_platform.serving.config import Limits, ServingConfig, is_known
+from momo_platform.serving.direct import refusal
 from momo_platform.serving.errors import ServiceRefusal, error_body
 from momo_platform.serving.hosts import is_allowed, name_in
 from momo_platform.serving.openapi import needs_key
@@ -92,7 +93,8 @@ class Guard:
                 return await receive()
             left = limits.seconds - (time.perf_counter() - begun)
             try:
-                message = await asyncio.wait_for(receive(), max(left, 0.0))
+                async with asyncio.timeout(left):  # wait_for makes a task of each message
+                    message = await receive()
             except TimeoutError:
                 raise _TooSlow from None
             if message["type"] == "http.request":
@@ -102,8 +104,8 @@ class Guard:
                     return {"type": "http.request", "body": b"", "more_body": False}
             return message
 
-        if (refusal := self._refusal(scope)) is not None:
-            await _refuse(answer, *refusal)
+        if (told := self._refusal(scope)) is not None:
+            await _refuse(answer, *told)
             return
         try:
             await self.app(scope, guarded_receive, guarded_send)
@@ -165,14 +167,13 @@ async def _refuse(send: Send, status: int, message: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def refused(request: Request, error: Exception) -> JSONResponse:
+async def refused(request: Request, error: Exception) -> Response:
     """A ServiceRefusal as it is."""
     assert isinstance(error, ServiceRefusal)
-    headers = {"Retry-After": "1"} if error.status == 503 else None
-    return JSONResponse(error.body(), error.status, headers)
+    return refusal(error)
 
 
-async def invalid(limits: Limits, request: Request, error: Exception) -> JSONResponse:
+async def invalid(limits: Limits, request: Request, error: Exception) -> Response:
     """The first thing that the request's schema refuses, without what was sent."""
     assert isinstance(error, RequestValidationError)
     if told := _wrong_kind(request):
@@ -184,8 +185,8 @@ async def invalid(limits: Limits, request: Request, error: Exception) -> JSONRes
                     check_shapes(error.body[name], limits, name)
             if error.body.get("messages") is not None:
                 check_messages(error.body["messages"])
-        except ServiceRefusal as refusal:
-            return await refused(request, refusal)
+        except ServiceRefusal as told:
+            return refusal(told)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
     if first["type"] == "json_invalid":

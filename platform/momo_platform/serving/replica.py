@@ -188,7 +188,8 @@ class Replica:
         self.queued += items
         runtime.QUEUED.set(self.queued)
         try:
-            return await asyncio.wait_for(work, limits.seconds)
+            async with asyncio.timeout(limits.seconds):
+                return await work
         except TimeoutError:
             told = f"not done within {limits.seconds:g} s: send fewer items at once"
             raise ServiceRefusal(504, told) from None

@@ -3,6 +3,7 @@ application, embeddings, and what tells about the endpoint; `comparisons.py` has
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from momo_platform.serving import answers, browse, comparisons, metrics, schema
 from momo_platform.serving.answers import ERRORS, replica_of
+from momo_platform.serving.direct import Direct
 from momo_platform.serving.errors import ServiceRefusal
 from momo_platform.serving.http import Guard, add_error_handlers
 from momo_platform.serving.items import Item, Sent, check_characters, listed, sent_items
@@ -35,8 +37,13 @@ def api(replica: Replica) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # A replica has traces and counters of its own; looking for others costs each request.
+        telemetry=dict.fromkeys(("tracing", "metrics", "logs"), False),
     )
     app.state.replica = replica
+    (route,) = [one for one in router.routes if getattr(one, "endpoint", None) is embeddings]
+    direct = partial(embedded, replica)
+    app.add_middleware(Direct, route=route, schema=schema.EmbeddingsRequest, answer=direct)
     app.add_middleware(Guard, config=config, tracer=replica.tracer)
     if config.cors_origins:  # around the guard: a browser asks for leave without the key
         app.add_middleware(
@@ -55,7 +62,11 @@ def api(replica: Replica) -> FastAPI:
 @router.post("/v1/embeddings", response_model=answers.EmbeddingsAnswer, responses=ERRORS)
 async def embeddings(request: schema.EmbeddingsRequest, http: Request) -> Any:
     """Embed texts, pictures and pairs, as OpenAI's endpoint does texts."""
-    own = replica_of(http)
+    return await embedded(replica_of(http), request)
+
+
+async def embedded(own: Replica, request: schema.EmbeddingsRequest) -> Response:
+    """The answer to `embeddings`."""
     state = own.state_for(request.model)
     _check_dimensions(request.dimensions, state)
     given, name = request.given()
