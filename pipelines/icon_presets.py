@@ -26,10 +26,11 @@ from pipelines.config import EvaluationConfig, PipelineConfig, TrainingStage
 from pipelines.icons.corpora import IconCorpora
 
 _DECODER: dict[str, Any] = {"decoder_width": 128, "decoder_depth": 2, "decoder_heads": 4}
+_LARGER: dict[str, Any] = {**_DECODER, "embed_dim": 256, "text_init": "unit"}
 ICON_SIZES: Mapping[str, ModelConfig] = {
-    "tiny": SIZES["demo"],  # 1.6M parameters
-    "mini": ModelConfig(width=320, depth=8, heads=5, embed_dim=256, **_DECODER),  # 12M
-    "small": ModelConfig(width=384, depth=12, heads=6, embed_dim=256, **_DECODER),  # 24M
+    "tiny": replace(SIZES["demo"], text_init="unit"),  # 1.6M parameters
+    "mini": ModelConfig(width=320, depth=8, heads=5, **_LARGER),  # 12M
+    "small": ModelConfig(width=384, depth=12, heads=6, **_LARGER),  # 24M
 }
 """All at 64 px in 16 patches; `--model.patch-size 8` makes 64 of them."""
 
