@@ -56,7 +56,7 @@ LICENCES = {
     "emoji": "CC-BY 4.0 (Twemoji), CC-BY-SA 4.0 (OpenMoji)",
     "twemoji": "CC-BY 4.0",
     "openmoji": "CC-BY-SA 4.0",
-    "icons": "Apache-2.0 (Material), CC-BY 4.0 (Font Awesome), MIT (Octicons)",
+    "symbols": "Apache-2.0 (Material), CC-BY 4.0 (Font Awesome), MIT (Octicons)",
     "wikipedia": "CC-BY-SA",
     "documentation": "Apache-2.0",
     "reviews": "MIT as packaged",
@@ -85,7 +85,7 @@ def write_lines(path: Path, rows: Iterable[Any]) -> int:
 
 def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:
     """`pictures/<style>/<file>`, `images.jsonl` (all), `pairs.jsonl` (named, without skin tone),
-    `icons.parquet`."""
+    `symbols.parquet`."""
     import zipfile
 
     from pipelines.demo import emoji
@@ -121,14 +121,14 @@ def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -
     write_lines(output / "pairs.jsonl", pairs)
     held_out = [row for row in pairs if row["split"] != "train"]
     icons = _icons(config, packages["mkdocs-material"], held_out, output)
-    counts = {"pictures": len(images), "pairs": len(pairs), "icons": icons}
+    counts = {"pictures": len(images), "pairs": len(pairs), "symbols": icons}
     return counts | {f"concepts_{split}": n for split, n in sorted(splits.items())}
 
 
 def _icons(
     config: DemoCorpora, package: Path, held_out: Iterable[Mapping[str, Any]], output: Path
 ) -> int:
-    """`icons.parquet`: icons of other concepts than those of the pairs that are `held_out`; returns
+    """`symbols.parquet`: icons of other concepts than those of the pairs that are `held_out`; returns
     how many."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,7 +141,7 @@ def _icons(
     rows = [
         {"image": i.svg, "caption": i.caption, "group": i.concept, "split": "train"} for i in found
     ]
-    pq.write_table(pa.Table.from_pylist(rows), output / "icons.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), output / "symbols.parquet")
     return len(rows)
 
 
