@@ -85,7 +85,7 @@ def write_lines(path: Path, rows: Iterable[Any]) -> int:
 
 def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:
     """`pictures/<style>/<file>`, `images.jsonl` (all), `pairs.jsonl` (named, without skin tone),
-    `symbols.parquet`."""
+    `icons.parquet`."""
     import zipfile
 
     from pipelines.demo import emoji
@@ -121,14 +121,14 @@ def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -
     write_lines(output / "pairs.jsonl", pairs)
     held_out = [row for row in pairs if row["split"] != "train"]
     icons = _icons(config, packages["mkdocs-material"], held_out, output)
-    counts = {"pictures": len(images), "pairs": len(pairs), "symbols": icons}
+    counts = {"pictures": len(images), "pairs": len(pairs), "icons": icons}
     return counts | {f"concepts_{split}": n for split, n in sorted(splits.items())}
 
 
 def _icons(
     config: DemoCorpora, package: Path, held_out: Iterable[Mapping[str, Any]], output: Path
 ) -> int:
-    """`symbols.parquet`: icons of other concepts than those of the pairs that are `held_out`; returns
+    """`icons.parquet`: icons of other concepts than those of the pairs that are `held_out`; returns
     how many."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,7 +141,7 @@ def _icons(
     rows = [
         {"image": i.svg, "caption": i.caption, "group": i.concept, "split": "train"} for i in found
     ]
-    pq.write_table(pa.Table.from_pylist(rows), output / "symbols.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), output / "icons.parquet")
     return len(rows)
 
 

@@ -70,7 +70,7 @@ def test_a_drawing_that_is_wider_stands_in_the_middle_of_a_square():
 
 def test_the_table_has_training_rows_alone(package, tmp_path):
     count = _icons(DemoCorpora(limit=2), package, [], tmp_path)
-    rows = pq.read_table(tmp_path / "symbols.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "icons.parquet").to_pylist()
     assert count == len(rows) == 2
     assert {row["split"] for row in rows} == {"train"}
     assert all(row["image"].startswith(b"<svg") and row["group"] for row in rows)
