@@ -258,13 +258,14 @@ def lay_out_pairs(
     """
     device, longest = texts.start.device, texts.sequences.longest
     true, pairs, unknown = texts.start.shape[0], len(text_rows), len(text_rows) - len(known)
-    room = lengths = texts.lengths[text_rows]
-    whole = image_length + lengths
+    lengths = texts.lengths[text_rows]
+    room, whole = lengths, image_length + lengths
     if unknown:
         room = torch.cat([lengths[: len(known)], lengths.new_full((unknown,), longest)])
     word_start = torch.searchsorted(words.row, torch.arange(true + 1, device=device))
     asked = torch.ones_like(lengths)
     asked[:true] = pictures_wanted + word_start.diff()
+
     order = torch.arange(pairs, device=device)
     if group:
         order = (lengths * (image_length + longest + 1) + asked).argsort(stable=True)
@@ -282,17 +283,16 @@ def lay_out_pairs(
     own = torch.arange(words.row.shape[0], device=device) - word_start[words.row]
     rests = room[order] - lengths[order]
     keys, queries = _sequences(whole[order], rests, asked[order], len(known))
-    # The last block's runs are those of equal queries, too; all others' are longer.
-    wanted = _runs_of_queries(torch.stack([whole, asked], dim=1)[order]) if group else None
-    runs = runs_of(whole[order]) if group else None
-    sequences = Sequences(keys, image_length + longest, runs)
+    runs = _runs_of_both(whole[order], asked[order]) if group else (None, None)
+    sequences = Sequences(keys, image_length + longest, runs[0])
     if class_attention:
-        sequences = sequences.hiding(start, total, runs and tuple((n, t - 1) for n, t in runs))
+        left = runs[0] and tuple((rows, length - 1) for rows, length in runs[0])
+        sequences = sequences.hiding(start, total, left)
     return JointLayout(
         source,
         sequences,
         start[pair] + nth,
-        Sequences(queries, pictures_wanted + longest, wanted),
+        Sequences(queries, pictures_wanted + longest, runs[1]),
         begin[:true, None] + torch.arange(pictures_wanted, device=device),
         begin[words.row] + pictures_wanted + own,
         begin[true:],
@@ -313,10 +313,13 @@ def _queries(
     return start, pair, torch.where(nth < pictures, nth, image_length + words.place[nth_word])
 
 
-def _runs_of_queries(lengths: Tensor) -> Runs:
-    """Of lengths and queries [n, 2]: neighbours that are equal in both, as (rows, queries)."""
-    values, counts = lengths.unique_consecutive(dim=0, return_counts=True)
-    return tuple(zip(counts.tolist(), values[:, 1].tolist(), strict=True))
+def _runs_of_both(lengths: Tensor, asked: Tensor) -> tuple[Runs, Runs]:
+    """Of `lengths` [n], as `runs_of`, and of the queries `asked` [n], in runs of equal length and
+    equal queries: each lies in one of the first, which all blocks but the last have."""
+    both = torch.stack([lengths, asked], dim=1)
+    values, counts = both.unique_consecutive(dim=0, return_counts=True)
+    of_queries = tuple(zip(counts.tolist(), values[:, 1].tolist(), strict=True))
+    return runs_of(lengths), of_queries
 
 
 def _placed(order: Tensor, offsets: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -56,7 +56,7 @@ LICENCES = {
     "emoji": "CC-BY 4.0 (Twemoji), CC-BY-SA 4.0 (OpenMoji)",
     "twemoji": "CC-BY 4.0",
     "openmoji": "CC-BY-SA 4.0",
-    "icons": "Apache-2.0 (Material), CC-BY 4.0 (Font Awesome), MIT (Octicons)",
+    "symbols": "Apache-2.0 (Material), CC-BY 4.0 (Font Awesome), MIT (Octicons)",
     "wikipedia": "CC-BY-SA",
     "documentation": "Apache-2.0",
     "reviews": "MIT as packaged",
