@@ -65,7 +65,7 @@ _BUNDLES = (
         code=("pipelines.demo",),
         sources={
             "image": (("emoji", "images.jsonl", 1.0),),
-            "pair": (("emoji", "pairs.jsonl", 1.0), ("symbols", "icons.parquet", 1.0)),
+            "pair": (("emoji", "pairs.jsonl", 1.0),),
             "text": (
                 ("wikipedia", "text/wikipedia.txt", 1.0),
                 ("documentation", "text/documentation.txt", 0.5),  # repetitive

@@ -59,7 +59,7 @@ def _train(
 def demo() -> PipelineConfig:
     """Three stages on real corpora in under 20 minutes on two CPU cores."""
     logging = LoggingConfig(every_steps=10, checkpoint_every_steps=50)
-    model = replace(SIZES["demo"], text_init="unit")
+    model = SIZES["demo"]
     return PipelineConfig(
         preset="demo",
         model=model,

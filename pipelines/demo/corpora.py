@@ -39,11 +39,6 @@ REQUIREMENTS = (
     Requirement(
         "botocore", "1.44.5", "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921"
     ),
-    Requirement(
-        "mkdocs-material",
-        "9.8.2",
-        "ef1414cab33d64fcc13387e972af5ba4620f55f93482d1842933399ed2c69b02",
-    ),
     Requirement("gensim", "4.4.0"),  # its wheels differ by machine
     Requirement(
         "vaderSentiment",
@@ -56,7 +51,6 @@ LICENCES = {
     "emoji": "CC-BY 4.0 (Twemoji), CC-BY-SA 4.0 (OpenMoji)",
     "twemoji": "CC-BY 4.0",
     "openmoji": "CC-BY-SA 4.0",
-    "symbols": "Apache-2.0 (Material), CC-BY 4.0 (Font Awesome), MIT (Octicons)",
     "wikipedia": "CC-BY-SA",
     "documentation": "Apache-2.0",
     "reviews": "MIT as packaged",
@@ -84,8 +78,7 @@ def write_lines(path: Path, rows: Iterable[Any]) -> int:
 
 
 def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:
-    """`pictures/<style>/<file>`, `images.jsonl` (all), `pairs.jsonl` (named, without skin tone),
-    `icons.parquet`."""
+    """`pictures/<style>/<file>`, `images.jsonl` (all), `pairs.jsonl` (named, without skin tone)."""
     import zipfile
 
     from pipelines.demo import emoji
@@ -119,30 +112,8 @@ def _pictures(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -
     splits = Counter(split for _, split in {(p.concept, p.split) for p in found})
     write_lines(output / "images.jsonl", images)
     write_lines(output / "pairs.jsonl", pairs)
-    held_out = [row for row in pairs if row["split"] != "train"]
-    icons = _icons(config, packages["mkdocs-material"], held_out, output)
-    counts = {"pictures": len(images), "pairs": len(pairs), "icons": icons}
+    counts = {"pictures": len(images), "pairs": len(pairs)}
     return counts | {f"concepts_{split}": n for split, n in sorted(splits.items())}
-
-
-def _icons(
-    config: DemoCorpora, package: Path, held_out: Iterable[Mapping[str, Any]], output: Path
-) -> int:
-    """`icons.parquet`: icons of other concepts than those of the pairs that are `held_out`; returns
-    how many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from pipelines.demo import icons
-
-    found = list(icons.icons(package, icons.held_out_concepts(held_out), Counter()))
-    if config.limit:
-        found = found[:: max(1, len(found) // config.limit)][: config.limit]
-    rows = [
-        {"image": i.svg, "caption": i.caption, "group": i.concept, "split": "train"} for i in found
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), output / "icons.parquet")
-    return len(rows)
 
 
 def _text(config: DemoCorpora, packages: Mapping[str, Path], output: Path) -> dict[str, int]:

@@ -128,8 +128,8 @@ def test_the_plan_shows_each(corpora):
 def test_the_demo_may_be_one_of_them(corpora):
     graph = graph_of("--pair.source", "demo:0.5", corpora / "own.csv")
     assert "corpora" in graph["prepare-pair"].inputs
-    assert [s.name for s in graph["prepare-pair"].config.sources] == ["emoji", "symbols", "own"]
-    assert graph["mix-pair"].config.weights == {"emoji": 0.5, "symbols": 0.5, "own": 1.0}
+    assert [s.name for s in graph["prepare-pair"].config.sources] == ["emoji", "own"]
+    assert graph["mix-pair"].config.weights == {"emoji": 0.5, "own": 1.0}
 
 
 @pytest.mark.parametrize(
