@@ -10,6 +10,7 @@ from torch import nn
 
 import momo
 from momo import int8
+from momo.block import MLP
 from momo.classifier import load_classifier
 from momo.config import TaskConfig
 from momo.embeddings import normalise_pixels
@@ -122,8 +123,10 @@ def test_any_activation_stays_what_it_is(activation, own):
         small = with_layers_kept(model, "int8")
         near = small.embed_text(ids, ids != 0)
     assert (exact * near).sum(dim=-1).min() > 0.999
-    kept = [block.mlp.act for block in small.encoder_blocks()]
-    assert sum(not isinstance(act, nn.Identity) for act in kept) == own
+    parts = [part for block in small.encoder_blocks() for part in block.modules()]
+    acts = [part.act for part in parts if isinstance(part, MLP)]
+    assert len(acts) == 4
+    assert sum(not isinstance(act, nn.Identity) for act in acts) == own
 
 
 def test_a_classifier_in_int8(trained, tmp_path):

@@ -38,7 +38,7 @@ def api(replica: Replica) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         # A replica has traces and counters of its own; looking for others costs each request.
-        telemetry=dict.fromkeys(("tracing", "metrics", "logs"), False),
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.replica = replica
     (route,) = [one for one in router.routes if getattr(one, "endpoint", None) is embeddings]

@@ -66,28 +66,3 @@ def test_who_has_left_costs_no_computing():
 
     asyncio.run(ask())
     assert seen == ["first", "last"]
-
-
-@pytest.mark.parametrize("seconds, expected", [(0.005, {16}), (0.05, {31, 1})])
-def test_callers_who_come_again_are_two_batches_where_the_model_is_quick(seconds, expected):
-    """32 callers, one of whom comes first: a slow model has them in one lump, as it works best."""
-    sizes = []
-
-    async def run(works):
-        sizes.append(len(works))
-        await asyncio.sleep(seconds)
-        return works
-
-    async def ask():
-        batches = make(run, size=64)
-
-        async def caller():
-            for _ in range(8):
-                await batches("a")
-
-        first = asyncio.create_task(caller())
-        await asyncio.sleep(0.001)
-        await asyncio.gather(first, *(caller() for _ in range(31)))
-
-    asyncio.run(ask())
-    assert set(sizes[6:12]) == expected, sizes

@@ -104,8 +104,8 @@ def test_a_body_in_parts_is_one_and_a_client_that_left_gets_nothing(replica):
     class Route:
         path = "/v1/embeddings"
 
-    scope = {"type": "http", "method": "POST", "path": Route.path}
-    scope["headers"] = [(b"content-type", b"application/json; charset=utf-8")]
+    headers = [(b"content-type", b"application/json; charset=utf-8")]
+    scope = {"type": "http", "method": "POST", "path": Route.path, "headers": headers}
 
     def ask(*messages):
         waiting = iter(messages)
