@@ -25,9 +25,12 @@ def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def patchify(pixels: Tensor, patch_size: int) -> Tensor:
-    """[B, 3, H, W] → [B, patches, 3·p·p], patches row by row, values in (row, column, channel)."""
+    """[B, 3, H, W] → [B, patches, 3·p·p], patches row by row, values in (row, column, channel).
+    Raises ValueError for sides that are not whole patches."""
     batch, channels, height, width = pixels.shape
     p = patch_size
+    if height % p or width % p:
+        raise ValueError(f"pictures of {height}×{width} pixels are not whole patches of {p}×{p}")
     if pixels.device.type != "cpu":
         x = pixels.reshape(batch, channels, height // p, p, width // p, p)
         return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
@@ -94,20 +97,20 @@ class ImageEmbedding(nn.Module):
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """`pixels` float [B, 3, H, W], `keep` [B, K] or None (all) → [B, 1 + K, D]."""
+        self.check_size(pixels)
+        return self.of_patches(patchify(pixels, self.patch_size), keep)
+
+    def check_size(self, pixels: Tensor) -> None:
+        """Raises ValueError for pictures [B, 3, H, W] of another size than the model's."""
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"pixels are {tuple(pixels.shape[-2:])}, the model takes "
                 f"{self.image_size}×{self.image_size}: resize them first"
             )
-        return self.of_patches(patchify(pixels, self.patch_size), keep)
 
     def of_patches(self, patches: Tensor, keep: Tensor | None = None) -> Tensor:
         """As `forward`, from what `patchify` makes of the pixels, [B, N, 3·p·p]."""
         positions = self.positions[:, 1:]
-        if patches.shape[1] != positions.shape[1]:
-            raise ValueError(
-                f"pictures have {patches.shape[1]} patches, the model takes {positions.shape[1]}"
-            )
         if keep is not None:  # before the projection: masked patches cost nothing
             patches = take_tokens(patches, keep)
             positions = take_tokens(positions.expand(keep.shape[0], -1, -1), keep)

@@ -71,6 +71,7 @@ class Views:
     @cached_property
     def patches(self) -> Tensor:
         """Of the normalised pictures, float [B, N, 3·p·p]."""
+        self.model.image_embedding.check_size(self.batch["pixels"])
         return normalised_patches(self.batch["pixels"], self.model.config.patch_size)
 
     @cached_property

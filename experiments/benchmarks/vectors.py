@@ -4,8 +4,8 @@
 
 On its held-out pairs, pictures by texts and texts by pictures, the mean of both: R@10, and of the
 ten nearest by whole vectors those that are still among the ten. What is searched is kept smaller,
-queries keep their precision (of signs apart, which are compared with signs). Ties count against a
-form. No GPU; seconds.
+queries keep their precision (of signs apart, which are compared with signs). In R@10 ties
+count against a form. No GPU; seconds.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from momo_platform.memory import keep_freed_memory
+from momo_platform.memory import give_freed_memory_back, keep_freed_memory
 from momo_platform.stages import Artifact, Context, UserError, by_role
 from pipelines.artifacts import ModelFolder
 from pipelines.evaluation.configs import FeaturesConfig, ProtocolConfig
@@ -29,6 +29,7 @@ def features(
 
     started = _start(config, model, data, context)
     arrays = started if isinstance(started, str) else arrays_of(*started, config, context)
+    give_freed_memory_back()
     if isinstance(arrays, str):
         return {"not_available": arrays}
     for name, array in arrays.items():
@@ -70,7 +71,9 @@ def on_model(
     assert isinstance(protocol, OnModel)
     if lack := lacking(encoder, *protocol.needs(items)):
         return {"not_available": lack}
-    return protocol.measure(Subject(config, encoder, items, context))
+    result = protocol.measure(Subject(config, encoder, items, context))
+    give_freed_memory_back()
+    return result
 
 
 def _start(

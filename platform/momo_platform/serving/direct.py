@@ -41,16 +41,17 @@ class Direct(Generic[Given]):
         while more:
             messages.append(await receive())
             more = messages[-1].get("more_body", False)
-        if messages[-1]["type"] != "http.request":  # nobody waits for an answer
+        waiting = iter(messages)
+
+        async def again() -> Any:
+            return next(waiting, None) or await receive()
+
+        if messages[-1]["type"] != "http.request":  # the client left: counted as elsewhere
+            await self.app(scope, again, send)
             return
         try:
             given = self.schema.model_validate_json(b"".join(m.get("body", b"") for m in messages))
         except ValidationError:
-            waiting = iter(messages)
-
-            async def again() -> Any:
-                return next(waiting, None) or await receive()
-
             await self.app(scope, again, send)
             return
         scope["route"] = self.route

@@ -28,19 +28,15 @@ from typing import Any
 import numpy as np
 
 from momo_platform.machine import with_our_modules
+from momo_platform.memory import keep_freed_memory
 from momo_platform.serving.config import Precision
 from momo_platform.serving.encoder import ServedClassifier, ServedEncoder, Tokens
 from momo_platform.serving.errors import ServiceRefusal
 
 _DONE, _FAILED, _REFUSED = "done", "failed", "refused"
-_KEEPS_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
-"""Of glibc's: a model's process uses the memory of one batch for the next. Otherwise large tensors
-are given back to the system after every layer, and their pages made anew cost a sixth of the
-time of four pictures (size small)."""
+_LARGEST_KEPT = 1024
+"""MiB: a model's process uses the memory of one batch for the next, that of large tensors too.
+Their pages made anew for every layer cost a sixth of the time of four pictures (size small)."""
 
 
 class ModelProcess:
@@ -71,9 +67,7 @@ class ModelProcess:
         """The model's name, dimensions and scale of cosines (1 of a classifier). Raises
         RuntimeError when it can't be loaded."""
         ours, theirs = socket.socketpair()
-        own = {name: os.environ.get(name, value) for name, value in _KEEPS_MEMORY.items()}
-        if self.device == "cpu":
-            own["CUDA_VISIBLE_DEVICES"] = ""
+        own = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
@@ -178,6 +172,7 @@ def main() -> None:
     """Serve one ModelProcess until it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the replica, which drains first
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    keep_freed_memory(_LARGEST_KEPT)
     encoder: Any = None
     with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, OSError):
         while True:

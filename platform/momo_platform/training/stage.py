@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from momo_platform.cores import cores_near, pin_cores, usable_cores
-from momo_platform.memory import keep_freed_memory
+from momo_platform.memory import give_freed_memory_back, keep_freed_memory
 from momo_platform.ray_internals import worker_group_callback
 from momo_platform.stages.errors import UserError
 from momo_platform.stages.storage.folders import SharedFolders, WorkerFolders
@@ -114,6 +114,8 @@ def _worker(loop_config: Mapping[str, Any]) -> None:
             seconds = time.perf_counter() - started
             result = _result(trainer, seconds, world_size, record)
             (output / _RESULT).write_text(json.dumps(result), encoding="utf-8")
+    if not scaling.num_workers:
+        give_freed_memory_back()
 
 
 def _result(

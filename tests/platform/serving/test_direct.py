@@ -95,7 +95,7 @@ def test_what_is_not_meant_reaches_the_application_untouched(replica):
 
 
 def test_a_body_in_parts_is_one_and_a_client_that_left_gets_nothing(replica):
-    given, sent = [], []
+    given, sent, passed_on = [], [], []
 
     async def answer(request):
         given.append(request.input)
@@ -113,12 +113,15 @@ def test_a_body_in_parts_is_one_and_a_client_that_left_gets_nothing(replica):
         async def receive():
             return next(waiting)
 
-        direct = Direct(None, Route, EmbeddingsRequest, answer)
+        async def application(scope, receive, send):
+            passed_on.append(await receive())
+
+        direct = Direct(application, Route, EmbeddingsRequest, answer)
         asyncio.run(direct(scope, receive, sent.append))
 
     part = {"type": "http.request", "body": b'{"input": "a', "more_body": True}
     ask(part, {"type": "http.disconnect"})
-    assert (given, sent) == ([], [])
+    assert (given, sent, passed_on) == ([], [], [part])  # the application counts it
     with pytest.raises(AssertionError):
         ask(part, part | {"body": b'b"}', "more_body": False})
     assert given == ["ab"]
