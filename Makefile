@@ -21,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup.sh
 demo: $(STAMP)   ## the whole job on a laptop: three training stages, evaluation, report
 	@$(BIN)/python pipelines/full.py --preset demo $(ARGS)
 
-icons: $(STAMP)  ## the same on 60,000 icons, within an hour on two cores (ARGS="--budget evening")
+icons: $(STAMP)  ## the same on 60,000 icons, in about an hour on two cores (ARGS="--budget evening")
 	@$(BIN)/python pipelines/full.py --preset icons --budget hour $(ARGS)
 
 test: $(STAMP)   ## the tests, one full smoke run through Ray included

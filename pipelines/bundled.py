@@ -30,7 +30,8 @@ class Bundle:
     what that runs. `sources`: modality → (source, file, weight); a modality without any has the
     rows of the one by which it is given (`ModalityData.given_by`). `licences`: source → its own.
     `tasks`: patterns of the evaluation tasks that `auto` stands for where training has these
-    corpora.
+    corpora; `alone`: of those the ones that mean nothing where other bundles are trained on too.
+    `version`: as a stage's.
     """
 
     name: str
@@ -41,10 +42,12 @@ class Bundle:
     sources: Mapping[str, tuple[tuple[str, str, float], ...]]
     licences: Mapping[str, str]
     tasks: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    version: int = 1
 
     def corpora(self, configs: Mapping[str, Any]) -> Stage:
         """The stage that fetches them and the data of their tasks; `configs` by bundle."""
-        return Stage(self.stage, self.run, configs[self.name], code=self.code)
+        return Stage(self.stage, self.run, configs[self.name], version=self.version, code=self.code)
 
     def sources_of(self, modality: str) -> tuple[SourceConfig, ...]:
         """Those of a modality, which lie in the input that has the stage's name."""
@@ -91,6 +94,8 @@ _BUNDLES = (
         },
         licences=ICONS_LICENCES,
         tasks=("icons/*", "demo/mnist", "demo/easy_vqa", "demo/movie_sentiment"),
+        alone=("icons/unseen_*",),  # the demo's pictures are emoji
+        version=2,
     ),
 )
 BUNDLES: Mapping[str, Bundle] = {bundle.name: bundle for bundle in _BUNDLES}

@@ -278,6 +278,11 @@ class PipelineConfig:
                     f"training stage {name!r}: names hold small letters, digits and -, a letter "
                     "first"
                 )
+            if name == "untrained":
+                raise UserError(
+                    f"training stage {name!r}: the model before any training is called that; name "
+                    "the stage otherwise"
+                )
             if name in MODALITIES:
                 raise UserError(
                     f"training stage {name!r}: --{name}.source is a corpus's; name the stage "

@@ -132,9 +132,15 @@ class EvaluateOptions:
         if self.preset not in PRESETS:
             known = ", ".join(PRESETS)
             raise UserError(f"--preset {self.preset}: no such preset; there are {known}")
+        budgets = CHOICES.get(self.preset, {}).get("budget", ())
+        if not self.budget and budgets:
+            raise UserError(
+                f"--preset {self.preset}: give --budget, the one that the model was trained with "
+                f"({', '.join(budgets)}): others leave out other pictures"
+            )
         if not self.budget:
             return PRESETS[self.preset]()
-        if "budget" not in CHOICES.get(self.preset, ()):
+        if not budgets:
             raise UserError(f"--budget {self.budget}: preset {self.preset} has none to choose")
         return PRESETS[self.preset](budget=self.budget)
 

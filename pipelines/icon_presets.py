@@ -2,7 +2,7 @@
 
 | budget | for | pictures to train on |
 |---|---|---|
-| hour | two CPU cores, an hour with preparation and evaluation | 60,000, one of a concept and set |
+| hour | two CPU cores, about an hour, preparation included | 60,000, one of a concept and set |
 | evening | two CPU cores, two and a half hours; Ctrl-C and the same command goes on | 120,000 |
 | gpu | five minutes of training on one H200, evaluation on CPUs | 120,000, on the GPU |
 """
@@ -120,7 +120,7 @@ def icons(budget: str = "hour", size: str = "tiny") -> PipelineConfig:
 
 
 def _train(budget: TimeBudget, steps: int, stage: int, larger: float) -> TrainConfig:
-    # Wider models take lower rates: the square root of how much more they compute, roughly.
+    # Larger models take lower rates: by the fourth root of how much slower an update is.
     rate = budget.rates[stage] / max(1.0, larger) ** 0.25
     every = max(1, min(budget.checkpoint_every, steps // 5))
     return TrainConfig(

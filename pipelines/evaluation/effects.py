@@ -39,10 +39,15 @@ class Effect:
 
 def effects(models: Mapping[str, Summary], objectives: Mapping[str, Sequence[str]]) -> list[Effect]:
     """Of `models` in the order in which they were trained, each against the one before; the first
-    may be the untrained one. `objectives`: by stage."""
+    may be the untrained one. `objectives`: by stage, in order; of stages that are not in `models`
+    they count for the next one that is."""
     found = []
     names = list(models)
+    trained = [*objectives]
     for before, stage in pairwise(names):
+        first = trained.index(before) + 1 if before in trained else 0
+        between = trained[first : trained.index(stage) + 1] if stage in trained else []
+        trains = dict.fromkeys(one for name in between for one in objectives[name])
         for group in GROUPS:
             pairs = _common(models[before], models[stage], group)
             if not pairs:
@@ -54,7 +59,7 @@ def effects(models: Mapping[str, Summary], objectives: Mapping[str, Sequence[str
                     *(stage, before, group, change),
                     *((None, None) if half is None else (change - half, change + half)),
                     len(pairs),
-                    tuple(objectives.get(stage, ())),
+                    tuple(trains),
                 )
             )
     return found
@@ -91,7 +96,7 @@ def told(found: Sequence[Effect], titles: Mapping[str, str] | None = None) -> li
         return []
     lost = [effect for effect in found if not effect.kept]
     if not lost:
-        return ["Every training stage left every group at least where it was."]
+        return ["Every evaluated stage left every group at least where it was."]
     return [_line(effect, titles or {}) for effect in lost]
 
 

@@ -118,8 +118,9 @@ def choose(
     """Tasks whose name or suite matches a shell pattern, in the registry's order, then the `given`.
 
     `auto` stands for the tasks on the corpora that are the user's `own`, and those that come with
-    the `bundled` ones (kind → bundle). Entries with an equals sign name the given ones. Raises UserError with
-    the nearest name for a pattern that matches nothing.
+    the `bundled` ones (kind → bundle): where these are of several bundles, without those that want
+    one alone. Entries with an equals sign name the given ones. Raises UserError with the nearest
+    name for a pattern that matches nothing.
     """
     patterns = [e for entry in patterns if "=" not in entry for e in entry.split(",")]
     patterns = [p.strip() for p in patterns if p.strip() and not p.strip().startswith(MTEB)]
@@ -139,10 +140,15 @@ def choose(
             )
     found = [t for t in TASKS.values() if any(_matches(t, p) for p in patterns)]
     if AUTO in patterns:
+        mixed = len(set(bundled.values())) > 1
         for task in TASKS.values():
             kind = task.data_set.kind
-            bundle = BUNDLES[bundled[kind]].tasks if kind in bundled else ()
-            if any(_matches(task, p) for p in (*bundle, *(("own",) if kind in own else ()))):
+            bundle = BUNDLES[bundled[kind]] if kind in bundled else None
+            wanted = (*(bundle.tasks if bundle else ()), *(("own",) if kind in own else ()))
+            spoilt = bundle.alone if bundle and mixed else ()
+            if any(_matches(task, p) for p in wanted) and not any(
+                _matches(task, p) for p in spoilt
+            ):
                 found.append(task)
     names = {task.name for task in found}
     return (*(t for t in TASKS.values() if t.name in names), *given)

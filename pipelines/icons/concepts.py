@@ -25,7 +25,7 @@ MOST_CAPTIONS = 4
 _BRAND_WORDS = {"logo", "logos", "brand", "brands", "wordmark", "flag"}
 _BRAND_CATEGORY = re.compile(r"\b(?:brands?|logos?|flags?)\b", re.IGNORECASE)
 _SKIN = re.compile(
-    r"\b(?:skin|light|medium|dark)\b.*\b(?:tone|light|medium|dark)\b|\b(?:dark|light)$"
+    r"\b(?:skin|light|medium|dark)\b.*\b(?:tone|light|medium|dark)\b|\b(?:dark|light|medium)$"
 )
 _COUNTRY_FLAG = re.compile(r"^flag\b(?!s)")
 _FAMILIES = {  # sets whose pictures were made from each other's, beside those of one first word
@@ -233,11 +233,13 @@ def _without_named(
     out = {
         c: min(families[c], key=lambda f: position(seed, f, c)) for c in _distinct(able)[:tested]
     }
+    families_out = {identity(concept): family for concept, family in out.items()}
     kept, named = [], {}
     for picture in training:
-        if out.get(picture.concept) == family_of(picture.style):
+        family = family_of(picture.style)
+        if out.get(picture.concept) == family:
             named.setdefault(picture.concept, picture)
-        else:
+        elif all(families_out.get(key) != family for key in picture.keys):  # nor by another name
             kept.append(picture)
     return kept, [*named.values()]
 

@@ -83,6 +83,21 @@ def test_auto_is_what_comes_with_the_bundle():
     assert demo == {t.name for t in choose(["demo"])}
 
 
+def test_beside_the_demos_emoji_no_style_is_unseen():
+    mixed: dict[str, str] = dict.fromkeys(MODALITIES, "icons") | {"image": "demo"}
+    names = {task.name for task in choose(["auto"], bundled=mixed)}
+    assert "icons/image_to_text" in names
+    assert not [name for name in names if "unseen" in name]
+    assert [t.name for t in choose(["icons/unseen_both_*"], bundled=mixed)]  # asked for by name
+
+
+def test_no_stage_is_called_as_the_untrained_model():
+    config = PRESETS["demo"]()
+    stage = config.training["stage1-image"]
+    with pytest.raises(UserError, match="before any training is called that"):
+        replace(config, training={"untrained": stage})
+
+
 def test_tasks_read_the_corpora_of_the_presets_bundle_or_have_their_own():
     sources = PRESETS["icons"]().sources
     prepared, own = prepared_rows(sources)

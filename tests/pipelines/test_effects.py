@@ -35,6 +35,12 @@ def test_a_stage_is_compared_with_the_model_before_it_over_common_tasks():
     assert (both.high - both.low) / 2 == pytest.approx(math.hypot(0.018, 0.05) * math.sqrt(2) / 2)
 
 
+def test_objectives_of_stages_between_that_were_not_evaluated_count():
+    trained = {"stage1-image": ("mim",), "between": ("extra",), "stage2-joint": ("mim", "mlm")}
+    found = [e for e in effects(models(0.0, 0.02, 0.05), trained) if e.stage == "stage2-joint"]
+    assert {e.objectives for e in found} == {("extra", "mim", "mlm")}
+
+
 def test_limited_rows_and_missing_intervals():
     found = models(0.0, 0.02)
     found["stage1-image"]["tasks"]["demo/mnist"]["limit"] = 20
@@ -46,7 +52,7 @@ def test_limited_rows_and_missing_intervals():
 def test_what_was_lost_is_told_with_stage_and_objectives():
     titles = {"mim": "masked patches"}
     kept = effects(models(0.0, 0.01, 0.01), OBJECTIVES)
-    assert told(kept) == ["Every training stage left every group at least where it was."]
+    assert told(kept) == ["Every evaluated stage left every group at least where it was."]
     assert told([]) == []
     image, text = told(effects(models(0.0, 0.01, -0.02), OBJECTIVES), titles)
     assert image.startswith("stage2-joint took 3.0 points of image (against stage1-image, 2 tasks")

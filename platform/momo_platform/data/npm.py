@@ -45,8 +45,13 @@ def _unpack(wheel: Path, home: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(made)
         (made / _BINARY).chmod(0o755)
-        if not home.exists():
+        if not (home / _NPM).is_file():
+            shutil.rmtree(home, ignore_errors=True)  # a broken one
+        try:
             os.replace(made, home)
+        except OSError:
+            if not (home / _NPM).is_file():  # else another process was faster
+                raise
 
 
 def download(requirement: Requirement, folder: Path) -> None:

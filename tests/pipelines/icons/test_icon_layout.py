@@ -15,7 +15,7 @@ from momo_platform.data import npm, packages
 from momo_platform.data.config import NEAR_BITS, ImageConfig, PrepareConfig, SourceConfig
 from momo_platform.data.near import LookIndex
 from momo_platform.stages import UserError
-from pipelines.icons.concepts import choose_pictures, family_of, pictures_of
+from pipelines.icons.concepts import IconPicture, choose_pictures, family_of, pictures_of
 from pipelines.icons.corpora import IconCorpora
 from pipelines.icons.layout import write_icons
 from pipelines.icons.names import folded, identity, split_of
@@ -58,7 +58,11 @@ def names_of(number: int) -> dict[str, str]:
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("icons")
     emoji = {thing: body(9000 + place) for place, thing in enumerate(THINGS)}
-    emoji |= {"waving-hand-dark-skin-tone": body(1), "flag-chad": body(2)}
+    emoji |= {
+        "waving-hand-dark-skin-tone": body(1),
+        "man-judge-medium": body(1),
+        "flag-chad": body(2),
+    }
     same = {"same-thing": body(1000), "logo-acme": body(3), "acme": body(4), "4k": body(5)}
     sets = [icon_set(name, names_of(n)) for n, name in enumerate(SETS)]
     sets[0]["icons"] |= {name: {"body": drawn} for name, drawn in same.items()}
@@ -120,7 +124,7 @@ def test_emoji_logos_and_other_licences_are_not_trained_on(made):
     assert {row["style"] for row in made.unseen_styles} == {"noto", "twemoji"}
     groups = {row["group"] for row in (*made.pairs, *made.unseen_styles)}
     assert not groups & {"logo acme", "acme", "4k", "apple", "flag chad"}
-    assert not [g for g in groups if "skin" in g]
+    assert not [g for g in groups if "skin" in g or "medium" in g]
     by_set = {entry["style"]: entry for entry in made.card["sets"]}
     assert "share-alike" in by_set["shared"]["reason"]
     assert not by_set["shared"]["pictures"]
@@ -146,6 +150,20 @@ def test_named_concepts_are_trained_on_in_two_other_families(made):
             trained[row["group"]].add(family_of(row["label"]))
     assert len(made.named) == CONFIG.tested == len({row["group"] for row in made.named})
     assert all(len(trained[row["group"]]) >= 2 for row in made.named)
+
+
+def test_no_named_concept_is_trained_on_in_its_own_style_by_another_name():
+    def drawn(style, number, *names):
+        keys = frozenset(map(identity, names))
+        return IconPicture(style, b"%d" % number, names, names[0], "train", keys)
+
+    styles = ("alpha", "beta", "gamma")
+    pictures = [drawn(style, n, "bell") for n, style in enumerate(styles)]
+    pictures += [drawn(style, 3 + n, "alarm", "bell") for n, style in enumerate(styles)]
+    chosen = choose_pictures(pictures, seed=0, most=0, in_a_set=0, least_sets=1, tested=1)
+    (named,) = chosen.named
+    trained = [picture for picture in chosen.pairs if picture.style == named.style]
+    assert not [picture for picture in trained if identity(named.concept) in picture.keys]
 
 
 def test_retrieval_has_a_picture_of_each_held_out_concept(made):
