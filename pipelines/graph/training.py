@@ -49,14 +49,22 @@ def rows_of(modality: str, mixed: Stage) -> dict[str, Stage]:
 
 
 def training_resources(scaling: ScalingConfig) -> Resources:
-    """What a training stage takes: its workers', or its own where it trains in its own process."""
+    """What a training stage takes: its workers', or its own where it trains in its own process.
+    Each keeps a whole processor busy, whatever share of it the stage asks for."""
+    busy = max(1, scaling.num_workers) * max(1.0, scaling.cpus_per_worker)
+    training_cpus = 0.0 if scaling.gpus_per_worker else busy
     if not scaling.num_workers:
-        return Resources(num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker)
+        return Resources(
+            num_cpus=scaling.cpus_per_worker,
+            num_gpus=scaling.gpus_per_worker,
+            training_cpus=training_cpus,
+        )
     return Resources(
         workers=scaling.min_workers or scaling.num_workers,
         worker_cpus=scaling.cpus_per_worker,
         worker_gpus=scaling.gpus_per_worker,
         early_start=True,
+        training_cpus=training_cpus,
     )
 
 

@@ -226,6 +226,7 @@ class Display:
         now = time.monotonic()
         if not self._states:
             self._print_first(statuses)
+        self._print_waiting(statuses)
         for status in statuses:
             name, state = status.entry.name, status.state
             before = self._states.get(name), self._details.get(name, "")
@@ -248,6 +249,22 @@ class Display:
                 if s.state == "running"
             ]
             self._write(f"job: {self.job_text(statuses)}; {', '.join(running) or 'none'} running")
+
+    def _print_waiting(self, statuses: Sequence[StageStatus]) -> None:
+        """Stages that began to wait for the same are one line."""
+        alike: dict[str, list[str]] = {}
+        for status in statuses:
+            name, detail = status.entry.name, status.detail
+            before = self._states.get(name), self._details.get(name, "")
+            if status.state == "queued" and detail and before != ("queued", detail):
+                alike.setdefault(detail, []).append(name)
+        for detail, names in alike.items():
+            if len(names) == 1:
+                continue  # told as any other
+            for name in names:
+                self._states[name], self._details[name] = "queued", detail
+            word = _WORDS.get("queued", "queued")
+            self._write(f"{names[0]} and {len(names) - 1} more: {word}: {detail}", "queued")
 
     def _print_first(self, statuses: Sequence[StageStatus]) -> None:
         """Stages that wait are no news; those that are there already are a line, unless few."""

@@ -60,7 +60,7 @@ class Execution:
         storage.create()
         self.schedule = Schedule(plan, storage)
         self.tasks = RayTasks(reporting=bool(plan.to_run))
-        self.nodes = Nodes(there, wait_seconds)
+        self.nodes = Nodes(there, wait_seconds, growth)
         self.commit = git_commit()
         self.clock = WallClock()
         self.next_display = 0.0
@@ -129,7 +129,7 @@ class Execution:
     def _look_at(self, status: StageStatus) -> None:
         asked = (s.entry.stage.resources for s in self._active())
         busy = sum(r.total.get("CPU", 0.0) + r.data_cpus for r in asked)
-        move = self.schedule.move(status, busy, self.nodes.cpus)
+        move = self.schedule.move(status, busy, self.nodes.cpus, self.nodes.most_cpus)
         if move == "join":
             self.schedule.set(status, "running")
             status.started = time.monotonic()

@@ -14,9 +14,16 @@ _LEAST_AT_ONCE = 8
 
 
 class Nodes:
-    """Of the connected cluster, which may grow and shrink. `wait_seconds`: a stage's patience."""
+    """Of the connected cluster, which may grow (to `growth`) and shrink. `wait_seconds`: a stage's
+    patience."""
 
-    def __init__(self, resources: Mapping[str, float], wait_seconds: float) -> None:
+    def __init__(
+        self,
+        resources: Mapping[str, float],
+        wait_seconds: float,
+        growth: Mapping[str, float] | None = None,
+    ) -> None:
+        self.most_cpus = (growth or {}).get("CPU", 0.0)
         self._wait_seconds, self._next_look = wait_seconds, 0.0
         self._waiting: dict[str, float] = {}  # stage → since when its nodes are missing
         self._note(resources)

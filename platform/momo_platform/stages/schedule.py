@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from momo_platform.stages.plan import NOT_CHOSEN, Plan, changed_input
-from momo_platform.stages.status import FINISHED, StageStatus, State, may_be_joined
+from momo_platform.stages.status import ACTIVE, FINISHED, StageStatus, State, may_be_joined
 from momo_platform.stages.storage.artifacts import Storage
 
 Move = Literal["start", "start early", "join", "take back", "drop"]
@@ -39,7 +39,8 @@ class Schedule:
                 self._dependants[upstream.name].append(name)
         self._candidates = {n: None for n, s in self.statuses.items() if s.state == "queued"}
         self._later: dict[str, None] = {}  # in the order in which they came
-        self._needed_by: dict[str, frozenset[str]] = {}
+        self._needs: dict[str, frozenset[str]] = {}  # all, known from the first look on
+        self._details: dict[str, str] = {}  # of those that give way: what was told before
         self.open = len(self._candidates)
 
     def __iter__(self) -> Iterator[StageStatus]:
@@ -50,6 +51,7 @@ class Schedule:
         if state in FINISHED and status.state not in FINISHED:
             self.open -= 1
         status.state = state
+        status.detail = self._details.pop(status.entry.name, status.detail)
         self._candidates.update(dict.fromkeys(self._dependants[status.entry.name]))
 
     def look_again(self, status: StageStatus) -> None:
@@ -74,8 +76,11 @@ class Schedule:
         inputs = status.entry.stage.inputs.items()
         return {role: (s.name, self.statuses[s.name].entry.fingerprint) for role, s in inputs}
 
-    def move(self, status: StageStatus, busy_cpus: float, cpus: float) -> Move | None:
-        """What is to be done with a stage now; `busy_cpus` of the cluster's `cpus` are taken."""
+    def move(
+        self, status: StageStatus, busy_cpus: float, cpus: float, most_cpus: float = 0.0
+    ) -> Move | None:
+        """What is to be done with a stage now; `busy_cpus` of the cluster's `cpus` are taken, and
+        it can grow to `most_cpus`."""
         inputs = self._inputs(status)
         complete = all(s.state in ("done", "cached") for s in inputs)
         lost = any(s.state in ("failed", "not run") for s in inputs)
@@ -94,10 +99,7 @@ class Schedule:
             return None
         resources = status.entry.stage.resources
         if complete:
-            if resources.gives_way and self._slows_training(status, cpus):
-                self.look_again(status)
-                return None
-            return "start"
+            return None if self._gives_way(status, max(cpus, most_cpus)) else "start"
         if not resources.early_start:
             return None
         # All missing inputs are being made, and the cluster has room for this stage too.
@@ -107,35 +109,57 @@ class Schedule:
         self.look_again(status)
         return None
 
-    def _slows_training(self, status: StageStatus, cpus: float) -> bool:
-        """Whether a training on processors runs, or is still to come, whose workers have no
-        processor left where this stage runs, too. A worker keeps a whole one busy, whatever share
-        of it the stage asks for."""
-        behind = self._all_dependants(status.entry.name)
-        trained = 0.0
-        for other in self:
-            needs = other.entry.stage.resources
-            if other.state in FINISHED or other.state == "leased" or other.entry.name in behind:
-                continue
-            if needs.workers and not needs.worker_gpus:
-                trained = max(trained, needs.workers * max(1.0, needs.worker_cpus))
-        if not trained:
+    def _gives_way(self, status: StageStatus, cpus: float) -> bool:
+        """Whether a stage waits for trainings now; says in its `detail` for which. One that another
+        driver had is asked for in any case: that one may have made it."""
+        if not status.entry.stage.resources.gives_way or status.state == "leased":
             return False
-        active = [s.entry.stage.resources for s in self if s.state in ("running", "starting")]
-        beside = sum(r.total.get("CPU", 0.0) + r.data_cpus for r in active if not r.workers)
-        own = status.entry.stage.resources.total.get("CPU", 0.0)
-        return trained + beside + own > cpus
+        trainings = self._trainings_to_mind()
+        if not trainings or self._busy_beside(status, trainings) <= cpus:
+            return False
+        first = next((s for s in trainings if s.state in ACTIVE), trainings[0])
+        self._details.setdefault(status.entry.name, status.detail)
+        status.detail = f"gives way to {first.entry.name}"
+        self.look_again(status)
+        return True
 
-    def _all_dependants(self, name: str) -> frozenset[str]:
-        """What needs a stage's artifact, directly or not."""
-        if name not in self._needed_by:
-            found, waiting = set[str](), [name]
+    def _trainings_to_mind(self) -> list[StageStatus]:
+        """The trainings on processors that run, or are still to come without a stage before them
+        that waits and gives way itself: two such, each for the training behind
+        the other, would wait for ever."""
+        found: list[StageStatus] = []
+        for one in self:
+            counts = one.state in ACTIVE or one.state == "queued"
+            if counts and one.entry.stage.resources.training_cpus:
+                before = (self.statuses[n] for n in (one.entry.name, *self._before(one)))
+                if not any(_may_give_way(s) for s in before):
+                    found.append(one)
+        return found
+
+    def _busy_beside(self, status: StageStatus, trainings: list[StageStatus]) -> float:
+        """Processors that are busy if a stage runs, too: beside all trainings that run, or the
+        largest to come. One that was started early behind another takes turns with it."""
+        running = {s.entry.name for s in trainings if s.state in ACTIVE}
+        needs = [(s, s.entry.stage.resources.training_cpus) for s in trainings]
+        together = sum(
+            n for s, n in needs if s.state in ACTIVE and running.isdisjoint(self._before(s))
+        )
+        trained = max(together, max(n for _, n in needs))
+        active = [s.entry.stage.resources for s in self if s.state in ACTIVE]
+        beside = sum(r.total.get("CPU", 0.0) + r.data_cpus for r in active if not r.training_cpus)
+        return trained + beside + status.entry.stage.resources.total.get("CPU", 0.0)
+
+    def _before(self, status: StageStatus) -> frozenset[str]:
+        """The stages whose artifacts a stage needs, directly or not."""
+        name = status.entry.name
+        if name not in self._needs:
+            found, waiting = set[str](), [status]
             while waiting:
-                new = [n for n in self._dependants[waiting.pop()] if n not in found]
-                found.update(new)
+                new = [s for s in self._inputs(waiting.pop()) if s.entry.name not in found]
+                found.update(s.entry.name for s in new)
                 waiting += new
-            self._needed_by[name] = frozenset(found)
-        return self._needed_by[name]
+            self._needs[name] = frozenset(found)
+        return self._needs[name]
 
     def _inputs(self, status: StageStatus) -> list[StageStatus]:
         return [self.statuses[s.name] for s in status.entry.stage.inputs.values()]
@@ -157,3 +181,9 @@ class Schedule:
             return False
         status.detail = f"input {changed} came out different"
         return True
+
+
+def _may_give_way(status: StageStatus) -> bool:
+    """Whether a stage that gives way is still to run, here or with another driver."""
+    gives_way = status.entry.stage.resources.gives_way
+    return gives_way and status.state not in FINISHED and status.state not in ACTIVE

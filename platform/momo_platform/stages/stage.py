@@ -25,9 +25,10 @@ class Resources:
     `num_cpus` and `num_gpus` are what the stage's own task takes; `workers`, `worker_cpus`,
     `worker_gpus` are what the training workers that it starts take. `early_start` lets the executor
     start the stage's processes while its inputs are still being made: the stage then waits for them
-    inside. `data_cpus` is what the Ray Data tasks that it starts need at least. One that
-    `gives_way` waits for trainings that compute on the cluster's processors, where it would take
-    one from them: nothing that is waited for needs it.
+    inside. `data_cpus` is what the Ray Data tasks that it starts need at least. `training_cpus` is
+    how many processors a training keeps busy with the most workers that it may have, whatever it
+    asks for; 0 for one on GPUs, and for all that trains nothing. A stage that `gives_way` waits for
+    trainings where it would take one of those: nothing that is waited for needs it.
     """
 
     num_cpus: float = 0.0
@@ -37,6 +38,7 @@ class Resources:
     worker_gpus: float = 0.0
     early_start: bool = False
     data_cpus: float = 0.0
+    training_cpus: float = 0.0
     gives_way: bool = False
 
     @property

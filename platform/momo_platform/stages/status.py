@@ -11,6 +11,7 @@ from momo_platform.stages.plan import Plan, PlanEntry
 
 State = Literal["queued", "leased", "starting", "running", "done", "cached", "failed", "not run"]
 FINISHED: frozenset[State] = frozenset({"done", "cached", "failed", "not run"})
+ACTIVE: frozenset[State] = frozenset({"starting", "running"})
 
 
 @dataclass
