@@ -123,7 +123,8 @@ def test_elementwise_checkpointing_changes_no_bit_and_computes_no_product_twice(
 def test_cached_contrastive_gradients_equal_uncached_ones(chunk):
     plain, chunked = make_task(TaskConfig()), make_task(TaskConfig(contrastive_chunk=chunk))
     sizes = []
-    chunked.model.image_embedding.register_forward_hook(lambda _, __, y: sizes.append(len(y)))
+    projection = chunked.model.image_embedding.projection
+    projection.register_forward_hook(lambda _, __, y: sizes.append(len(y)))
     first, second = gradient(plain)[0], gradient(chunked)[0]
     assert relative_error(second, first) < 1e-6
     assert sizes.count(min(chunk, 8)) >= 2 * (8 // min(chunk, 8))  # forward and replay
