@@ -29,8 +29,8 @@ class RayTasks:
         # On the driver's node: another one may be taken away, and would not go while it held this.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # Workers that wait for their inputs hold a call each.
-        board = ray.remote(num_cpus=0, max_concurrency=100_000)(Board)
-        board = board.options(scheduling_strategy=here)
+        board: Any = ray.remote(num_cpus=0)(Board)
+        board = board.options(scheduling_strategy=here, max_concurrency=100_000)
         self._board: Any = board.remote() if reporting else None
 
     def __len__(self) -> int:
